@@ -1,0 +1,206 @@
+"""Checkpoints that survive a kill at any instant, and the resuming from them."""
+
+import concurrent.futures
+import pathlib
+import sys
+
+from mnist_keras import triggers
+from mnist_keras.callbacks.step_callback import StepCallback
+from mnist_keras.errors import MnistKerasError
+from mnist_keras.state import training_state
+from mnist_keras.state.checkpoint_directory import CheckpointDirectory
+
+
+class CheckpointError(MnistKerasError):
+    """The last checkpoint of a training could not be written."""
+
+
+class Checkpoint(StepCallback):
+    """Saves the whole training state, and lets ``fit`` of a `TapeModel` go on from the newest one.
+
+    The state is copied between two steps and written in the background, one at a time. A write
+    that fails is reported, leaves the former checkpoints as they are and is tried again at the
+    next turn; only when the last one of a training fails does ``fit`` fail. A state with a weight
+    that is not finite is never written.
+
+    Files: ``directory/step-NNNNNNNN/`` (N: updates done) with ``state.npz`` (all arrays),
+    ``state.json`` (position, names, shapes and dtypes, the callbacks' states) and
+    ``manifest.json`` (size and sha256 of each file). The crash protocol is that of
+    `mnist_keras.state.storage`: written and synced under another name, then renamed; the newest
+    one is found by looking and checked byte for byte; a damaged one is reported and the one before
+    it is used.
+
+    Args:
+        directory: where the checkpoints lie.
+        every_steps: how often, in steps; None: at the end of each epoch.
+        keep: how many of the newest are kept.
+        monitor: the metric whose best checkpoint is kept besides, as "val_loss"; looked at when an
+            epoch ends.
+        mode: "min" or "max": which values of it are better.
+        resume: whether the first ``fit`` goes on from the newest checkpoint.
+        notice: takes each message for the user, a line; stderr by default.
+        disk: the operations on the disk, a `mnist_keras.state.storage.Disk`.
+
+    Raises:
+        UsageError: ``every_steps`` is no whole number of at least 1.
+        CheckpointError: out of ``fit``, when the last checkpoint could not be written.
+        StateMismatchError: out of ``fit``, when the newest checkpoint is of another model.
+
+    Example:
+
+    >>> import keras, numpy as np, os, tempfile
+    >>> from mnist_keras import TapeModel
+    >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> directory = tempfile.mkdtemp()
+    >>> x, y = np.zeros((8, 3)), np.ones((8, 1))
+    >>> _ = model.fit(x, y, batch_size=2, epochs=2, verbose=0, callbacks=[Checkpoint(directory)])
+    >>> sorted(os.listdir(directory))
+    ['step-00000004', 'step-00000008']
+    """
+
+    order = 1
+
+    def __init__(
+        self,
+        directory,
+        *,
+        every_steps=None,
+        keep=3,
+        monitor=None,
+        mode="min",
+        resume=True,
+        notice=lambda line: print(line, file=sys.stderr),
+        disk=None,
+    ):
+        super().__init__()
+        self._trigger = None if every_steps is None else triggers.every(every_steps)
+        self._checkpoints = CheckpointDirectory(
+            pathlib.Path(directory), keep=keep, monitor=monitor, mode=mode, disk=disk
+        )
+        self._resume = resume
+        self._notice = notice
+        self._peers = [self]
+        self._restored = None
+        self._metrics_due = False
+        self._executor = None
+        self._writing = None
+        self._failure = None
+        self._saved = None
+
+    @property
+    def directory(self):
+        """Where the checkpoints lie."""
+        return self._checkpoints.path
+
+    def stops_at(self, step):
+        """Whether a checkpoint is due after ``step`` updates; cuts a `TapeModel`'s executions."""
+        return self._trigger is not None and self._trigger(step)
+
+    def find_position(self, callbacks):
+        """Read the newest checkpoint that is whole; called by ``fit`` of a `TapeModel`.
+
+        Args:
+            callbacks: the list of callbacks of this fit, whose states are saved and restored too.
+
+        Returns:
+            Its `mnist_keras.state.training_state.Position`, or None: there is none, or an earlier fit has gone on from it.
+        """
+        self._peers = callbacks
+        if not self._resume:
+            return None
+        self._resume = False
+        stored = self._checkpoints.newest(self._notice)
+        if stored is None:
+            return None
+        self._restored = training_state.TrainingState.from_files(stored.files)
+        return self._restored.position
+
+    def set_model(self, model):
+        super().set_model(model)
+        model.checkpoint = self
+
+    def on_train_begin(self, logs=None):
+        self._failure = self._saved = None
+        if self._restored is not None:
+            training_state.restore(self._restored, self.model, self._peers)
+            self.model.steps_trained = self._restored.position.step
+            self._saved = self._restored.position
+            self._metrics_due = True
+        super().on_train_begin(logs)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        if self._metrics_due:
+            training_state.restore_metrics(self._restored, self.model)
+        self._restored, self._metrics_due = None, False
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        ends_epoch = self.step_in_epoch == self.params.get("steps")
+        if self.stops_at(self.step) and not ends_epoch:
+            self._save(self.position, {})
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        is_last = epoch + 1 == self.params.get("epochs") or self.model.stop_training
+        improved = self._checkpoints.improves(logs or {})
+        if self._trigger is None or self.stops_at(self.step) or is_last or improved:
+            self._save(self.position, logs or {})
+
+    def save_now(self, position):
+        """Save the state at this batch boundary and wait until it is on the disk.
+
+        Args:
+            position: where the boundary lies, a `mnist_keras.state.training_state.Position`.
+
+        Raises:
+            CheckpointError: it could not be written.
+        """
+        if position != self._saved:
+            self._save(position, {})
+        self._take_result()
+        self._raise_failure()
+
+    def close(self):
+        """Wait for the write in flight."""
+        if self._executor is not None:
+            self._executor.shutdown()
+            self._executor = None
+        self._take_result()
+
+    def on_train_end(self, logs=None):
+        self.close()
+        self._raise_failure()
+
+    def _raise_failure(self):
+        if self._failure is not None:
+            raise CheckpointError(f"the last checkpoint could not be written: {self._failure}")
+
+    def _save(self, position, logs):
+        self._take_result()
+        state = training_state.capture(self.model, self._peers, position)
+        if not training_state.is_finite(state):
+            self._notice(f"no checkpoint at step {position.step}: a weight is not finite.")
+            return
+        self._saved = position
+        for callback in self._peers:
+            getattr(callback, "flush", lambda: None)()
+        if self._executor is None:
+            self._executor = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
+        metrics = {name: float(value) for name, value in logs.items()}
+        self._writing = self._executor.submit(
+            self._checkpoints.save, position.step, state.to_files(), metrics
+        )
+
+    def _take_result(self):
+        if self._writing is None:
+            return
+        try:
+            self._writing.result()
+            self._failure = None
+        except OSError as error:
+            self._failure = f"{error.strerror or error}: {self.directory}"
+            self._notice(f"a checkpoint could not be written ({self._failure}); trying again later.")
+        finally:
+            self._writing = None

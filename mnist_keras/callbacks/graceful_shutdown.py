@@ -1,0 +1,85 @@
+"""SIGTERM and SIGINT end training at the next batch boundary, after a checkpoint."""
+
+import signal
+import threading
+
+from mnist_keras.callbacks.step_callback import StepCallback
+
+
+class Interrupted(SystemExit):
+    """Training was stopped by a signal, at a batch boundary; the exit status is 128 + signal.
+
+    Attributes:
+        signum: the signal's number.
+    """
+
+    def __init__(self, signum):
+        super().__init__(128 + signum)
+        self.signum = signum
+
+
+class GracefulShutdown(StepCallback):
+    """Ends training by `Interrupted` at the first batch boundary after a signal.
+
+    A `Checkpoint` of the same fit saves there first. The handler sets a flag, no more; a second
+    signal ends the process at once, as without this callback. The former handlers come back when
+    training ends. Outside the main thread, where Python takes no handlers, it does nothing.
+
+    Args:
+        signals: which ones.
+
+    Raises:
+        Interrupted: out of ``fit``, after a signal.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from mnist_keras import TapeModel
+    >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> shutdown = GracefulShutdown()
+    >>> history = model.fit(np.zeros((2, 3)), np.ones((2, 1)), verbose=0, callbacks=[shutdown])
+    """
+
+    order = 2
+
+    def __init__(self, signals=(signal.SIGINT, signal.SIGTERM)):
+        super().__init__()
+        self._signals = signals
+        self._former = {}
+        self._received = None
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        if threading.current_thread() is threading.main_thread() and not self._former:
+            self._received = None
+            self._former = {s: signal.signal(s, self._handle) for s in self._signals}
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        self._stop_if_asked()
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        self._stop_if_asked()
+
+    def close(self):
+        """Bring the former handlers back."""
+        for signum, handler in self._former.items():
+            signal.signal(signum, handler)
+        self._former = {}
+
+    def _handle(self, signum, frame):
+        if self._received is not None:
+            signal.signal(signum, signal.SIG_DFL)
+            signal.raise_signal(signum)
+        self._received = signum
+
+    def _stop_if_asked(self):
+        if self._received is None:
+            return
+        checkpoint = getattr(self.model, "checkpoint", None)
+        if checkpoint is not None:
+            checkpoint.save_now(self.position)
+        self.close()
+        raise Interrupted(self._received)

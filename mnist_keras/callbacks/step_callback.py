@@ -1,0 +1,64 @@
+"""What the callbacks that count steps have in common."""
+
+import keras
+
+from mnist_keras.state.training_state import Position
+
+
+class StepCallback(keras.callbacks.Callback):
+    """Knows the true step, and can be closed.
+
+    Used in a ``with`` statement, or by ``fit`` of a `TapeModel`, it is closed after an exception
+    too; Keras's own ``fit`` calls ``on_train_end`` after a clean end alone.
+
+    Attributes:
+        step: batches trained on over the whole run, before an interruption too.
+        epoch: the epoch of the next batch, from 0.
+        step_in_epoch: batches of that epoch trained on.
+    """
+
+    def __init__(self):
+        super().__init__()
+        self.step = 0
+        self.epoch = 0
+        self.step_in_epoch = 0
+        self._begin = 0
+
+    def on_train_begin(self, logs=None):
+        self._take_models_step()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._take_models_step()
+        self.epoch = epoch
+        self.step_in_epoch = 0
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self._begin = batch
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += batch + 1 - self._begin
+        self.step_in_epoch = batch + 1
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.epoch, self.step_in_epoch = epoch + 1, 0
+
+    def on_train_end(self, logs=None):
+        self.close()
+
+    @property
+    def position(self):
+        """Where the training is, a `Position`."""
+        return Position(self.step, self.epoch, self.step_in_epoch)
+
+    def close(self):
+        """Give back what is held open; may be called twice."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def _take_models_step(self):
+        # A TapeModel counts its steps itself, and goes on counting after it was restored.
+        self.step = getattr(self.model, "steps_trained", self.step)

@@ -1,0 +1,170 @@
+"""Each step's own loss, printed and in TensorBoard, at its true number."""
+
+import time
+
+from mnist_keras import triggers
+from mnist_keras.callbacks.loss_probe import LossProbe, loss_tracker
+from mnist_keras.callbacks.step_callback import StepCallback
+from mnist_keras.errors import UsageError
+from mnist_keras.event_log import EventLog
+
+
+class StepLogger(StepCallback):
+    """Prints ``EPOCH STEP loss: VALUE`` and writes TensorBoard scalars every so many steps.
+
+    The value at step s is the loss of batch s, counted from 0 over the whole run, before its
+    update. Into ``logdir/train`` go ``loss``, ``learning_rate``, ``gradient_norm`` (of a
+    `TapeModel`) and ``examples_per_second`` at those steps, and ``epoch_NAME`` of each metric at
+    the end of each epoch, at the number of updates done; into ``logdir/validation`` the latter of
+    the validation. However often the run is resumed, TensorBoard shows each step once.
+
+    Args:
+        logdir: the run's directory; None: nothing is written, only printed.
+        every_steps: how often, in steps.
+        echo: print, on stdout.
+        clock: the time in seconds.
+
+    Raises:
+        UsageError: ``every_steps`` is no whole number of at least 1; or a plain ``keras.Model``
+            runs several steps per execution, which hides the single ones.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from mnist_keras import TapeModel
+    >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
+    >>> model.compile(optimizer="sgd", loss="mse", steps_per_execution=4)
+    >>> logger = StepLogger(None, every_steps=2)
+    >>> x, y = np.zeros((8, 3)), np.ones((8, 1))
+    >>> _ = model.fit(x, y, batch_size=2, verbose=0, callbacks=[logger])
+    0
+    0 0 loss: 1.0
+    0 2 loss: 0.92236817
+    """
+
+    def __init__(self, logdir, *, every_steps=100, echo=True, clock=time.perf_counter):
+        super().__init__()
+        self._trigger = triggers.every(every_steps)
+        self._logdir = logdir
+        self._echo = echo
+        self._clock = clock
+        self._log = None
+        self._probe = LossProbe()
+        self._epoch_begun = None
+        self._epoch_points = []
+        self._batch_began = self._seconds = 0.0
+        self._examples_before = None
+
+    def records_at(self, step):
+        """Whether step ``step`` is logged; a `TapeModel` then takes its gradient norm."""
+        return self._trigger(step)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        if self._logdir is not None and self._log is None:
+            self._open_log()
+        if epoch != self._epoch_begun:
+            self._print(epoch)
+            self._epoch_begun = epoch
+        self._examples_before = None
+
+    def on_train_batch_begin(self, batch, logs=None):
+        super().on_train_batch_begin(batch, logs)
+        if not hasattr(self.model, "step_records"):
+            self._require_single_steps()
+            if self._trigger(self.step):
+                self._probe.begin(self.model)
+        if self._examples_before is None:
+            self._examples_before = self._examples()
+        self._batch_began = self._clock()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._seconds += self._clock() - self._batch_began
+        first_step, first_batch = self.step, self._begin
+        super().on_train_batch_end(batch, logs)
+        due = [step for step in range(first_step, self.step) if self._trigger(step)]
+        if not due:
+            return
+        values = {step: self._values(step, logs) for step in due}
+        rate = self._examples_per_second()
+        for step in due:
+            self._print(self.epoch, first_batch + step - first_step, "loss:", values[step]["loss"])
+            for tag, value in {**values[step], **rate}.items():
+                self._write("train", tag, value, step)
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        self._epoch_begun = None
+        self._epoch_points = []
+        for name, value in (logs or {}).items():
+            of_validation = name.startswith("val_")
+            tag = f"epoch_{name.removeprefix('val_')}"
+            point = ("validation" if of_validation else "train", tag, float(value), self.step)
+            self._epoch_points.append(point)
+            self._write(*point)
+
+    def state_dict(self):
+        """What a resumed run needs to go on as if nothing had happened."""
+        return {"epoch_begun": self._epoch_begun, "epoch_points": self._epoch_points}
+
+    def load_state_dict(self, state):
+        """Take back what `state_dict` gave."""
+        self._epoch_begun = state["epoch_begun"]
+        self._epoch_points = state["epoch_points"]
+
+    def flush(self):
+        """Bring all points to the disk."""
+        if self._log is not None:
+            self._log.flush()
+
+    def close(self):
+        """Flush and close the event files."""
+        if self._log is not None:
+            self._log.close()
+            self._log = None
+
+    def _open_log(self):
+        self._log = EventLog(self._logdir, step=self.step)
+        for point in self._epoch_points:
+            # The session start at this step has dropped the points that lie exactly on it.
+            if point[-1] == self.step:
+                self._write(*point)
+
+    def _values(self, step, logs):
+        """{tag: value} of one step that was just run."""
+        records = getattr(self.model, "step_records", None)
+        if records is not None:
+            values = records.at(step)
+            return {tag: values[tag] for tag in sorted(values)}
+        optimizer = self.model.optimizer
+        return {
+            "loss": self._probe.end(self.model, logs),
+            "learning_rate": float(optimizer.learning_rate),
+        }
+
+    def _examples(self):
+        tracker = loss_tracker(self.model)
+        return None if tracker is None else float(tracker.count)
+
+    def _examples_per_second(self):
+        examples, seconds = self._examples(), self._seconds
+        before, self._examples_before, self._seconds = self._examples_before, examples, 0.0
+        if examples is None or before is None or seconds <= 0:
+            return {}
+        return {"examples_per_second": (examples - before) / seconds}
+
+    def _require_single_steps(self):
+        if self.model.steps_per_execution != 1:
+            raise UsageError(
+                "a plain keras.Model hides the single steps of an execution. "
+                f"Received: steps_per_execution={self.model.steps_per_execution}. "
+                "Expected: steps_per_execution=1, or a TapeModel."
+            )
+
+    def _print(self, *words):
+        if self._echo:
+            print(*words, flush=True)
+
+    def _write(self, subdirectory, tag, value, step):
+        if self._log is not None:
+            self._log.scalar(subdirectory, tag, value, step)

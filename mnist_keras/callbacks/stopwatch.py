@@ -1,0 +1,44 @@
+"""How long a training took, over all its sessions."""
+
+import time
+
+from mnist_keras.callbacks.step_callback import StepCallback
+
+
+class Stopwatch(StepCallback):
+    """Adds up the seconds from the first batch on, those before an interruption too.
+
+    Validation and checkpoints count, starting TensorFlow and the time between two sessions do not.
+
+    Args:
+        clock: the time in seconds.
+    """
+
+    def __init__(self, *, clock=time.perf_counter):
+        super().__init__()
+        self._clock = clock
+        self._seconds_before = 0.0
+        self._began = None
+
+    @property
+    def seconds(self):
+        """Seconds of training so far."""
+        now = self._began if self._began is None else self._clock() - self._began
+        return self._seconds_before + (now or 0.0)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        if self._began is None:
+            self._began = self._clock()
+
+    def state_dict(self):
+        """{"seconds": so far}."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state):
+        """Go on from there."""
+        self._seconds_before = state["seconds"]
+
+    def close(self):
+        """Stop."""
+        self._seconds_before, self._began = self.seconds, None

@@ -1,0 +1,32 @@
+"""MNIST and its relatives as arrays, and the stream that feeds them to ``fit``.
+
+Importing this imports neither TensorFlow nor Keras; ``batches`` and ``BatchStream`` do, when first
+used.
+"""
+
+from mnist_keras.data.idx import map_idx, read_idx, write_idx
+from mnist_keras.data.sources import Examples, load, resolve
+
+_STREAM = ("BatchStream", "batches")
+__all__ = [
+    "BatchStream",
+    "Examples",
+    "batches",
+    "load",
+    "map_idx",
+    "read_idx",
+    "resolve",
+    "write_idx",
+]
+
+
+def __getattr__(name):
+    if name not in _STREAM:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from mnist_keras.data import stream
+
+    return getattr(stream, name)
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,0 +1,220 @@
+"""Reads and writes IDX, the format of the MNIST files, plain or gzipped.
+
+Format: http://yann.lecun.com/exdb/mnist. Two zero bytes, one byte for the type, one for the
+number of dimensions, each dimension as a big-endian uint32, then the values, big-endian.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import math
+import os
+import secrets
+import stat
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from mnist_keras.errors import DataError, UsageError
+
+_CODES = {
+    0x08: np.dtype(">u1"),
+    0x09: np.dtype(">i1"),
+    0x0B: np.dtype(">i2"),
+    0x0C: np.dtype(">i4"),
+    0x0D: np.dtype(">f4"),
+    0x0E: np.dtype(">f8"),
+}
+_MAX_RANK = 32  # NumPy before 2.0 has no more
+_MAX_DEFLATE_RATIO = 1032  # https://zlib.net/zlib_tech.html
+_CHUNK_BYTES = 1 << 20
+_GZIP_MAGIC = b"\x1f\x8b"
+
+
+def read_idx(path):
+    """Returns the array of one IDX file, in the machine's byte order and writable.
+
+    Whether the file is gzipped is told by its first bytes, not by its name. No more is
+    decompressed or allocated than the header promises, and no header is believed that promises
+    more than a file of this size can hold.
+
+    Raises DataError, naming the file, when it cannot be read or is not exactly one IDX array.
+
+    >>> write_idx("labels-idx1-ubyte.gz", np.array([5, 0, 4], np.uint8))
+    >>> read_idx("labels-idx1-ubyte.gz")
+    array([5, 0, 4], dtype=uint8)
+    """
+    with _opened(path) as (stream, file_bytes, is_gzip):
+        dtype, shape, offset = _read_header(stream, path)
+        promised = math.prod(shape) * dtype.itemsize
+        if is_gzip:
+            _check_promise(path, promised, file_bytes * _MAX_DEFLATE_RATIO)
+        else:
+            _check_length(path, file_bytes - offset, promised)
+        payload = bytearray()
+        while len(payload) <= promised:
+            chunk = stream.read(min(_CHUNK_BYTES, promised + 1 - len(payload)))
+            if not chunk:
+                break
+            payload += chunk
+        _check_length(path, len(payload), promised)
+    array = np.frombuffer(payload, dtype).reshape(shape)
+    return array.astype(dtype.newbyteorder("="), copy=False)
+
+
+def map_idx(path):
+    """Returns a read-only np.memmap of one uncompressed IDX file, in the file's big-endian dtype.
+
+    Raises DataError as read_idx does, and for a gzipped file.
+
+    >>> write_idx("images-idx3-ubyte", np.zeros((2, 28, 28), np.uint8))
+    >>> map_idx("images-idx3-ubyte").shape
+    (2, 28, 28)
+    """
+    with _opened(path) as (stream, file_bytes, is_gzip):
+        if is_gzip:
+            raise _bad(path, "cannot be mapped into memory", "gzip", "an uncompressed IDX file")
+        dtype, shape, offset = _read_header(stream, path)
+        _check_length(path, file_bytes - offset, math.prod(shape) * dtype.itemsize)
+        return np.memmap(stream, dtype, "r", offset, shape)
+
+
+def write_idx(path, array):
+    """Writes the array as IDX, gzipped when the name ends in .gz, whole or not at all.
+
+    The same array always gives the same bytes. Takes uint8, int8, int16, int32, float32 and
+    float64 in any byte order, with 1 to 32 dimensions.
+
+    Raises UsageError for an array that IDX cannot hold and DataError when the disk refuses.
+
+    >>> write_idx("ramp.idx", np.arange(3, dtype=np.int16))
+    >>> open("ramp.idx", "rb").read().hex(" ")
+    '00 00 0b 01 00 00 00 03 00 00 00 01 00 02'
+    """
+    path = Path(path)
+    header, values = _encode(array)
+    with replacing(path) as (stream, _):
+        if path.suffix == ".gz":
+            # mtime and filename would put the time and the temporary name into the bytes
+            with gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as compressed:
+                compressed.write(header)
+                compressed.write(values)
+        else:
+            stream.write(header)
+            stream.write(values)
+
+
+def sha256_idx(array):
+    """Returns the hex sha256 of the array's uncompressed IDX bytes, however it is stored.
+
+    >>> sha256_idx(np.array([5, 0, 4], np.uint8))[:16]
+    'd229e0bc81fa2cb9'
+    """
+    digest = hashlib.sha256()
+    for part in _encode(array):
+        digest.update(part)
+    return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def replacing(path):
+    """Gives (binary stream, its temporary path) and puts the file at ``path`` on success.
+
+    The temporary file lies beside the target under a name of its own, so that two writers cannot
+    meet; a process killed half-way leaves ``.NAME.RANDOM.part`` and the old file untouched.
+
+    Raises DataError when the disk refuses.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
+    try:
+        # not mkstemp: its mode 0600 would lock others out of a shared cache
+        with open(temporary, "xb") as stream:
+            yield stream, temporary
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise _bad(
+            path, "cannot be written", error.strerror or error, "a writable directory"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _encode(array):
+    array = np.asarray(array)
+    big_endian = array.dtype.newbyteorder(">")
+    code = next((code for code, dtype in _CODES.items() if dtype == big_endian), None)
+    if code is None:
+        raise UsageError(
+            f"IDX cannot hold this dtype. Received: {array.dtype}. "
+            f"Expected: one of {', '.join(dtype.name for dtype in _CODES.values())}."
+        )
+    if not 1 <= array.ndim <= _MAX_RANK or max(array.shape) >= 1 << 32:
+        raise UsageError(
+            f"IDX cannot hold this shape. Received: {array.shape}. "
+            f"Expected: 1 to {_MAX_RANK} dimensions, each below 2**32."
+        )
+    header = struct.pack(f">HBB{array.ndim}I", 0, code, array.ndim, *array.shape)
+    return header, np.ascontiguousarray(array, big_endian).reshape(-1).view(np.uint8).data
+
+
+@contextlib.contextmanager
+def _opened(path):
+    try:
+        # before open, which would wait for ever at a named pipe
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise _bad(path, "cannot be read", "a directory or device", "an IDX file")
+        with open(path, "rb") as file:
+            is_gzip = file.peek(2)[:2] == _GZIP_MAGIC
+            with gzip.GzipFile(fileobj=file) if is_gzip else file as stream:
+                yield stream, os.fstat(file.fileno()).st_size, is_gzip
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise _bad(path, "is damaged", error, "a whole gzip file") from error
+    except OSError as error:
+        raise _bad(
+            path, "cannot be read", error.strerror or error, "a readable IDX file"
+        ) from error
+
+
+def _read_header(stream, path):
+    magic = stream.read(4)
+    if len(magic) < 4 or magic[:2] != b"\0\0":
+        received = magic.hex(" ") if magic else "an empty file"
+        raise _bad(path, "is not an IDX file", received, "00 00, then type and rank")
+    dtype, rank = _CODES.get(magic[2]), magic[3]
+    if dtype is None:
+        expected = ", ".join(f"{code:#04x}" for code in _CODES)
+        raise _bad(path, "has an unknown IDX type", f"{magic[2]:#04x}", f"one of {expected}")
+    if not 1 <= rank <= _MAX_RANK:
+        raise _bad(path, "has a wrong IDX rank", rank, f"1 to {_MAX_RANK} dimensions")
+    dimensions = stream.read(4 * rank)
+    if len(dimensions) < 4 * rank:
+        received = f"{4 + len(dimensions)} bytes"
+        raise _bad(path, "ends within its IDX header", received, f"{4 + 4 * rank}")
+    shape = struct.unpack(f">{rank}I", dimensions)
+    # an empty array may still have dimensions whose product NumPy cannot count
+    if math.prod(max(size, 1) for size in shape) * dtype.itemsize >= 1 << 63:
+        raise _bad(path, "has an impossible IDX shape", shape, "less than 2**63 bytes")
+    return dtype, shape, 4 + 4 * rank
+
+
+def _check_promise(path, promised, most):
+    if promised > most:
+        received = f"{promised} bytes promised by the header"
+        raise _bad(path, "is too short for its IDX header", received, f"at most {most}")
+
+
+def _check_length(path, received, promised):
+    if received != promised:
+        length = "more" if received > promised else f"{received} bytes"
+        raise _bad(path, "has not the length its IDX header promises", length, f"{promised} bytes")
+
+
+def _bad(path, problem, received, expected):
+    received = " ".join(str(received).split())
+    return DataError(f"{os.fspath(path)!r} {problem}. Received: {received}. Expected: {expected}.")

@@ -1,0 +1,40 @@
+"""The tutorial's loss."""
+
+import keras
+
+
+@keras.saving.register_keras_serializable(package="mnist_keras")
+class SumSquaredError(keras.losses.Loss):
+    """Squared error summed over the outputs of an example, averaged over the batch.
+
+    For a batch of n examples this is ``sum((y_pred - y_true)**2) / n``, the loss of the tutorial,
+    also for a short last batch.
+
+    Args:
+        reduction: how the n per-example losses become one number; the default divides their sum
+            by n. Others as in ``keras.losses.Loss``.
+        name: the loss's name in logs.
+        dtype: the dtype it computes in, as in ``keras.losses.Loss``.
+
+    Shapes: ``y_true`` and ``y_pred`` (n, ...), the same; the result of ``call`` is (n,).
+
+    Example:
+
+    >>> loss = SumSquaredError()
+    >>> float(loss([[0.0, 1.0], [1.0, 0.0]], [[0.0, 0.0], [1.0, 2.0]]))
+    2.5
+    """
+
+    def __init__(self, reduction="sum_over_batch_size", name="sum_squared_error", dtype=None):
+        super().__init__(name=name, reduction=reduction, dtype=dtype)
+
+    def call(self, y_true, y_pred):
+        """Per-example losses, shape (n,)."""
+        y_pred = keras.ops.convert_to_tensor(y_pred)
+        y_true = keras.ops.cast(y_true, y_pred.dtype)
+        error = keras.ops.square(y_pred - y_true)
+        return keras.ops.sum(error, axis=tuple(range(1, len(error.shape))))
+
+    def get_config(self):
+        """The constructor's arguments; ``dtype`` as its policy's name."""
+        return {"reduction": self.reduction, "name": self.name, "dtype": self.dtype}

@@ -1,0 +1,1 @@
+"""The training state, and how it reaches the disk and comes back."""

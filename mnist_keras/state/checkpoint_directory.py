@@ -1,0 +1,102 @@
+"""The checkpoints of a run: which are there, which is the newest whole one, which may go."""
+
+import math
+import re
+
+from mnist_keras.state import storage
+
+_NAME = re.compile(r"step-(\d{8,})")
+
+
+class CheckpointDirectory:
+    """Directories ``step-NNNNNNNN``, N being the number of updates done.
+
+    Args:
+        path: where they lie; made when the first one is saved.
+        keep: how many of the newest are kept.
+        monitor: the metric whose best one is kept besides, or None.
+        mode: "min" or "max".
+        disk: a `mnist_keras.state.storage.Disk`.
+    """
+
+    def __init__(self, path, *, keep, monitor=None, mode="min", disk=None):
+        self.path = path
+        self._keep = keep
+        self._monitor = monitor
+        self._sign = 1 if mode == "min" else -1
+        self._disk = disk or storage.Disk()
+
+    def steps(self):
+        """The numbers of the checkpoints there, whole or not, ascending."""
+        if not self.path.is_dir():
+            return []
+        matches = (_NAME.fullmatch(entry.name) for entry in self.path.iterdir())
+        return sorted(int(match[1]) for match in matches if match)
+
+    def directory(self, step):
+        """Where the checkpoint of a step lies."""
+        return self.path / f"step-{step:08d}"
+
+    def newest(self, notice):
+        """Read the newest checkpoint that is whole.
+
+        Args:
+            notice: is told of each damaged one that is passed over.
+
+        Returns:
+            A `mnist_keras.state.storage.Stored`, or None.
+        """
+        for step in reversed(self.steps()):
+            try:
+                return storage.read_directory(self.directory(step))
+            except storage.DamagedError as error:
+                notice(f"{error} The checkpoint before it is used.")
+        return None
+
+    def improves(self, metrics):
+        """Whether the monitored one of these metrics is better than that of every checkpoint."""
+        score = self._score(metrics)
+        return score < min((s for _, s in self._scores()), default=math.inf)
+
+    def save(self, step, files, metrics):
+        """Write a checkpoint, then remove those that need not be kept.
+
+        Args:
+            step: updates done.
+            files: {name: bytes}.
+            metrics: {name: float} at its step, in which the monitored one is looked for.
+
+        Raises:
+            OSError: the disk did not take it; the others are as they were.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        storage.remove_leftovers(self.path)
+        description = {"step": step, "metrics": metrics}
+        storage.write_directory(self.directory(step), files, description, disk=self._disk)
+        for old in self._dispensable(step):
+            storage.remove_directory(self.directory(old), disk=self._disk)
+
+    def _dispensable(self, saved_step):
+        steps = self.steps()
+        kept = set(steps[-self._keep :]) | {saved_step}
+        scores = self._scores()
+        if scores:
+            kept.add(min(scores, key=lambda pair: (pair[1], pair[0]))[0])
+        return [step for step in steps if step not in kept]
+
+    def _scores(self):
+        """[(step, score)] of the checkpoints that have one; a lower score is better."""
+        pairs = []
+        for step in self.steps():
+            try:
+                metrics = storage.read_manifest(self.directory(step))["description"]["metrics"]
+            except (storage.DamagedError, KeyError):
+                continue
+            score = self._score(metrics)
+            if score < math.inf:
+                pairs.append((step, score))
+        return pairs
+
+    def _score(self, metrics):
+        value = metrics.get(self._monitor, math.nan)
+        return math.inf if math.isnan(value) else self._sign * value

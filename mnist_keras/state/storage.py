@@ -1,0 +1,235 @@
+"""How bytes become durable: directories that are whole or not there.
+
+The crash protocol. A directory is written under a temporary name beside its place: each file is
+written and synced, then ``manifest.json``, which lists every file with its size and sha256, then
+the temporary directory itself. Only then is it renamed into place, and the parent synced. A crash
+at any instant leaves either nothing or a whole directory under the final name; what it left under
+a temporary name is removed by the next writer. A directory is removed the other way round: renamed
+away first, so that none is ever seen half removed. What is read is checked against its manifest.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import uuid
+
+from mnist_keras.errors import MnistKerasError
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+_TEMPORARY = ".unfinished-"
+
+
+class DamagedError(MnistKerasError):
+    """What is on the disk is not what was written."""
+
+
+class Disk:
+    """The operations that a crash or a full disk can part; tests make each of them fail."""
+
+    def make_directory(self, path):
+        """Make a directory, which must not exist."""
+        os.mkdir(path)
+
+    def write(self, path, data):
+        """Write a new file and sync it."""
+        with open(path, "xb") as file:
+            file.write(data)
+            file.flush()
+            self.sync_file(file)
+
+    def sync_file(self, file):
+        """Bring an open file's bytes to the disk."""
+        os.fsync(file.fileno())
+
+    def sync_directory(self, path):
+        """Bring a directory's entries to the disk."""
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def rename(self, source, target):
+        """Rename a file or directory; a file replaces its target."""
+        os.replace(source, target)
+
+    def remove(self, path):
+        """Remove a directory with all in it, or a file."""
+        shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """A directory as it was read and found whole.
+
+    Attributes:
+        path: where it lies.
+        files: {name: bytes}, the manifest left out.
+        description: what `write_directory` was given under that name.
+    """
+
+    path: pathlib.Path
+    files: dict
+    description: dict
+
+
+def write_directory(path, files, description, *, disk=None):
+    """Write a directory so that a crash leaves it whole or absent.
+
+    Args:
+        path: the directory's final name. One that lies there already is replaced.
+        files: {name: bytes}.
+        description: what else the manifest is to say, as JSON takes it.
+        disk: the operations; a `Disk` unless a test gives another.
+
+    Raises:
+        OSError: the disk did not take it; nothing under the final name has changed.
+    """
+    disk = disk or Disk()
+    path = pathlib.Path(path)
+    temporary = _temporary_name(path)
+    try:
+        disk.make_directory(temporary)
+        for name, data in files.items():
+            disk.write(temporary / name, data)
+        disk.write(temporary / MANIFEST, _manifest(files, description))
+        disk.sync_directory(temporary)
+        if path.exists():
+            disk.rename(path, _temporary_name(path))
+        disk.rename(temporary, path)
+    except BaseException:
+        _remove_quietly(temporary)
+        raise
+    disk.sync_directory(path.parent)
+
+
+def write_file(path, data, *, disk=None):
+    """Replace a file so that a crash leaves the old or the new one whole.
+
+    Raises:
+        OSError: the disk did not take it; the old one is as it was.
+    """
+    disk = disk or Disk()
+    path = pathlib.Path(path)
+    temporary = _temporary_name(path)
+    try:
+        disk.write(temporary, data)
+        disk.rename(temporary, path)
+    except BaseException:
+        _remove_quietly(temporary)
+        raise
+    disk.sync_directory(path.parent)
+
+
+def read_directory(path):
+    """Read a directory whole and check every byte of it.
+
+    Returns:
+        A `Stored`.
+
+    Raises:
+        DamagedError: a file is missing, left over, of another size or of other bytes.
+    """
+    path = pathlib.Path(path)
+    manifest = read_manifest(path)
+    listed = manifest["files"]
+    found = {entry.name for entry in path.iterdir()} - {MANIFEST}
+    if found != set(listed):
+        raise DamagedError(
+            f"{path} does not hold the files of its manifest. "
+            f"Received: {_names(found)}. Expected: {_names(listed)}."
+        )
+    files = {}
+    for name, entry in listed.items():
+        try:
+            data = (path / name).read_bytes()
+        except OSError as error:
+            raise DamagedError(f"{path / name} cannot be read: {error.strerror}.") from error
+        digest = hashlib.sha256(data).hexdigest()
+        if (len(data), digest) != (entry["size"], entry["sha256"]):
+            raise DamagedError(
+                f"{path / name} is damaged. Received: {len(data)} bytes, sha256 {digest[:12]}…. "
+                f"Expected: {entry['size']} bytes, sha256 {entry['sha256'][:12]}…."
+            )
+        files[name] = data
+    return Stored(path, files, manifest["description"])
+
+
+def read_manifest(path):
+    """A directory's manifest, checked for its form: {"format", "files", "description"}.
+
+    Raises:
+        DamagedError: it is missing, no manifest, or of a later format.
+    """
+    path = pathlib.Path(path) / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        entries = {
+            name: {"size": int(entry["size"]), "sha256": str(entry["sha256"])}
+            for name, entry in manifest["files"].items()
+        }
+        description, version = dict(manifest["description"]), int(manifest["format"])
+        seal = manifest["sha256"]
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DamagedError(f"{path} is no manifest: {type(error).__name__}.") from error
+    if version != FORMAT:
+        raise DamagedError(
+            f"{path} has another format. Received: {version}. Expected: {FORMAT}."
+        )
+    if seal != _seal(version, entries, description):
+        raise DamagedError(f"{path} is damaged: its own checksum does not fit.")
+    return {"format": version, "files": entries, "description": description}
+
+
+def remove_directory(path, *, disk=None):
+    """Remove a directory so that none is ever seen half removed."""
+    disk = disk or Disk()
+    aside = _temporary_name(pathlib.Path(path))
+    disk.rename(path, aside)
+    disk.remove(aside)
+
+
+def remove_leftovers(parent):
+    """Remove what writers that were killed left under temporary names."""
+    for entry in pathlib.Path(parent).glob(_TEMPORARY + "*"):
+        _remove_quietly(entry)
+
+
+def _manifest(files, description):
+    entries = {
+        name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        for name, data in files.items()
+    }
+    manifest = {
+        "format": FORMAT,
+        "files": entries,
+        "description": description,
+        "sha256": _seal(FORMAT, entries, description),
+    }
+    return json.dumps(manifest, indent=2).encode()
+
+
+def _seal(version, entries, description):
+    content = json.dumps([version, entries, description], sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _temporary_name(path):
+    return path.parent / f"{_TEMPORARY}{path.name}-{uuid.uuid4().hex[:8]}"
+
+
+def _remove_quietly(path):
+    # Where this fails the next writer tries again; what failed before matters more.
+    with contextlib.suppress(OSError):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _names(names):
+    return ", ".join(sorted(names)) or "none"

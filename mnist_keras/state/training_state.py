@@ -1,0 +1,193 @@
+"""What a training state is: everything that the next step depends on.
+
+The weights with the states of seed generators, the optimizer (momenta, iterations, loss scale,
+gradient accumulation, moving averages), the metrics in mid-epoch, the place in the stream, and the
+state of every callback that has any.
+"""
+
+import dataclasses
+import io
+import json
+import re
+
+import keras
+import numpy as np
+
+from mnist_keras.errors import MnistKerasError
+from mnist_keras.state import callback_state
+
+ARRAYS = "state.npz"
+DESCRIPTION = "state.json"
+
+
+class StateMismatchError(MnistKerasError):
+    """A saved state does not fit the model or the callbacks that are to take it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """A place in the stream.
+
+    Attributes:
+        step: batches trained on over the whole run, which is the number of updates.
+        epoch: the epoch of the next batch, from 0.
+        step_in_epoch: batches of that epoch already trained on.
+    """
+
+    step: int
+    epoch: int
+    step_in_epoch: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingState:
+    """A training state on the host.
+
+    Attributes:
+        position: a `Position`.
+        arrays: {key: array}; keys are ``group/number``, and what the callbacks gave.
+        description: of each array of the model its group, path, shape and dtype; of the callbacks
+            what they gave, the arrays in it replaced by their keys.
+    """
+
+    position: Position
+    arrays: dict
+    description: dict
+
+    def to_files(self):
+        """{file name: bytes}."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **{key: _storable(array) for key, array in self.arrays.items()})
+        description = {"position": dataclasses.asdict(self.position), **self.description}
+        return {ARRAYS: buffer.getvalue(), DESCRIPTION: json.dumps(description).encode()}
+
+    @classmethod
+    def from_files(cls, files):
+        """The state that `to_files` gave."""
+        description = json.loads(files[DESCRIPTION])
+        dtypes = {entry["key"]: entry["dtype"] for entry in description["variables"]}
+        with np.load(io.BytesIO(files[ARRAYS]), allow_pickle=False) as stored:
+            arrays = {
+                key: stored[key].view(_dtype(dtypes[key])) if key in dtypes else stored[key]
+                for key in stored.files
+            }
+        return cls(Position(**description.pop("position")), arrays, description)
+
+
+def capture(model, callbacks, position):
+    """Copy the state of a model and its callbacks to the host.
+
+    Args:
+        model: a built keras.Model.
+        callbacks: the list of callbacks, in the order of fit.
+        position: the `Position` it is taken at.
+    """
+    arrays, variables = {}, []
+    for group, members in _groups(model).items():
+        for number, variable in enumerate(members):
+            key = f"{group}/{number:04d}"
+            array = np.array(keras.ops.convert_to_numpy(variable))
+            arrays[key] = array
+            variables.append({"key": key, **_describe(variable)})
+    states, callback_arrays = callback_state.capture(callbacks)
+    description = {"variables": variables, "callbacks": states}
+    return TrainingState(position, {**arrays, **callback_arrays}, description)
+
+
+def restore(state, model, callbacks):
+    """Put a state back, the metrics left out; `restore_metrics` does those, after fit's own reset.
+
+    Raises:
+        StateMismatchError: a variable or a callback's state is missing, left over, or of another
+            name, shape or dtype. Nothing has been changed then.
+    """
+    _check_variables(state, model)
+    callback_state.check(state.description["callbacks"], callbacks, StateMismatchError)
+    groups = _groups(model)
+    for group in ("model", "optimizer"):
+        _assign(state, group, groups[group])
+    callback_state.restore(state.description["callbacks"], state.arrays, callbacks)
+
+
+def restore_metrics(state, model):
+    """Put the metrics of a state back."""
+    _assign(state, "metrics", _groups(model)["metrics"])
+
+
+def is_finite(state):
+    """Whether all weights and optimizer variables of a state are finite."""
+    return all(
+        np.isfinite(array.astype(np.float32)).all()
+        for key, array in state.arrays.items()
+        if key.startswith(("model/", "optimizer/")) and array.dtype.kind not in "iub"
+    )
+
+
+def _groups(model):
+    return {
+        "model": model.variables,
+        "optimizer": model.optimizer.variables if model.optimizer else [],
+        "metrics": model.metrics_variables,
+    }
+
+
+def _describe(variable):
+    return {
+        "path": variable.path,
+        "shape": list(variable.shape),
+        "dtype": keras.backend.standardize_dtype(variable.dtype),
+    }
+
+
+def _check_variables(state, model):
+    saved = {entry["key"]: entry for entry in state.description["variables"]}
+    present = {
+        f"{group}/{number:04d}": _describe(variable)
+        for group, members in _groups(model).items()
+        for number, variable in enumerate(members)
+    }
+    for key in sorted(saved.keys() | present.keys()):
+        if key not in present:
+            raise StateMismatchError(
+                f"the saved state has a variable too many. Received: {saved[key]['path']}. "
+                "Expected: none, the model has no such variable."
+            )
+        if key not in saved:
+            raise StateMismatchError(
+                "the saved state lacks a variable. Received: none. "
+                f"Expected: {present[key]['path']}."
+            )
+        received, expected = _comparable(saved[key]), _comparable(present[key])
+        if received != expected:
+            raise StateMismatchError(
+                f"the saved state does not fit the model. Received: {_line(saved[key])}. "
+                f"Expected: {_line(present[key])}."
+            )
+
+
+def _comparable(entry):
+    # Keras numbers automatic names over the whole process: dense, dense_1, dense_2.
+    path = re.sub(r"_\d+(?=/|$)", "", entry["path"])
+    return path, entry["shape"], entry["dtype"]
+
+
+def _line(entry):
+    return f"{entry['path']} {tuple(entry['shape'])} {entry['dtype']}"
+
+
+def _assign(state, group, variables):
+    for number, variable in enumerate(variables):
+        variable.assign(state.arrays[f"{group}/{number:04d}"])
+
+
+def _storable(array):
+    """NumPy's own file format knows no bfloat16: its bytes go in as uint16."""
+    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+
+
+def _dtype(name):
+    if name != "bfloat16":
+        return np.dtype(name)
+    import ml_dtypes
+
+    return np.dtype(ml_dtypes.bfloat16)

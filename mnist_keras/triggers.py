@@ -1,0 +1,20 @@
+"""When something is due: pure functions ``(step) -> bool``, for logging and saving alike."""
+
+from mnist_keras.errors import UsageError
+
+
+def every(steps):
+    """True at each multiple of ``steps``, 0 among them.
+
+    Raises:
+        UsageError: ``steps`` is no whole number of at least 1.
+
+    >>> due = every(100)
+    >>> [step for step in range(301) if due(step)]
+    [0, 100, 200, 300]
+    """
+    if not isinstance(steps, int) or steps < 1:
+        raise UsageError(
+            f"no interval of steps. Received: {steps!r}. Expected: a whole number of at least 1."
+        )
+    return lambda step: step % steps == 0

@@ -1,0 +1,40 @@
+"""Metadata and dependencies."""
+
+import pathlib
+import re
+
+from setuptools import find_packages, setup
+
+HERE = pathlib.Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "mnist_keras/__init__.py").read_text())[1]
+
+setup(
+    name="mnist_keras",
+    version=VERSION,
+    description="A Keras trainer with its tape step in the open: true steps, exact resume.",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    packages=find_packages(include=["mnist_keras", "mnist_keras.*"]),
+    package_data={"mnist_keras": ["py.typed"]},
+    python_requires=">=3.10",
+    install_requires=[
+        "absl-py>=2.1,<3",
+        "filelock>=3.13",
+        "keras>=3.15,<3.16",
+        "numpy>=1.26",
+        "requests>=2.31",
+        "rich>=13",
+        "tensorboard>=2.21,<2.22",
+        "tensorflow>=2.21,<2.22",
+    ],
+    extras_require={
+        "tests": [
+            "hypothesis>=6.100",
+            "pytest>=8",
+            "ruff>=0.6",
+            "selenium>=4.20",
+        ],
+    },
+)

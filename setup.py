@@ -22,19 +22,18 @@ setup(
     install_requires=[
         "absl-py>=2.1,<3",
         "filelock>=3.13",
+        # What Keras keeps to itself and the train function needs may move with a minor version.
         "keras>=3.15,<3.16",
         "numpy>=1.26",
         "requests>=2.31",
         "rich>=13",
+        # Earlier ones break with setuptools 82.
         "tensorboard>=2.21,<2.22",
         "tensorflow>=2.21,<2.22",
     ],
     extras_require={
-        "tests": [
-            "hypothesis>=6.100",
-            "pytest>=8",
-            "ruff>=0.6",
-            "selenium>=4.20",
-        ],
+        "tests": ["hypothesis>=6.100", "pytest>=8", "ruff>=0.6", "selenium>=4.20"],
+        "benchmarks": ["jax>=0.4.30", "matplotlib>=3.8", "torch>=2.4"],
+        "export": ["ai-edge-litert>=2", "onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.16"],
     },
 )

@@ -34,6 +34,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         self._async_train = self._async_test = self._async_predict = False
         self.stream = stream if isinstance(stream, BatchStream) else None
         self.steps_per_epoch = None
+        self._knows_data = False
         self._begin = 0
         self._steps_to_pass_over = 0
 
@@ -47,7 +48,10 @@ class FitCallbacks(keras.callbacks.CallbackList):
         return initial_epoch
 
     def set_data(self, epoch_iterator):
-        """Take the number of steps in an epoch, once Keras knows the data."""
+        """Take the steps in an epoch from the training data; validation asks later, in vain."""
+        if self._knows_data:
+            return
+        self._knows_data = True
         self.steps_per_epoch = epoch_iterator.num_batches
         self.set_params({**self.params, "steps": self.steps_per_epoch})
 
@@ -98,9 +102,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         while begin < end and not self.model.stop_training:
             stop = self._next_stop(begin, end)
             super().on_train_batch_begin(begin)
-            ran, logs = run(
-                iterator, begin, stop, due=self._due(stop - begin), stream=self.stream
-            )
+            ran, logs = run(iterator, begin, stop, due=self._due(stop - begin), stream=self.stream)
             if ran == 0:
                 raise StopIteration
             begin += ran

@@ -183,9 +183,7 @@ class MultiStepFunction:
 
     def _loop_start(self, batch_spec, count):
         """The step as one traced function, and the loop's first logs and records."""
-        step_function = self._one_step.get_concrete_function(
-            batch_spec, tf.TensorSpec([], tf.bool)
-        )
+        step_function = self._one_step.get_concrete_function(batch_spec, tf.TensorSpec([], tf.bool))
         logs, record = step_function.structured_outputs
         zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), logs)
         arrays = {name: tf.TensorArray(tf.float32, size=count) for name in record}

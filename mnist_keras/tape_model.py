@@ -7,6 +7,8 @@ import inspect
 import keras
 import tensorflow as tf
 
+# Registers SumSquaredError too: a saved model may have been compiled with it.
+from mnist_keras import losses  # noqa: F401
 from mnist_keras.fit_callbacks import FitCallbacks
 from mnist_keras.keras_internals import Functional
 from mnist_keras.multi_step import MultiStepFunction, is_wholly_built
@@ -87,7 +89,7 @@ class TapeModel(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
 
         with tf.GradientTape() as tape:
-            y_pred = self(x, training=True)
+            y_pred = self(x, training=True) if self._call_has_training_arg else self(x)
             loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)
             scaled_loss = self.optimizer.scale_loss(loss)
 
@@ -131,11 +133,15 @@ class TapeModel(keras.Model):
         finally:
             self._record = None
 
-    def compile(self, *args, **kwargs):
-        """As ``keras.Model.compile``; ``steps_per_execution`` may be "auto"."""
-        if kwargs.get("steps_per_execution") == "auto":
-            kwargs["steps_per_execution"] = AUTO_STEPS_PER_EXECUTION
-        super().compile(*args, **kwargs)
+    # A property, since Keras does not compile a loaded model whose class has a compile of its own.
+    @property
+    def steps_per_execution(self):
+        """How many steps one call of the device runs, a whole number; set to "auto" it chooses."""
+        return self._steps_per_execution
+
+    @steps_per_execution.setter
+    def steps_per_execution(self, steps):
+        self._steps_per_execution = AUTO_STEPS_PER_EXECUTION if steps == "auto" else steps
 
     def make_train_function(self, force=False):
         """Make ``train_function(iterator)``, which runs steps_per_execution true steps."""
@@ -170,12 +176,13 @@ class TapeModel(keras.Model):
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         # Built before the first callback runs, so that a checkpoint can be restored strictly.
+        if iterator is not None and self.fit_callbacks is not None:
+            self.fit_callbacks.set_data(iterator)
+        if is_wholly_built(self):
+            return
         if iterator is not None:
-            if self.fit_callbacks is not None and self.fit_callbacks.steps_per_epoch is None:
-                self.fit_callbacks.set_data(iterator)
-            data_batch = iterator.data_adapter.get_tf_dataset().element_spec
-        if not is_wholly_built(self):
-            self._symbolic_build(data_batch=data_batch)
+            data_batch = _example_batch(iterator.data_adapter.get_tf_dataset())
+        self._symbolic_build(data_batch=data_batch)
 
     def get_config(self):
         """The wrapped network, or the functional model's graph."""
@@ -191,6 +198,14 @@ class TapeModel(keras.Model):
             network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
             return cls(**{**config, "network": network})
         return super().from_config(config, custom_objects)
+
+
+def _example_batch(dataset):
+    """What a batch looks like; where its rank is not known, a batch itself."""
+    spec = dataset.element_spec
+    if all(part.shape.rank is not None for part in tf.nest.flatten(spec)):
+        return spec
+    return next(iter(dataset))
 
 
 def _are_functional(args, kwargs):

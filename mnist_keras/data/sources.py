@@ -318,7 +318,10 @@ def _read_npz_member(archive, name):
         }.get(version)
         if read_header is None:
             raise ValueError(f"{name} has the .npy version {version}")
-        shape, is_fortran, dtype = read_header(stream)
+        try:
+            shape, is_fortran, dtype = read_header(stream)
+        except Exception as error:  # NumPy lets through whatever Python's tokenizer raises
+            raise ValueError(f"{name} has a damaged header") from error
         if dtype != np.uint8:
             raise ValueError(f"{name} holds {dtype}")
         promised = math.prod(shape)

@@ -18,7 +18,7 @@ def batches(images, labels, *, batch_size, shuffle=False, seed=0):
 
     Args:
         images: uint8 (n, 28, 28).
-        labels: uint8 (n,), each 0 to 9.
+        labels: whole numbers (n,), each 0 to 9.
         batch_size: examples in a batch; the last batch of an epoch holds what is left over.
         shuffle: another order each epoch, a pure function of (seed, epoch); else the order given.
         seed: whole number >= 0.
@@ -28,7 +28,8 @@ def batches(images, labels, *, batch_size, shuffle=False, seed=0):
         labels (batch, 10).
 
     Raises:
-        UsageError: counts that differ, or a batch size below 1 or above n.
+        UsageError: counts that differ, images that are not uint8, labels that are no classes, or
+            a batch size below 1 or above n.
 
     Example:
 
@@ -54,7 +55,11 @@ class BatchStream(DataAdapter):
     """Batches cut out of arrays held once, on the device, as uint8. Made by `batches`.
 
     `TapeModel` cuts the batches inside its own graph and sets ``epoch`` itself. A plain
-    ``keras.Model`` iterates over it as over any data set, the epochs counted from 0 in each fit.
+    ``keras.Model`` iterates over it as over any data set; each pass is the next epoch.
+
+    Attributes:
+        examples: their number, n.
+        epoch: the present one, from 0; -1 before the first.
     """
 
     def __init__(self, images, labels, *, batch_size, shuffle=False, seed=0):
@@ -68,6 +73,16 @@ class BatchStream(DataAdapter):
             raise UsageError(
                 f"the batch size does not fit the data. Received: {batch_size}. "
                 f"Expected: 1 to {len(images)}, the number of examples."
+            )
+        if images.dtype != np.uint8:
+            raise UsageError(
+                f"the images have the wrong type. Received: {images.dtype}. "
+                "Expected: uint8, 0 to 255, as in the file; each step scales its own batch."
+            )
+        if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= CLASSES:
+            raise UsageError(
+                f"the labels are no classes. Received: {labels.dtype}, {labels.min()} to "
+                f"{labels.max()}. Expected: whole numbers, 0 to {CLASSES - 1}."
             )
         self.examples = len(images)
         self.shuffle = shuffle
@@ -155,7 +170,8 @@ class BatchStream(DataAdapter):
         ).apply(tf.data.experimental.assert_cardinality(len(self)))
 
     def _order_now(self):
-        return tf.py_function(lambda: self.tensors()[2], [], tf.int32)
+        order = tf.py_function(lambda: self.tensors()[2], [], tf.int32)
+        return tf.ensure_shape(order, [None])
 
     def get_numpy_iterator(self):
         """The present epoch as NumPy arrays."""

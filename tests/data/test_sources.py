@@ -244,12 +244,12 @@ HEADER = "{'descr': '|u1', 'fortran_order': False, 'shape': %s, }"
         (member(HEADER % "(-1, 28, 28)"), "promises the shape (-1, 28, 28)"),
         (member(HEADER % "(3,)", b"12"), "has another length than its shape (3,)"),
         (member(HEADER % "(3,)", b"1234"), "has another length than its shape (3,)"),
-        (member(HEADER % "(3,)".replace("u1", "f8"), bytes(24)), "has another length"),
         (member(HEADER % "(1,)", b"1", zipfile.ZIP_BZIP2), "compressed in another way"),
-        (member("{'descr': '|u1'"), "cannot be read. Received: "),
-        (member("__import__('os').mkdir('evaluated')"), "cannot be read. Received: "),
+        (member("{'descr': '|u1'"), "x_train.npy has a damaged header"),
+        (member("__import__('os').mkdir('evaluated')"), "x_train.npy has a damaged header"),
         (npz_bytes([IMAGES.astype(float), LABELS, IMAGES, LABELS]), "holds float64"),
         (npz_bytes([np.array([Unpickled()]), LABELS, IMAGES, LABELS]), "holds object"),
+        (member("(" * 5000), "x_train.npy has a damaged header"),
         (member(HEADER % "(1,)", b"1"), "is incomplete. Received: There is no item named 'y_tr"),
     ],
 )
@@ -288,11 +288,12 @@ def test_a_mutated_npz_is_read_or_is_a_data_error(tmp_path, get, data):
             strategies.binary(max_size=3)
         )
     (tmp_path / "mnist.npz").write_bytes(content)
+    message = ""
     try:
         get("mnist", None, data_dir=tmp_path)
     except DataError as error:
-        assert str(tmp_path) in str(error)
-        assert "\n" not in str(error)
+        message = str(error)
+    assert not message or (str(tmp_path) in message and "\n" not in message)
 
 
 # From mirrors, through the cache

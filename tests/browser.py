@@ -1,0 +1,75 @@
+"""A TensorBoard and a headless chromium, for the tests that look and for the README's pictures."""
+
+import contextlib
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+_ARGUMENTS = (
+    "headless",
+    "no-sandbox",
+    "disable-gpu",
+    "disable-quic",
+    "no-first-run",
+    "disable-background-networking",
+    "disable-component-update",
+    "disable-sync",
+)
+
+
+def browser_is_here():
+    """Whether chromium and its driver are installed."""
+    return all(shutil.which(program) for program in ("chromium", "chromedriver"))
+
+
+@contextlib.contextmanager
+def browser(*, width=1300, height=700):
+    """A headless chromium with an empty profile; its driver."""
+    from selenium import webdriver
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = shutil.which("chromium")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        arguments = (*_ARGUMENTS, f"user-data-dir={profile}", f"window-size={width},{height}")
+        for argument in arguments:
+            options.add_argument(f"--{argument}")
+        service = webdriver.ChromeService(shutil.which("chromedriver"))
+        driver = webdriver.Chrome(options=options, service=service)
+        try:
+            yield driver
+        finally:
+            driver.quit()
+
+
+@contextlib.contextmanager
+def tensorboard(logdir):
+    """The address of a TensorBoard that serves a directory meanwhile."""
+    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--port", "0"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            found = (re.search(r"http://\S+:(\d+)/", line) for line in server.stderr)
+            yield f"http://127.0.0.1:{next(match[1] for match in found if match)}/"
+        finally:
+            server.terminate()
+
+
+def wait_for(driver, ready, *, patience_s=60):
+    """Wait until ``ready(driver)`` gives something true; gives it."""
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    return WebDriverWait(driver, patience_s, poll_frequency=0.2).until(ready)
+
+
+def picture_at_rest(driver):
+    """A PNG of the page once it no longer changes."""
+    last = []
+
+    def is_still(driver):
+        last.append(driver.get_screenshot_as_png())
+        return len(last) > 5 and len(set(last[-5:])) == 1
+
+    wait_for(driver, is_still)
+    return last[-1]

@@ -1,0 +1,97 @@
+import gc
+import os
+import pathlib
+import signal
+import threading
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+REAL_MNIST = ROOT.parent / "shared" / "mnist"
+
+
+@pytest.fixture(scope="session")
+def real_mnist():
+    """The directory of the real MNIST; the test is skipped where there is none."""
+    if not REAL_MNIST.is_dir():
+        pytest.skip("the real MNIST is not here; this test compares against it alone")
+    return REAL_MNIST
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """(images, labels) of 1,000 small synthetic digits."""
+    from mnist_keras.data.synthetic import synthetic_digits
+
+    return synthetic_digits(1000, seed=7)
+
+
+@pytest.fixture
+def make_model():
+    """Make a small compiled TapeModel whose initial weights are a function of the seed alone."""
+    import keras
+
+    from mnist_keras import SumSquaredError, TapeModel
+
+    def make(*, optimizer="sgd", steps_per_execution=1, dropout=0.0, seed=3, **compile_arguments):
+        keras.utils.set_random_seed(seed)
+        layers = [
+            keras.layers.Flatten(),
+            keras.layers.Dense(16, activation="relu"),
+            keras.layers.Dropout(dropout),
+            keras.layers.Dense(10),
+        ]
+        model = TapeModel(keras.Sequential([keras.Input((28, 28)), *layers]))
+        arguments = {"loss": SumSquaredError(), "metrics": ["accuracy"], **compile_arguments}
+        model.compile(
+            optimizer=keras.optimizers.get(optimizer),
+            steps_per_execution=steps_per_execution,
+            **arguments,
+        )
+        return model
+
+    return make
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind():
+    """No test leaves a signal handler, a thread or an open file of its own."""
+    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    threads = set(threading.enumerate())
+    yield
+    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
+    left = [t for t in threading.enumerate() if t not in threads and not t.daemon]
+    assert left == []
+
+
+def weights(model):
+    """All weights of a model in one vector."""
+    return np.concatenate([np.ravel(weight) for weight in model.get_weights()])
+
+
+@pytest.fixture
+def weights_of():
+    return weights
+
+
+@pytest.fixture
+def points_of():
+    """{tag: {step: value}} of a directory of event files, as TensorBoard shows them."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    def read(directory):
+        accumulator = EventAccumulator(str(directory), size_guidance={"tensors": 0})
+        accumulator.Reload()
+        points = {}
+        for tag in accumulator.Tags()["tensors"]:
+            events = accumulator.Tensors(tag)
+            assert len({e.step for e in events}) == len(events), f"a step of {tag} appears twice"
+            points[tag] = {e.step: make_ndarray(e.tensor_proto).item() for e in events}
+        gc.collect()
+        return points
+
+    return read

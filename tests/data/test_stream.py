@@ -1,0 +1,102 @@
+import doctest
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mnist_keras import SumSquaredError, TapeModel
+from mnist_keras.data import batches, stream
+from mnist_keras.data.stream import epoch_order
+from mnist_keras.errors import UsageError
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (25, 28, 28), dtype=np.uint8)
+LABELS = (np.arange(25) % 10).astype(np.uint8)
+# Each image is told by its first pixel.
+IMAGES[:, 0, 0] = np.arange(25)
+
+
+def drawn(batch_stream):
+    """The numbers of the examples in each batch."""
+    return [np.rint(np.asarray(x)[:, 0, 0] * 255).astype(int).tolist() for x, _ in batch_stream]
+
+
+def test_batches_come_in_file_order_and_the_short_last_one_is_kept():
+    ten = batches(IMAGES, LABELS, batch_size=10)
+    assert drawn(ten) == [[*range(10)], [*range(10, 20)], [*range(20, 25)]]
+    assert (len(ten), ten.examples, ten.partial_batch_size) == (3, 25, 5)
+
+
+def test_a_step_sees_pixels_from_0_to_1_and_one_hot_labels():
+    [(x, y)] = batches(IMAGES, LABELS, batch_size=25)
+    assert (x.dtype, y.dtype) == (tf.float32, tf.float32)
+    np.testing.assert_allclose(x, IMAGES.astype(np.float32) / 255, rtol=1e-7)
+    np.testing.assert_array_equal(y, np.eye(10, dtype=np.float32)[LABELS])
+
+
+def test_shuffled_epochs_are_permutations_that_differ_and_depend_on_seed_and_epoch_alone():
+    def epoch(number, seed):
+        shuffled = batches(IMAGES, LABELS, batch_size=10, shuffle=True, seed=seed)
+        shuffled.epoch = number
+        return np.concatenate(drawn(shuffled)).tolist()
+
+    orders = [tuple(epoch(number, seed)) for number in range(3) for seed in range(3)]
+    assert len(set(orders)) == 9
+    assert all(sorted(order) == list(range(25)) for order in orders)
+    assert epoch(2, 1) == list(orders[7])
+
+
+def test_the_order_is_the_same_on_every_machine():
+    assert epoch_order(8, seed=3, epoch=5).tolist() == [6, 4, 3, 2, 0, 7, 5, 1]
+
+
+def test_any_epoch_and_step_is_reached_at_once():
+    shuffled = batches(IMAGES, LABELS, batch_size=10, shuffle=True, seed=1)
+    shuffled.epoch = 7
+    expected = epoch_order(25, seed=1, epoch=7)[20:].tolist()
+    x, y = shuffled.batch(shuffled.tensors(), tf.constant(2))
+    assert drawn([(x, y)]) == [expected]
+    assert np.argmax(y, axis=1).tolist() == LABELS[expected].tolist()
+
+
+def test_images_stay_uint8_until_the_step():
+    images, labels, _ = batches(IMAGES, LABELS, batch_size=10).tensors()
+    assert (images.dtype, labels.dtype) == (tf.uint8, tf.uint8)
+
+
+@pytest.mark.parametrize("kind", [TapeModel, keras.Model])
+def test_every_trainer_sees_each_epoch_in_its_own_order(kind):
+    seen = []
+
+    class Seeing(kind):
+        def __init__(self):
+            super().__init__()
+            self.layer = keras.layers.Dense(10)
+
+        def call(self, x):
+            tf.py_function(lambda x: seen.append(drawn([(x, None)])[0]), [x], [])
+            return self.layer(keras.ops.reshape(x, (-1, 784)))
+
+    model = Seeing()
+    model.compile(loss=SumSquaredError(), run_eagerly=True)
+    shuffled = batches(IMAGES, LABELS, batch_size=10, shuffle=True, seed=4)
+    model.fit(shuffled, epochs=2, verbose=0)
+    expected = np.concatenate([epoch_order(25, seed=4, epoch=epoch) for epoch in (0, 1)])
+    assert np.concatenate(seen)[-50:].tolist() == expected.tolist()
+
+
+def test_what_cannot_be_a_stream_is_wrong_usage():
+    with pytest.raises(UsageError, match=r"differ in number. Received: 25 and 24\."):
+        batches(IMAGES, LABELS[:24], batch_size=10)
+    for size in (0, 26):
+        with pytest.raises(UsageError, match=rf"Received: {size}. Expected: 1 to 25"):
+            batches(IMAGES, LABELS, batch_size=size)
+    with pytest.raises(UsageError, match=r"Received: float32\. Expected: uint8"):
+        batches(IMAGES / np.float32(255), LABELS, batch_size=10)
+    for labels in (LABELS.astype(float), LABELS - np.int8(1), LABELS + 1):
+        with pytest.raises(UsageError, match="the labels are no classes"):
+            batches(IMAGES, labels, batch_size=10)
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(stream).failed == 0

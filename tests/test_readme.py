@@ -1,0 +1,51 @@
+import pathlib
+import re
+
+import numpy as np
+import pytest
+
+from mnist_keras.data import write_idx
+
+ROOT = pathlib.Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def blocks(language):
+    return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
+
+
+def test_the_first_two_commands_are_one_line_each():
+    run, test = blocks("sh")[:2]
+    assert run.count("\n") == test.count("\n") == 1
+    assert "python main.py --flagfile=flags.txt" in run
+    assert "pytest" in test
+
+
+def test_the_program_in_the_readme_runs_and_goes_on_when_run_again(
+    digits, tmp_path, monkeypatch, capsys
+):
+    images, labels = digits
+    for role, count in (("train", 1000), ("t10k", 100)):
+        write_idx(tmp_path / f"{role}-images-idx3-ubyte", images[:count])
+        write_idx(tmp_path / f"{role}-labels-idx1-ubyte", labels[:count].astype(np.uint8))
+    monkeypatch.setenv("MNIST_KERAS_DATA_DIR", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    program = next(block for block in blocks("python") if "import" in block)
+    exec(program, {})
+    printed = capsys.readouterr().out.splitlines()
+    assert [line.partition(" loss")[0] for line in printed] == ["0", "0 0", "1", "2"]
+    exec(program.replace("epochs=3", "epochs=5"), {})
+    assert capsys.readouterr().out.splitlines() == ["3", "4"]
+
+
+def test_the_step_in_the_readme_is_the_step_in_the_code():
+    shown = next(block for block in blocks("python") if "def train_step" in block)
+    source = (ROOT / "mnist_keras" / "tape_model.py").read_text(encoding="utf-8")
+    lines = [line.strip() for line in source.splitlines()]
+    missing = [line for line in map(str.strip, shown.splitlines()) if line not in lines]
+    assert missing == ["..."]
+
+
+@pytest.mark.parametrize("path", re.findall(r"\]\((?!http)([^)]+)\)", README))
+def test_what_the_readme_links_to_is_there(path):
+    assert (ROOT / path).is_file()

@@ -1,0 +1,210 @@
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mnist_keras import SumSquaredError, TapeModel
+from mnist_keras.data import batches
+
+X = np.random.default_rng(0).random((70, 6), dtype=np.float32)
+Y = np.random.default_rng(1).random((70, 3), dtype=np.float32)
+WEIGHTS = np.random.default_rng(2).random(70, dtype=np.float32)
+
+
+def layers():
+    return [
+        keras.layers.Dense(5, activation="relu", kernel_regularizer="l2"),
+        keras.layers.BatchNormalization(),
+        keras.layers.Dense(3),
+    ]
+
+
+def functional_arguments():
+    inputs = keras.Input((6,))
+    outputs = inputs
+    for layer in layers():
+        outputs = layer(outputs)
+    return {"inputs": inputs, "outputs": outputs}
+
+
+def wrapped(base):
+    network = keras.Sequential([keras.Input((6,)), *layers()])
+    return base(network) if base is TapeModel else network
+
+
+def functional(base):
+    return base(**functional_arguments())
+
+
+def subclassed(base):
+    class Mine(base):
+        def __init__(self):
+            super().__init__()
+            self.stack = layers()
+
+        def call(self, x):
+            for layer in self.stack:
+                x = layer(x)
+            return x
+
+    return Mine()
+
+
+def trained(make, base, *, compile_arguments, fit_arguments):
+    keras.utils.set_random_seed(0)
+    model = make(base)
+    model.compile(**{"optimizer": "adam", "loss": "mse", **compile_arguments})
+    history = model.fit(**{"verbose": 0, "epochs": 2, "batch_size": 16, **fit_arguments}).history
+    return history, model.predict(X, verbose=0)
+
+
+ROWS = {
+    "arrays": ({}, {"x": X, "y": Y, "shuffle": False}),
+    "metrics": ({"metrics": lambda: ["mae", keras.metrics.CosineSimilarity()]}, {"x": X, "y": Y}),
+    "sample weights": (
+        {"weighted_metrics": ["mae"]},
+        {"x": X, "y": Y, "sample_weight": WEIGHTS, "shuffle": False},
+    ),
+    "class weights": (
+        {"loss": "sparse_categorical_crossentropy"},
+        {"x": X, "y": Y.argmax(1), "class_weight": {0: 1.0, 1: 3.0, 2: 0.5}, "shuffle": False},
+    ),
+    "tf.data of unknown length": (
+        {"optimizer": "sgd"},  # Keras counts a phantom update here, which Adam's steps depend on.
+        {
+            "x": tf.data.Dataset.from_tensor_slices((X, Y)).filter(lambda *_: True).batch(16),
+            "batch_size": None,
+        },
+    ),
+    "endless data": (
+        {},
+        {
+            "x": tf.data.Dataset.from_tensor_slices((X, Y)).batch(16).repeat(),
+            "batch_size": None,
+            "steps_per_epoch": 3,
+        },
+    ),
+    "validation": ({"metrics": ["mae"]}, {"x": X, "y": Y, "validation_split": 0.3}),
+    "eager": ({"run_eagerly": True}, {"x": X, "y": Y, "shuffle": False}),
+    "gradient accumulation and averaging": (
+        {
+            "optimizer": lambda: keras.optimizers.SGD(
+                0.1, momentum=0.9, gradient_accumulation_steps=2, use_ema=True, clipnorm=0.5
+            )
+        },
+        {"x": X, "y": Y, "shuffle": False},
+    ),
+    "loss scaling": (
+        {"optimizer": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))},
+        {"x": X, "y": Y, "shuffle": False},
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("row", ROWS)
+@pytest.mark.parametrize("make", [wrapped, functional, subclassed])
+def test_trains_as_keras_model_does(make, row):
+    compile_arguments, fit_arguments = ROWS[row]
+
+    def both(base):
+        arguments = {k: v() if callable(v) else v for k, v in compile_arguments.items()}
+        return trained(make, base, compile_arguments=arguments, fit_arguments=fit_arguments)
+
+    history, predictions = both(TapeModel)
+    expected_history, expected_predictions = both(keras.Model)
+    assert history.keys() == expected_history.keys()
+    for name, values in expected_history.items():
+        np.testing.assert_allclose(history[name], values, rtol=1e-5, err_msg=name)
+    np.testing.assert_allclose(predictions, expected_predictions, rtol=1e-4, atol=1e-6)
+
+
+def test_updates_are_counted_right_where_the_length_of_the_data_is_unknown():
+    model = wrapped(TapeModel)
+    model.compile(optimizer="adam", loss="mse")
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).filter(lambda *_: True).batch(16)
+    with pytest.warns(UserWarning, match="ran out of data"):
+        model.fit(data, epochs=2, verbose=0)
+    assert (int(model.optimizer.iterations), model.steps_trained) == (10, 10)
+
+
+def test_a_functional_model_leaves_the_class_as_it_was():
+    functional(TapeModel)
+    assert TapeModel.__bases__ == (keras.Model,)
+    assert wrapped(TapeModel)(X[:1]).shape == (1, 3)
+
+
+def test_a_functional_model_is_one_for_keras():
+    model = functional(TapeModel)
+    assert [layer.name.rstrip("_0123456789") for layer in model.layers] == [
+        "input_layer",
+        "dense",
+        "batch_normalization",
+        "dense",
+    ]
+    part = keras.Model(model.inputs, model.layers[1].output)
+    assert part(X[:2]).shape == (2, 5)
+    assert isinstance(keras.models.clone_model(model), TapeModel)
+
+
+def test_a_train_step_of_ones_own_is_used():
+    class Mine(TapeModel):
+        def train_step(self, data):
+            return {**super().train_step(data), "answer": tf.constant(42.0)}
+
+    model = Mine(keras.Sequential([keras.layers.Dense(3)]))
+    model.compile(loss="mse", steps_per_execution=4)
+    assert model.fit(X, Y, verbose=0).history["answer"] == [42.0]
+
+
+def test_half_precision_learns():
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential([keras.layers.Dense(3, dtype="mixed_float16")])
+    model = TapeModel(network)
+    optimizer = keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))
+    model.compile(optimizer=optimizer, loss=SumSquaredError(), steps_per_execution=3)
+    losses = model.fit(X, Y, epochs=5, verbose=0).history["loss"]
+    assert losses[-1] < 0.8 * losses[0]
+
+
+@pytest.mark.parametrize("make", [wrapped, functional])
+def test_a_saved_model_is_opened_in_another_process(make, tmp_path):
+    model = make(TapeModel)
+    model.compile(optimizer="adam", loss=SumSquaredError(), steps_per_execution="auto")
+    model.fit(X, Y, verbose=0)
+    model.save(tmp_path / "model.keras")
+    np.save(tmp_path / "x.npy", X)
+    np.save(tmp_path / "predictions.npy", model.predict(X, verbose=0))
+    program = (
+        "import sys, keras, numpy as np\n"
+        "from mnist_keras import TapeModel\n"
+        "model = keras.models.load_model('model.keras')\n"
+        "assert isinstance(model, TapeModel)\n"
+        "predictions = model.predict(np.load('x.npy'), verbose=0)\n"
+        "assert (predictions == np.load('predictions.npy')).all()\n"
+        "assert model.steps_per_execution == 100\n"
+        "model.fit(np.load('x.npy'), predictions, verbose=0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_each_batch_is_traced_once(make_model, digits):
+    traces = []
+
+    class Counting(TapeModel):
+        def train_step(self, data):
+            traces.append(tf.nest.flatten(data)[0].shape)
+            return super().train_step(data)
+
+    model = Counting(make_model().network)
+    model.compile(loss=SumSquaredError(), metrics=["accuracy"], steps_per_execution=4)
+    stream = batches(*digits, batch_size=150)
+    model.fit(stream, epochs=2, verbose=0)
+    model.fit(stream, epochs=1, verbose=0)
+    assert len(traces) == 1

@@ -1,0 +1,44 @@
+"""A hand-written PyTorch loop, eager and compiled."""
+
+import itertools
+
+import torch
+
+from benchmarks.contenders import BATCH_SIZE, EVERY_STEPS, LEARNING_RATE, UNITS
+
+
+def loop(wrap):
+    """Maker of the loop, its step wrapped."""
+
+    def make(train):
+        x = torch.from_numpy(train.images).reshape(len(train.labels), -1).float() / 255
+        y = torch.nn.functional.one_hot(torch.from_numpy(train.labels).long(), UNITS[-1]).float()
+        sizes = (x.shape[1], *UNITS)
+        layers = []
+        for pair in itertools.pairwise(sizes):
+            layers += [torch.nn.Linear(*pair), torch.nn.ReLU()]
+        model = torch.nn.Sequential(*layers[:-1])
+        optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
+
+        @wrap
+        def loss_of(x, y):
+            return (model(x) - y).square().sum() / len(x)
+
+        def run_epoch():
+            for step, begin in enumerate(range(0, len(x), BATCH_SIZE)):
+                loss = loss_of(x[begin : begin + BATCH_SIZE], y[begin : begin + BATCH_SIZE])
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                if step % EVERY_STEPS == 0:
+                    loss.item()
+
+        return run_epoch
+
+    return make
+
+
+CONTENDERS = {
+    "PyTorch": loop(lambda step: step),
+    "PyTorch, compiled": loop(torch.compile),
+}

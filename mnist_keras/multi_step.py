@@ -49,6 +49,11 @@ class StepRecords:
         """The values of one step, {name: NumPy float32 scalar}."""
         return {name: value[step - self.first_step].numpy() for name, value in self.values.items()}
 
+    @property
+    def losses(self):
+        """The loss of each step, NumPy float32 (steps,); None: the steps gave none."""
+        return self.values["loss"].numpy() if "loss" in self.values else None
+
 
 class MultiStepFunction:
     """The train function of a `TapeModel`: what Keras calls once per execution.
@@ -104,23 +109,24 @@ class MultiStepFunction:
             stream: a `mnist_keras.data.stream.BatchStream`, whose batches the graph cuts itself.
 
         Returns:
-            (how many ran, the last one's logs); fewer than asked for at the end of the data.
+            (how many ran, the last one's logs); fewer than asked for at the end of the data, or
+            where a loss was not finite: that step is the last one.
         """
         count = end - begin
         padded = np.zeros(max(count, self._model.steps_per_execution), bool)
         padded[: len(due)] = due
         one_by_one = self._model.run_eagerly or not is_wholly_built(self._model)
         if stream is not None and not one_by_one:
-            logs, records = self._stream_loop(
+            ran, logs, records = self._stream_loop(
                 stream, *stream.tensors(), tf.constant(begin), tf.constant(count), padded
             )
-            ran = count
         elif isinstance(iterator, tf.data.Iterator) and not one_by_one:
             ran, logs, records = self._iterator_loop(iterator, tf.constant(count), padded)
-            ran = int(ran)
-            records = {name: values[:ran] for name, values in records.items()}
         else:
             ran, logs, records = self._run_one_by_one(iterator, count, padded)
+        ran = int(ran)
+        if ran < count:
+            records = {name: values[:ran] for name, values in records.items()}
         self._model.step_records = StepRecords(self._model.steps_trained, records)
         self._model.steps_trained += ran
         return ran, logs
@@ -139,18 +145,13 @@ class MultiStepFunction:
     def _run_stream(self, stream, images, labels, order, begin, count, due):
         step_function, logs, records = self._loop_start(stream.element_spec, count)
 
-        def body(step, logs, records):
+        def body(step, going, logs, records):
+            del going
             data = stream.batch((images, labels, order), begin + step)
             logs, record = step_function(data, due[step])
-            return step + 1, logs, _write(records, step, record)
+            return step + 1, _is_finite(record), logs, _write(records, step, record)
 
-        _, logs, records = tf.while_loop(
-            lambda step, *_: step < count,
-            body,
-            (tf.constant(0), logs, records),
-            parallel_iterations=1,
-        )
-        return logs, {name: array.stack() for name, array in records.items()}
+        return _loop(body, count, logs, records)
 
     def _run_iterator(self, iterator, count, due):
         step_function, logs, records = self._loop_start(iterator.element_spec, count)
@@ -161,23 +162,19 @@ class MultiStepFunction:
 
             def train():
                 new_logs, record = step_function(batch.get_value(), due[step])
-                return step + 1, True, new_logs, _write(records, step, record)
+                return step + 1, _is_finite(record), new_logs, _write(records, step, record)
 
             return tf.cond(batch.has_value(), train, lambda: (step, False, logs, records))
 
-        ran, _, logs, records = tf.while_loop(
-            lambda step, going, *_: going & (step < count),
-            body,
-            (tf.constant(0), tf.constant(True), logs, records),
-            parallel_iterations=1,
-        )
-        return ran, logs, {name: array.stack() for name, array in records.items()}
+        return _loop(body, count, logs, records)
 
     def _run_one_by_one(self, iterator, count, due):
         logs, rows = {}, []
         for data, step_is_due in zip(itertools.islice(iterator, count), due, strict=False):
             logs, record = self._one_step(data, tf.constant(step_is_due))
             rows.append(record)
+            if not _is_finite(record):
+                break
         records = {name: tf.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
         return len(rows), logs, records
 
@@ -197,6 +194,21 @@ def is_wholly_built(model):
         and (model.optimizer is None or model.optimizer.built)
         and all(metric.built for metric in (model._compile_metrics, model._compile_loss) if metric)
     )
+
+
+def _loop(body, count, logs, records):
+    """Run ``body`` at most ``count`` times; (how many steps ran, the last logs, the records)."""
+    ran, _, logs, records = tf.while_loop(
+        lambda step, going, *_: going & (step < count),
+        body,
+        (tf.constant(0), tf.constant(True), logs, records),
+        parallel_iterations=1,
+    )
+    return ran, logs, {name: array.stack() for name, array in records.items()}
+
+
+def _is_finite(record):
+    return tf.math.is_finite(record["loss"]) if "loss" in record else tf.constant(True)
 
 
 def _write(arrays, step, record):

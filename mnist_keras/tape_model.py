@@ -102,7 +102,9 @@ class TapeModel(keras.Model):
         return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def record_step(self, *, loss, gradients=None):
-        """Keep this step's own loss, and its gradient norm where a callback asks for this step.
+        """Keep this step's own loss, and its gradient norm where somebody asks for it.
+
+        That is a callback, or anybody after a loss that is not finite.
 
         A ``train_step`` of your own calls it so that each step is logged with its true values.
 
@@ -115,7 +117,7 @@ class TapeModel(keras.Model):
         self._record.loss = loss
         if gradients is not None:
             self._record.gradient_norm = tf.cond(
-                self._record.is_due,
+                self._record.is_due | ~tf.math.is_finite(loss),
                 lambda: self._global_norm(gradients),
                 lambda: tf.constant(float("nan")),
             )

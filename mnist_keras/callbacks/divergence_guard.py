@@ -1,0 +1,70 @@
+"""Ends training at the first loss that is no number, before anything good is overwritten."""
+
+import math
+
+from mnist_keras.callbacks.step_callback import StepCallback
+from mnist_keras.errors import MnistKerasError
+
+
+class DivergedError(MnistKerasError):
+    """The loss of a step was not finite.
+
+    Attributes:
+        step: the step's number, from 0 over the whole run.
+    """
+
+    def __init__(self, message, step):
+        super().__init__(message)
+        self.step = step
+
+
+class DivergenceGuard(StepCallback):
+    """Raises `DivergedError` out of ``fit`` at the very step whose loss is not finite.
+
+    An execution of a `TapeModel` ends with that step, however many steps it should have had, so
+    that its weights, which are lost, get no further. A `Checkpoint` of the same fit keeps what it
+    saved before: a state that is not finite is never written. List this one after a `StepLogger`,
+    which then still logs the step.
+
+    Args:
+        advice: what to do then, a sentence for the end of the message.
+
+    Raises:
+        DivergedError: out of ``fit``; names the step, the loss before it and the gradient norm.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from mnist_keras import TapeModel
+    >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1, kernel_initializer="ones")]))
+    >>> model.compile(optimizer=keras.optimizers.SGD(1e30), loss="mse", steps_per_execution=100)
+    >>> x, y = np.ones((8, 3)), np.ones((8, 1))
+    >>> model.fit(x, y, batch_size=2, verbose=0, callbacks=[DivergenceGuard()])
+    Traceback (most recent call last):
+    mnist_keras.callbacks.divergence_guard.DivergedError: the loss is not finite at step 1 (epoch \
+0, step 1). Received: inf, gradient norm inf; 4.0 at the step before. Expected: a finite loss. A \
+lower learning rate may help.
+    """
+
+    def __init__(self, *, advice="A lower learning rate may help."):
+        super().__init__()
+        self._advice = advice
+        self._loss_before = math.nan
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        records = getattr(self.model, "step_records", None)
+        losses = [(logs or {}).get("loss", 0.0)] if records is None else records.losses
+        if losses is None or math.isfinite(losses[-1]):
+            self._loss_before = self._loss_before if losses is None else losses[-1]
+            return
+        before = losses[-2] if len(losses) > 1 else self._loss_before
+        norm = None if records is None else records.at(self.step - 1).get("gradient_norm")
+        step, step_in_epoch = self.step - 1, self.step_in_epoch - 1
+        raise DivergedError(
+            f"the loss is not finite at step {step} (epoch {self.epoch}, step {step_in_epoch}). "
+            f"Received: {losses[-1]}{'' if norm is None else f', gradient norm {norm}'}"
+            f"{'' if math.isnan(before) else f'; {before} at the step before'}. "
+            f"Expected: a finite loss. {self._advice}",
+            step,
+        )

@@ -1,0 +1,72 @@
+import doctest
+import math
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from mnist_keras.callbacks import Checkpoint, StepLogger, divergence_guard
+from mnist_keras.callbacks.divergence_guard import DivergedError, DivergenceGuard
+from mnist_keras.data import batches
+
+
+def breaking_at(step):
+    """A learning rate that breaks the weights in that step's update."""
+    return keras.optimizers.schedules.PiecewiseConstantDecay([step - 1], [0.001, 1e38])
+
+
+@pytest.fixture(scope="module")
+def first():
+    return {}
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 7, 100])
+def test_training_ends_at_the_very_step_and_what_was_good_stays(
+    steps_per_execution, first, make_model, digits, tmp_path, capsys, points_of
+):
+    model = make_model(
+        optimizer=keras.optimizers.SGD(breaking_at(13)), steps_per_execution=steps_per_execution
+    )
+    with pytest.raises(DivergedError) as caught:
+        model.fit(
+            batches(*digits, batch_size=50),
+            epochs=2,
+            verbose=0,
+            callbacks=[
+                StepLogger(tmp_path, every_steps=7),
+                DivergenceGuard(),
+                Checkpoint(tmp_path / "checkpoints", every_steps=4),
+            ],
+        )
+    points = points_of(tmp_path / "train")
+    left = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    outcome = str(caught.value), capsys.readouterr().out, points["loss"], left
+    assert outcome == first.setdefault("outcome", outcome)
+    assert caught.value.step == 14
+    message, printed, losses, left = outcome
+    assert message.startswith("the loss is not finite at step 14 (epoch 0, step 14). Received: ")
+    assert re.search(r", gradient norm \S+; [0-9.]+ at the step before\. Expected: ", message)
+    assert "A lower learning rate may help." in message
+    assert [line.split(" loss")[0] for line in printed.splitlines()] == ["0", "0 0", "0 7", "0 14"]
+    assert [step for step, loss in losses.items() if math.isfinite(loss)] == [0, 7]
+    assert left == ["step-00000004", "step-00000008", "step-00000012"]
+
+
+def test_a_plain_keras_model_is_guarded_too():
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(optimizer=keras.optimizers.SGD(breaking_at(3)), loss="mse")
+    x, y = np.ones((20, 3)), np.ones((20, 1))
+    with pytest.raises(DivergedError, match=r"at step 4 \(epoch 0, step 4\)"):
+        model.fit(x, y, batch_size=2, verbose=0, callbacks=[DivergenceGuard()])
+
+
+def test_without_the_guard_training_goes_on(make_model, digits):
+    model = make_model(optimizer=keras.optimizers.SGD(breaking_at(3)), steps_per_execution=7)
+    history = model.fit(batches(*digits, batch_size=100), verbose=0)
+    assert model.steps_trained == 10
+    assert not math.isfinite(history.history["loss"][0])
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(divergence_guard).failed == 0

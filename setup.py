@@ -22,8 +22,9 @@ setup(
     install_requires=[
         "absl-py>=2.1,<3",
         "filelock>=3.13",
-        # What Keras keeps to itself and the train function needs may move with a minor version.
-        "keras>=3.15,<3.16",
+        # The train function needs what Keras keeps to itself and may move with a minor version;
+        # 3.12 is the last one for Python 3.10.
+        "keras>=3.12,<3.16",
         "numpy>=1.26",
         "requests>=2.31",
         "rich>=13",

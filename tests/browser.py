@@ -46,8 +46,10 @@ def browser(*, width=1300, height=700):
 
 @contextlib.contextmanager
 def tensorboard(logdir):
-    """The address of a TensorBoard that serves a directory meanwhile."""
-    command = [sys.executable, "-m", "tensorboard.main", "--logdir", str(logdir), "--port", "0"]
+    """The address of a TensorBoard that serves a directory meanwhile, and reads it each second."""
+    options = {"logdir": logdir, "port": 0, "reload_interval": 1}
+    command = [sys.executable, "-m", "tensorboard.main"]
+    command += [f"--{name}={value}" for name, value in options.items()]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
         try:
             found = (re.search(r"http://\S+:(\d+)/", line) for line in server.stderr)

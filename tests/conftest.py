@@ -29,7 +29,7 @@ def digits():
     return synthetic_digits(1000, seed=7)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_model():
     """Make a small compiled TapeModel whose initial weights are a function of the seed alone."""
     import keras

@@ -1,0 +1,108 @@
+"""TensorBoard itself, over HTTP and in a browser, on a run that was interrupted and resumed."""
+
+import contextlib
+import json
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+
+import keras
+import pytest
+
+from mnist_keras.callbacks import Checkpoint, StepLogger
+from mnist_keras.data import batches
+from tests.browser import browser, browser_is_here, tensorboard, wait_for
+
+EPOCHS = 3
+TAGS = ("loss", "learning_rate", "gradient_norm", "epoch_loss", "epoch_accuracy")
+
+
+class BreakAfter(keras.callbacks.Callback):
+    """Raises after a number of batches."""
+
+    def __init__(self, batches_left):
+        super().__init__()
+        self.batches_left = batches_left
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches_left -= 1
+        if self.batches_left == 0:
+            raise ConnectionAbortedError
+
+
+@pytest.fixture(scope="module")
+def logdir(tmp_path_factory):
+    return tmp_path_factory.mktemp("logs")
+
+
+@pytest.fixture(scope="module")
+def train(make_model, digits, logdir):
+    """Train a run of that name, or go on with it, until its end or for some batches."""
+
+    def call(name, *, batches_left=None):
+        callbacks = [
+            StepLogger(logdir / name, every_steps=3, echo=False),
+            Checkpoint(logdir / name / "checkpoints", every_steps=8),
+        ]
+        model = make_model(optimizer="adam", dropout=0.3)
+        stream = batches(*digits, batch_size=50, shuffle=True)
+        if batches_left is not None:
+            callbacks.append(BreakAfter(batches_left))
+        with contextlib.suppress(ConnectionAbortedError):
+            model.fit(stream, epochs=EPOCHS, verbose=0, callbacks=callbacks)
+
+    return call
+
+
+def points(address, run, tag):
+    """[(step, value), ...] as TensorBoard gives it to its page; none before it knows the run."""
+    query = urllib.parse.urlencode({"run": f"{run}/train", "tag": tag})
+    try:
+        with urllib.request.urlopen(f"{address}data/plugin/scalars/scalars?{query}") as answer:
+            return [(step, value) for _, step, value in json.load(answer)]
+    except urllib.error.HTTPError:
+        return []
+
+
+def eventually(read, expected, *, patience_s=60):
+    """What ``read`` gives as soon as it is what is expected, or after all patience."""
+    deadline = time.monotonic() + patience_s
+    while (found := read()) != expected and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
+
+
+def test_each_step_is_shown_once_with_its_value_in_a_tensorboard_open_before_and_one_after(
+    train, logdir
+):
+    def all_points(address, run):
+        return {tag: points(address, run, tag) for tag in TAGS}
+
+    train("whole")
+    train("resumed", batches_left=31)
+    with tensorboard(logdir) as open_all_along:
+        assert eventually(lambda: len(points(open_all_along, "whole", "epoch_accuracy")), 3) == 3
+        whole = all_points(open_all_along, "whole")
+        assert [step for step, _ in whole["loss"]] == list(range(0, 60, 3))
+        assert [step for step, _ in whole["epoch_loss"]] == [20, 40, 60]
+        first_part = whole["loss"][:11]
+        assert (
+            eventually(lambda: points(open_all_along, "resumed", "loss"), first_part) == first_part
+        )
+        train("resumed", batches_left=17)
+        train("resumed")
+        assert eventually(lambda: all_points(open_all_along, "resumed"), whole) == whole
+    with tensorboard(logdir) as started_after:
+        assert eventually(lambda: all_points(started_after, "resumed"), whole) == whole
+
+
+@pytest.mark.skipif(not browser_is_here(), reason="chromium and chromedriver are not installed")
+def test_a_browser_shows_the_charts_and_its_console_stays_silent(train, logdir):
+    train("seen")
+    with tensorboard(logdir) as address, browser() as driver:
+        driver.get(f"{address}?tagFilter=%5Eloss%24#timeseries")
+        wait_for(driver, lambda d: "seen/train" in d.find_element("tag name", "body").text)
+        wait_for(driver, lambda d: d.find_elements("css selector", "scalar-card line-chart"))
+        severe = [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
+    assert severe == []

@@ -1,7 +1,9 @@
 """Train a network on MNIST: ``python main.py --flagfile=flags.txt``; ``--help`` lists the flags."""
 
+import os
 import signal
 import sys
+import traceback
 
 from absl import app
 from absl import flags as absl_flags
@@ -11,7 +13,7 @@ from mnist_keras.errors import MnistKerasError
 
 
 def main(config):
-    """Do what the recipe says; its errors become one line and an exit status."""
+    """Do what the recipe says; an error becomes one line and an exit status."""
     try:
         signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
         if config.mode == "evaluate":
@@ -24,25 +26,39 @@ def main(config):
             train(config)
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
-    except MnistKerasError as error:
+    except Exception as error:
         if config.debug:
-            raise
+            traceback.print_exc()
         _fail(error)
 
 
 def _parse(argv):
     try:
         return flags.parse(argv)
-    except MnistKerasError as error:
+    except Exception as error:
         _fail(error)
 
 
 def _fail(error):
-    print(f"error: {error}", file=sys.stderr)
-    sys.exit(error.exit_status)
+    message = str(error)
+    if isinstance(error, BrokenPipeError):
+        message = f"nobody reads the output any more. Received: {error}. Expected: an open stdout."
+    elif not isinstance(error, MnistKerasError):
+        first_line = str(error).strip().partition("\n")[0]
+        message = f"{type(error).__name__}: {first_line}. --debug shows where."
+    print("error:", " ".join(message.splitlines()), file=sys.stderr)
+    try:
+        sys.stdout.flush()
+    except OSError:  # Python would try once more when it ends, and complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(getattr(error, "exit_status", 1))
 
 
 if __name__ == "__main__":
+    for name in ("stdout", "stderr"):
+        # A closed one is None, and what is meant for stderr would go to stdout.
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     flags.define()
     absl_flags.adopt_module_key_flags(flags)
     app.run(main, flags_parser=_parse)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import unicodedata
 
 from mnist_keras.errors import UsageError
 
@@ -33,6 +34,7 @@ _LEAST = {
     "checkpoint_every_steps": 1,
     "keep_checkpoints": 1,
 }
+_MOST = {"seed": 2**32 - 1}  # NumPy's seeds have 32 bits.
 _NOT_YET = {
     "mode": ("predict", "export"),
     "distribution": ("mirrored", "multi_worker"),
@@ -92,6 +94,12 @@ class RunConfig:
                 raise UsageError(
                     f"--{name} is too small. Received: {value}. Expected: at least {least}."
                 )
+        for name, most in _MOST.items():
+            value = getattr(self, name)
+            if value > most:
+                raise UsageError(
+                    f"--{name} is too large. Received: {value}. Expected: at most {most}."
+                )
         rate = self.learning_rate
         _require(rate > 0 and math.isfinite(rate), self, "learning_rate", "a finite number above 0")
         steps = self.steps_per_execution
@@ -101,6 +109,9 @@ class RunConfig:
             "steps_per_execution",
             "auto or a whole number of at least 1",
         )
+        for name in ("logdir", "data_dir"):
+            text = getattr(self, name)
+            _require(text is None or _is_line(text), self, name, "the path of a directory")
         if self.run_name is not None:
             _check_run_name(self)
         for name, values in _NOT_YET.items():
@@ -115,13 +126,19 @@ class RunConfig:
 def _require(holds, config, name, expected):
     if not holds:
         raise UsageError(
-            f"--{name} is wrong. Received: {getattr(config, name)}. Expected: {expected}."
+            f"--{name} is wrong. Received: {getattr(config, name)!r}. Expected: {expected}."
         )
+
+
+def _is_line(text):
+    """Whether a flag file can carry the text: it is UTF-8 and strips each line."""
+    unfit = {"Cc", "Cs", "Zl", "Zp"}  # Control characters, bytes that are no UTF-8, ends of lines.
+    return text.strip() == text != "" and unfit.isdisjoint(map(unicodedata.category, text))
 
 
 def _check_run_name(config):
     name = config.run_name
-    is_one_name = name not in ("", ".", "..") and "/" not in name and name.isprintable()
+    is_one_name = _is_line(name) and name not in (".", "..") and "/" not in name
     _require(is_one_name, config, "run_name", "the name of one directory, without a slash")
     length = len(name.encode())
     if length > 255:

@@ -1,6 +1,6 @@
 """``--mode=evaluate``, and the scores on the test set that every run ends with."""
 
-from mnist_keras.errors import UsageError
+from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.quiet_tensorflow import import_tensorflow
 from mnist_keras.run_directory import run_directory
 
@@ -15,6 +15,7 @@ def evaluate(config):
 
     Raises:
         UsageError: the run has no model yet.
+        MnistKerasError: the model cannot be opened.
         DataError: the data set cannot be had.
     """
     from mnist_keras.data import load
@@ -25,17 +26,29 @@ def evaluate(config):
             f"the run is not finished. Received: {run.path}, without a model. "
             f"Expected: a finished run; python main.py --flagfile={run.recipe} goes on with it."
         )
-    _, test_set = load(config.dataset, data_dir=config.data_dir)
-    if not config.debug:
-        import_tensorflow()
-    import keras
-
+    dataset = config.dataset
+    if dataset == "auto":
+        dataset = run.stored_recipe()["dataset"]
+    _, test_set = load(dataset, data_dir=config.data_dir)
+    import_tensorflow(quiet=not config.debug)
     from mnist_keras.recipe import compile_model
     from mnist_keras.tape_model import TapeModel
 
-    model = TapeModel(keras.models.load_model(run.model))
+    model = TapeModel(_open(run.model))
     compile_model(model, config)
     print_scores(*test_scores(model, test_set))
+
+
+def _open(path):
+    import keras
+
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:  # Keras lets through whatever zipfile, json and h5py raise.
+        raise MnistKerasError(
+            f"{path} cannot be opened. Received: {type(error).__name__}: {error}. "
+            "Expected: the model that the run has saved."
+        ) from error
 
 
 def test_scores(model, test_set):

@@ -1,57 +1,132 @@
 """TensorBoard event files of a run that may be interrupted and resumed any number of times."""
 
+import contextlib
+import io
 import os
 import pathlib
+import socket
+import struct
 import time
 
+from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import masked_crc32c
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from mnist_keras.errors import MnistKerasError
+
+_PREFIX, _SUFFIX = "events.out.tfevents.", ".mnist_keras"
 
 
 class EventLog:
     """Writes scalars into ``logdir/SUBDIRECTORY`` for a run that begins or resumes at a step.
 
-    Each file opens with a session-start event at that step, on which TensorBoard drops the points
-    from there on that an interrupted session had written: they are about to be repeated.
+    The points from there on that an interrupted session of an EventLog had written are about to be
+    repeated: they are cut off its files, and each new file opens with a session-start event at
+    that step, on which a TensorBoard that is watching drops them. What is written reaches the
+    operating system at once.
 
     Args:
         logdir: the run's directory.
         step: where this session begins.
+
+    Raises:
+        MnistKerasError: the disk does not take it; by `scalar` and `flush` as well.
     """
 
     def __init__(self, logdir, *, step):
         self._logdir = pathlib.Path(logdir)
         self._step = step
-        self._writers = {}
-        for subdirectory in self._logdir.glob("*/events.out.tfevents.*"):
-            self._writer(subdirectory.parent.name)
+        self._files = {}
+        for path in sorted(self._logdir.glob(f"*/{_PREFIX}*{_SUFFIX}")):
+            with self._disk_errors():
+                _cut(path, step)
+            self._file(path.parent.name)
 
     def scalar(self, subdirectory, tag, value, step):
         """Write one point."""
-        summary = scalar_pb(tag, float(value))
         event = Event(wall_time=time.time(), step=step)
-        event.summary.ParseFromString(summary.SerializeToString())
-        self._writer(subdirectory).add_event(event)
+        event.summary.ParseFromString(scalar_pb(tag, float(value)).SerializeToString())
+        file = self._file(subdirectory)
+        with self._disk_errors():
+            _write(file, event)
 
     def flush(self):
         """Bring all points to the disk."""
-        for subdirectory, writer in self._writers.items():
-            writer.flush()
-            for path in (self._logdir / subdirectory).glob("events.out.tfevents.*"):
-                with open(path, "rb") as file:
-                    os.fsync(file.fileno())
+        with self._disk_errors():
+            for file in self._files.values():
+                os.fsync(file.fileno())
 
     def close(self):
-        """Flush and close the files."""
-        for writer in self._writers.values():
-            writer.close()
-        self._writers = {}
+        """Close the files."""
+        for file in self._files.values():
+            file.close()
+        self._files = {}
 
-    def _writer(self, subdirectory):
-        if subdirectory not in self._writers:
-            writer = EventFileWriter(str(self._logdir / subdirectory))
-            start = SessionLog(status=SessionLog.START)
-            writer.add_event(Event(wall_time=time.time(), step=self._step, session_log=start))
-            self._writers[subdirectory] = writer
-        return self._writers[subdirectory]
+    def _file(self, subdirectory):
+        if subdirectory not in self._files:
+            with self._disk_errors():
+                file = self._files[subdirectory] = _create(self._logdir / subdirectory)
+                _write(file, Event(wall_time=time.time(), file_version="brain.Event:2"))
+                start = SessionLog(status=SessionLog.START)
+                _write(file, Event(wall_time=time.time(), step=self._step, session_log=start))
+        return self._files[subdirectory]
+
+    @contextlib.contextmanager
+    def _disk_errors(self):
+        try:
+            yield
+        except OSError as error:
+            raise MnistKerasError(
+                f"the TensorBoard files cannot be written: {error.strerror}. "
+                f"Received: {self._logdir}. Expected: a directory with space left."
+            ) from error
+
+
+def _create(directory):
+    # TensorBoard reads the files of a directory in the order of their names, so the seconds in
+    # them have to ascend, also where two sessions begin within one.
+    directory.mkdir(parents=True, exist_ok=True)
+    earlier = (path.name.removeprefix(_PREFIX) for path in directory.glob(f"{_PREFIX}*"))
+    seconds = [int(name[:10]) + 1 for name in earlier if name[:10].isdecimal()]
+    seconds = max(int(time.time()), *seconds, 0)
+    name = f"{_PREFIX}{seconds:010d}.{socket.gethostname()}.{os.getpid()}{_SUFFIX}"
+    return open(directory / name, "xb", buffering=0)
+
+
+def _write(file, event):
+    record = io.BytesIO()
+    RecordWriter(record).write(event.SerializeToString())
+    rest = record.getbuffer()
+    while rest:  # An unbuffered file may take a part, and fail at the next.
+        rest = rest[file.write(rest) :]
+
+
+def _cut(path, step):
+    """Cut a file off at its first event of that step or a later one, or where it is torn."""
+    with open(path, "r+b") as file:
+        while True:
+            begin = file.tell()
+            event = _read(file)
+            if event is None or (event.step >= step and not event.file_version):
+                file.truncate(begin)
+                return
+
+
+def _read(file):
+    """The next event; None at the end or where a writer was killed. TFRecord format:
+
+    uint64 length, uint32 checksum of it, the event, uint32 checksum of it; little-endian.
+    """
+    header = file.read(12)
+    if len(header) < 12 or struct.unpack("<I", header[8:])[0] != masked_crc32c(header[:8]):
+        return None
+    length = struct.unpack("<Q", header[:8])[0]
+    data = file.read(length + 4)
+    if len(data) < length + 4:
+        return None
+    try:
+        return Event.FromString(data[:-4])
+    except DecodeError:
+        return None

@@ -1,5 +1,7 @@
 """The command line's flags, and the one place that turns them into a RunConfig."""
 
+import contextlib
+import io
 import os
 
 from absl import flags
@@ -10,10 +12,14 @@ from mnist_keras.errors import UsageError
 from mnist_keras.run_directory import RunDirectory, newest_run
 
 _DEFAULTS = {name: field.default for name, field in RunConfig.__dataclass_fields__.items()}
+_EXPECTED = {}
 
 
 def define():
     """Define the flags; once in a process."""
+    if "log_dir" in flags.FLAGS:
+        # absl's own, which does nothing here, would swallow a mistyped --logdir.
+        flags.FLAGS.remove_flag_values(["log_dir"])
     _choice("mode", config_module.MODES, "What to do.")
     _choice(
         "dataset",
@@ -79,29 +85,61 @@ def parse(argv):
     if flags.FLAGS.mode == "evaluate":
         run = _run_to_evaluate()
         flags.FLAGS.unparse_flags()
-        _parse_once([argv[0], f"--flagfile={run.recipe}", *argv[1:], f"--run_name={run.name}"])
+        # The directory may have been moved or renamed since its recipe was written.
+        place = [f"--logdir={run.path.parent}", f"--run_name={run.name}"]
+        _parse_once([argv[0], f"--flagfile={run.recipe}", *place, *argv[1:]])
     return _to_config()
 
 
 def _parse_once(argv):
+    warnings = io.StringIO()
     try:
-        words = flags.FLAGS(argv)[1:]
+        with contextlib.redirect_stderr(warnings):
+            words = flags.FLAGS(argv)[1:]
     except SystemExit:
         raise SystemExit(0) from None  # The help flags leave with 1.
-    except flags.UnrecognizedFlagError as error:
+    except (flags.Error, UnicodeDecodeError) as error:
+        raise UsageError(_in_our_form(error, argv)) from None
+    if warnings.getvalue():
         raise UsageError(
-            f"unknown flag. Received: --{error.flagname}. Expected: a flag of --help."
-        ) from None
-    except flags.Error as error:
-        raise UsageError(_one_line(error)) from None
+            f"a flag file includes itself. Received: {_flag_files(argv)}. "
+            "Expected: each flag file once."
+        )
     if words:
         raise UsageError(f"words that are no flags. Received: {' '.join(words)}. Expected: none.")
 
 
+def _in_our_form(error, argv):
+    """What is wrong, what was received and what is expected; absl's messages lack the last."""
+    cause = error.__context__
+    if isinstance(error, UnicodeDecodeError):
+        return f"a flag file is no text. Received: {_flag_files(argv)}. Expected: a flag a line."
+    if isinstance(error, flags.CantOpenFlagFileError):
+        return (
+            f"a flag file cannot be read: {cause.strerror}. Received: {cause.filename!r}. "
+            "Expected: a text file, a flag a line."
+        )
+    if isinstance(error, flags.UnrecognizedFlagError):
+        suggested = str(error).partition(". Did you mean: ")[2].removesuffix(" ?")
+        expected = f"a flag of --help{suggested and f', perhaps --{suggested}'}"
+        return f"unknown flag. Received: --{error.flagname}. Expected: {expected}."
+    if isinstance(error, flags.IllegalFlagValueError) and cause is not None:
+        name, _, value = str(error).removeprefix("flag --").partition("=")
+        value = value.removesuffix(f": {cause}")
+        expected = _EXPECTED.get(name, "a value as in --helpfull")
+        return f"--{name} is wrong. Received: {value!r}. Expected: {expected}."
+    return f"{error}. Received: {' '.join(argv[1:])}. Expected: flags as in --help."
+
+
+def _flag_files(argv):
+    return " ".join(word for word in argv if "flagfile" in word)
+
+
 def _run_to_evaluate():
+    logdir = os.path.expanduser(flags.FLAGS.logdir)
     if flags.FLAGS.run_name is None:
-        return newest_run(flags.FLAGS.logdir)
-    run = RunDirectory(os.path.join(flags.FLAGS.logdir, flags.FLAGS.run_name))
+        return newest_run(logdir)
+    run = RunDirectory(os.path.join(logdir, flags.FLAGS.run_name))
     if run.stored_recipe() is None:
         raise UsageError(f"there is no such run. Received: {run.path}. Expected: a run's name.")
     return run
@@ -111,17 +149,17 @@ def _to_config():
     values = {name: flags.FLAGS[name].value for name in _DEFAULTS}
     if values["data_dir"] is None:
         values["data_dir"] = os.environ.get("MNIST_KERAS_DATA_DIR") or None
+    for name in ("data_dir", "logdir"):
+        # The shell expands no ~ behind a "=".
+        values[name] = values[name] and os.path.expanduser(values[name])
     steps = values["steps_per_execution"]
     if steps.isdecimal():
         values["steps_per_execution"] = int(steps)
     return RunConfig(**values)
 
 
-def _one_line(error):
-    return " ".join(str(error).split())
-
-
 def _choice(name, values, text):
+    _EXPECTED[name] = f"one of {', '.join(values)}"
     flags.DEFINE_enum(name, _DEFAULTS[name], values, text)
 
 
@@ -130,12 +168,15 @@ def _text(name, text):
 
 
 def _whole(name, text):
+    _EXPECTED[name] = "a whole number"
     flags.DEFINE_integer(name, _DEFAULTS[name], text)
 
 
 def _number(name, text):
+    _EXPECTED[name] = "a number"
     flags.DEFINE_float(name, _DEFAULTS[name], text)
 
 
 def _switch(name, text):
+    _EXPECTED[name] = "true or false"
     flags.DEFINE_boolean(name, _DEFAULTS[name], text)

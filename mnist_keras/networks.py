@@ -31,7 +31,7 @@ def mlp(*, dtype=None):
 
 
 def cnn(*, dtype=None):
-    """Two convolutions and two dense layers, about 0.4 million weights.
+    """Two convolutions and two dense layers, about 0.2 million weights.
 
     Args:
         dtype: as for `mlp`.

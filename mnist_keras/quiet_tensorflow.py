@@ -6,15 +6,19 @@ import sys
 import tempfile
 
 
-def import_tensorflow():
+def import_tensorflow(*, quiet=True):
     """Import TensorFlow and Keras, find the devices, and keep to errors from then on.
 
     TensorFlow 2.21 logs some lines while it is loaded whatever ``TF_CPP_MIN_LOG_LEVEL`` says, so
     stderr is held back meanwhile; where the import fails, what it said comes out.
+
+    Args:
+        quiet: False lets TensorFlow say what it wants to.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    with _stderr_held_back():
+    if quiet:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with _stderr_held_back() if quiet else contextlib.nullcontext():
         import keras  # noqa: F401
         import tensorflow as tf
 
@@ -29,7 +33,7 @@ def _stderr_held_back():
         os.dup2(held_back.fileno(), 2)
         try:
             yield
-        except BaseException:
+        except Exception:  # Not an interruption: that one is nobody's failure.
             held_back.seek(0)
             os.write(original, held_back.read())
             raise

@@ -1,5 +1,6 @@
 """A run's directory: every name on disk, once, and the recipe that lies in it."""
 
+import contextlib
 import datetime
 import json
 import os
@@ -10,6 +11,7 @@ import filelock
 
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.state import storage
+from mnist_keras.state.checkpoint_directory import CheckpointDirectory
 
 # Changing these would change what the run has computed so far.
 _TRAINING_FIELDS = (
@@ -31,25 +33,44 @@ _NOT_IN_RECIPE = ("mode", "overwrite", "debug")
 class RunDirectory:
     """The files of one run.
 
-    Attributes:
+    Args:
         path: logdir/run_name.
-        checkpoints, model, summary, recipe: their paths; ``train/`` and ``validation/`` are made
-            by `mnist_keras.callbacks.StepLogger`.
+        is_new: whether it must not be there yet; where it is, `open` takes another name.
     """
 
-    def __init__(self, path):
+    def __init__(self, path, *, is_new=False):
         self.path = pathlib.Path(path)
-        self.checkpoints = self.path / "checkpoints"
-        self.model = self.path / "model.keras"
-        self.summary = self.path / "summary.json"
-        self.recipe = self.path / "flags.txt"
-        self._lock_file = self.path / ".lock"
+        self._is_new = is_new
         self._lock = None
 
     @property
     def name(self):
         """The run's name."""
         return self.path.name
+
+    @property
+    def checkpoints(self):
+        """The directory of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def model(self):
+        """The file of the trained network."""
+        return self.path / "model.keras"
+
+    @property
+    def summary(self):
+        """The file of `write_summary`."""
+        return self.path / "summary.json"
+
+    @property
+    def recipe(self):
+        """The flag file of `store_recipe`."""
+        return self.path / "flags.txt"
+
+    @property
+    def _lock_file(self):
+        return self.path / ".lock"
 
     def open(self):
         """Make the directory and keep other processes out of it until this one ends.
@@ -58,10 +79,11 @@ class RunDirectory:
             MnistKerasError: it cannot be written, or another process is training this run.
         """
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self._make()
             self._lock = filelock.FileLock(self._lock_file)
             self._lock.acquire(timeout=0)
         except filelock.Timeout:
+            self._lock = None
             raise MnistKerasError(
                 f"another process is training this run. Received: {self.path}. "
                 "Expected: a run of its own for each process (--run_name)."
@@ -72,34 +94,87 @@ class RunDirectory:
                 f"Received: {self.path}. Expected: a --logdir that can be."
             ) from error
 
+    def _make(self):
+        named, number = self.path, 1
+        while True:
+            try:
+                self.path.mkdir(parents=True, exist_ok=not self._is_new)
+                return
+            except FileExistsError:
+                if not self._is_new:
+                    raise
+            number += 1
+            self.path = named.with_name(f"{named.name}_{number}")
+
     def close(self):
         """Let other processes in again."""
         if self._lock is not None:
+            with contextlib.suppress(OSError):  # Windows removes no file that is open.
+                self._lock_file.unlink()
             self._lock.release()
             self._lock = None
 
     def clear(self):
-        """Remove what a run leaves, and nothing else."""
-        for entry in (self.summary, self.model, self.recipe):
-            entry.unlink(missing_ok=True)
-        for directory in ("train", "validation", self.checkpoints.name):
-            shutil.rmtree(self.path / directory, ignore_errors=True)
+        """Remove what a run leaves, and nothing else.
+
+        The recipe goes last: cut off half-way, this is still the directory of a run.
+        """
+        with _writing(self.path):
+            self.summary.unlink(missing_ok=True)
+            self.model.unlink(missing_ok=True)
+            for directory in (self.path / "train", self.path / "validation", self.checkpoints):
+                if directory.exists():
+                    shutil.rmtree(directory)
+            self.recipe.unlink(missing_ok=True)
 
     def stored_recipe(self):
-        """The recipe this run was begun with, {flag: text}; None: there is no such run yet."""
+        """The recipe this run was begun with, {flag: text}; None: there is no such run yet.
+
+        Raises:
+            MnistKerasError: the recipe cannot be read or is damaged.
+            UsageError: this is the directory of something else.
+        """
+        self.require_run()
         try:
             lines = self.recipe.read_text(encoding="utf-8").splitlines()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise MnistKerasError(f"{self.recipe} cannot be read: {error}.") from error
+            raise self._damaged_recipe(getattr(error, "strerror", None) or "no text") from error
         flags = (line[2:].partition("=") for line in lines if line.startswith("--"))
-        return {name: value for name, _, value in flags}
+        stored = {name: value for name, _, value in flags}
+        missing = [f"--{name}" for name in _TRAINING_FIELDS if name not in stored]
+        if missing:
+            raise self._damaged_recipe(f"none of {' '.join(missing)}")
+        return stored
+
+    def _damaged_recipe(self, received):
+        return MnistKerasError(
+            f"the run's recipe cannot be read. Received: {self.recipe}: {received}. "
+            "Expected: the flags it was begun with, or --overwrite to begin it anew."
+        )
+
+    def require_run(self):
+        """Refuse a directory that has some of a run's files, but no recipe: whose are they?
+
+        Raises:
+            UsageError: names the files.
+        """
+        if os.path.lexists(self.recipe):
+            return
+        names = ["train", "validation", self.checkpoints.name, self.model.name, self.summary.name]
+        left = [name for name in names if os.path.lexists(self.path / name)]
+        if left:
+            raise UsageError(
+                f"this is no run's directory. Received: {self.path} with {', '.join(left)}, "
+                f"without {self.recipe.name}. Expected: another --run_name."
+            )
 
     def store_recipe(self, config):
         """Write the recipe: a flag file that resumes this run from any working directory."""
         text = "".join(f"--{name}={value}\n" for name, value in self._flags(config).items())
-        storage.write_file(self.recipe, text.encode())
+        with _writing(self.recipe):
+            storage.write_file(self.recipe, text.encode())
 
     def check_recipe(self, config, stored):
         """Refuse to go on with a run under another recipe.
@@ -125,16 +200,38 @@ class RunDirectory:
                 f"Expected: {expected}, or another --run_name, or --overwrite to begin it anew."
             )
 
-    def read_summary(self):
-        """What `write_summary` wrote, or None where there is none to be read."""
+    def require_steps(self, config, *, steps_per_epoch):
+        """Refuse to end a run before the place where it already is.
+
+        Raises:
+            UsageError: says how many epochs it takes at least.
+        """
+        done = max(CheckpointDirectory(self.checkpoints, keep=1).steps(), default=0)
+        if done > config.epochs * steps_per_epoch:
+            raise UsageError(
+                f"run {self.name} is already past its end. Received: --epochs={config.epochs}. "
+                f"Expected: at least {-(-done // steps_per_epoch)}, as {done} steps of "
+                f"{steps_per_epoch} an epoch are done, or --overwrite to begin it anew."
+            )
+
+    def finished(self):
+        """The summary of the run, {name: value}; None: it is not finished, or has lost a file."""
         try:
-            return json.loads(self.summary.read_bytes())
-        except (OSError, ValueError):
+            summary = json.loads(self.summary.read_bytes())
+            is_whole = isinstance(summary["epochs"], int) and summary["test_accuracy"] >= 0
+        except (OSError, ValueError, KeyError, TypeError):
             return None
+        return summary if is_whole and self.model.exists() else None
 
     def write_summary(self, summary):
         """Write summary.json."""
-        storage.write_file(self.summary, (json.dumps(summary, indent=2) + "\n").encode())
+        with _writing(self.summary):
+            storage.write_file(self.summary, (json.dumps(summary, indent=2) + "\n").encode())
+
+    def write_model(self, data):
+        """Write model.keras."""
+        with _writing(self.model):
+            storage.write_file(self.model, data)
 
     def _flags(self, config):
         values = {
@@ -150,17 +247,23 @@ class RunDirectory:
         }
 
 
+@contextlib.contextmanager
+def _writing(path):
+    try:
+        yield
+    except OSError as error:
+        raise MnistKerasError(
+            f"{path} cannot be written. Received: {error.strerror or error}. "
+            "Expected: a disk that takes it; the run's checkpoints are as they were."
+        ) from error
+
+
 def run_directory(config, *, now=datetime.datetime.now):
-    """The directory of the run that a recipe names; where it names none, one not there yet."""
+    """The directory of the run that a recipe names; where it names none, a new one."""
     parent = pathlib.Path(config.logdir)
     if config.run_name is not None:
         return RunDirectory(parent / config.run_name)
-    name = now().strftime("%Y-%m-%d_%H-%M-%S")
-    path, number = parent / name, 1
-    while path.exists():
-        number += 1
-        path = parent / f"{name}_{number}"
-    return RunDirectory(path)
+    return RunDirectory(parent / now().strftime("%Y-%m-%d_%H-%M-%S"), is_new=True)
 
 
 def newest_run(logdir):

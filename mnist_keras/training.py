@@ -1,12 +1,13 @@
 """``--mode=train``: a run from its recipe to the trained network, resumed where it was left."""
 
 import dataclasses
+import math
+import shlex
 import sys
 
-from mnist_keras.errors import UsageError
+from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.quiet_tensorflow import import_tensorflow
 from mnist_keras.run_directory import run_directory
-from mnist_keras.state import storage
 
 
 def train(config):
@@ -21,18 +22,13 @@ def train(config):
         Interrupted: after SIGINT or SIGTERM.
     """
     run = run_directory(config)
-    stored = None if config.overwrite else run.stored_recipe()
-    if stored is not None:
-        run.check_recipe(config, stored)
-        summary = run.read_summary()
-        if summary is not None and summary["epochs"] >= config.epochs:
-            _notice(
-                f"run {run.name} is finished: {summary['epochs']} epochs, "
-                f"test accuracy {summary['test_accuracy']:.4f}, model in {run.model}. "
-                "More --epochs extend it, --overwrite begins it anew."
-            )
+    if config.overwrite:
+        run.require_run()
+    else:
+        stored = _matching_recipe(run, config)
+        if stored is not None and _is_finished(run, config):
             return
-        if config.dataset == "auto":
+        if stored is not None and config.dataset == "auto":
             config = dataclasses.replace(config, dataset=stored["dataset"])
     dataset, train_set, test_set = _load(config)
     config = dataclasses.replace(config, dataset=dataset)
@@ -40,10 +36,33 @@ def train(config):
     try:
         if config.overwrite:
             run.clear()
+        # Another process may have begun this run since it was looked at.
+        _matching_recipe(run, config)
+        steps_per_epoch = -(-(len(train_set) - config.validation_examples) // config.batch_size)
+        run.require_steps(config, steps_per_epoch=steps_per_epoch)
         run.store_recipe(config)
         _train_in(run, config, train_set, test_set)
     finally:
         run.close()
+
+
+def _matching_recipe(run, config):
+    stored = run.stored_recipe()
+    if stored is not None:
+        run.check_recipe(config, stored)
+    return stored
+
+
+def _is_finished(run, config):
+    summary = run.finished()
+    if summary is None or summary["epochs"] < config.epochs:
+        return False
+    _notice(
+        f"run {run.name} is finished: {summary['epochs']} epochs, "
+        f"test accuracy {summary['test_accuracy']:.4f}, model in {run.model}. "
+        "More --epochs extend it, --overwrite begins it anew."
+    )
+    return True
 
 
 def _load(config):
@@ -65,9 +84,9 @@ def _load(config):
 
 
 def _train_in(run, config, train_set, test_set):
-    if not config.debug:
-        import_tensorflow()
-    from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger
+    import_tensorflow(quiet=not config.debug)
+    from mnist_keras.callbacks import Checkpoint, GracefulShutdown, Interrupted, StepLogger
+    from mnist_keras.callbacks.divergence_guard import DivergenceGuard
     from mnist_keras.callbacks.stopwatch import Stopwatch
     from mnist_keras.data import batches
     from mnist_keras.evaluation import print_scores, test_scores
@@ -90,35 +109,49 @@ def _train_in(run, config, train_set, test_set):
             train_set.labels[split:],
             batch_size=min(config.batch_size, held_out),
         )
-    steps = len(stream) * config.epochs
-    model = build_model(config, steps=steps)
+    if config.steps_per_execution != "auto":
+        steps_per_execution = min(config.steps_per_execution, len(stream))
+        config = dataclasses.replace(config, steps_per_execution=steps_per_execution)
+    model = build_model(config, steps=len(stream) * config.epochs)
     print("datasets:", train_set.images[:split].shape, train_set.labels[:split].shape, flush=True)
     _notice(
         f"run {run.path}: {config.epochs} epochs of {len(stream)} steps, "
-        f"{model.steps_per_execution} steps per execution. Watch: tensorboard --logdir "
-        f"{run.path.parent}"
+        f"{model.steps_per_execution} steps per execution. Watch: "
+        f"tensorboard --logdir={shlex.quote(str(run.path.parent))}"
     )
     stopwatch = Stopwatch()
-    model.fit(
-        stream,
-        epochs=config.epochs,
-        validation_data=validation,
-        verbose=0,
-        callbacks=[
-            stopwatch,
-            StepLogger(run.path, every_steps=config.log_every_steps),
-            Checkpoint(
-                run.checkpoints,
-                every_steps=config.checkpoint_every_steps,
-                keep=config.keep_checkpoints,
-                monitor="val_loss" if held_out else None,
-                notice=_notice,
-            ),
-            GracefulShutdown(),
-        ],
-    )
+    callbacks = [
+        stopwatch,
+        StepLogger(run.path, every_steps=config.log_every_steps),
+        DivergenceGuard(advice="A lower --learning_rate may help; the checkpoints are kept."),
+        Checkpoint(
+            run.checkpoints,
+            every_steps=config.checkpoint_every_steps,
+            keep=config.keep_checkpoints,
+            monitor="val_loss" if held_out else None,
+            notice=_notice,
+        ),
+        GracefulShutdown(),
+    ]
+    flagfile = f"--flagfile={shlex.quote(str(run.recipe))}"
+    try:
+        model.fit(
+            stream,
+            epochs=config.epochs,
+            validation_data=validation,
+            verbose=0,
+            callbacks=callbacks,
+        )
+    except Interrupted:
+        _notice(f"run {run.name} is interrupted. To go on: python main.py {flagfile}")
+        raise
     test_loss, test_accuracy = test_scores(model, test_set)
-    storage.write_file(run.model, model_file(model.network))
+    if not math.isfinite(test_loss):
+        raise MnistKerasError(
+            f"the trained network is of no use. Received: test loss {test_loss}. "
+            "Expected: a finite one. A lower --learning_rate may help."
+        )
+    run.write_model(model_file(model.network))
     images = config.epochs * stream.examples
     run.write_summary(
         {
@@ -132,7 +165,7 @@ def _train_in(run, config, train_set, test_set):
         }
     )
     print_scores(test_loss, test_accuracy)
-    _notice(f"model: {run.model}. Once more: python main.py --mode=evaluate --run_name={run.name}")
+    _notice(f"model: {run.model}. Once more: python main.py --mode=evaluate {flagfile}")
 
 
 def _notice(line):

@@ -5,8 +5,8 @@ import pathlib
 import sys
 
 from mnist_keras import triggers
-from mnist_keras.callbacks.step_callback import StepCallback
-from mnist_keras.errors import MnistKerasError
+from mnist_keras.callbacks.step_callback import StepCallback, scalars
+from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.state import training_state
 from mnist_keras.state.checkpoint_directory import CheckpointDirectory
 
@@ -42,7 +42,8 @@ class Checkpoint(StepCallback):
         disk: the operations on the disk, a `mnist_keras.state.storage.Disk`.
 
     Raises:
-        UsageError: ``every_steps`` is no whole number of at least 1.
+        UsageError: ``every_steps`` or ``keep`` is no whole number of at least 1, or ``mode`` is
+            neither "min" nor "max".
         CheckpointError: out of ``fit``, when the last checkpoint could not be written.
         StateMismatchError: out of ``fit``, when the newest checkpoint is of another model.
 
@@ -74,6 +75,13 @@ class Checkpoint(StepCallback):
         disk=None,
     ):
         super().__init__()
+        if mode not in ("min", "max"):
+            raise UsageError(f'no mode. Received: {mode!r}. Expected: "min" or "max".')
+        if not isinstance(keep, int) or keep < 1:
+            raise UsageError(
+                f"no number of checkpoints. Received: keep={keep!r}. "
+                "Expected: a whole number of at least 1."
+            )
         self._trigger = None if every_steps is None else triggers.every(every_steps)
         self._checkpoints = CheckpointDirectory(
             pathlib.Path(directory), keep=keep, monitor=monitor, mode=mode, disk=disk
@@ -81,8 +89,7 @@ class Checkpoint(StepCallback):
         self._resume = resume
         self._notice = notice
         self._peers = [self]
-        self._restored = None
-        self._metrics_due = False
+        self._found = None
         self._executor = None
         self._writing = None
         self._failure = None
@@ -104,36 +111,34 @@ class Checkpoint(StepCallback):
             callbacks: the list of callbacks of this fit, whose states are saved and restored too.
 
         Returns:
-            Its `mnist_keras.state.training_state.Position`, or None: there is none, or an earlier fit has gone on from it.
+            Its `mnist_keras.state.training_state.Position`, or None: there is none, or an earlier
+            fit was to go on from it.
         """
         self._peers = callbacks
-        if not self._resume:
-            return None
-        self._resume = False
-        stored = self._checkpoints.newest(self._notice)
-        if stored is None:
-            return None
-        self._restored = training_state.TrainingState.from_files(stored.files)
-        return self._restored.position
-
-    def set_model(self, model):
-        super().set_model(model)
-        model.checkpoint = self
+        self._found = None
+        if self._resume:
+            stored = self._checkpoints.newest(self._notice)
+            if stored is not None:
+                self._found = training_state.TrainingState.from_files(stored.files)
+        return self._found and self._found.position
 
     def on_train_begin(self, logs=None):
         self._failure = self._saved = None
-        if self._restored is not None:
-            training_state.restore(self._restored, self.model, self._peers)
-            self.model.steps_trained = self._restored.position.step
-            self._saved = self._restored.position
-            self._metrics_due = True
+        if self._found is not None:
+            training_state.restore(self._found, self.model, self._peers)
+            self.model.steps_trained = self._found.position.step
+            self._saved = self._found.position
+        elif self._resume and not hasattr(self.model, "steps_trained"):
+            self._warn_of_the_unused()
+        self._resume = False
+        self.model.checkpoint_callback = self
         super().on_train_begin(logs)
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
-        if self._metrics_due:
-            training_state.restore_metrics(self._restored, self.model)
-        self._restored, self._metrics_due = None, False
+        if self._found is not None and self._found.position.step_in_epoch > 0:
+            training_state.restore_metrics(self._found, self.model)
+        self._found = None
 
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
@@ -143,10 +148,12 @@ class Checkpoint(StepCallback):
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
+        metrics = scalars(logs)
+        self._take_result()
         is_last = epoch + 1 == self.params.get("epochs") or self.model.stop_training
-        improved = self._checkpoints.improves(logs or {})
+        improved = self._checkpoints.improves(metrics)
         if self._trigger is None or self.stops_at(self.step) or is_last or improved:
-            self._save(self.position, logs or {})
+            self._save(self.position, metrics)
 
     def save_now(self, position):
         """Save the state at this batch boundary and wait until it is on the disk.
@@ -157,6 +164,7 @@ class Checkpoint(StepCallback):
         Raises:
             CheckpointError: it could not be written.
         """
+        self._take_result()
         if position != self._saved:
             self._save(position, {})
         self._take_result()
@@ -164,20 +172,32 @@ class Checkpoint(StepCallback):
 
     def close(self):
         """Wait for the write in flight."""
+        if self.model is not None and getattr(self.model, "checkpoint_callback", None) is self:
+            self.model.checkpoint_callback = None
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
+        self._found = None
         self._take_result()
 
     def on_train_end(self, logs=None):
         self.close()
         self._raise_failure()
 
+    def _warn_of_the_unused(self):
+        steps = self._checkpoints.steps()
+        if steps:
+            newest = self._checkpoints.directory(steps[-1])
+            self._notice(
+                f"a plain keras.Model begins anew. Received: {newest}. "
+                "Expected: an empty directory, or a TapeModel, which goes on from there."
+            )
+
     def _raise_failure(self):
         if self._failure is not None:
             raise CheckpointError(f"the last checkpoint could not be written: {self._failure}")
 
-    def _save(self, position, logs):
+    def _save(self, position, metrics):
         self._take_result()
         state = training_state.capture(self.model, self._peers, position)
         if not training_state.is_finite(state):
@@ -188,7 +208,6 @@ class Checkpoint(StepCallback):
             getattr(callback, "flush", lambda: None)()
         if self._executor is None:
             self._executor = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
-        metrics = {name: float(value) for name, value in logs.items()}
         self._writing = self._executor.submit(
             self._checkpoints.save, position.step, state.to_files(), metrics
         )
@@ -201,6 +220,9 @@ class Checkpoint(StepCallback):
             self._failure = None
         except OSError as error:
             self._failure = f"{error.strerror or error}: {self.directory}"
-            self._notice(f"a checkpoint could not be written ({self._failure}); trying again later.")
+            self._saved = None
+            self._notice(
+                f"a checkpoint could not be written ({self._failure}); trying again later."
+            )
         finally:
             self._writing = None

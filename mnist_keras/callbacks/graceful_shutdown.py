@@ -51,8 +51,10 @@ class GracefulShutdown(StepCallback):
 
     def on_train_begin(self, logs=None):
         super().on_train_begin(logs)
-        if threading.current_thread() is threading.main_thread() and not self._former:
-            self._received = None
+        if self._former:
+            return
+        self._received = None
+        if threading.current_thread() is threading.main_thread():
             self._former = {s: signal.signal(s, self._handle) for s in self._signals}
 
     def on_train_batch_end(self, batch, logs=None):
@@ -62,6 +64,12 @@ class GracefulShutdown(StepCallback):
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
         self._stop_if_asked()
+
+    def on_train_end(self, logs=None):
+        super().on_train_end(logs)
+        # After the last boundary: its checkpoint was saved as that of the training's end.
+        if self._received is not None:
+            raise Interrupted(self._received)
 
     def close(self):
         """Bring the former handlers back."""
@@ -78,8 +86,10 @@ class GracefulShutdown(StepCallback):
     def _stop_if_asked(self):
         if self._received is None:
             return
-        checkpoint = getattr(self.model, "checkpoint", None)
-        if checkpoint is not None:
-            checkpoint.save_now(self.position)
-        self.close()
+        checkpoint = getattr(self.model, "checkpoint_callback", None)
+        try:
+            if checkpoint is not None:
+                checkpoint.save_now(self.position)
+        finally:
+            self.close()
         raise Interrupted(self._received)

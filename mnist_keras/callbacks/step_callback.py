@@ -1,6 +1,7 @@
 """What the callbacks that count steps have in common."""
 
 import keras
+import numpy as np
 
 from mnist_keras.state.training_state import Position
 
@@ -62,3 +63,8 @@ class StepCallback(keras.callbacks.Callback):
     def _take_models_step(self):
         # A TapeModel counts its steps itself, and goes on counting after it was restored.
         self.step = getattr(self.model, "steps_trained", self.step)
+
+
+def scalars(logs):
+    """{name: float} of the logs that are single numbers; a metric may give a vector as well."""
+    return {name: float(value) for name, value in (logs or {}).items() if np.size(value) == 1}

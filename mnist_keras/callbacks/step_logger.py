@@ -4,7 +4,7 @@ import time
 
 from mnist_keras import triggers
 from mnist_keras.callbacks.loss_probe import LossProbe, loss_tracker
-from mnist_keras.callbacks.step_callback import StepCallback
+from mnist_keras.callbacks.step_callback import StepCallback, scalars
 from mnist_keras.errors import UsageError
 from mnist_keras.event_log import EventLog
 
@@ -33,13 +33,13 @@ class StepLogger(StepCallback):
     >>> import keras, numpy as np
     >>> from mnist_keras import TapeModel
     >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
-    >>> model.compile(optimizer="sgd", loss="mse", steps_per_execution=4)
+    >>> model.compile(optimizer=keras.optimizers.SGD(0.25), loss="mse", steps_per_execution=4)
     >>> logger = StepLogger(None, every_steps=2)
     >>> x, y = np.zeros((8, 3)), np.ones((8, 1))
     >>> _ = model.fit(x, y, batch_size=2, verbose=0, callbacks=[logger])
     0
     0 0 loss: 1.0
-    0 2 loss: 0.92236817
+    0 2 loss: 0.0625
     """
 
     def __init__(self, logdir, *, every_steps=100, echo=True, clock=time.perf_counter):
@@ -50,6 +50,7 @@ class StepLogger(StepCallback):
         self._clock = clock
         self._log = None
         self._probe = LossProbe()
+        self._learning_rate = None
         self._epoch_begun = None
         self._epoch_points = []
         self._batch_began = self._seconds = 0.0
@@ -66,7 +67,7 @@ class StepLogger(StepCallback):
         if epoch != self._epoch_begun:
             self._print(epoch)
             self._epoch_begun = epoch
-        self._examples_before = None
+        self._examples_before, self._seconds = None, 0.0
 
     def on_train_batch_begin(self, batch, logs=None):
         super().on_train_batch_begin(batch, logs)
@@ -74,6 +75,8 @@ class StepLogger(StepCallback):
             self._require_single_steps()
             if self._trigger(self.step):
                 self._probe.begin(self.model)
+                # After the batch a schedule gives the next step's.
+                self._learning_rate = float(self.model.optimizer.learning_rate)
         if self._examples_before is None:
             self._examples_before = self._examples()
         self._batch_began = self._clock()
@@ -88,18 +91,21 @@ class StepLogger(StepCallback):
         values = {step: self._values(step, logs) for step in due}
         rate = self._examples_per_second()
         for step in due:
-            self._print(self.epoch, first_batch + step - first_step, "loss:", values[step]["loss"])
+            if "loss" in values[step]:
+                step_in_epoch = first_batch + step - first_step
+                self._print(self.epoch, step_in_epoch, "loss:", values[step]["loss"])
             for tag, value in {**values[step], **rate}.items():
                 self._write("train", tag, value, step)
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
+        self._probe.give_up(logs)
         self._epoch_begun = None
         self._epoch_points = []
-        for name, value in (logs or {}).items():
+        for name, value in scalars(logs).items():
             of_validation = name.startswith("val_")
             tag = f"epoch_{name.removeprefix('val_')}"
-            point = ("validation" if of_validation else "train", tag, float(value), self.step)
+            point = ("validation" if of_validation else "train", tag, value, self.step)
             self._epoch_points.append(point)
             self._write(*point)
 
@@ -136,11 +142,9 @@ class StepLogger(StepCallback):
         if records is not None:
             values = records.at(step)
             return {tag: values[tag] for tag in sorted(values)}
-        optimizer = self.model.optimizer
-        return {
-            "loss": self._probe.end(self.model, logs),
-            "learning_rate": float(optimizer.learning_rate),
-        }
+        loss = self._probe.end(self.model, logs)
+        values = {} if loss is None else {"loss": loss}
+        return {**values, "learning_rate": self._learning_rate}
 
     def _examples(self):
         tracker = loss_tracker(self.model)
@@ -149,7 +153,7 @@ class StepLogger(StepCallback):
     def _examples_per_second(self):
         examples, seconds = self._examples(), self._seconds
         before, self._examples_before, self._seconds = self._examples_before, examples, 0.0
-        if examples is None or before is None or seconds <= 0:
+        if examples is None or before is None or examples <= before or seconds <= 0:
             return {}
         return {"examples_per_second": (examples - before) / seconds}
 

@@ -1,19 +1,20 @@
 """The state of callbacks: ours say it themselves, of Keras's own it is known here.
 
 A callback says its state by ``state_dict()`` and takes it back by ``load_state_dict(state)``. A
-state is made of dicts, lists, numbers, strings, None and NumPy arrays.
+state is made of dicts with names, lists, numbers, strings, None, and arrays, which come back as
+NumPy's.
 """
 
 import keras
 import numpy as np
 
+_ARRAY = "__array__"
 _KERAS_ATTRIBUTES = {
     keras.callbacks.History: ("epoch", "history"),
     keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
     keras.callbacks.ModelCheckpoint: (
         "best",
-        "_current_epoch",
         "_batches_seen_since_last_saving",
         "_last_batch_seen",
     ),
@@ -25,7 +26,7 @@ def capture(callbacks):
 
     Returns:
         ([[class name, state], ...], {key: array}): the arrays in a state are replaced by
-        ``{"array": key}``.
+        ``{"__array__": key}``.
     """
     states, arrays = [], {}
     for callback in _stateful(callbacks):
@@ -80,16 +81,18 @@ def _take_arrays(value, key, arrays):
         return {k: _take_arrays(v, f"{key}/{k}", arrays) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [_take_arrays(v, f"{key}/{i}", arrays) for i, v in enumerate(value)]
+    if keras.ops.is_tensor(value) or isinstance(value, keras.Variable):
+        value = keras.ops.convert_to_numpy(value)
     if isinstance(value, np.ndarray) and value.ndim:
         arrays[key] = np.array(value)
-        return {"array": key}
+        return {_ARRAY: key}
     return value.item() if isinstance(value, (np.generic, np.ndarray)) else value
 
 
 def _put_arrays(value, arrays):
     if isinstance(value, dict):
-        if value.keys() == {"array"}:
-            return arrays[value["array"]]
+        if value.keys() == {_ARRAY}:
+            return arrays[value[_ARRAY]]
         return {k: _put_arrays(v, arrays) for k, v in value.items()}
     if isinstance(value, list):
         return [_put_arrays(v, arrays) for v in value]

@@ -30,7 +30,7 @@ class CheckpointDirectory:
         """The numbers of the checkpoints there, whole or not, ascending."""
         if not self.path.is_dir():
             return []
-        matches = (_NAME.fullmatch(entry.name) for entry in self.path.iterdir())
+        matches = map(_NAME.fullmatch, storage.directory_names(self.path))
         return sorted(int(match[1]) for match in matches if match)
 
     def directory(self, step):
@@ -69,7 +69,7 @@ class CheckpointDirectory:
         Raises:
             OSError: the disk did not take it; the others are as they were.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
+        storage.make_directories(self.path, disk=self._disk)
         storage.remove_leftovers(self.path)
         description = {"step": step, "metrics": metrics}
         storage.write_directory(self.directory(step), files, description, disk=self._disk)
@@ -77,8 +77,9 @@ class CheckpointDirectory:
             storage.remove_directory(self.directory(old), disk=self._disk)
 
     def _dispensable(self, saved_step):
-        steps = self.steps()
-        kept = set(steps[-self._keep :]) | {saved_step}
+        # Those of a later step are damaged, or another run's: none of this one's newest.
+        steps = [step for step in self.steps() if step <= saved_step]
+        kept = set(steps[-self._keep :])
         scores = self._scores()
         if scores:
             kept.add(min(scores, key=lambda pair: (pair[1], pair[0]))[0])
@@ -98,5 +99,5 @@ class CheckpointDirectory:
         return pairs
 
     def _score(self, metrics):
-        value = metrics.get(self._monitor, math.nan)
-        return math.inf if math.isnan(value) else self._sign * value
+        """Lower is better; nan, which is lower than nothing, where there is none."""
+        return self._sign * metrics.get(self._monitor, math.nan)

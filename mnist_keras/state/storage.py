@@ -2,10 +2,12 @@
 
 The crash protocol. A directory is written under a temporary name beside its place: each file is
 written and synced, then ``manifest.json``, which lists every file with its size and sha256, then
-the temporary directory itself. Only then is it renamed into place, and the parent synced. A crash
-at any instant leaves either nothing or a whole directory under the final name; what it left under
-a temporary name is removed by the next writer. A directory is removed the other way round: renamed
-away first, so that none is ever seen half removed. What is read is checked against its manifest.
+the temporary directory itself. Only then is it renamed into place, and the parent synced. One that
+lay there before is renamed aside first and removed last; readers find it aside where a crash came
+between the two renames. A crash at any instant leaves either nothing or a whole directory, the old
+or the new one; what it left under a temporary name is removed by the next writer. A directory is
+removed the other way round: renamed away first, so that none is ever seen half removed. What is
+read is checked against its manifest.
 """
 
 import contextlib
@@ -22,6 +24,7 @@ from mnist_keras.errors import MnistKerasError
 MANIFEST = "manifest.json"
 FORMAT = 1
 _TEMPORARY = ".unfinished-"
+_ASIDE = ".replaced-"
 
 
 class DamagedError(MnistKerasError):
@@ -82,17 +85,19 @@ def write_directory(path, files, description, *, disk=None):
     """Write a directory so that a crash leaves it whole or absent.
 
     Args:
-        path: the directory's final name. One that lies there already is replaced.
+        path: the directory's final name. One that lies there already is replaced: a crash leaves
+            the old or the new one.
         files: {name: bytes}.
         description: what else the manifest is to say, as JSON takes it.
         disk: the operations; a `Disk` unless a test gives another.
 
     Raises:
-        OSError: the disk did not take it; nothing under the final name has changed.
+        OSError: the disk did not take it, or may not keep it; the old or the new one is there.
     """
     disk = disk or Disk()
     path = pathlib.Path(path)
-    temporary = _temporary_name(path)
+    temporary, aside = _temporary_name(path), _aside(path)
+    _bring_back(path)
     try:
         disk.make_directory(temporary)
         for name, data in files.items():
@@ -100,19 +105,22 @@ def write_directory(path, files, description, *, disk=None):
         disk.write(temporary / MANIFEST, _manifest(files, description))
         disk.sync_directory(temporary)
         if path.exists():
-            disk.rename(path, _temporary_name(path))
+            disk.rename(path, aside)
         disk.rename(temporary, path)
     except BaseException:
+        _bring_back(path)
         _remove_quietly(temporary)
         raise
     disk.sync_directory(path.parent)
+    if aside.exists():
+        disk.remove(aside)
 
 
 def write_file(path, data, *, disk=None):
     """Replace a file so that a crash leaves the old or the new one whole.
 
     Raises:
-        OSError: the disk did not take it; the old one is as it was.
+        OSError: the disk did not take it, or may not keep it; the old or the new one is there.
     """
     disk = disk or Disk()
     path = pathlib.Path(path)
@@ -135,7 +143,7 @@ def read_directory(path):
     Raises:
         DamagedError: a file is missing, left over, of another size or of other bytes.
     """
-    path = pathlib.Path(path)
+    path = _where(pathlib.Path(path))
     manifest = read_manifest(path)
     listed = manifest["files"]
     found = {entry.name for entry in path.iterdir()} - {MANIFEST}
@@ -166,9 +174,10 @@ def read_manifest(path):
     Raises:
         DamagedError: it is missing, no manifest, or of a later format.
     """
-    path = pathlib.Path(path) / MANIFEST
+    path = _where(pathlib.Path(path)) / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        manifest = json.loads(data)
         entries = {
             name: {"size": int(entry["size"]), "sha256": str(entry["sha256"])}
             for name, entry in manifest["files"].items()
@@ -177,13 +186,12 @@ def read_manifest(path):
         seal = manifest["sha256"]
     except OSError as error:
         raise DamagedError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except Exception as error:  # Bytes at random fail in more ways than one can list.
         raise DamagedError(f"{path} is no manifest: {type(error).__name__}.") from error
     if version != FORMAT:
-        raise DamagedError(
-            f"{path} has another format. Received: {version}. Expected: {FORMAT}."
-        )
-    if seal != _seal(version, entries, description):
+        raise DamagedError(f"{path} has another format. Received: {version}. Expected: {FORMAT}.")
+    # Two texts of a number may have one value: the bytes themselves are compared as well.
+    if seal != _seal(version, entries, description) or data != _text(manifest):
         raise DamagedError(f"{path} is damaged: its own checksum does not fit.")
     return {"format": version, "files": entries, "description": description}
 
@@ -197,9 +205,31 @@ def remove_directory(path, *, disk=None):
 
 
 def remove_leftovers(parent):
-    """Remove what writers that were killed left under temporary names."""
+    """Remove what writers that were killed left; what one had put aside comes back."""
+    for entry in pathlib.Path(parent).glob(_ASIDE + "*"):
+        _bring_back(entry.with_name(entry.name.removeprefix(_ASIDE)))
     for entry in pathlib.Path(parent).glob(_TEMPORARY + "*"):
         _remove_quietly(entry)
+
+
+def directory_names(parent):
+    """The names under which `read_directory` finds something in a directory, a set."""
+    return {
+        entry.name.removeprefix(_ASIDE)
+        for entry in pathlib.Path(parent).iterdir()
+        if not entry.name.startswith(_TEMPORARY)
+    }
+
+
+def make_directories(path, *, disk=None):
+    """Make a directory and its parents, where they are missing, so that a crash leaves them."""
+    disk = disk or Disk()
+    path = pathlib.Path(path).absolute()
+    missing = [directory for directory in (path, *path.parents) if not directory.exists()]
+    for directory in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            disk.make_directory(directory)
+        disk.sync_directory(directory.parent)
 
 
 def _manifest(files, description):
@@ -213,6 +243,10 @@ def _manifest(files, description):
         "description": description,
         "sha256": _seal(FORMAT, entries, description),
     }
+    return _text(manifest)
+
+
+def _text(manifest):
     return json.dumps(manifest, indent=2).encode()
 
 
@@ -223,6 +257,27 @@ def _seal(version, entries, description):
 
 def _temporary_name(path):
     return path.parent / f"{_TEMPORARY}{path.name}-{uuid.uuid4().hex[:8]}"
+
+
+def _aside(path):
+    return path.with_name(_ASIDE + path.name)
+
+
+def _where(path):
+    """Where a directory lies: aside, if its writer was killed before the new one took its place."""
+    return path if path.exists() or not _aside(path).exists() else _aside(path)
+
+
+def _bring_back(path):
+    """Put a directory that was put aside back in its place, or remove it if that is taken."""
+    aside = _aside(path)
+    if not aside.exists():
+        return
+    if path.exists():
+        _remove_quietly(aside)
+    else:
+        with contextlib.suppress(OSError):
+            os.replace(aside, path)
 
 
 def _remove_quietly(path):

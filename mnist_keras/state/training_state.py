@@ -11,6 +11,7 @@ import json
 import re
 
 import keras
+import ml_dtypes
 import numpy as np
 
 from mnist_keras.errors import MnistKerasError
@@ -58,19 +59,21 @@ class TrainingState:
         """{file name: bytes}."""
         buffer = io.BytesIO()
         np.savez(buffer, **{key: _storable(array) for key, array in self.arrays.items()})
-        description = {"position": dataclasses.asdict(self.position), **self.description}
+        description = {
+            "position": dataclasses.asdict(self.position),
+            "bfloat16": [key for key, array in self.arrays.items() if _is_bfloat16(array)],
+            **self.description,
+        }
         return {ARRAYS: buffer.getvalue(), DESCRIPTION: json.dumps(description).encode()}
 
     @classmethod
     def from_files(cls, files):
         """The state that `to_files` gave."""
         description = json.loads(files[DESCRIPTION])
-        dtypes = {entry["key"]: entry["dtype"] for entry in description["variables"]}
         with np.load(io.BytesIO(files[ARRAYS]), allow_pickle=False) as stored:
-            arrays = {
-                key: stored[key].view(_dtype(dtypes[key])) if key in dtypes else stored[key]
-                for key in stored.files
-            }
+            arrays = dict(stored)
+        for key in description.pop("bfloat16"):
+            arrays[key] = arrays[key].view(ml_dtypes.bfloat16)
         return cls(Position(**description.pop("position")), arrays, description)
 
 
@@ -117,7 +120,7 @@ def restore_metrics(state, model):
 def is_finite(state):
     """Whether all weights and optimizer variables of a state are finite."""
     return all(
-        np.isfinite(array.astype(np.float32)).all()
+        np.isfinite(array).all()
         for key, array in state.arrays.items()
         if key.startswith(("model/", "optimizer/")) and array.dtype.kind not in "iub"
     )
@@ -166,8 +169,9 @@ def _check_variables(state, model):
 
 
 def _comparable(entry):
-    # Keras numbers automatic names over the whole process: dense, dense_1, dense_2.
-    path = re.sub(r"_\d+(?=/|$)", "", entry["path"])
+    # Keras numbers automatic names over the whole process: dense, dense_1, dense_2; those of an
+    # optimizer's variables hold the weight's: adam_1/dense_1_kernel_momentum.
+    path = re.sub(r"_\d+(?=[/_]|$)", "", entry["path"])
     return path, entry["shape"], entry["dtype"]
 
 
@@ -182,12 +186,8 @@ def _assign(state, group, variables):
 
 def _storable(array):
     """NumPy's own file format knows no bfloat16: its bytes go in as uint16."""
-    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+    return array.view(np.uint16) if _is_bfloat16(array) else array
 
 
-def _dtype(name):
-    if name != "bfloat16":
-        return np.dtype(name)
-    import ml_dtypes
-
-    return np.dtype(ml_dtypes.bfloat16)
+def _is_bfloat16(array):
+    return array.dtype == ml_dtypes.bfloat16

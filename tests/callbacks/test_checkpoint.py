@@ -1,0 +1,480 @@
+import doctest
+import errno
+import threading
+
+import keras
+import numpy as np
+import pytest
+
+from mnist_keras import TapeModel
+from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger, checkpoint
+from mnist_keras.callbacks.checkpoint import CheckpointError
+from mnist_keras.data import batches
+from mnist_keras.errors import UsageError
+from mnist_keras.state.storage import Disk
+from mnist_keras.state.training_state import StateMismatchError
+
+
+@pytest.fixture
+def run(stream, held_out, capsys):
+    """One session of a training with all that has a state; returns (history, printed)."""
+
+    def run(directory, model, *others, every_steps):
+        arguments = {
+            "epochs": 3,
+            "validation_data": batches(*held_out, batch_size=10),
+            "verbose": 0,
+            "callbacks": [
+                keras.callbacks.ReduceLROnPlateau("val_loss", patience=1, min_delta=2.0),
+                [keras.callbacks.EarlyStopping("val_loss", patience=9)],
+                StepLogger(directory, every_steps=3),
+                Checkpoint(directory / "checkpoints", every_steps=every_steps, keep=99),
+                *others,
+            ],
+        }
+        history = None
+        if others:
+            with pytest.raises(RuntimeError, match="crash"):
+                model.fit(stream, **arguments)
+        else:
+            history = model.fit(stream, **arguments).history
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        return history, printed.out
+
+    return run
+
+
+# name: (every_steps, [where the sessions crash])
+CHAINS = {
+    "saved every 4 steps": (
+        4,
+        [
+            {"step": 1},
+            {"step": 4, "saved": True},
+            {"step": 6},
+            {"step": 7},
+            {"epoch": 0, "saved": True},
+            {"step": 13},
+            {"step": 13},
+            {"step": 14, "saved": True},
+            {"epoch": 1},
+            {"step": 20, "saved": True},
+        ],
+    ),
+    "saved at the end of each epoch": (
+        None,
+        [
+            {"step": 3},
+            {"epoch": 0},
+            {"epoch": 0, "saved": True},
+            {"step": 8},
+            {"epoch": 1, "saved": True},
+            {"epoch": 2, "saved": True},
+        ],
+    ),
+    "saved every epoch's number of steps": (7, [{"step": 8}, {"step": 14, "saved": True}]),
+}
+
+
+@pytest.mark.parametrize("chain", CHAINS)
+def test_a_run_ends_bit_for_bit_alike_however_often_it_is_interrupted(
+    chain, run, model_of_a_session, crash, tmp_path, arrays_in, points_of
+):
+    every_steps, crashes = CHAINS[chain]
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    model, pieces = model_of_a_session(begins=True), []
+    expected_history, expected_printed = run(whole, model, every_steps=every_steps)
+    expected_weights = model.get_weights()
+    for number, where in enumerate(crashes):
+        begins = not list(resumed.glob("checkpoints/*"))
+        model = model_of_a_session(begins=begins, steps_per_execution=(5, 1, 100)[number % 3])
+        pieces.append(run(resumed, model, crash(**where), every_steps=every_steps)[1])
+    model = model_of_a_session(begins=False)
+    history, printed = run(resumed, model, every_steps=every_steps)
+    pieces.append(printed)
+
+    assert history == expected_history
+    for found, expected in zip(model.get_weights(), expected_weights, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    found, expected = arrays_in(resumed / "checkpoints"), arrays_in(whole / "checkpoints")
+    assert list(found) == list(expected)
+    for step, arrays in expected.items():
+        assert found[step].keys() == arrays.keys()
+        for key, array in arrays.items():
+            np.testing.assert_array_equal(found[step][key], array, err_msg=f"{step} {key}")
+    for subdirectory in ("train", "validation"):
+        found, expected = points_of(resumed / subdirectory), points_of(whole / subdirectory)
+        found.pop("examples_per_second", None), expected.pop("examples_per_second", None)
+        assert found == expected
+    assert_pieces_without_a_gap(pieces, expected_printed)
+
+
+def assert_pieces_without_a_gap(pieces, whole):
+    """Each piece begins where the one before ended, or earlier: then it repeats what was lost."""
+    end = 0
+    for piece in filter(None, pieces):
+        begin = whole.find(piece)
+        assert 0 <= begin <= end, piece
+        end = begin + len(piece)
+    assert end == len(whole)
+
+
+def test_a_damaged_checkpoint_costs_its_steps_and_no_more(
+    run, model_of_a_session, make_model, stream, crash, tmp_path, arrays_in
+):
+    whole, resumed = tmp_path / "whole", tmp_path / "resumed"
+    run(whole, model_of_a_session(begins=True), every_steps=4)
+    run(resumed, model_of_a_session(begins=True), crash(step=13), every_steps=4)
+    (resumed / "checkpoints" / "step-00000012" / "state.npz").write_bytes(b"")
+    notices = []
+    # As in a process that has just begun: not one variable of the optimizer is made.
+    make_model(optimizer="adam", dropout=0.5, seed=9).fit(
+        stream,
+        epochs=2,
+        verbose=0,
+        callbacks=[
+            keras.callbacks.ReduceLROnPlateau("loss"),
+            keras.callbacks.EarlyStopping("loss"),
+            StepLogger(None, every_steps=3),
+            Checkpoint(resumed / "checkpoints", every_steps=4, keep=99, notice=notices.append),
+        ],
+    )
+    (notice,) = notices
+    assert notice.startswith(f"{resumed}/checkpoints/step-00000012/state.npz is damaged. ")
+    found, expected = arrays_in(resumed / "checkpoints"), arrays_in(whole / "checkpoints")
+    for key, array in expected["step-00000012"].items():
+        np.testing.assert_array_equal(found["step-00000012"][key], array, err_msg=key)
+
+
+# When it saves, and what is kept
+
+
+@pytest.fixture
+def model(make_model, stream):
+    """A model whose training function is traced."""
+    model = make_model(steps_per_execution=5)
+    model.fit(stream, verbose=0)
+    model.steps_trained = 0
+    return model
+
+
+SAVED = {
+    None: [7, 14],
+    1: list(range(1, 15)),
+    3: [3, 6, 9, 12, 14],
+    5: [5, 10, 14],
+    7: [7, 14],
+    14: [14],
+    100: [14],
+}
+
+
+def test_it_saves_after_the_steps_asked_for_and_at_the_end(model, stream, tmp_path, steps_in):
+    saved = {}
+    for every_steps in SAVED:
+        directory = tmp_path / str(every_steps)
+        model.steps_trained = 0
+        callback = Checkpoint(directory, every_steps=every_steps, keep=99)
+        model.fit(stream, epochs=2, verbose=0, callbacks=[callback])
+        saved[every_steps] = steps_in(directory)
+    assert saved == SAVED
+
+
+class Scores(keras.callbacks.Callback):
+    """Epochs with given validation losses."""
+
+    def __init__(self, *losses):
+        super().__init__()
+        self._losses = losses
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["val_loss"] = self._losses[epoch]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kept"),
+    [
+        ({"keep": 2}, [21, 28]),
+        ({"keep": 1, "monitor": "val_loss"}, [14, 28]),
+        ({"keep": 1, "monitor": "val_loss", "mode": "max"}, [7, 28]),
+        # Saved because it is the best, though none is due.
+        ({"keep": 1, "monitor": "val_loss", "every_steps": 100}, [14, 28]),
+        ({"keep": 1, "monitor": "val_loss", "every_steps": 3}, [14, 28]),
+        ({"keep": 1, "monitor": "missing", "every_steps": 3}, [28]),
+    ],
+)
+def test_the_newest_and_the_best_are_kept_over_interruptions(
+    arguments, kept, model, stream, crash, tmp_path, steps_in
+):
+    def fit(*others):
+        callbacks = [Scores(0.5, 0.2, 0.3, 0.4), Checkpoint(tmp_path, **arguments), *others]
+        model.fit(stream, epochs=4, verbose=0, callbacks=callbacks)
+
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(crash(epoch=2, saved=True))
+    fit()
+    assert steps_in(tmp_path) == kept
+
+
+def test_training_stopped_early_is_saved(model, stream, tmp_path, steps_in):
+    stop = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: setattr(model, "stop_training", epoch == 1)
+    )
+    callback = Checkpoint(tmp_path, every_steps=100)
+    model.fit(stream, epochs=5, verbose=0, callbacks=[stop, callback])
+    assert steps_in(tmp_path) == [14]
+
+
+def test_a_state_with_nan_is_never_written(model, stream, tmp_path, steps_in):
+    class Spoil(keras.callbacks.Callback):
+        def stops_at(self, step):
+            return step == 9
+
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.steps_trained == 9:
+                weight = self.model.trainable_weights[0]
+                weight.assign(np.full(weight.shape, np.nan))
+
+    notices = []
+    callback = Checkpoint(tmp_path, every_steps=4, keep=99, notice=notices.append)
+    model.fit(stream, epochs=2, verbose=0, callbacks=[Spoil(), callback])
+    assert steps_in(tmp_path) == [4, 8]
+    assert notices == [
+        "no checkpoint at step 12: a weight is not finite.",
+        "no checkpoint at step 14: a weight is not finite.",
+    ]
+
+
+# A disk that fails
+
+
+class FullAt(Disk):
+    """Full while the checkpoints of some steps are written, so many times each."""
+
+    def __init__(self, **times):
+        self._times = {int(step.lstrip("_")): count for step, count in times.items()}
+
+    def write(self, path, data):
+        for step, count in self._times.items():
+            if f"step-{step:08d}" in str(path) and count:
+                self._times[step] -= 1
+                raise OSError(errno.ENOSPC, "No space left on device")
+        super().write(path, data)
+
+
+def test_a_write_that_fails_is_reported_and_the_next_one_is_tried(
+    model, stream, tmp_path, steps_in
+):
+    notices = []
+    callback = Checkpoint(
+        tmp_path, every_steps=2, keep=99, notice=notices.append, disk=FullAt(_4=1, _6=1)
+    )
+    model.fit(stream, verbose=0, callbacks=[callback])
+    assert steps_in(tmp_path) == [2, 7]
+    failed = f"a checkpoint could not be written (No space left on device: {tmp_path})"
+    assert notices == [f"{failed}; trying again later."] * 2
+
+
+def test_fit_fails_where_the_last_write_does(model, stream, tmp_path, steps_in):
+    notices = []
+    callback = Checkpoint(tmp_path, every_steps=4, notice=notices.append, disk=FullAt(_7=1))
+    with pytest.raises(CheckpointError) as error:
+        model.fit(stream, verbose=0, callbacks=[callback])
+    assert str(error.value) == (
+        f"the last checkpoint could not be written: No space left on device: {tmp_path}"
+    )
+    assert steps_in(tmp_path) == [4]
+    assert len(notices) == 1
+    model.fit(stream, verbose=0, callbacks=[callback])
+    assert steps_in(tmp_path)[-1] == 14
+
+
+def test_saving_at_once_tries_again_what_has_just_failed(model, stream, tmp_path, steps_in):
+    class Save(keras.callbacks.Callback):
+        order = 2
+
+        def on_epoch_end(self, epoch, logs=None):
+            callback.save_now(callback.position)
+
+    callback = Checkpoint(tmp_path, notice=lambda line: None, disk=FullAt(_7=1, _14=2))
+    with pytest.raises(CheckpointError):
+        model.fit(stream, epochs=2, verbose=0, callbacks=[callback, Save()])
+    assert steps_in(tmp_path) == [7]
+
+
+def test_training_goes_on_during_a_write_and_waits_before_the_next(model, stream, tmp_path):
+    journal, reached = [], threading.Event()
+
+    class Slow(Disk):
+        def make_directory(self, path):
+            if "step" in path.name:
+                journal.append(f"{path.name[12:25]} begins")
+            super().make_directory(path)
+
+        def rename(self, source, target):
+            assert reached.wait(60)
+            super().rename(source, target)
+            journal.append(f"{target.name} is written")
+
+    class Steps(keras.callbacks.Callback):
+        def stops_at(self, step):
+            return True
+
+        def on_train_batch_end(self, batch, logs=None):
+            journal.append(f"step {batch + 1} is trained")
+            if batch + 1 == 4:
+                reached.set()
+
+    callback = Checkpoint(tmp_path, every_steps=3, keep=9, disk=Slow())
+    model.fit(stream, verbose=0, callbacks=[Steps(), callback])
+    begins = [line for line in journal if "begins" in line]
+    assert len(begins) == 3
+    assert journal.index("step 4 is trained") < journal.index("step-00000003 is written")
+    for step in (3, 6):
+        assert journal.index(f"step-{step:08d} is written") < journal.index(begins[step // 3])
+
+
+# Several fits
+
+
+def test_a_second_fit_counts_on_and_does_not_resume_again(model, stream, tmp_path, steps_in):
+    callback = Checkpoint(tmp_path)
+    first = model.fit(stream, epochs=1, verbose=0, callbacks=[callback])
+    second = model.fit(stream, epochs=2, verbose=0, callbacks=[callback])
+    assert steps_in(tmp_path) == [7, 14, 21]
+    assert [len(history.history["loss"]) for history in (first, second)] == [1, 2]
+
+
+def test_a_finished_run_trains_no_more_unless_there_are_more_epochs(
+    model, make_model, stream, tmp_path, steps_in, weights_of
+):
+    history = model.fit(stream, epochs=2, verbose=0, callbacks=[Checkpoint(tmp_path)]).history
+    again = make_model(seed=9)
+    callback = Checkpoint(tmp_path)
+    finished = again.fit(stream, epochs=2, verbose=0, callbacks=[callback])
+    assert finished.history == history
+    assert again.steps_trained == 14
+    np.testing.assert_array_equal(weights_of(again), weights_of(model))
+
+    # The next fit of the same callback is one of its own: it takes nothing from the first.
+    twin = model.fit(stream, epochs=1, verbose=0).history
+    assert again.fit(stream, epochs=1, verbose=0, callbacks=[callback]).history == twin
+    assert steps_in(tmp_path) == [7, 14, 21]
+
+    longer = make_model(seed=8)
+    extended = longer.fit(stream, epochs=3, verbose=0, callbacks=[Checkpoint(tmp_path)]).history
+    assert len(extended["loss"]) == 3 - 1 + len(twin["loss"])
+
+
+def test_a_fit_that_fails_before_it_begins_does_not_lose_its_place(
+    model, make_model, stream, tmp_path
+):
+    model.fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path)])
+    callback = Checkpoint(tmp_path)
+    other = keras.callbacks.EarlyStopping("loss")
+    fresh = make_model(seed=9)
+    with pytest.raises(StateMismatchError, match=r"Received: History\. Expected: EarlySt"):
+        fresh.fit(stream, epochs=2, verbose=0, callbacks=[callback, other])
+    assert fresh.steps_trained == 0
+    history = fresh.fit(stream, epochs=2, verbose=0, callbacks=[callback])
+    assert (fresh.steps_trained, history.epoch) == (14, [0, 1])
+
+
+def test_without_resume_it_begins_anew_and_keeps_its_own_newest(model, stream, tmp_path, steps_in):
+    model.fit(stream, epochs=3, verbose=0, callbacks=[Checkpoint(tmp_path, keep=1)])
+    model.steps_trained = 0
+    callback = Checkpoint(tmp_path, every_steps=2, keep=2, resume=False)
+    history = model.fit(stream, verbose=0, callbacks=[callback])
+    assert history.epoch == [0]
+    assert steps_in(tmp_path) == [6, 7, 21]
+
+
+def test_a_fit_without_it_saves_nothing(model, stream, tmp_path, steps_in):
+    model.fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path)])
+    stop = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: shutdown._handle(2, None)
+    )
+    shutdown = GracefulShutdown()
+    with pytest.raises(SystemExit):
+        model.fit(stream, verbose=0, callbacks=[stop, shutdown])
+    assert steps_in(tmp_path) == [7]
+
+
+def test_a_metric_that_is_a_vector_is_in_the_way_of_nothing(
+    make_model, stream, crash, tmp_path, points_of
+):
+    def fit(directory, *others):
+        model = make_model(metrics=[keras.metrics.F1Score(name="f1")])
+        callbacks = [StepLogger(directory), Checkpoint(directory / "checkpoints"), *others]
+        return model.fit(stream, epochs=2, verbose=0, callbacks=callbacks).history
+
+    expected = fit(tmp_path / "whole")
+    with pytest.raises(RuntimeError, match="crash"):
+        fit(tmp_path / "resumed", crash(step=8))
+    history = fit(tmp_path / "resumed")
+    assert np.shape(history["f1"]) == (2, 10)
+    np.testing.assert_array_equal(history["f1"], expected["f1"])
+    assert history["loss"] == expected["loss"]
+    assert set(points_of(tmp_path / "resumed" / "train")) >= {"loss", "epoch_loss"}
+
+
+# A plain keras.Model
+
+
+def test_a_plain_keras_model_is_saved_and_told_that_it_begins_anew(
+    make_plain, stream, tmp_path, arrays_in, weights_of, capsys
+):
+    model = make_plain(optimizer="adam")
+    model.fit(stream, epochs=2, verbose=0, callbacks=[Checkpoint(tmp_path, every_steps=3)])
+    assert capsys.readouterr().err == ""
+    saved = arrays_in(tmp_path)
+    assert list(saved) == ["step-00000009", "step-00000012", "step-00000014"]
+    final = saved["step-00000014"]
+    found = [final[key] for key in sorted(final)]
+    variables = [*model.metrics_variables, *model.variables, *model.optimizer.variables]
+    for array, variable in zip(found, variables, strict=True):
+        np.testing.assert_array_equal(array, keras.ops.convert_to_numpy(variable))
+
+    model.fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path, every_steps=3)])
+    assert capsys.readouterr().err == (
+        f"a plain keras.Model begins anew. Received: {tmp_path}/step-00000014. "
+        "Expected: an empty directory, or a TapeModel, which goes on from there.\n"
+    )
+
+
+# Arguments
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"every_steps": 0}, "no interval of steps. Received: 0."),
+        ({"every_steps": 2.5}, "no interval of steps. Received: 2.5."),
+        ({"keep": 0}, "no number of checkpoints. Received: keep=0."),
+        ({"keep": "3"}, "no number of checkpoints. Received: keep='3'."),
+        ({"mode": "auto"}, 'no mode. Received: \'auto\'. Expected: "min" or "max".'),
+    ],
+)
+def test_wrong_arguments_are_refused(arguments, message, tmp_path):
+    with pytest.raises(UsageError) as error:
+        Checkpoint(tmp_path, **arguments)
+    assert str(error.value).startswith(message)
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(checkpoint).failed == 0
+
+
+def test_a_tape_model_of_another_shape_is_refused_and_unchanged(
+    model, stream, tmp_path, weights_of
+):
+    model.fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path)])
+    keras.utils.set_random_seed(0)
+    layers = [keras.layers.Flatten(), keras.layers.Dense(10)]
+    other = TapeModel(keras.Sequential([keras.Input((28, 28)), *layers]))
+    other.compile(optimizer="sgd", loss="mse", metrics=["accuracy"])
+    before = weights_of(other)
+    with pytest.raises(StateMismatchError, match=r"dense\S*/kernel \(784, 16\)"):
+        other.fit(stream, epochs=2, verbose=0, callbacks=[Checkpoint(tmp_path)])
+    np.testing.assert_array_equal(weights_of(other), before)

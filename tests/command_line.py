@@ -1,0 +1,47 @@
+"""main.py as a process, for the tests of what a user sees."""
+
+import os
+import pathlib
+import subprocess
+import sys
+
+from mnist_keras.data import write_idx
+from mnist_keras.data.synthetic import synthetic_digits
+
+MAIN = pathlib.Path(__file__).parent.parent / "main.py"
+HALVES = {"train": (1000, 5), "t10k": (200, 6)}
+
+
+def command(*arguments):
+    return [sys.executable, str(MAIN), *map(str, arguments)]
+
+
+def environment(**variables):
+    """The user's, without what the tests or this machine add to it."""
+    foreign = ("TF_", "KERAS_", "MNIST_KERAS_", "PYTHON")
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
+    return {**inherited, "PYTHONDONTWRITEBYTECODE": "1", **variables}
+
+
+def run_main(*arguments, cwd, **variables):
+    return subprocess.run(
+        command(*arguments), cwd=cwd, env=environment(**variables), capture_output=True, text=True
+    )
+
+
+def write_small_mnist(directory):
+    """A directory of 1,000 training and 200 test images in the four files of MNIST."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for half, (count, seed) in HALVES.items():
+        images, labels = synthetic_digits(count, seed=seed)
+        write_idx(directory / f"{half}-images-idx3-ubyte.gz", images)
+        write_idx(directory / f"{half}-labels-idx1-ubyte.gz", labels)
+    return directory
+
+
+def tree(directory):
+    """{relative path: bytes, None for a directory} of all that lies in a directory."""
+    return {
+        str(path.relative_to(directory)): None if path.is_dir() else path.read_bytes()
+        for path in sorted(directory.rglob("*"))
+    }

@@ -1,0 +1,123 @@
+"""Whole runs of main.py, each done once, two at a time, and shared by the tests."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import fcntl
+import os
+import pathlib
+import signal
+import subprocess
+
+import pytest
+from command_line import MAIN, command, environment, run_main, write_small_mnist
+
+# 30 steps an epoch, the last one on a short batch; more lines than four parts can get through.
+RECIPE = ("--batch_size=34", "--epochs=34", "--log_every_steps=1", "--checkpoint_every_steps=13")
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """A process that has ended."""
+
+    returncode: int
+    lines: list
+    stderr: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """Runs under way.
+
+    Attributes:
+        small_mnist: the data directory.
+        logdir: where the runs lie: ``whole`` and ``parts``.
+        whole: of one run from its beginning to its end, the future `Ended`.
+        parts: of one run stopped by all sorts of things and gone on with, the future list of them.
+        tutorial: the future `Ended` of three epochs of flags.txt on MNIST; None: no MNIST here.
+    """
+
+    small_mnist: pathlib.Path
+    logdir: pathlib.Path
+    whole: concurrent.futures.Future
+    parts: concurrent.futures.Future
+    tutorial: concurrent.futures.Future
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory):
+    small_mnist = write_small_mnist(tmp_path_factory.mktemp("small"))
+    work = tmp_path_factory.mktemp("work")
+    (work / "elsewhere").mkdir()
+    real_mnist = MAIN.parent.parent / "shared" / "mnist"
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        arguments = [f"--data_dir={small_mnist}", "--run_name=whole", *RECIPE]
+        whole = pool.submit(run_to_its_end, work, *arguments)
+        parts = pool.submit(run_in_parts, work, small_mnist)
+        tutorial = None
+        if real_mnist.is_dir():
+            arguments = [f"--flagfile={MAIN.parent}/flags.txt", "--epochs=3"]
+            tutorial = pool.submit(run_to_its_end, work, *arguments, f"--data_dir={real_mnist}")
+        yield Runs(small_mnist, work / "logs", whole, parts, tutorial)
+
+
+def run_to_its_end(cwd, *arguments):
+    done = run_main(*arguments, cwd=cwd)
+    return Ended(done.returncode, done.stdout.splitlines(), done.stderr)
+
+
+def run_in_parts(work, small_mnist):
+    """One run: terminated, interrupted, killed, no longer listened to, and brought to its end.
+
+    While the first part is under way another process tries the same run; its `Ended` comes last.
+    """
+    arguments = [f"--data_dir={os.path.relpath(small_mnist, work)}", "--run_name=parts", *RECIPE]
+    rival = []
+    return [
+        part(
+            work, arguments, signal.SIGTERM, lambda: rival.append(run_to_its_end(work, *arguments))
+        ),
+        part(work, arguments, signal.SIGINT),
+        part(work, arguments, signal.SIGKILL),
+        part(work, arguments, None),
+        run_to_its_end(work / "elsewhere", "--flagfile=../logs/parts/flags.txt"),
+        *rival,
+    ]
+
+
+def part(cwd, arguments, signum, meanwhile=lambda: None):
+    """Start, read 40 lines as they come, then send a signal; None: stop listening instead.
+
+    The pipe holds few lines: whoever is not listened to stops, so that none ends too early.
+    """
+    with subprocess.Popen(
+        command(*arguments),
+        cwd=cwd,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        with contextlib.suppress(AttributeError):  # Linux alone has it.
+            fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
+        lines = [process.stdout.readline().rstrip("\n") for _ in range(40)]
+        meanwhile()
+        if signum is None:
+            process.stdout.close()
+        else:
+            process.send_signal(signum)
+            lines += process.stdout.read().splitlines()
+        stderr = process.stderr.read()
+    return Ended(process.returncode, lines, stderr)
+
+
+@pytest.fixture(scope="session")
+def whole(runs):
+    """A run from its beginning to its end."""
+    return runs.whole.result()
+
+
+@pytest.fixture(scope="session")
+def parts(runs):
+    """A run stopped and gone on with, and another process that tried it meanwhile."""
+    return runs.parts.result()

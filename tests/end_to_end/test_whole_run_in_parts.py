@@ -1,0 +1,49 @@
+import json
+import re
+
+STARTED = r"run \S*logs/parts: 34 epochs of 30 steps, 100 steps per execution\. Watch: .+\n"
+INTERRUPTED = r"run parts is interrupted\. To go on: python main\.py --flagfile=.+/flags\.txt\n"
+
+
+def test_each_part_ends_with_its_status_and_without_a_traceback(parts):
+    expected = [
+        (143, STARTED + INTERRUPTED),
+        (130, STARTED + INTERRUPTED),
+        (-9, STARTED),
+        (1, STARTED + r"error: nobody reads the output any more\. Received: .+\n"),
+        (0, STARTED + r"model: .+\n"),
+        (1, r"error: another process is training this run\. Received: logs/parts\. .+\n"),
+    ]
+    for part, (status, stderr) in zip(parts, expected, strict=True):
+        assert part.returncode == status
+        assert re.fullmatch(stderr, part.stderr), part.stderr
+
+
+def test_after_a_signal_the_next_part_prints_on_where_the_last_one_stopped(parts, whole):
+    joined = whole.lines[:1] + parts[0].lines[1:] + parts[1].lines[1:]
+    assert joined == whole.lines[: len(joined)]
+
+
+def test_after_a_kill_no_line_is_lost_and_none_says_something_else(parts, whole):
+    lines = [line for part in parts for line in part.lines]
+    assert list(dict.fromkeys(lines)) == whole.lines
+
+
+def test_tensorboard_shows_each_step_once_with_the_values_of_an_uninterrupted_run(
+    parts, whole, runs, points_of
+):
+    found, expected = (points_of(runs.logdir / run / "train") for run in ("parts", "whole"))
+    for points in (found, expected):
+        points["examples_per_second"] = sorted(points["examples_per_second"])
+    assert found == expected
+
+
+def test_the_end_is_bit_for_bit_that_of_an_uninterrupted_run(parts, whole, runs):
+    ends = []
+    for run in ("parts", "whole"):
+        path = runs.logdir / run
+        summary = json.loads((path / "summary.json").read_text())
+        del summary["seconds"], summary["images_per_second"]
+        state = (path / "checkpoints" / "step-00001020" / "state.npz").read_bytes()
+        ends.append((summary, (path / "model.keras").read_bytes(), state))
+    assert ends[0] == ends[1]

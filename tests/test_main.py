@@ -1,0 +1,221 @@
+"""What main.py answers without TensorFlow: help, usage errors, data errors, finished runs.
+
+TensorFlow and Keras are replaced by packages that end the process with status 99.
+"""
+
+import concurrent.futures
+import shutil
+import struct
+
+import numpy as np
+import pytest
+from command_line import run_main, tree, write_small_mnist
+
+from mnist_keras.config import RunConfig
+from mnist_keras.data import read_idx, write_idx
+from mnist_keras.run_directory import RunDirectory
+
+TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
+TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A working directory with good data, bad data, and runs in all sorts of states."""
+    place = tmp_path_factory.mktemp("place")
+    good = write_small_mnist(place / "good")
+    for name in ("one_of_four", "cut", "differ", "over_9", "promises", "text"):
+        shutil.copytree(good, place / name)
+    for path in (place / "one_of_four").iterdir():
+        if path.name != TRAIN_IMAGES:
+            path.unlink()
+    cut = (good / TRAIN_IMAGES).read_bytes()
+    (place / "cut" / TRAIN_IMAGES).write_bytes(cut[: len(cut) // 2])
+    labels = read_idx(good / TRAIN_LABELS)
+    write_idx(place / "differ" / TRAIN_LABELS, labels[:-1])
+    write_idx(place / "over_9" / TRAIN_LABELS, np.where(labels == 7, 10, labels).astype("u1"))
+    header = struct.pack(">HBB3I", 0, 8, 3, 1 << 20, 1 << 10, 1 << 10)
+    (place / "promises" / TRAIN_IMAGES).write_bytes(header + bytes(100))
+    (place / "text" / TRAIN_LABELS).write_text("the labels are: 5 0 4\n")
+    (place / "empty").mkdir()
+    (place / "file").write_text("a file\n")
+    (place / "itself.txt").write_text("--epochs=3\n--flagfile=itself.txt\n")
+    (place / "garbage").write_bytes(bytes(range(256)))
+    for name in ("done", "half", "garbled", "emptied", "past"):
+        run = RunDirectory(place / "logs" / name)
+        run.path.mkdir(parents=True)
+        run.store_recipe(RunConfig(dataset="mnist", data_dir=str(good), batch_size=100, epochs=2))
+        if name == "done":
+            run.write_model(b"the network")
+            run.write_summary({"epochs": 2, "test_accuracy": 0.5})
+    (place / "logs/garbled/flags.txt").write_bytes(bytes(range(256)))
+    (place / "logs/emptied/flags.txt").write_bytes(b"")
+    (place / "logs/past/checkpoints/step-00000015").mkdir(parents=True)
+    (place / "logs/strange/train").mkdir(parents=True)
+    (place / "logs/strange/train/holiday.jpg").write_bytes(b"sun")
+    for name in ("tensorflow", "keras"):
+        (place / "blocked" / name).mkdir(parents=True)
+        (place / "blocked" / name / "__init__.py").write_text("import os; os._exit(99)\n")
+    return place
+
+
+def run(place, *arguments):
+    return run_main(*arguments, cwd=place, PYTHONPATH=str(place / "blocked"))
+
+
+GOOD = "--data_dir=good"
+DONE = "--flagfile=logs/done/flags.txt"
+USAGE, DATA = 2, 1
+# arguments, exit status, and what the line says of what is wrong and of what was received
+REFUSED = [
+    (["--bogus"], USAGE, "unknown flag. Received: --bogus."),
+    (["--log_dir=x"], USAGE, "unknown flag. Received: --log_dir."),
+    (["--dataset=emnist"], USAGE, "--dataset is wrong. Received: 'emnist'."),
+    (["--batch_size=-1"], USAGE, "--batch_size is too small. Received: -1."),
+    (["--batch_size=1e9"], USAGE, "--batch_size is wrong. Received: '1e9'."),
+    ([GOOD, "--batch_size=1001"], USAGE, "--batch_size is over the data set. Received: 1001."),
+    ([GOOD, f"--batch_size={10**30}"], USAGE, "--batch_size is over the data set."),
+    ([GOOD, "--validation_examples=1000"], USAGE, "--validation_examples leaves nothing"),
+    (["--epochs=0"], USAGE, "--epochs is too small. Received: 0."),
+    (["--learning_rate=0"], USAGE, "--learning_rate is wrong. Received: 0.0."),
+    (["--learning_rate=-0.1"], USAGE, "--learning_rate is wrong. Received: -0.1."),
+    (["--learning_rate=nan"], USAGE, "--learning_rate is wrong. Received: nan."),
+    (["--learning_rate=inf"], USAGE, "--learning_rate is wrong. Received: inf."),
+    (["--log_every_steps=0"], USAGE, "--log_every_steps is too small. Received: 0."),
+    (["--steps_per_execution=0"], USAGE, "--steps_per_execution is wrong. Received: 0."),
+    (["--steps_per_execution=-1"], USAGE, "--steps_per_execution is wrong. Received: '-1'."),
+    (["--steps_per_execution=abc"], USAGE, "--steps_per_execution is wrong. Received: 'abc'."),
+    (["--seed=-1"], USAGE, "--seed is too small. Received: -1."),
+    ([f"--seed={2**32}"], USAGE, "--seed is too large. Received: 4294967296."),
+    (["--run_name=a/b"], USAGE, "--run_name is wrong. Received: 'a/b'."),
+    (["--run_name=.."], USAGE, "--run_name is wrong. Received: '..'."),
+    (["--run_name="], USAGE, "--run_name is wrong. Received: ''."),
+    ([f"--run_name={300 * 'x'}"], USAGE, "--run_name is too long. Received: 300 bytes."),
+    (["--logdir="], USAGE, "--logdir is wrong. Received: ''."),
+    (["--data_dir="], USAGE, "--data_dir is wrong. Received: ''."),
+    (["--flagfile=none.txt"], USAGE, "a flag file cannot be read: No such file or directory."),
+    (["--flagfile=good"], USAGE, "a flag file cannot be read: Is a directory."),
+    (["--flagfile=garbage"], USAGE, "a flag file is no text."),
+    (["--flagfile=itself.txt"], USAGE, "a flag file includes itself."),
+    (["train", "--epochs=3"], USAGE, "words that are no flags. Received: train."),
+    (["--mode=predict"], USAGE, "--mode=predict is not available in this version."),
+    (["--mode=export"], USAGE, "--mode=export is not available in this version."),
+    (["--distribution=mirrored"], USAGE, "--distribution=mirrored is not available"),
+    (["--data_dir=none"], DATA, "The data directory cannot be read. Received: 'none'"),
+    (["--data_dir=empty"], DATA, "The data directory lacks train-images-idx3-ubyte,"),
+    (["--data_dir=file"], DATA, "The data directory cannot be read. Received: 'file'"),
+    (["--data_dir=one_of_four"], DATA, "The data directory lacks train-labels-idx1-ubyte,"),
+    (["--data_dir=cut"], DATA, "'cut/train-images-idx3-ubyte.gz' is damaged."),
+    (["--data_dir=differ"], DATA, "'differ': The labels have the wrong form."),
+    (["--data_dir=over_9"], DATA, "'over_9': A label is no class. Received: 10."),
+    (["--data_dir=promises"], DATA, "'promises/train-images-idx3-ubyte.gz' has not the length"),
+    (["--data_dir=text"], DATA, "'text/train-labels-idx1-ubyte.gz' is not an IDX file."),
+    ([GOOD, "--logdir=file"], DATA, "the run's directory cannot be written: Not a directory."),
+    ([GOOD, "--logdir=/proc"], DATA, "the run's directory cannot be written:"),
+    ([DONE, "--seed=1"], USAGE, "run done was begun with other flags. Received: --seed=1."),
+    ([DONE, "--run_name=past", "--epochs=1"], USAGE, "run past is already past its end."),
+    ([DONE, "--run_name=garbled"], DATA, "the run's recipe cannot be read."),
+    ([DONE, "--run_name=emptied"], DATA, "the run's recipe cannot be read."),
+    ([DONE, "--run_name=strange"], USAGE, "this is no run's directory."),
+    ([DONE, "--run_name=strange", "--overwrite"], USAGE, "this is no run's directory."),
+    (["--mode=evaluate", "--logdir=empty"], USAGE, "there is no run yet."),
+    (["--mode=evaluate", "--run_name=none"], USAGE, "there is no such run. Received: logs/none."),
+    (["--mode=evaluate", "--run_name=half"], USAGE, "the run is not finished."),
+    (["--mode=evaluate", "--run_name=garbled"], DATA, "the run's recipe cannot be read."),
+]
+
+
+@pytest.fixture(scope="module")
+def answers(place, request):
+    """{arguments: finished process} of the rows to be tested, run side by side."""
+    rows = [
+        item.callspec.params["row"]
+        for item in request.session.items
+        if item.originalname == "test_what_cannot_be_done_is_one_line_and_changes_no_file"
+    ]
+    before = tree(place)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda row: run(place, *row[0]), rows))
+    return {
+        **{tuple(row[0]): answer for row, answer in zip(rows, done, strict=True)},
+        "files": (before, tree(place)),
+    }
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: " ".join(row[0])[:60])
+def test_what_cannot_be_done_is_one_line_and_changes_no_file(row, answers):
+    arguments, status, words = row
+    answer = answers[tuple(arguments)]
+    assert answer.stderr.startswith(f"error: {words}")
+    assert (answer.stderr.count("\n"), answer.stderr[-2:]) == (1, ".\n")
+    assert "Expected: " in answer.stderr
+    assert (answer.returncode, answer.stdout) == (status, "")
+    before, after = answers["files"]
+    assert after == before
+
+
+def test_a_finished_run_says_so_and_is_done(place):
+    before = tree(place)
+    for arguments in ([DONE], [DONE, "--epochs=1"], [DONE, "--log_every_steps=7"]):
+        answer = run(place, *arguments)
+        assert (answer.returncode, answer.stdout) == (0, "")
+        assert answer.stderr.startswith("run done is finished: 2 epochs, test accuracy 0.5000, ")
+    assert tree(place) == before
+
+
+@pytest.mark.parametrize("flag", ["--help", "--helpfull", "--helpshort"])
+def test_help_lists_every_flag_with_its_meaning(flag, place):
+    answer = run(place, flag)
+    assert (answer.returncode, answer.stderr) == (0, "")
+    for name in RunConfig.__dataclass_fields__:
+        spellings = (f"  --{name}: ", f"  --[no]{name}: ")
+        assert any(spelling in answer.stdout for spelling in spellings), name
+
+
+def test_arguments_can_be_checked_without_a_run(place):
+    answer = run(place, GOOD, "--only_check_args")
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
+
+
+def test_an_error_of_no_kind_foreseen_is_one_line_and_a_traceback_only_on_demand(place):
+    broken = place / "blocked_cache"
+    broken.mkdir(exist_ok=True)
+    (broken / "numpy.py").write_text("raise RuntimeError('broken\\nby hand')\n")
+    quiet = run_main(GOOD, cwd=place, PYTHONPATH=str(broken))
+    loud = run_main(GOOD, "--debug", cwd=place, PYTHONPATH=str(broken))
+    shutil.rmtree(broken)
+    line = "error: RuntimeError: broken. --debug shows where.\n"
+    assert (quiet.returncode, quiet.stdout, quiet.stderr) == (1, "", line)
+    assert loud.stderr.startswith("Traceback (most recent call last):\n")
+    assert (loud.returncode, loud.stdout, loud.stderr[-len(line) :]) == (1, "", line)
+
+
+def test_a_run_named_in_chinese_gets_as_far_as_any_other(place):
+    answer = run(place, GOOD, "--run_name=数字", "--logdir=空 间")
+    # Status 99: TensorFlow's turn has come.
+    assert (answer.returncode, answer.stdout, answer.stderr) == (99, "", "")
+    run_directory = RunDirectory(place / "空 间" / "数字")
+    assert run_directory.stored_recipe()["run_name"] == "数字"
+    shutil.rmtree(place / "空 间")
+
+
+def test_the_data_directory_may_come_from_the_environment_and_empty_means_none(place):
+    answers = [
+        run_main("--dataset=mnist", cwd=place, MNIST_KERAS_DATA_DIR=value, **nowhere(place))
+        for value in ("none", "")
+    ]
+    assert answers[0].stderr.startswith(
+        "error: The data directory cannot be read. Received: 'none'"
+    )
+    assert answers[1].stderr.startswith("error: The data set mnist cannot be had.")
+    assert [answer.returncode for answer in answers] == [1, 1]
+
+
+def nowhere(place):
+    """An environment whence nothing can be downloaded."""
+    proxy = "http://127.0.0.1:9"
+    return {
+        "http_proxy": proxy,
+        "https_proxy": proxy,
+        "MNIST_KERAS_CACHE_DIR": str(place / "cache"),
+    }

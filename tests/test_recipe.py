@@ -1,0 +1,82 @@
+import keras
+import numpy as np
+import pytest
+
+from mnist_keras import SumSquaredError, networks, recipe
+from mnist_keras.config import LOSSES, OPTIMIZERS, RunConfig
+
+IMAGES = np.random.default_rng(0).random((8, 28, 28), np.float32)
+LABELS = np.eye(10, dtype=np.float32)[np.arange(8)]
+
+
+def build(**values):
+    return recipe.build_model(RunConfig(**values), steps=40)
+
+
+def test_the_initial_weights_are_those_of_the_seed_then_the_network():
+    model = build(seed=11, optimizer="adam", loss="categorical_crossentropy")
+    keras.utils.set_random_seed(11)
+    expected = networks.build("mlp").get_weights()
+    for ours, theirs in zip(model.network.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert not np.array_equal(build(seed=12).get_weights()[0], expected[0])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "settings"),
+    [
+        ("sgd", keras.optimizers.SGD, {"momentum": 0.0, "nesterov": False}),
+        ("momentum", keras.optimizers.SGD, {"momentum": 0.9, "nesterov": True}),
+        ("adam", keras.optimizers.Adam, {}),
+        ("adamw", keras.optimizers.AdamW, {}),
+        ("rmsprop", keras.optimizers.RMSprop, {}),
+    ],
+)
+def test_each_optimizer_is_kerass_own_with_the_learning_rate_asked_for(name, kind, settings):
+    assert name in OPTIMIZERS
+    optimizer = build(optimizer=name, learning_rate=0.5).optimizer
+    assert type(optimizer) is kind
+    assert optimizer.get_config().items() >= {"learning_rate": 0.5, **settings}.items()
+
+
+def test_every_optimizer_of_the_command_line_is_in_the_table_above():
+    assert OPTIMIZERS == ("sgd", "momentum", "adam", "adamw", "rmsprop")
+
+
+def test_a_schedule_spans_all_steps_of_the_training():
+    optimizer = build(schedule="cosine", learning_rate=0.5).optimizer
+    assert (
+        optimizer.get_config()["learning_rate"]["config"].items()
+        >= {
+            "initial_learning_rate": 0.5,
+            "decay_steps": 40,
+        }.items()
+    )
+
+
+def test_half_precision_scales_its_loss():
+    optimizer = build(dtype_policy="mixed_float16").optimizer
+    assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
+    assert not isinstance(
+        build(dtype_policy="mixed_bfloat16").optimizer, keras.optimizers.LossScaleOptimizer
+    )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_the_loss_is_the_one_asked_for_and_of_the_networks_scores(name):
+    model = build(loss=name)
+    scores = model.predict(IMAGES, verbose=0)
+    if name == "sum_squared_error":
+        expected = SumSquaredError()(LABELS, scores)
+    else:
+        probabilities = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
+        expected = -np.log(probabilities[LABELS == 1]).mean()
+    result = model.evaluate(IMAGES, LABELS, verbose=0, return_dict=True)
+    np.testing.assert_allclose(result["loss"], expected, rtol=1e-5)
+    assert result["accuracy"] == pytest.approx((scores.argmax(1) == np.arange(8)).mean())
+
+
+@pytest.mark.parametrize("steps", ["auto", 7])
+def test_the_steps_per_execution_reach_the_model(steps):
+    expected = {"auto": 100}.get(steps, steps)
+    assert build(steps_per_execution=steps).steps_per_execution == expected

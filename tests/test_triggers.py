@@ -1,0 +1,29 @@
+import doctest
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mnist_keras import triggers
+from mnist_keras.errors import UsageError
+
+
+@given(st.integers(1, 10**6), st.integers(0, 10**9))
+def test_every_so_many_steps_is_due_at_the_multiples_alone(steps, step):
+    due = triggers.every(steps)
+    assert due(step * steps)
+    assert due(step) == (step % steps == 0)
+
+
+@pytest.mark.parametrize("steps", [0, -1, 1.0, 2.5, "100", None, [100]])
+def test_what_is_no_number_of_steps_is_refused_as_it_was_received(steps):
+    with pytest.raises(UsageError) as error:
+        triggers.every(steps)
+    assert str(error.value) == (
+        f"no interval of steps. Received: {steps!r}. Expected: a whole number of at least 1."
+    )
+    assert isinstance(error.value, ValueError)
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(triggers).failed == 0

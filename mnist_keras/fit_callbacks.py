@@ -1,5 +1,7 @@
 """The callbacks of one fit of a `TapeModel`, called at true steps."""
 
+import contextlib
+
 import keras
 
 from mnist_keras.data.stream import BatchStream
@@ -84,7 +86,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
             run: `MultiStepFunction.run`.
 
         Returns:
-            The last piece's logs.
+            The last piece's logs; where all its steps were done before, the metrics so far.
 
         Raises:
             StopIteration: no batch is left.
@@ -99,13 +101,17 @@ class FitCallbacks(keras.callbacks.CallbackList):
                 for _ in range(passed_over):
                     next(iterator)
             begin += passed_over
+            logs = self.model.get_metrics_result()
         while begin < end and not self.model.stop_training:
             stop = self._next_stop(begin, end)
             super().on_train_batch_begin(begin)
-            ran, logs = run(iterator, begin, stop, due=self._due(stop - begin), stream=self.stream)
-            if ran == 0:
+            due = self._due(stop - begin)
+            ran, new_logs = run(iterator, begin, stop, due=due, stream=self.stream)
+            if ran == 0 and not logs:
                 raise StopIteration
-            begin += ran
+            if ran == 0:
+                break
+            begin, logs = begin + ran, new_logs
             super().on_train_batch_end(begin - 1, logs)
         return logs
 
@@ -124,5 +130,6 @@ class FitCallbacks(keras.callbacks.CallbackList):
 
     def close(self):
         """Let every callback that holds something open close it; also after an exception."""
-        for callback in self.callbacks:
-            getattr(callback, "close", lambda: None)()
+        with contextlib.ExitStack() as stack:
+            for callback in reversed(self.callbacks):
+                stack.callback(getattr(callback, "close", lambda: None))

@@ -89,7 +89,7 @@ class Checkpoint(StepCallback):
         self._resume = resume
         self._notice = notice
         self._peers = [self]
-        self._found = None
+        self._found = self._mid_epoch = None
         self._executor = None
         self._writing = None
         self._failure = None
@@ -115,19 +115,17 @@ class Checkpoint(StepCallback):
             fit was to go on from it.
         """
         self._peers = callbacks
-        self._found = None
-        if self._resume:
-            stored = self._checkpoints.newest(self._notice)
-            if stored is not None:
-                self._found = training_state.TrainingState.from_files(stored.files)
+        stored = self._checkpoints.newest(self._notice) if self._resume else None
+        self._found = stored and training_state.TrainingState.from_files(stored.files)
         return self._found and self._found.position
 
     def on_train_begin(self, logs=None):
-        self._failure = self._saved = None
-        if self._found is not None:
-            training_state.restore(self._found, self.model, self._peers)
-            self.model.steps_trained = self._found.position.step
-            self._saved = self._found.position
+        self._failure = self._saved = self._mid_epoch = None
+        found, self._found = self._found, None
+        if found is not None:
+            training_state.restore(found, self.model, self._peers)
+            self.model.steps_trained = found.position.step
+            self._mid_epoch = found if found.position.step_in_epoch > 0 else None
         elif self._resume and not hasattr(self.model, "steps_trained"):
             self._warn_of_the_unused()
         self._resume = False
@@ -136,9 +134,9 @@ class Checkpoint(StepCallback):
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
-        if self._found is not None and self._found.position.step_in_epoch > 0:
-            training_state.restore_metrics(self._found, self.model)
-        self._found = None
+        if self._mid_epoch is not None:
+            training_state.restore_metrics(self._mid_epoch, self.model)
+            self._mid_epoch = None
 
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
@@ -172,12 +170,12 @@ class Checkpoint(StepCallback):
 
     def close(self):
         """Wait for the write in flight."""
+        self._peers = [self]
         if self.model is not None and getattr(self.model, "checkpoint_callback", None) is self:
             self.model.checkpoint_callback = None
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None
-        self._found = None
         self._take_result()
 
     def on_train_end(self, logs=None):

@@ -1,5 +1,6 @@
 import doctest
 import errno
+import json
 import threading
 
 import keras
@@ -171,14 +172,17 @@ SAVED = {
 
 
 def test_it_saves_after_the_steps_asked_for_and_at_the_end(model, stream, tmp_path, steps_in):
-    saved = {}
-    for every_steps in SAVED:
-        directory = tmp_path / str(every_steps)
+    class Journal(Disk):
+        def rename(self, source, target):
+            super().rename(source, target)
+            written.append(int(target.name.removeprefix("step-")))
+
+    for every_steps, expected in SAVED.items():
+        directory, written = tmp_path / str(every_steps), []
         model.steps_trained = 0
-        callback = Checkpoint(directory, every_steps=every_steps, keep=99)
+        callback = Checkpoint(directory, every_steps=every_steps, keep=99, disk=Journal())
         model.fit(stream, epochs=2, verbose=0, callbacks=[callback])
-        saved[every_steps] = steps_in(directory)
-    assert saved == SAVED
+        assert (written, steps_in(directory)) == (expected, expected), every_steps
 
 
 class Scores(keras.callbacks.Callback):
@@ -335,6 +339,23 @@ def test_training_goes_on_during_a_write_and_waits_before_the_next(model, stream
         assert journal.index(f"step-{step:08d} is written") < journal.index(begins[step // 3])
 
 
+def test_what_the_others_hold_reaches_the_disk_before_the_checkpoint(model, stream, tmp_path):
+    journal = []
+
+    class Log(keras.callbacks.Callback):
+        def flush(self):
+            journal.append("flush")
+
+    class Journal(Disk):
+        def write(self, path, data):
+            journal.append(path.name)
+            super().write(path, data)
+
+    callback = Checkpoint(tmp_path, disk=Journal())
+    model.fit(stream, verbose=0, callbacks=[callback, Log()])
+    assert journal == ["flush", "state.npz", "state.json", "manifest.json"]
+
+
 # Several fits
 
 
@@ -370,7 +391,7 @@ def test_a_finished_run_trains_no_more_unless_there_are_more_epochs(
 def test_a_fit_that_fails_before_it_begins_does_not_lose_its_place(
     model, make_model, stream, tmp_path
 ):
-    model.fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path)])
+    first = model.fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path)])
     callback = Checkpoint(tmp_path)
     other = keras.callbacks.EarlyStopping("loss")
     fresh = make_model(seed=9)
@@ -379,6 +400,7 @@ def test_a_fit_that_fails_before_it_begins_does_not_lose_its_place(
     assert fresh.steps_trained == 0
     history = fresh.fit(stream, epochs=2, verbose=0, callbacks=[callback])
     assert (fresh.steps_trained, history.epoch) == (14, [0, 1])
+    assert history.history["loss"][0] == first.history["loss"][0]
 
 
 def test_without_resume_it_begins_anew_and_keeps_its_own_newest(model, stream, tmp_path, steps_in):
@@ -441,6 +463,18 @@ def test_a_plain_keras_model_is_saved_and_told_that_it_begins_anew(
         f"a plain keras.Model begins anew. Received: {tmp_path}/step-00000014. "
         "Expected: an empty directory, or a TapeModel, which goes on from there.\n"
     )
+
+
+def test_nothing_of_a_tape_model_comes_into_the_next_fit_of_a_plain_one(
+    model, make_plain, stream, tmp_path
+):
+    model.fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path)])
+    callback = Checkpoint(tmp_path)
+    model.fit(stream, epochs=1, verbose=0, callbacks=[callback])
+    make_plain().fit(stream, epochs=2, verbose=0, callbacks=[callback])
+    description = json.loads((tmp_path / "step-00000021" / "state.json").read_bytes())
+    assert description["callbacks"] == []
+    assert description["position"] == {"step": 21, "epoch": 2, "step_in_epoch": 0}
 
 
 # Arguments

@@ -86,18 +86,9 @@ CHAINS = {
 }
 
 
-needs_run_window_mended = pytest.mark.xfail(
-    strict=True,
-    reason="FitCallbacks.run_window loses the logs of an epoch whose steps are all done",
-)
-
-
 @pytest.mark.parametrize(
     "chain",
-    [
-        pytest.param(name, marks=needs_run_window_mended if "last batch" in name else ())
-        for name in CHAINS
-    ],
+    CHAINS,
 )
 def test_what_the_sessions_print_log_and_learn_joins_to_one_run(
     chain, model_of_a_session, stream, tmp_path, points_of, capsys

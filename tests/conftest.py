@@ -58,13 +58,15 @@ def make_model():
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
-    """No test leaves a signal handler, a thread or an open file of its own."""
+    """No test leaves a signal handler, a thread or a file of its own."""
+    files = set(ROOT.glob("[!.]*"))
     handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     threads = set(threading.enumerate())
     yield
     assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
     left = [t for t in threading.enumerate() if t not in threads and not t.daemon]
     assert left == []
+    assert set(ROOT.glob("[!.]*")) == files
 
 
 def weights(model):

@@ -18,3 +18,8 @@ def every(steps):
             f"no interval of steps. Received: {steps!r}. Expected: a whole number of at least 1."
         )
     return lambda step: step % steps == 0
+
+
+def never(step):
+    """False at every step."""
+    return False

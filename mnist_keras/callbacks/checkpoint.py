@@ -1,8 +1,10 @@
 """Checkpoints that survive a kill at any instant, and the resuming from them."""
 
 import concurrent.futures
+import math
 import pathlib
 import sys
+import time
 
 from mnist_keras import triggers
 from mnist_keras.callbacks.step_callback import StepCallback, scalars
@@ -33,17 +35,22 @@ class Checkpoint(StepCallback):
     Args:
         directory: where the checkpoints lie.
         every_steps: how often, in steps; None: at the end of each epoch.
+        every_minutes: besides, at the first boundary of an execution that long after the last one;
+            a fraction may be given, and None for never.
         keep: how many of the newest are kept.
-        monitor: the metric whose best checkpoint is kept besides, as "val_loss"; looked at when an
-            epoch ends.
+        keep_best: how many of the best by ``monitor`` are kept besides.
+        keep_every_steps: those at multiples of it are kept for ever, besides; None: none are.
+        monitor: the metric that says which are the best, as "val_loss"; looked at when an epoch
+            ends. None: none are.
         mode: "min" or "max": which values of it are better.
         resume: whether the first ``fit`` goes on from the newest checkpoint.
         notice: takes each message for the user, a line; stderr by default.
         disk: the operations on the disk, a `mnist_keras.state.storage.Disk`.
+        clock: the time in seconds.
 
     Raises:
-        UsageError: ``every_steps`` or ``keep`` is no whole number of at least 1, or ``mode`` is
-            neither "min" nor "max".
+        UsageError: one of the numbers of steps or of checkpoints is no whole number of at least 1,
+            ``every_minutes`` is not above 0, or ``mode`` is neither "min" nor "max".
         CheckpointError: out of ``fit``, when the last checkpoint could not be written.
         StateMismatchError: out of ``fit``, when the newest checkpoint is of another model.
 
@@ -67,24 +74,43 @@ class Checkpoint(StepCallback):
         directory,
         *,
         every_steps=None,
+        every_minutes=None,
         keep=3,
+        keep_best=1,
+        keep_every_steps=None,
         monitor=None,
         mode="min",
         resume=True,
         notice=lambda line: print(line, file=sys.stderr),
         disk=None,
+        clock=time.monotonic,
     ):
         super().__init__()
         if mode not in ("min", "max"):
             raise UsageError(f'no mode. Received: {mode!r}. Expected: "min" or "max".')
-        if not isinstance(keep, int) or keep < 1:
+        if every_minutes is not None and not every_minutes > 0:
             raise UsageError(
-                f"no number of checkpoints. Received: keep={keep!r}. "
-                "Expected: a whole number of at least 1."
+                f"no interval of time. Received: every_minutes={every_minutes!r}. "
+                "Expected: a number above 0."
             )
+        for name, number in (("keep", keep), ("keep_best", keep_best)):
+            if not isinstance(number, int) or number < 1:
+                raise UsageError(
+                    f"no number of checkpoints. Received: {name}={number!r}. "
+                    "Expected: a whole number of at least 1."
+                )
         self._trigger = None if every_steps is None else triggers.every(every_steps)
+        self._every_s = math.inf if every_minutes is None else 60 * every_minutes
+        self._clock = clock
+        self._saved_at_s = 0.0
         self._checkpoints = CheckpointDirectory(
-            pathlib.Path(directory), keep=keep, monitor=monitor, mode=mode, disk=disk
+            pathlib.Path(directory),
+            keep=keep,
+            keep_best=keep_best,
+            keep_every_steps=keep_every_steps,
+            monitor=monitor,
+            mode=mode,
+            disk=disk,
         )
         self._resume = resume
         self._notice = notice
@@ -121,6 +147,7 @@ class Checkpoint(StepCallback):
 
     def on_train_begin(self, logs=None):
         self._failure = self._saved = self._mid_epoch = None
+        self._saved_at_s = self._clock()
         found, self._found = self._found, None
         if found is not None:
             training_state.restore(found, self.model, self._peers)
@@ -141,7 +168,8 @@ class Checkpoint(StepCallback):
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
         ends_epoch = self.step_in_epoch == self.params.get("steps")
-        if self.stops_at(self.step) and not ends_epoch:
+        is_due = self.stops_at(self.step) or self._clock() - self._saved_at_s >= self._every_s
+        if is_due and not ends_epoch:
             self._save(self.position, {})
 
     def on_epoch_end(self, epoch, logs=None):
@@ -197,6 +225,7 @@ class Checkpoint(StepCallback):
 
     def _save(self, position, metrics):
         self._take_result()
+        self._saved_at_s = self._clock()
         state = training_state.capture(self.model, self._peers, position)
         if not training_state.is_finite(state):
             self._notice(f"no checkpoint at step {position.step}: a weight is not finite.")

@@ -3,6 +3,7 @@
 import math
 import re
 
+from mnist_keras import triggers
 from mnist_keras.state import storage
 
 _NAME = re.compile(r"step-(\d{8,})")
@@ -14,14 +15,22 @@ class CheckpointDirectory:
     Args:
         path: where they lie; made when the first one is saved.
         keep: how many of the newest are kept.
-        monitor: the metric whose best one is kept besides, or None.
+        keep_best: how many of the best by ``monitor`` are kept besides.
+        keep_every_steps: those at multiples of it are kept for ever, besides; None: none are.
+        monitor: the metric that says which are the best, or None.
         mode: "min" or "max".
         disk: a `mnist_keras.state.storage.Disk`.
     """
 
-    def __init__(self, path, *, keep, monitor=None, mode="min", disk=None):
+    def __init__(
+        self, path, *, keep, keep_best=1, keep_every_steps=None, monitor=None, mode="min", disk=None
+    ):
         self.path = path
         self._keep = keep
+        self._keep_best = keep_best
+        self._keeps_for_ever = (
+            triggers.never if keep_every_steps is None else (triggers.every(keep_every_steps))
+        )
         self._monitor = monitor
         self._sign = 1 if mode == "min" else -1
         self._disk = disk or storage.Disk()
@@ -54,9 +63,10 @@ class CheckpointDirectory:
         return None
 
     def improves(self, metrics):
-        """Whether the monitored one of these metrics is better than that of every checkpoint."""
-        score = self._score(metrics)
-        return score < min((s for _, s in self._scores()), default=math.inf)
+        """Whether a checkpoint with these metrics would be among the best that are kept."""
+        best = self._best()
+        worst = best[-1][0] if len(best) == self._keep_best else math.inf
+        return self._score(metrics) < worst
 
     def save(self, step, files, metrics):
         """Write a checkpoint, then remove those that need not be kept.
@@ -79,14 +89,11 @@ class CheckpointDirectory:
     def _dispensable(self, saved_step):
         # Those of a later step are damaged, or another run's: none of this one's newest.
         steps = [step for step in self.steps() if step <= saved_step]
-        kept = set(steps[-self._keep :])
-        scores = self._scores()
-        if scores:
-            kept.add(min(scores, key=lambda pair: (pair[1], pair[0]))[0])
-        return [step for step in steps if step not in kept]
+        kept = {*steps[-self._keep :], *(step for _, step in self._best())}
+        return [step for step in steps if step not in kept and not self._keeps_for_ever(step)]
 
-    def _scores(self):
-        """[(step, score)] of the checkpoints that have one; a lower score is better."""
+    def _best(self):
+        """[(score, step), ...] of the best checkpoints, best first, the earlier one of equals."""
         pairs = []
         for step in self.steps():
             try:
@@ -95,8 +102,8 @@ class CheckpointDirectory:
                 continue
             score = self._score(metrics)
             if score < math.inf:
-                pairs.append((step, score))
-        return pairs
+                pairs.append((score, step))
+        return sorted(pairs)[: self._keep_best]
 
     def _score(self, metrics):
         """Lower is better; nan, which is lower than nothing, where there is none."""

@@ -6,6 +6,7 @@ import os
 import pathlib
 import socket
 import struct
+import threading
 import time
 
 from google.protobuf.message import DecodeError
@@ -24,53 +25,61 @@ class EventLog:
 
     The points from there on that an interrupted session of an EventLog had written are about to be
     repeated: they are cut off its files, and each new file opens with a session-start event at
-    that step, on which a TensorBoard that is watching drops them. What is written reaches the
-    operating system at once.
+    that step, on which a TensorBoard that is watching drops them.
+
+    What is written reaches the operating system at once. What a full disk does not take is held
+    back and tried again with the next point, at `flush` and at last at `close`. `flush` may be
+    called from another thread.
 
     Args:
         logdir: the run's directory.
         step: where this session begins.
 
     Raises:
-        MnistKerasError: the disk does not take it; by `scalar` and `flush` as well.
+        MnistKerasError: the files of the earlier sessions cannot be cut.
     """
 
     def __init__(self, logdir, *, step):
         self._logdir = pathlib.Path(logdir)
         self._step = step
         self._files = {}
-        for path in sorted(self._logdir.glob(f"*/{_PREFIX}*{_SUFFIX}")):
-            with self._disk_errors():
+        self._lock = threading.Lock()
+        with self._disk_errors():
+            for path in sorted(self._logdir.glob(f"*/{_PREFIX}*{_SUFFIX}")):
                 _cut(path, step)
-            self._file(path.parent.name)
+                self._file(path.parent.name)
 
     def scalar(self, subdirectory, tag, value, step):
         """Write one point."""
         event = Event(wall_time=time.time(), step=step)
         event.summary.ParseFromString(scalar_pb(tag, float(value)).SerializeToString())
-        file = self._file(subdirectory)
-        with self._disk_errors():
-            _write(file, event)
+        with self._lock:
+            self._file(subdirectory).append(event)
 
     def flush(self):
-        """Bring all points to the disk."""
-        with self._disk_errors():
+        """Bring all points to the disk.
+
+        Raises:
+            OSError: the disk does not take them.
+        """
+        with self._lock:
             for file in self._files.values():
-                os.fsync(file.fileno())
+                file.sync()
 
     def close(self):
-        """Close the files."""
-        for file in self._files.values():
-            file.close()
-        self._files = {}
+        """Flush and close the files.
+
+        Raises:
+            MnistKerasError: the disk does not take the last points.
+        """
+        with self._lock, self._disk_errors(), contextlib.ExitStack() as stack:
+            for file in self._files.values():
+                stack.callback(file.close)
+            self._files = {}
 
     def _file(self, subdirectory):
         if subdirectory not in self._files:
-            with self._disk_errors():
-                file = self._files[subdirectory] = _create(self._logdir / subdirectory)
-                _write(file, Event(wall_time=time.time(), file_version="brain.Event:2"))
-                start = SessionLog(status=SessionLog.START)
-                _write(file, Event(wall_time=time.time(), step=self._step, session_log=start))
+            self._files[subdirectory] = _EventFile(self._logdir / subdirectory, step=self._step)
         return self._files[subdirectory]
 
     @contextlib.contextmanager
@@ -84,6 +93,42 @@ class EventLog:
             ) from error
 
 
+class _EventFile:
+    """One event file, made as soon as the disk allows it."""
+
+    def __init__(self, directory, *, step):
+        self._directory = directory
+        self._file = None
+        self._held_back = bytearray()
+        self.append(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        start = SessionLog(status=SessionLog.START)
+        self.append(Event(wall_time=time.time(), step=step, session_log=start))
+
+    def append(self, event):
+        record = io.BytesIO()
+        RecordWriter(record).write(event.SerializeToString())
+        self._held_back += record.getbuffer()
+        with contextlib.suppress(OSError):
+            self._write()
+
+    def sync(self):
+        self._write()
+        os.fsync(self._file.fileno())
+
+    def close(self):
+        try:
+            self.sync()
+        finally:
+            if self._file is not None:
+                self._file.close()
+
+    def _write(self):
+        if self._file is None:
+            self._file = _create(self._directory)
+        while self._held_back:  # An unbuffered file may take a part, and fail at the next.
+            del self._held_back[: self._file.write(self._held_back)]
+
+
 def _create(directory):
     # TensorBoard reads the files of a directory in the order of their names, so the seconds in
     # them have to ascend, also where two sessions begin within one.
@@ -93,14 +138,6 @@ def _create(directory):
     seconds = max(int(time.time()), *seconds, 0)
     name = f"{_PREFIX}{seconds:010d}.{socket.gethostname()}.{os.getpid()}{_SUFFIX}"
     return open(directory / name, "xb", buffering=0)
-
-
-def _write(file, event):
-    record = io.BytesIO()
-    RecordWriter(record).write(event.SerializeToString())
-    rest = record.getbuffer()
-    while rest:  # An unbuffered file may take a part, and fail at the next.
-        rest = rest[file.write(rest) :]
 
 
 def _cut(path, step):

@@ -1,3 +1,4 @@
+import errno
 import os
 import time
 
@@ -149,44 +150,67 @@ def test_flush_brings_the_points_of_all_files_to_the_disk(tmp_path, monkeypatch)
 
 
 class Parts:
-    """A file that takes a few bytes at a time, and at last no more."""
+    """A file that takes a few bytes at a time, as long as the disk has room for them."""
 
-    def __init__(self, file, room):
-        self._file, self._room = file, room
+    room = 0
+
+    def __init__(self, file):
+        self._file = file
 
     def write(self, data):
-        part = bytes(data[: min(7, self._room)])
+        part = bytes(data[: min(7, Parts.room)])
         if not part:
-            raise OSError(28, "No space left on device")
-        self._room -= len(part)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        Parts.room -= len(part)
         return self._file.write(part)
 
     def __getattr__(self, name):
         return getattr(self._file, name)
 
 
-def test_a_full_disk_is_told_in_one_line_and_costs_no_other_point(tmp_path, points_of, monkeypatch):
-    write(tmp_path / "rehearsal", step=0, end=2)
-    room = files(tmp_path / "rehearsal")[0].stat().st_size + 30
+@pytest.fixture
+def small_disk(tmp_path, monkeypatch):
+    """An EventLog on a disk with room for three points and a half; its directory."""
+    write(tmp_path / "rehearsal", step=0, end=3)
+    Parts.room = files(tmp_path / "rehearsal")[0].stat().st_size + 30
     create = event_log._create
-    monkeypatch.setattr(event_log, "_create", lambda path: Parts(create(path), room))
-    log = EventLog(tmp_path, step=0)
-    log.scalar("train", "loss", 0, 0)
-    log.scalar("train", "loss", 1, 1)
+    monkeypatch.setattr(event_log, "_create", lambda path: Parts(create(path)))
+    return tmp_path / "log"
+
+
+def test_points_that_a_full_disk_does_not_take_are_written_once_it_does(small_disk, points_of):
+    log = EventLog(small_disk, step=0)
+    for step, value in straight(6).items():
+        log.scalar("train", "loss", value, step)
+    with pytest.raises(OSError, match="No space left on device"):
+        log.flush()
+    assert points_of(small_disk / "train") == {"loss": straight(3)}
+    Parts.room = 10**6
+    log.flush()
+    assert points_of(small_disk / "train") == {"loss": straight(6)}
+    log.close()
+
+
+def test_a_disk_that_stays_full_is_told_at_last_and_costs_no_point_that_it_took(
+    small_disk, points_of, monkeypatch
+):
+    log = EventLog(small_disk, step=0)
+    for step, value in straight(6).items():
+        log.scalar("train", "loss", value, step)
     with pytest.raises(MnistKerasError) as error:
-        log.scalar("train", "loss", 2, 2)
+        log.close()
     assert str(error.value) == (
         "the TensorBoard files cannot be written: No space left on device. "
-        f"Received: {tmp_path}. Expected: a directory with space left."
+        f"Received: {small_disk}. Expected: a directory with space left."
     )
-    log.close()
     monkeypatch.undo()
-    write(tmp_path, step=2, end=4)
-    assert points_of(tmp_path / "train") == {"loss": straight(4)}
+    write(small_disk, step=3, end=6)
+    assert points_of(small_disk / "train") == {"loss": straight(6)}
 
 
 def test_a_directory_that_cannot_be_made_is_told(tmp_path):
     (tmp_path / "file").touch()
     log = EventLog(tmp_path / "file", step=0)
+    log.scalar("train", "loss", 1.0, 0)
     with pytest.raises(MnistKerasError, match="cannot be written: Not a directory"):
-        log.scalar("train", "loss", 1.0, 0)
+        log.close()

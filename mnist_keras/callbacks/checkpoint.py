@@ -1,6 +1,5 @@
 """Checkpoints that survive a kill at any instant, and the resuming from them."""
 
-import concurrent.futures
 import math
 import pathlib
 import sys
@@ -10,6 +9,7 @@ from mnist_keras import triggers
 from mnist_keras.callbacks.step_callback import StepCallback, scalars
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.state import training_state
+from mnist_keras.state.background_writer import BackgroundWriter
 from mnist_keras.state.checkpoint_directory import CheckpointDirectory
 
 
@@ -44,6 +44,8 @@ class Checkpoint(StepCallback):
             ends. None: none are.
         mode: "min" or "max": which values of it are better.
         resume: whether the first ``fit`` goes on from the newest checkpoint.
+        start_from: the checkpoints of another training; where there is none of this one yet, the
+            first ``fit`` goes on from the newest of them, at the learning rate of its own model.
         notice: takes each message for the user, a line; stderr by default.
         disk: the operations on the disk, a `mnist_keras.state.storage.Disk`.
         clock: the time in seconds.
@@ -52,7 +54,8 @@ class Checkpoint(StepCallback):
         UsageError: one of the numbers of steps or of checkpoints is no whole number of at least 1,
             ``every_minutes`` is not above 0, or ``mode`` is neither "min" nor "max".
         CheckpointError: out of ``fit``, when the last checkpoint could not be written.
-        StateMismatchError: out of ``fit``, when the newest checkpoint is of another model.
+        StateMismatchError: out of ``fit``, when the newest checkpoint is of another model, of
+            other data or of other callbacks.
 
     Example:
 
@@ -81,6 +84,7 @@ class Checkpoint(StepCallback):
         monitor=None,
         mode="min",
         resume=True,
+        start_from=None,
         notice=lambda line: print(line, file=sys.stderr),
         disk=None,
         clock=time.monotonic,
@@ -113,11 +117,12 @@ class Checkpoint(StepCallback):
             disk=disk,
         )
         self._resume = resume
+        self._start_from = start_from and CheckpointDirectory(pathlib.Path(start_from), keep=1)
+        self._keeps_learning_rate = False
         self._notice = notice
         self._peers = [self]
         self._found = self._mid_epoch = None
-        self._executor = None
-        self._writing = None
+        self._writer = BackgroundWriter()
         self._failure = None
         self._saved = None
 
@@ -142,6 +147,9 @@ class Checkpoint(StepCallback):
         """
         self._peers = callbacks
         stored = self._checkpoints.newest(self._notice) if self._resume else None
+        self._keeps_learning_rate = stored is None and self._start_from is not None
+        if self._keeps_learning_rate and self._resume:
+            stored = self._start_from.newest(self._notice)
         self._found = stored and training_state.TrainingState.from_files(stored.files)
         return self._found and self._found.position
 
@@ -150,7 +158,8 @@ class Checkpoint(StepCallback):
         self._saved_at_s = self._clock()
         found, self._found = self._found, None
         if found is not None:
-            training_state.restore(found, self.model, self._peers)
+            kept = ("learning_rate",) if self._keeps_learning_rate else ()
+            training_state.restore(found, self.model, self._peers, data=self._data(), kept=kept)
             self.model.steps_trained = found.position.step
             self._mid_epoch = found if found.position.step_in_epoch > 0 else None
         elif self._resume and not hasattr(self.model, "steps_trained"):
@@ -201,9 +210,7 @@ class Checkpoint(StepCallback):
         self._peers = [self]
         if self.model is not None and getattr(self.model, "checkpoint_callback", None) is self:
             self.model.checkpoint_callback = None
-        if self._executor is not None:
-            self._executor.shutdown()
-            self._executor = None
+        self._writer.close()
         self._take_result()
 
     def on_train_end(self, logs=None):
@@ -225,31 +232,33 @@ class Checkpoint(StepCallback):
 
     def _save(self, position, metrics):
         self._take_result()
-        self._saved_at_s = self._clock()
-        state = training_state.capture(self.model, self._peers, position)
+        self._saved, self._saved_at_s = position, self._clock()
+        state = training_state.capture(self.model, self._peers, position, data=self._data())
+        flushes = [peer.flush for peer in self._peers if hasattr(peer, "flush")]
+        self._writer.start(lambda: self._write(state, metrics, flushes))
+
+    def _write(self, state, metrics, flushes):
+        step = state.position.step
         if not training_state.is_finite(state):
-            self._notice(f"no checkpoint at step {position.step}: a weight is not finite.")
+            self._notice(f"no checkpoint at step {step}: a weight is not finite.")
             return
-        self._saved = position
-        for callback in self._peers:
-            getattr(callback, "flush", lambda: None)()
-        if self._executor is None:
-            self._executor = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
-        self._writing = self._executor.submit(
-            self._checkpoints.save, position.step, state.to_files(), metrics
-        )
+        # What was logged before it has to be there whenever the checkpoint is.
+        for flush in flushes:
+            flush()
+        self._checkpoints.save(step, state.to_files(), metrics)
 
     def _take_result(self):
-        if self._writing is None:
+        if not self._writer.is_busy:
             return
-        try:
-            self._writing.result()
-            self._failure = None
-        except OSError as error:
-            self._failure = f"{error.strerror or error}: {self.directory}"
+        error = self._writer.wait()
+        self._failure = error and f"{error.strerror or error}: {self.directory}"
+        if error is not None:
             self._saved = None
             self._notice(
                 f"a checkpoint could not be written ({self._failure}); trying again later."
             )
-        finally:
-            self._writing = None
+
+    def _data(self):
+        """What tells the stream of this fit from every other one, or None."""
+        stream = getattr(getattr(self.model, "fit_callbacks", None), "stream", None)
+        return stream and stream.identity

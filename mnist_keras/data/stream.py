@@ -4,6 +4,9 @@ The order is a pure function of (seed, epoch), so any epoch and step is reached 
 uint8, as in the file, until the step that uses them casts and scales its own batch.
 """
 
+import functools
+import hashlib
+
 import numpy as np
 import tensorflow as tf
 
@@ -92,6 +95,22 @@ class BatchStream(DataAdapter):
         self._images = tf.constant(images, tf.uint8)
         self._labels = tf.constant(labels, tf.uint8)
         self._in_order = tf.zeros([0], tf.int32)
+
+    @functools.cached_property
+    def identity(self):
+        """What tells this stream from every other one, {name: value}: its examples and its order.
+
+        A training that goes on with another stream would not be the same training.
+        """
+        digest = hashlib.sha256(self._images.numpy())
+        digest.update(self._labels.numpy())
+        return {
+            "examples": self.examples,
+            "batch_size": self._batch_size,
+            "shuffle": self.shuffle,
+            "seed": self.seed,
+            "sha256": digest.hexdigest(),
+        }
 
     def __len__(self):
         """Batches in an epoch."""

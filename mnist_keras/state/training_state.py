@@ -77,13 +77,14 @@ class TrainingState:
         return cls(Position(**description.pop("position")), arrays, description)
 
 
-def capture(model, callbacks, position):
+def capture(model, callbacks, position, *, data=None):
     """Copy the state of a model and its callbacks to the host.
 
     Args:
         model: a built keras.Model.
         callbacks: the list of callbacks, in the order of fit.
         position: the `Position` it is taken at.
+        data: what tells the data from any other, {name: value}, or None.
     """
     arrays, variables = {}, []
     for group, members in _groups(model).items():
@@ -93,22 +94,30 @@ def capture(model, callbacks, position):
             arrays[key] = array
             variables.append({"key": key, **_describe(variable)})
     states, callback_arrays = callback_state.capture(callbacks)
-    description = {"variables": variables, "callbacks": states}
+    description = {"variables": variables, "callbacks": states, "data": data}
     return TrainingState(position, {**arrays, **callback_arrays}, description)
 
 
-def restore(state, model, callbacks):
+def restore(state, model, callbacks, *, data=None, kept=()):
     """Put a state back, the metrics left out; `restore_metrics` does those, after fit's own reset.
+
+    Args:
+        state: a `TrainingState`.
+        model: a built keras.Model.
+        callbacks: the list of callbacks, in the order of fit.
+        data: as for `capture`.
+        kept: names of the optimizer's variables that stay as they are, as "learning_rate".
 
     Raises:
         StateMismatchError: a variable or a callback's state is missing, left over, or of another
-            name, shape or dtype. Nothing has been changed then.
+            name, shape or dtype; or the data are others. Nothing has been changed then.
     """
+    _check_data(state, data)
     _check_variables(state, model)
     callback_state.check(state.description["callbacks"], callbacks, StateMismatchError)
     groups = _groups(model)
     for group in ("model", "optimizer"):
-        _assign(state, group, groups[group])
+        _assign(state, group, groups[group], kept=kept)
     callback_state.restore(state.description["callbacks"], state.arrays, callbacks)
 
 
@@ -140,6 +149,19 @@ def _describe(variable):
         "shape": list(variable.shape),
         "dtype": keras.backend.standardize_dtype(variable.dtype),
     }
+
+
+def _check_data(state, data):
+    saved, present = state.description["data"] or {}, data or {}
+    differing = [name for name in {**saved, **present} if saved.get(name) != present.get(name)]
+    if differing:
+        received, expected = (
+            ", ".join(f"{name} {values.get(name)}" for name in differing)
+            for values in (present, saved)
+        )
+        raise StateMismatchError(
+            f"the saved state is of other data. Received: {received}. Expected: {expected}."
+        )
 
 
 def _check_variables(state, model):
@@ -179,8 +201,10 @@ def _line(entry):
     return f"{entry['path']} {tuple(entry['shape'])} {entry['dtype']}"
 
 
-def _assign(state, group, variables):
+def _assign(state, group, variables, *, kept=()):
     for number, variable in enumerate(variables):
+        if variable.name in kept:
+            continue
         variable.assign(state.arrays[f"{group}/{number:04d}"])
 
 

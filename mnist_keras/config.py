@@ -33,6 +33,8 @@ _LEAST = {
     "log_every_steps": 1,
     "checkpoint_every_steps": 1,
     "keep_checkpoints": 1,
+    "keep_best_checkpoints": 1,
+    "keep_every_steps": 1,
 }
 _MOST = {"seed": 2**32 - 1}  # NumPy's seeds have 32 bits.
 _NOT_YET = {
@@ -47,7 +49,8 @@ class RunConfig:
 
     ``learning_rate`` must be above 0 and finite; ``steps_per_execution`` is "auto" or a whole
     number; ``checkpoint_every_steps`` None means one epoch, ``data_dir`` None the cache or a
-    download, ``run_name`` None a new one made of date and time.
+    download, ``run_name`` None a new one made of date and time; ``checkpoint_every_minutes``,
+    ``keep_every_steps`` and ``start_from`` None mean never, none and a new network.
 
     Raises:
         UsageError: a value that no run can have, named with the flag it came from.
@@ -79,7 +82,11 @@ class RunConfig:
     validation_examples: int = 0
     log_every_steps: int = 100
     checkpoint_every_steps: int | None = None
+    checkpoint_every_minutes: float | None = None
     keep_checkpoints: int = 3
+    keep_best_checkpoints: int = 1
+    keep_every_steps: int | None = None
+    start_from: str | None = None
     steps_per_execution: int | str = "auto"
     dtype_policy: str = "float32"
     distribution: str = "auto"
@@ -102,6 +109,10 @@ class RunConfig:
                 )
         rate = self.learning_rate
         _require(rate > 0 and math.isfinite(rate), self, "learning_rate", "a finite number above 0")
+        minutes = self.checkpoint_every_minutes
+        _require(
+            minutes is None or minutes > 0, self, "checkpoint_every_minutes", "a number above 0"
+        )
         steps = self.steps_per_execution
         _require(
             steps == "auto" or (isinstance(steps, int) and steps >= 1),
@@ -109,7 +120,7 @@ class RunConfig:
             "steps_per_execution",
             "auto or a whole number of at least 1",
         )
-        for name in ("logdir", "data_dir"):
+        for name in ("logdir", "data_dir", "start_from"):
             text = getattr(self, name)
             _require(text is None or _is_line(text), self, name, "the path of a directory")
         if self.run_name is not None:

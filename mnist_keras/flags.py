@@ -54,7 +54,24 @@ def define():
     )
     _whole("log_every_steps", "Steps from one printed and logged step to the next.")
     _whole("checkpoint_every_steps", "Steps from one checkpoint to the next. Default: one epoch.")
+    _number(
+        "checkpoint_every_minutes",
+        "Minutes from one checkpoint to the next, besides those by steps. Default: none by time.",
+    )
     _whole("keep_checkpoints", "How many of the newest checkpoints are kept; the best besides.")
+    _whole(
+        "keep_best_checkpoints",
+        "How many of the best checkpoints are kept, by the loss on --validation_examples.",
+    )
+    _whole(
+        "keep_every_steps",
+        "The checkpoints at multiples of so many steps are kept for ever. Default: none are.",
+    )
+    _text(
+        "start_from",
+        "Directory of a run whose newest checkpoint this new run goes on from, at its own "
+        "--learning_rate. Default: a new network.",
+    )
     _text(
         "steps_per_execution",
         "Steps run by one call of the device: auto, or a whole number. No value changes any number "
@@ -149,7 +166,7 @@ def _to_config():
     values = {name: flags.FLAGS[name].value for name in _DEFAULTS}
     if values["data_dir"] is None:
         values["data_dir"] = os.environ.get("MNIST_KERAS_DATA_DIR") or None
-    for name in ("data_dir", "logdir"):
+    for name in ("data_dir", "logdir", "start_from"):
         # The shell expands no ~ behind a "=".
         values[name] = values[name] and os.path.expanduser(values[name])
     steps = values["steps_per_execution"]

@@ -26,6 +26,7 @@ _TRAINING_FIELDS = (
     "seed",
     "validation_examples",
     "dtype_policy",
+    "start_from",
 )
 _NOT_IN_RECIPE = ("mode", "overwrite", "debug")
 
@@ -143,7 +144,8 @@ class RunDirectory:
             raise self._damaged_recipe(getattr(error, "strerror", None) or "no text") from error
         flags = (line[2:].partition("=") for line in lines if line.startswith("--"))
         stored = {name: value for name, _, value in flags}
-        missing = [f"--{name}" for name in _TRAINING_FIELDS if name not in stored]
+        always = set(_TRAINING_FIELDS) - {"start_from"}
+        missing = [f"--{name}" for name in sorted(always) if name not in stored]
         if missing:
             raise self._damaged_recipe(f"none of {' '.join(missing)}")
         return stored
@@ -206,13 +208,20 @@ class RunDirectory:
         Raises:
             UsageError: says how many epochs it takes at least.
         """
-        done = max(CheckpointDirectory(self.checkpoints, keep=1).steps(), default=0)
+        done = max(self._steps_saved(), default=0)
         if done > config.epochs * steps_per_epoch:
             raise UsageError(
                 f"run {self.name} is already past its end. Received: --epochs={config.epochs}. "
                 f"Expected: at least {-(-done // steps_per_epoch)}, as {done} steps of "
                 f"{steps_per_epoch} an epoch are done, or --overwrite to begin it anew."
             )
+
+    def has_checkpoint(self):
+        """Whether the run has saved one."""
+        return bool(self._steps_saved())
+
+    def _steps_saved(self):
+        return CheckpointDirectory(self.checkpoints, keep=1).steps()
 
     def finished(self):
         """The summary of the run, {name: value}; None: it is not finished, or has lost a file."""
@@ -239,6 +248,7 @@ class RunDirectory:
             "logdir": os.path.abspath(self.path.parent),
             "run_name": self.name,
             "data_dir": config.data_dir and os.path.abspath(config.data_dir),
+            "start_from": config.start_from and os.path.abspath(config.start_from),
         }
         return {
             name: str(value).lower() if isinstance(value, bool) else str(value)

@@ -26,6 +26,22 @@ REFUSED = [
         "--keep_checkpoints is too small. Received: 0. Expected: at least 1.",
     ),
     (
+        {"keep_best_checkpoints": 0},
+        "--keep_best_checkpoints is too small. Received: 0. Expected: at least 1.",
+    ),
+    (
+        {"keep_every_steps": 0},
+        "--keep_every_steps is too small. Received: 0. Expected: at least 1.",
+    ),
+    *(
+        (
+            {"checkpoint_every_minutes": minutes},
+            f"--checkpoint_every_minutes is wrong. Received: {minutes}. "
+            "Expected: a number above 0.",
+        )
+        for minutes in (0.0, -1.0, float("nan"))
+    ),
+    (
         {"validation_examples": -1},
         "--validation_examples is too small. Received: -1. Expected: at least 0.",
     ),
@@ -129,7 +145,11 @@ def test_the_recipe_without_flags_is_the_tutorials():
         "validation_examples": 0,
         "log_every_steps": 100,
         "checkpoint_every_steps": None,
+        "checkpoint_every_minutes": None,
         "keep_checkpoints": 3,
+        "keep_best_checkpoints": 1,
+        "keep_every_steps": None,
+        "start_from": None,
         "steps_per_execution": "auto",
         "dtype_policy": "float32",
         "distribution": "auto",

@@ -161,6 +161,7 @@ def test_the_recipe_is_stored_whole_and_with_paths_that_hold_from_any_working_di
         "--log_every_steps=100",
         "--checkpoint_every_steps=7",
         "--keep_checkpoints=3",
+        "--keep_best_checkpoints=1",
         "--steps_per_execution=auto",
         "--dtype_policy=float32",
         "--distribution=auto",
@@ -215,6 +216,9 @@ def test_flags_that_change_no_number_may_differ(run):
         "log_every_steps": 7,
         "checkpoint_every_steps": 7,
         "keep_checkpoints": 7,
+        "checkpoint_every_minutes": 7.0,
+        "keep_best_checkpoints": 7,
+        "keep_every_steps": 7,
         "steps_per_execution": 7,
         "debug": True,
     }
@@ -225,8 +229,8 @@ def test_flags_that_change_no_number_may_differ(run):
     ("content", "received"),
     [
         (b"\xff\xfe\0garbage", "no text"),
-        (b"", "none of --dataset --network"),
-        (b"--network=mlp\n--epochs", "none of --dataset --loss"),
+        (b"", "none of --batch_size --dataset"),
+        (b"--network=mlp\n--epochs", "none of --batch_size --dataset"),
     ],
 )
 def test_a_damaged_recipe_is_an_error_that_names_the_file(content, received, run):

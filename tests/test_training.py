@@ -245,7 +245,11 @@ def test_a_training_that_diverges_ends_as_an_error_without_a_model(start, tmp_pa
     assert re.match(
         r"the loss is not finite at step (\d) \(epoch 0, step \1\)\. Received: ", message
     )
-    assert message.endswith("A lower --learning_rate may help; the checkpoints are kept.")
+    assert message.endswith(
+        " Expected: a finite loss. There is no checkpoint yet; to begin again at a lower rate: "
+        f"python main.py --flagfile={tmp_path}/a/flags.txt --run_name=a_lower_rate "
+        "--learning_rate=100000"
+    )
     step = int(re.search(r"step (\d)", message)[1])
     logged = [line[:3] for line in capsys.readouterr().out.splitlines()[2:]]
     assert logged == [f"0 {s}" for s in range(0, step + 1, 2)]
@@ -309,3 +313,20 @@ def test_a_full_disk_ends_the_run_and_the_same_command_goes_on(
     assert not (tmp_path / "a" / "summary.json").exists()
     start("a")
     assert result(tmp_path / "a") == result(whole_run)
+
+
+def test_a_run_starts_from_anothers_newest_checkpoint_and_needs_it_no_more_then(
+    start, tmp_path, points_of
+):
+    whole = start("whole", epochs=3)
+    start("a", epochs=2)
+    forked = {"start_from": str(tmp_path / "a"), "learning_rate": 0.0001}
+    lines = start("b", epochs=3, **forked)
+    assert lines[:3] == [whole[0], "2", next(line for line in whole if line.startswith("2 "))]
+    rates = points_of(tmp_path / "b" / "train")["learning_rate"]
+    assert set(rates.values()) == {float(np.float32(0.0001))}
+    shutil.rmtree(tmp_path / "a")
+    assert start("b", epochs=4, **forked)[1] == "3"
+    with pytest.raises(UsageError, match=r"--start_from has no checkpoint. Received: .*/a\."):
+        start("c", **forked)
+    assert not (tmp_path / "c").exists()

@@ -26,9 +26,6 @@ class DivergenceGuard(StepCallback):
     saved before: a state that is not finite is never written. List this one after a `StepLogger`,
     which then still logs the step.
 
-    Args:
-        advice: what to do then, a sentence for the end of the message.
-
     Raises:
         DivergedError: out of ``fit``; names the step, the loss before it and the gradient norm.
 
@@ -42,13 +39,11 @@ class DivergenceGuard(StepCallback):
     >>> model.fit(x, y, batch_size=2, verbose=0, callbacks=[DivergenceGuard()])
     Traceback (most recent call last):
     mnist_keras.callbacks.divergence_guard.DivergedError: the loss is not finite at step 1 (epoch \
-0, step 1). Received: inf, gradient norm inf; 4.0 at the step before. Expected: a finite loss. A \
-lower learning rate may help.
+0, step 1). Received: inf, gradient norm inf; 4.0 at the step before. Expected: a finite loss.
     """
 
-    def __init__(self, *, advice="A lower learning rate may help."):
+    def __init__(self):
         super().__init__()
-        self._advice = advice
         self._loss_before = math.nan
 
     def on_train_batch_end(self, batch, logs=None):
@@ -65,6 +60,6 @@ lower learning rate may help.
             f"the loss is not finite at step {step} (epoch {self.epoch}, step {step_in_epoch}). "
             f"Received: {losses[-1]}{'' if norm is None else f', gradient norm {norm}'}"
             f"{'' if math.isnan(before) else f'; {before} at the step before'}. "
-            f"Expected: a finite loss. {self._advice}",
+            "Expected: a finite loss.",
             step,
         )

@@ -55,11 +55,14 @@ class CheckpointDirectory:
         Returns:
             A `mnist_keras.state.storage.Stored`, or None.
         """
-        for step in reversed(self.steps()):
+        steps = self.steps()
+        for step in reversed(steps):
             try:
                 return storage.read_directory(self.directory(step))
             except storage.DamagedError as error:
-                notice(f"{error} The checkpoint before it is used.")
+                is_first = step == steps[0]
+                remedy = "None is left" if is_first else "The checkpoint before it is used"
+                notice(f"{error} {remedy}.")
         return None
 
     def improves(self, metrics):

@@ -250,6 +250,63 @@ def test_a_state_with_nan_is_never_written(model, stream, tmp_path, steps_in):
     ]
 
 
+# By time, from another training, and for these data alone
+
+
+def test_a_checkpoint_is_saved_when_the_minutes_have_passed(make_model, stream, tmp_path, steps_in):
+    seconds = iter(range(0, 10**6, 20))
+    callback = Checkpoint(
+        tmp_path, every_steps=99, every_minutes=1, keep=99, clock=lambda: next(seconds)
+    )
+    make_model().fit(stream, verbose=0, callbacks=[callback])
+    # The clock is read at the start, once a step and once more at each save.
+    assert steps_in(tmp_path) == [3, 6, 7]
+
+
+def test_a_training_may_start_from_anothers_checkpoint_at_a_rate_of_its_own(
+    make_model, stream, tmp_path
+):
+    def fit(name, *, epochs, rate, start_from=None):
+        model = make_model(optimizer=keras.optimizers.SGD(rate, momentum=0.9))
+        checkpoint = Checkpoint(tmp_path / name, start_from=start_from)
+        model.fit(stream, epochs=epochs, verbose=0, callbacks=[checkpoint])
+        return model
+
+    first = fit("first", epochs=1, rate=0.01)
+    second = fit("second", epochs=1, rate=0.001, start_from=tmp_path / "first")
+    assert second.steps_trained == first.steps_trained
+    for ours, theirs in zip(second.variables, first.variables, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert float(second.optimizer.learning_rate) == np.float32(0.001)
+    trained = fit("second", epochs=2, rate=0.001, start_from=tmp_path / "first")
+    again = fit("second", epochs=2, rate=0.5, start_from=tmp_path / "first")
+    assert float(again.optimizer.learning_rate) == np.float32(0.001)
+    np.testing.assert_array_equal(again.get_weights()[0], trained.get_weights()[0])
+
+
+@pytest.mark.parametrize("differs", ["images", "labels", "batch_size", "shuffle", "seed"])
+def test_a_training_does_not_go_on_with_other_data(differs, model, examples, tmp_path):
+    images, labels = (array.copy() for array in examples)
+    begun = {"batch_size": 10, "shuffle": True, "seed": 1}
+    model.fit(batches(images, labels, **begun), verbose=0, callbacks=[Checkpoint(tmp_path)])
+    before = model.get_weights()
+    if differs == "images":
+        images[0, 0, 0] += 1
+    if differs == "labels":
+        labels[0] = (labels[0] + 1) % 10
+    other = {"batch_size": 5, "shuffle": False, "seed": 2}
+    arguments = {name: other[name] if name == differs else begun[name] for name in begun}
+    stream = batches(images, labels, **arguments)
+    with pytest.raises(StateMismatchError) as error:
+        model.fit(stream, epochs=2, verbose=0, callbacks=[Checkpoint(tmp_path)])
+    name = differs if differs in begun else "sha256"
+    assert str(error.value).startswith(
+        f"the saved state is of other data. Received: {name} {stream.identity[name]}. Expected: "
+    )
+    for array, kept in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(array, kept)
+
+
 # A disk that fails
 
 
@@ -487,6 +544,9 @@ def test_nothing_of_a_tape_model_comes_into_the_next_fit_of_a_plain_one(
         ({"every_steps": 2.5}, "no interval of steps. Received: 2.5."),
         ({"keep": 0}, "no number of checkpoints. Received: keep=0."),
         ({"keep": "3"}, "no number of checkpoints. Received: keep='3'."),
+        ({"keep_best": 0}, "no number of checkpoints. Received: keep_best=0."),
+        ({"keep_every_steps": 0}, "no interval of steps. Received: 0."),
+        ({"every_minutes": 0}, "no interval of time. Received: every_minutes=0."),
         ({"mode": "auto"}, 'no mode. Received: \'auto\'. Expected: "min" or "max".'),
     ],
 )

@@ -47,7 +47,6 @@ def test_training_ends_at_the_very_step_and_what_was_good_stays(
     message, printed, losses, left = outcome
     assert message.startswith("the loss is not finite at step 14 (epoch 0, step 14). Received: ")
     assert re.search(r", gradient norm \S+; [0-9.]+ at the step before\. Expected: ", message)
-    assert "A lower learning rate may help." in message
     assert [line.split(" loss")[0] for line in printed.splitlines()] == ["0", "0 0", "0 7", "0 14"]
     assert [step for step, loss in losses.items() if math.isfinite(loss)] == [0, 7]
     assert left == ["step-00000004", "step-00000008", "step-00000012"]

@@ -60,15 +60,22 @@ def handlers():
     return {s: signal.getsignal(s) for s in SIGNALS}
 
 
-@pytest.mark.parametrize("signum", SIGNALS)
-@pytest.mark.parametrize(("steps_per_execution", "boundary"), [(1, 5), (4, 7)])
+@pytest.mark.parametrize(
+    ("signum", "when", "steps_per_execution", "boundary"),
+    [
+        (signal.SIGINT, {"step": 5}, 1, 5),
+        (signal.SIGTERM, {"step": 5}, 1, 5),
+        (signal.SIGTERM, {"step": 5}, 4, 7),
+        (signal.SIGTERM, {"epoch": 0}, 1, 7),
+    ],
+)
 def test_a_signal_ends_training_at_the_next_boundary_after_a_checkpoint(
-    signum, steps_per_execution, boundary, make_model, stream, tmp_path, steps_in, former
+    signum, when, steps_per_execution, boundary, make_model, stream, tmp_path, steps_in, former
 ):
     model = make_model(steps_per_execution=steps_per_execution)
     callbacks = [
         GracefulShutdown(),  # Told first or last, it has its turn after the others.
-        Signal(step=5, signum=signum),
+        Signal(**when, signum=signum),
         Checkpoint(tmp_path, every_steps=100),
     ]
     with pytest.raises(Interrupted) as stopped:
@@ -86,10 +93,7 @@ CHAINS = {
 }
 
 
-@pytest.mark.parametrize(
-    "chain",
-    CHAINS,
-)
+@pytest.mark.parametrize("chain", CHAINS)
 def test_what_the_sessions_print_log_and_learn_joins_to_one_run(
     chain, model_of_a_session, stream, tmp_path, points_of, capsys
 ):

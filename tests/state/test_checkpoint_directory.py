@@ -89,6 +89,23 @@ def test_only_what_is_better_than_every_checkpoint_improves(tmp_path):
     assert not CheckpointDirectory(tmp_path, keep=9, monitor="loss").improves({"accuracy": 0.9})
 
 
+def test_several_of_the_best_are_kept(tmp_path):
+    checkpoints = CheckpointDirectory(tmp_path, keep=1, keep_best=2, monitor="loss")
+    improved = []
+    for step, loss in enumerate((0.5, 0.3, 0.4, 0.3, 0.9), start=1):
+        improved.append(checkpoints.improves({"loss": loss}))
+        save(checkpoints, step, loss=loss)
+    assert improved == [True, True, True, True, False]
+    assert present(checkpoints) == [2, 4, 5]
+
+
+def test_those_at_multiples_are_kept_for_ever(tmp_path):
+    checkpoints = CheckpointDirectory(tmp_path, keep=2, keep_every_steps=10)
+    for step in range(5, 50, 5):
+        save(checkpoints, step)
+    assert present(checkpoints) == [10, 20, 30, 40, 45]
+
+
 def test_those_of_a_later_step_are_not_this_runs_newest_and_stay(tmp_path):
     save(CheckpointDirectory(tmp_path, keep=2), 100)
     checkpoints = CheckpointDirectory(tmp_path, keep=2)
@@ -152,6 +169,8 @@ def test_where_all_are_damaged_each_is_reported(tmp_path):
         str(checkpoints.directory(2)),
         str(checkpoints.directory(1)),
     ]
+    assert notices[0].endswith(" The checkpoint before it is used.")
+    assert notices[1].endswith(" None is left.")
 
 
 # What save does to what is there: (steps before, step saved, keep, steps after)

@@ -27,6 +27,7 @@ _CHOICES = {
 }
 _LEAST = {
     "batch_size": 1,
+    "gradient_accumulation_steps": 1,
     "epochs": 1,
     "seed": 0,
     "validation_examples": 0,
@@ -76,6 +77,7 @@ class RunConfig:
     learning_rate: float = 0.001
     schedule: str = "constant"
     batch_size: int = 200
+    gradient_accumulation_steps: int = 1
     epochs: int = 30
     shuffle: bool = False
     seed: int = 0

@@ -45,6 +45,10 @@ def define():
     _number("learning_rate", "Step size, per update; where a schedule is used, its largest value.")
     _choice("schedule", config_module.SCHEDULES, "The learning rate's course over all epochs.")
     _whole("batch_size", "Examples in a batch.")
+    _whole(
+        "gradient_accumulation_steps",
+        "Steps whose gradients are averaged into one update of the weights.",
+    )
     _whole("epochs", "Passes over the training images, in all; more of them extend a finished run.")
     _switch("shuffle", "Another order each epoch, a pure function of (--seed, epoch).")
     _whole("seed", "Seed of the initial weights and of the order.")

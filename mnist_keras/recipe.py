@@ -1,5 +1,7 @@
 """From a RunConfig to the objects of Keras that it names."""
 
+import functools
+
 import keras
 
 from mnist_keras import networks, schedules
@@ -37,12 +39,15 @@ def compile_model(model, config, *, optimizer=None):
 def _optimizer(config, learning_rate):
     optimizers = {
         "sgd": keras.optimizers.SGD,
-        "momentum": lambda rate: keras.optimizers.SGD(rate, momentum=0.9, nesterov=True),
+        "momentum": functools.partial(keras.optimizers.SGD, momentum=0.9, nesterov=True),
         "adam": keras.optimizers.Adam,
         "adamw": keras.optimizers.AdamW,
         "rmsprop": keras.optimizers.RMSprop,
     }
-    optimizer = optimizers[config.optimizer](learning_rate)
+    steps = config.gradient_accumulation_steps
+    optimizer = optimizers[config.optimizer](
+        learning_rate, gradient_accumulation_steps=steps if steps > 1 else None
+    )
     if config.dtype_policy == "mixed_float16":
         return keras.optimizers.LossScaleOptimizer(optimizer)
     return optimizer

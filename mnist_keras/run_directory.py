@@ -22,6 +22,7 @@ _TRAINING_FIELDS = (
     "learning_rate",
     "schedule",
     "batch_size",
+    "gradient_accumulation_steps",
     "shuffle",
     "seed",
     "validation_examples",

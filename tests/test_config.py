@@ -139,6 +139,7 @@ def test_the_recipe_without_flags_is_the_tutorials():
         "learning_rate": 0.001,
         "schedule": "constant",
         "batch_size": 200,
+        "gradient_accumulation_steps": 1,
         "epochs": 30,
         "shuffle": False,
         "seed": 0,

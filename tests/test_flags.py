@@ -58,6 +58,7 @@ def test_every_flag_reaches_the_recipe():
         "learning_rate": 0.5,
         "schedule": "cosine",
         "batch_size": 7,
+        "gradient_accumulation_steps": 2,
         "epochs": 8,
         "shuffle": True,
         "seed": 9,

@@ -22,6 +22,13 @@ def test_the_initial_weights_are_those_of_the_seed_then_the_network():
     assert not np.array_equal(build(seed=12).get_weights()[0], expected[0])
 
 
+def test_gradients_are_accumulated_where_more_than_one_step_is_asked_for():
+    steps = [
+        build(gradient_accumulation_steps=n).optimizer.gradient_accumulation_steps for n in (1, 3)
+    ]
+    assert steps == [None, 3]
+
+
 @pytest.mark.parametrize(
     ("name", "kind", "settings"),
     [

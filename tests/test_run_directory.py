@@ -154,6 +154,7 @@ def test_the_recipe_is_stored_whole_and_with_paths_that_hold_from_any_working_di
         "--learning_rate=0.001",
         "--schedule=constant",
         "--batch_size=200",
+        "--gradient_accumulation_steps=1",
         "--epochs=30",
         "--shuffle=true",
         "--seed=0",

@@ -56,12 +56,10 @@ def outcome(run):
     summary = json.loads((run / "summary.json").read_bytes())
     del summary["seconds"], summary["images_per_second"]
     result = {"summary": summary, "model": digest(run / "model.keras")}
-    for directory in (run / "checkpoints").iterdir():
-        result[directory.name] = digest(directory / "state.npz")
+    for which, directory in last_and_best(run / "checkpoints").items():
         state = json.loads((directory / "state.json").read_bytes())
-        result[f"{directory.name} callbacks"] = json.dumps(
-            [entry for entry in state["callbacks"] if entry[0] != "Stopwatch"]
-        )
+        callbacks = [entry for entry in state["callbacks"] if entry[0] != "Stopwatch"]
+        result[which] = directory.name, digest(directory / "state.npz"), callbacks
     for part in ("train", "validation"):
         if not (run / part).exists():
             continue
@@ -75,6 +73,15 @@ def outcome(run):
                 points = [step for step, _ in points]
             result[f"{part} {tag}"] = points
     return result
+
+
+def last_and_best(checkpoints):
+    """The directories of the last checkpoint and of the one with the least validation loss."""
+    losses = {}
+    for directory in sorted(checkpoints.iterdir()):
+        metrics = json.loads((directory / "manifest.json").read_bytes())["description"]["metrics"]
+        losses[directory] = metrics.get("val_loss", float("inf"))
+    return {"last checkpoint": max(losses), "best checkpoint": min(losses, key=losses.get)}
 
 
 def digest(path):

@@ -1,0 +1,110 @@
+"""Kills a process that saves 84 MB without a pause: ``python -m tests.faults.kills_during_save``.
+
+A process trains one step an epoch and saves after each. It is killed at a random instant, and the
+next one, which goes on from what it finds, says how far that is. A checkpoint is lost where this is
+less than the process before had already done with saving.
+"""
+
+import argparse
+import random
+import subprocess
+import sys
+import tempfile
+import time
+
+HEAD = """
+import pathlib, sys
+import keras, numpy as np
+from mnist_keras import TapeModel
+from mnist_keras.callbacks import Checkpoint
+
+directory = pathlib.Path(sys.argv[1])
+x = np.zeros((1, 4580))
+
+def compiled(kind=lambda network: network):
+    model = kind(keras.Sequential([keras.Input((4580,)), keras.layers.Dense(4580)]))
+    model.compile("sgd", "mse")
+    return model
+
+class Tell(keras.callbacks.Callback):
+    order = 2  # After a Checkpoint.
+
+    def __init__(self, epochs_in_flight):
+        super().__init__()
+        self.epochs_in_flight = epochs_in_flight
+        self.begun = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        if not self.begun:
+            print(epoch, flush=True)
+        self.begun = True
+
+    def on_epoch_end(self, epoch, logs=None):
+        print(epoch + 1 - self.epochs_in_flight, flush=True)
+
+def fit(model, callback, *, epochs_in_flight=0, initial_epoch=0):
+    callbacks = [callback, Tell(epochs_in_flight)]
+    model.fit(x, x, initial_epoch=initial_epoch, epochs=10**6, verbose=0, callbacks=callbacks)
+"""
+PROGRAMS = {
+    # The save of an epoch is under way while the next one is trained.
+    "Checkpoint": "fit(compiled(TapeModel), Checkpoint(directory, keep=2), epochs_in_flight=1)",
+    "ModelCheckpoint": """
+path = directory / "model.keras"
+try:
+    model = keras.models.load_model(path)
+except ValueError:  # None there, or none that can be read.
+    model = compiled()
+done = int(model.optimizer.iterations)
+fit(model, keras.callbacks.ModelCheckpoint(path), initial_epoch=done)
+""",
+    "BackupAndRestore": """
+fit(compiled(), keras.callbacks.BackupAndRestore(directory / "backup"))
+""",
+}
+
+
+class Victim:
+    """One process; where it began, and how much it had done with saving when it was killed."""
+
+    def __init__(self, who, directory, chance):
+        command = [sys.executable, "-c", HEAD + PROGRAMS[who], directory]
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ) as process:
+            first = process.stdout.readline()
+            self.began = int(first) if first else None  # None: it could not even begin.
+            lines = [process.stdout.readline() for _ in range(chance.randint(1, 3))]
+            time.sleep(chance.uniform(0, 0.4))
+            process.kill()
+            numbers = [*"".join(lines).split(), *process.stdout.read().split()]
+        self.saved = int(numbers[-1]) if numbers else 0
+
+
+def lost(who, *, kills, seed):
+    """How many of so many kills cost a checkpoint."""
+    chance, count, saved = random.Random(seed), 0, 0
+    with tempfile.TemporaryDirectory() as root:
+        for number in range(kills + 1):
+            victim = Victim(who, f"{root}/{count}", chance)
+            if victim.began is None or victim.began < saved:
+                count += 1  # The next one begins in an empty directory.
+                victim.saved = 0 if victim.began is None else victim.saved
+            saved = victim.saved
+            print(f"{who}: {number} kills, {count} checkpoints lost", flush=True)
+    return count
+
+
+def main():
+    """Kill as often as asked; exit status 1 where this package lost a checkpoint."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--who", choices=PROGRAMS, default="Checkpoint")
+    arguments = parser.parse_args()
+    count = lost(arguments.who, kills=arguments.kills, seed=arguments.seed)
+    sys.exit(arguments.who == "Checkpoint" and count > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,6 +1,7 @@
 """A run's directory: every name on disk, once, and the recipe that lies in it."""
 
 import contextlib
+import dataclasses
 import datetime
 import json
 import os
@@ -9,6 +10,7 @@ import shutil
 
 import filelock
 
+from mnist_keras.config import RunConfig
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.state import storage
 from mnist_keras.state.checkpoint_directory import CheckpointDirectory
@@ -22,13 +24,12 @@ _TRAINING_FIELDS = (
     "learning_rate",
     "schedule",
     "batch_size",
-    "gradient_accumulation_steps",
     "shuffle",
     "seed",
     "validation_examples",
     "dtype_policy",
-    "start_from",
 )
+_OPTIONAL_TRAINING_FIELDS = ("gradient_accumulation_steps", "start_from")
 _NOT_IN_RECIPE = ("mode", "overwrite", "debug")
 
 
@@ -145,11 +146,10 @@ class RunDirectory:
             raise self._damaged_recipe(getattr(error, "strerror", None) or "no text") from error
         flags = (line[2:].partition("=") for line in lines if line.startswith("--"))
         stored = {name: value for name, _, value in flags}
-        always = set(_TRAINING_FIELDS) - {"start_from"}
-        missing = [f"--{name}" for name in sorted(always) if name not in stored]
+        missing = [f"--{name}" for name in _TRAINING_FIELDS if name not in stored]
         if missing:
             raise self._damaged_recipe(f"none of {' '.join(missing)}")
-        return stored
+        return _flags_of(RunConfig(), _OPTIONAL_TRAINING_FIELDS) | stored
 
     def _damaged_recipe(self, received):
         return MnistKerasError(
@@ -186,7 +186,7 @@ class RunDirectory:
             UsageError: names the flags that differ.
         """
         asked = self._flags(config)
-        fixed = _TRAINING_FIELDS
+        fixed = _TRAINING_FIELDS + _OPTIONAL_TRAINING_FIELDS
         if config.schedule != "constant":
             fixed += ("epochs",)  # The schedule's shape spans all epochs.
         differing = [
@@ -244,18 +244,24 @@ class RunDirectory:
             storage.write_file(self.model, data)
 
     def _flags(self, config):
-        values = {
-            **vars(config),
-            "logdir": os.path.abspath(self.path.parent),
-            "run_name": self.name,
-            "data_dir": config.data_dir and os.path.abspath(config.data_dir),
-            "start_from": config.start_from and os.path.abspath(config.start_from),
+        absolute = {
+            name: getattr(config, name) and os.path.abspath(getattr(config, name))
+            for name in ("data_dir", "start_from")
         }
-        return {
-            name: str(value).lower() if isinstance(value, bool) else str(value)
-            for name, value in values.items()
-            if value is not None and name not in _NOT_IN_RECIPE
-        }
+        config = dataclasses.replace(
+            config, logdir=os.path.abspath(self.path.parent), run_name=self.name, **absolute
+        )
+        return _flags_of(config, [name for name in vars(config) if name not in _NOT_IN_RECIPE])
+
+
+def _flags_of(config, names):
+    """{name: text} of the fields that have a value, as the flags are written."""
+    values = {name: getattr(config, name) for name in names}
+    return {
+        name: str(value).lower() if isinstance(value, bool) else str(value)
+        for name, value in values.items()
+        if value is not None
+    }
 
 
 @contextlib.contextmanager

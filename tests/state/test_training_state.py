@@ -235,7 +235,7 @@ OTHERS = {
     ),
     "another optimizer": (
         lambda: model_of(optimizer="sgd"),
-        r"Received: adam\S*/iteration .* Expected: sgd\S*/iteration",
+        r"Received: adam\S*/iteration .* Expected: (sgd|SGD)\S*/iteration",
     ),
     "an optimizer that is not built": (
         lambda: make_model(5, "adam"),

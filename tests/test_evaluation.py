@@ -3,7 +3,6 @@ import dataclasses
 import keras
 import numpy as np
 import pytest
-from command_line import tree, write_small_mnist
 
 from mnist_keras import SumSquaredError, networks
 from mnist_keras.config import RunConfig
@@ -12,6 +11,7 @@ from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.evaluation import evaluate
 from mnist_keras.model_file import model_file
 from mnist_keras.run_directory import RunDirectory
+from tests.command_line import tree, write_small_mnist
 
 
 @pytest.fixture(scope="module")

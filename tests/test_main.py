@@ -9,11 +9,11 @@ import struct
 
 import numpy as np
 import pytest
-from command_line import run_main, tree, write_small_mnist
 
 from mnist_keras.config import RunConfig
 from mnist_keras.data import read_idx, write_idx
 from mnist_keras.run_directory import RunDirectory
+from tests.command_line import run_main, tree, write_small_mnist
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 TRAIN_LABELS = "train-labels-idx1-ubyte.gz"

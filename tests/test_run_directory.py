@@ -6,12 +6,12 @@ import os
 import pathlib
 
 import pytest
-from command_line import tree
 
 from mnist_keras.config import RunConfig
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.run_directory import RunDirectory, newest_run, run_directory
 from mnist_keras.state import storage
+from tests.command_line import tree
 
 SUMMARY = {"epochs": 2, "test_accuracy": 0.5}
 

@@ -13,7 +13,6 @@ import sys
 import keras
 import numpy as np
 import pytest
-from command_line import tree, write_small_mnist
 
 from mnist_keras import SumSquaredError, networks
 from mnist_keras.callbacks import Interrupted
@@ -24,6 +23,7 @@ from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.run_directory import RunDirectory
 from mnist_keras.state import storage
 from mnist_keras.training import train
+from tests.command_line import tree, write_small_mnist
 
 TUTORIAL = {"dataset": "mnist", "batch_size": 100, "epochs": 3, "log_every_steps": 2}
 EVERYTHING_ELSE = {

@@ -8,13 +8,10 @@ taken at its word, as long as it has the structure of MNIST.
 import contextlib
 import hashlib
 import json
-import math
 import os
 import sys
 import tempfile
 import textwrap
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -23,11 +20,10 @@ import numpy as np
 
 from mnist_keras.data.download import Downloader, DownloadError, progress_bar
 from mnist_keras.data.idx import read_idx, replacing, sha256_idx, write_idx
+from mnist_keras.data.npz import read_npz
 from mnist_keras.errors import DataError, UsageError
 
 _ROLES = ("train-images", "train-labels", "t10k-images", "t10k-labels")
-_NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
-_MAX_DEFLATE_RATIO = 1032  # https://zlib.net/zlib_tech.html
 _SYNTHETIC_COUNTS = (60_000, 10_000)  # drawn with seeds 0 and 1
 
 
@@ -248,7 +244,7 @@ def _read_dir(folder, name):
     if len(paths) == len(_ROLES):
         return _halves(folder, [read_idx(paths[role]) for role in _ROLES])
     if archive:
-        return _halves(folder / archive, _read_npz(folder / archive))
+        return _halves(folder / archive, read_npz(folder / archive))
     missing = ", ".join(_spellings(role)[0] for role in _ROLES if role not in paths)
     raise DataError(
         f"The data directory lacks {missing}. Received: {os.fspath(folder)!r} with "
@@ -280,58 +276,6 @@ def _halves(where, arrays):
             f"{len(test)} for testing. Expected: at least one of each."
         )
     return train, test
-
-
-def _read_npz(path):
-    """The four arrays of an .npz; nothing is unpickled, and no size is believed unchecked."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return [_read_npz_member(archive, f"{key}.npy") for key in _NPZ_KEYS]
-    except KeyError as error:
-        raise DataError(
-            f"{os.fspath(path)!r} is incomplete. Received: {error.args[0]}. "
-            f"Expected: the arrays {', '.join(_NPZ_KEYS)}."
-        ) from error
-    except (
-        OSError,
-        EOFError,
-        ValueError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise DataError(
-            f"{os.fspath(path)!r} cannot be read. Received: {' '.join(str(error).split())}. "
-            f"Expected: an .npz of uint8 arrays {', '.join(_NPZ_KEYS)}."
-        ) from error
-
-
-def _read_npz_member(archive, name):
-    info = archive.getinfo(name)
-    if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{name} is compressed in another way than np.savez does")
-    with archive.open(info) as stream:
-        version = np.lib.format.read_magic(stream)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }.get(version)
-        if read_header is None:
-            raise ValueError(f"{name} has the .npy version {version}")
-        try:
-            shape, is_fortran, dtype = read_header(stream)
-        except Exception as error:  # NumPy lets through whatever Python's tokenizer raises
-            raise ValueError(f"{name} has a damaged header") from error
-        if dtype != np.uint8:
-            raise ValueError(f"{name} holds {dtype}")
-        promised = math.prod(shape)
-        most = _MAX_DEFLATE_RATIO * os.path.getsize(archive.filename)
-        if not 0 <= promised <= most or any(size < 0 for size in shape):
-            raise ValueError(f"{name} promises the shape {shape}")
-        values = stream.read(promised + 1)
-        if len(values) != promised:
-            raise ValueError(f"{name} has another length than its shape {shape}")
-    return np.frombuffer(bytearray(values), np.uint8).reshape(shape, order="CF"[is_fortran])
 
 
 def _caches(cache_dir):

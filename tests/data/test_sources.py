@@ -3,7 +3,6 @@
 import dataclasses
 import doctest
 import hashlib
-import io
 import json
 import os
 import re
@@ -13,19 +12,17 @@ import subprocess
 import sys
 import tempfile
 import threading
-import tracemalloc
-import zipfile
 from pathlib import Path
 
-import hypothesis
 import numpy as np
 import pytest
-from hypothesis import strategies
 
 from mnist_keras.data import sources
 from mnist_keras.data.idx import sha256_idx, write_idx
+from mnist_keras.data.npz import KEYS
 from mnist_keras.data.sources import SOURCES, Examples, load, resolve
-from mnist_keras.errors import DataError, UsageError
+from mnist_keras.errors import UsageError
+from tests.data.files import message_of, npz_bytes
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -34,7 +31,6 @@ FILES = (
     "t10k-labels-idx1-ubyte",
 )
 GZ_FILES = tuple(f"{name}.gz" for name in FILES)
-NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def arrays_of(resolved):
@@ -46,23 +42,10 @@ def sums_of(arrays):
     return [sha256_idx(array) for array in arrays]
 
 
-def message_of(function, *arguments, **options):
-    with pytest.raises(DataError) as caught:
-        function(*arguments, **options)
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
-
-
 def write_idx_files(folder, arrays, names=FILES):
     folder.mkdir(exist_ok=True)
     for name, array in zip(names, arrays, strict=True):
         write_idx(folder / name, array)
-
-
-def npz_bytes(arrays, **changed):
-    stream = io.BytesIO()
-    np.savez_compressed(stream, **{**dict(zip(NPZ_KEYS, arrays, strict=True)), **changed})
-    return stream.getvalue()
 
 
 @pytest.fixture
@@ -140,7 +123,7 @@ def test_an_npz_is_read(tmp_path, arrays, get, name, npz):
 
 def test_an_npz_in_fortran_order_and_uncompressed_is_read(tmp_path, arrays, get):
     arrays = [np.asfortranarray(array) for array in arrays]
-    np.savez(tmp_path / "mnist.npz", **dict(zip(NPZ_KEYS, arrays, strict=True)))
+    np.savez(tmp_path / "mnist.npz", **dict(zip(KEYS, arrays, strict=True)))
     assert sums_of(arrays_of(get("mnist", None, data_dir=tmp_path))) == sums_of(arrays)
 
 
@@ -214,86 +197,6 @@ def test_damaged_or_unfitting_files_are_named(tmp_path, arrays, get):
         f"{str(tmp_path)!r} holds no examples. Received: 30 for training, 0 for testing. "
         "Expected: at least one of each."
     )
-
-
-class Unpickled:
-    def __reduce__(self):
-        return os.mkdir, ("unpickled",)
-
-
-def member(header, payload=b"", compression=zipfile.ZIP_DEFLATED):
-    """An .npz whose first array has this header."""
-    text = header.encode().ljust(117) + b"\n"
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", compression) as archive:
-        npy = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + payload
-        archive.writestr("x_train.npy", npy)
-    return stream.getvalue()
-
-
-HEADER = "{'descr': '|u1', 'fortran_order': False, 'shape': %s, }"
-
-
-@pytest.mark.parametrize(
-    ("content", "problem"),
-    [
-        (b"", "cannot be read. Received: File is not a zip file."),
-        (b"PK not a zip", "cannot be read. Received: File is not a zip file."),
-        (npz_bytes([LABELS] * 4)[:-9], "cannot be read. Received: "),
-        (member(HEADER % "(1099511627776,)"), "promises the shape (1099511627776,)"),
-        (member(HEADER % "(-1, 28, 28)"), "promises the shape (-1, 28, 28)"),
-        (member(HEADER % "(3,)", b"12"), "has another length than its shape (3,)"),
-        (member(HEADER % "(3,)", b"1234"), "has another length than its shape (3,)"),
-        (member(HEADER % "(1,)", b"1", zipfile.ZIP_BZIP2), "compressed in another way"),
-        (member("{'descr': '|u1'"), "x_train.npy has a damaged header"),
-        (member("__import__('os').mkdir('evaluated')"), "x_train.npy has a damaged header"),
-        (npz_bytes([IMAGES.astype(float), LABELS, IMAGES, LABELS]), "holds float64"),
-        (npz_bytes([np.array([Unpickled()]), LABELS, IMAGES, LABELS]), "holds object"),
-        (member("(" * 5000), "x_train.npy has a damaged header"),
-        (member(HEADER % "(1,)", b"1"), "is incomplete. Received: There is no item named 'y_tr"),
-    ],
-)
-def test_a_damaged_or_malicious_npz_is_named_and_nothing_of_it_is_run(
-    tmp_path, get, monkeypatch, content, problem
-):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "mnist.npz").write_bytes(content)
-    message = message_of(get, "mnist", None, data_dir=tmp_path)
-    assert message.startswith(f"{str(tmp_path / 'mnist.npz')!r} ")
-    assert problem in message
-    assert os.listdir(tmp_path) == ["mnist.npz"]
-
-
-def test_an_npz_that_unpacks_to_more_than_it_promises_is_not_unpacked(tmp_path, get):
-    (tmp_path / "mnist.npz").write_bytes(member(HEADER % "(3,)", bytes(64 << 20)))
-    tracemalloc.start()
-    message = message_of(get, "mnist", None, data_dir=tmp_path)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert "has another length than its shape (3,)" in message
-    assert peak < 4 << 20
-
-
-@hypothesis.settings(
-    deadline=None,
-    max_examples=300,
-    suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
-)
-@hypothesis.given(data=strategies.data())
-def test_a_mutated_npz_is_read_or_is_a_data_error(tmp_path, get, data):
-    content = bytearray(npz_bytes([IMAGES, LABELS, IMAGES, LABELS]))
-    for _ in range(data.draw(strategies.integers(1, 4))):
-        at = data.draw(strategies.integers(0, len(content) - 1))
-        content[at : at + data.draw(strategies.integers(0, 2))] = data.draw(
-            strategies.binary(max_size=3)
-        )
-    (tmp_path / "mnist.npz").write_bytes(content)
-    message = ""
-    try:
-        get("mnist", None, data_dir=tmp_path)
-    except DataError as error:
-        message = str(error)
-    assert not message or (str(tmp_path) in message and "\n" not in message)
 
 
 # From mirrors, through the cache

@@ -10,7 +10,8 @@ import signal
 import subprocess
 
 import pytest
-from command_line import MAIN, command, environment, run_main, write_small_mnist
+
+from tests.command_line import MAIN, command, environment, run_main, write_small_mnist
 
 # 30 steps an epoch, the last one on a short batch; more lines than four parts can get through.
 RECIPE = ("--batch_size=34", "--epochs=34", "--log_every_steps=1", "--checkpoint_every_steps=13")

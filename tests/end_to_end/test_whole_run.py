@@ -7,9 +7,9 @@ import sys
 import keras
 import numpy as np
 import pytest
-from command_line import environment, run_main, tree
 
 from mnist_keras.data import load
+from tests.command_line import environment, run_main, tree
 
 EPOCHS, STEPS_PER_EPOCH = 34, 30
 STEPS = EPOCHS * STEPS_PER_EPOCH

@@ -85,6 +85,7 @@ class RunDirectory:
             self._make()
             self._lock = filelock.FileLock(self._lock_file)
             self._lock.acquire(timeout=0)
+            storage.remove_leftovers(self.path)
         except filelock.Timeout:
             self._lock = None
             raise MnistKerasError(

@@ -123,7 +123,7 @@ class TapeModel(keras.Model):
             )
 
     def _global_norm(self, gradients):
-        present = [gradient for gradient in gradients if gradient is not None]
+        present = [tf.cast(gradient, tf.float32) for gradient in gradients if gradient is not None]
         return tf.linalg.global_norm(present) / self.optimizer.scale_loss(tf.ones(()))
 
     @contextlib.contextmanager

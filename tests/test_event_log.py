@@ -5,6 +5,7 @@ import time
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from mnist_keras import event_log
@@ -123,6 +124,7 @@ def test_a_flipped_byte_hides_no_later_session(tmp_path):
 def test_the_files_of_others_are_left_as_they_are(tmp_path):
     (tmp_path / "train").mkdir()
     other = EventFileWriter(str(tmp_path / "train"))
+    other.add_event(Event(wall_time=1.0, step=2))
     other.close()
     (path,) = files(tmp_path)
     before = path.read_bytes()

@@ -307,3 +307,12 @@ def test_the_newest_run_is_the_one_begun_last_in_a_directory_of_any_name(tmp_pat
     assert newest_run(str(logdir)).name == "third"
     with pytest.raises(UsageError, match=r"there is no run yet\. .*/none"):
         newest_run(str(tmp_path / "none"))
+
+
+def test_what_a_killed_process_left_half_written_is_removed(run):
+    run.store_recipe(RunConfig(dataset="mnist"))
+    before = tree(run.path)
+    (run.path / ".unfinished-summary.json-0123abcd").write_bytes(b"{")
+    run.open()
+    run.close()
+    assert tree(run.path) == before

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from mnist_keras import SumSquaredError, TapeModel
+from mnist_keras.callbacks import StepLogger
 from mnist_keras.data import batches
 
 X = np.random.default_rng(0).random((70, 6), dtype=np.float32)
@@ -208,3 +209,11 @@ def test_each_batch_is_traced_once(make_model, digits):
     model.fit(stream, epochs=2, verbose=0)
     model.fit(stream, epochs=1, verbose=0)
     assert len(traces) == 1
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
+def test_layers_of_any_one_dtype_are_trained_and_logged(dtype, tmp_path):
+    model = TapeModel(keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, dtype=dtype)]))
+    model.compile(loss="mse", steps_per_execution=2)
+    logger = StepLogger(tmp_path, echo=False)
+    assert np.isfinite(model.fit(X, Y, verbose=0, callbacks=[logger]).history["loss"][0])

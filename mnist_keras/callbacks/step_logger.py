@@ -119,9 +119,10 @@ class StepLogger(StepCallback):
         self._epoch_points = state["epoch_points"]
 
     def flush(self):
-        """Bring all points to the disk."""
-        if self._log is not None:
-            self._log.flush()
+        """Bring all points to the disk; may be called from another thread."""
+        log = self._log  # Training may end meanwhile, which closes it.
+        if log is not None:
+            log.flush()
 
     def close(self):
         """Flush and close the event files."""

@@ -246,6 +246,21 @@ def test_after_an_exception_the_files_are_closed(make_model, stream, crash, tmp_
     assert list(points_of(tmp_path / "train")["loss"]) == [0, 1, 2]
 
 
+def test_training_may_end_while_a_checkpoint_flushes_the_points():
+    class Log:
+        def flush(self):
+            flushed.append(True)
+
+    class Ending(StepLogger):
+        """Closed by the training's thread as soon as another one has looked at its log."""
+
+        _log = property(lambda self: logs.pop(0), lambda self, log: None)
+
+    logs, flushed = [Log(), None], []
+    Ending(None).flush()
+    assert flushed == [True]
+
+
 def test_several_steps_per_execution_of_a_plain_keras_model_are_refused(make_plain, stream):
     model = make_plain(steps_per_execution=3)
     with pytest.raises(UsageError) as error:

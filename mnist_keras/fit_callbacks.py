@@ -41,13 +41,20 @@ class FitCallbacks(keras.callbacks.CallbackList):
         self._steps_to_pass_over = 0
 
     def resume(self, initial_epoch):
-        """Where to begin: the epoch of the newest checkpoint, if a callback has one to resume."""
+        """Where to begin: the epoch of the furthest checkpoint, if a callback has one to resume."""
+        found = {}
         for callback in self.callbacks:
-            position = getattr(callback, "find_position", lambda callbacks: None)(self.callbacks)
-            if position is not None:
-                self._steps_to_pass_over = position.step_in_epoch
-                return position.epoch
-        return initial_epoch
+            if hasattr(callback, "find_position"):
+                found[callback] = callback.find_position(self.callbacks)
+        found = {callback: position for callback, position in found.items() if position}
+        if not found:
+            return initial_epoch
+        furthest = max(found, key=lambda callback: found[callback].step)
+        for callback in found:
+            if callback is not furthest:
+                callback.forget_position()
+        self._steps_to_pass_over = found[furthest].step_in_epoch
+        return found[furthest].epoch
 
     def set_data(self, epoch_iterator):
         """Take the steps in an epoch from the training data; validation asks later, in vain."""

@@ -153,6 +153,10 @@ class Checkpoint(StepCallback):
         self._found = stored and training_state.TrainingState.from_files(stored.files)
         return self._found and self._found.position
 
+    def forget_position(self):
+        """Restore nothing: another `Checkpoint` of this fit has got further."""
+        self._found = None
+
     def on_train_begin(self, logs=None):
         self._failure = self._saved = self._mid_epoch = None
         self._saved_at_s = self._clock()

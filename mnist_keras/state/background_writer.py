@@ -16,6 +16,7 @@ class BackgroundWriter:
     OSError('no space left')
     >>> writer.wait() is None
     True
+    >>> writer.close()
     """
 
     def __init__(self):

@@ -307,6 +307,25 @@ def test_a_training_does_not_go_on_with_other_data(differs, model, examples, tmp
         np.testing.assert_array_equal(array, kept)
 
 
+def test_of_two_the_one_that_got_further_restores_and_both_go_on(
+    make_model, stream, crash, tmp_path, steps_in, weights_of
+):
+    def fit(name, *others):
+        model = make_model(optimizer="adam")
+        often = Checkpoint(tmp_path / name / "often", every_steps=2, keep=99)
+        seldom = Checkpoint(tmp_path / name / "seldom", every_steps=3, keep=99)
+        model.fit(stream, epochs=2, verbose=0, callbacks=[seldom, often, *others])
+        return weights_of(model)
+
+    whole = fit("whole")
+    for step in (5, 7, 10):
+        with pytest.raises(RuntimeError, match="crash"):
+            fit("parts", crash(step=step))
+    np.testing.assert_array_equal(fit("parts"), whole)
+    for kind in ("often", "seldom"):
+        assert steps_in(tmp_path / "parts" / kind) == steps_in(tmp_path / "whole" / kind)
+
+
 # A disk that fails
 
 

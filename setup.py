@@ -34,7 +34,13 @@ setup(
     ],
     extras_require={
         "tests": ["hypothesis>=6.100", "pytest>=8", "ruff>=0.6", "selenium>=4.20"],
-        "benchmarks": ["jax>=0.4.30", "matplotlib>=3.8", "torch>=2.4"],
+        "benchmarks": [
+            "jax>=0.4.30",
+            "lightning>=2.4",
+            "matplotlib>=3.8",
+            "orbax-checkpoint>=0.6",
+            "torch>=2.4",
+        ],
         "export": ["ai-edge-litert>=2", "onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.16"],
     },
 )

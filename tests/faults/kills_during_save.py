@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 
-HEAD = """
+KERAS = """
 import pathlib, sys
 import keras, numpy as np
 from mnist_keras import TapeModel
@@ -48,8 +48,10 @@ def fit(model, callback, *, epochs_in_flight=0, initial_epoch=0):
 """
 PROGRAMS = {
     # The save of an epoch is under way while the next one is trained.
-    "Checkpoint": "fit(compiled(TapeModel), Checkpoint(directory, keep=2), epochs_in_flight=1)",
-    "ModelCheckpoint": """
+    "Checkpoint": KERAS
+    + "fit(compiled(TapeModel), Checkpoint(directory, keep=2), epochs_in_flight=1)",
+    "ModelCheckpoint": KERAS
+    + """
 path = directory / "model.keras"
 try:
     model = keras.models.load_model(path)
@@ -58,8 +60,53 @@ except ValueError:  # None there, or none that can be read.
 done = int(model.optimizer.iterations)
 fit(model, keras.callbacks.ModelCheckpoint(path), initial_epoch=done)
 """,
-    "BackupAndRestore": """
+    "BackupAndRestore": KERAS
+    + """
 fit(compiled(), keras.callbacks.BackupAndRestore(directory / "backup"))
+""",
+    "Lightning": """
+import sys
+import lightning, torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+class Network(lightning.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4580, 4580)
+
+    def training_step(self, batch, number):
+        return self.layer(batch).square().mean()
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.01)
+
+class Tell(lightning.Callback):
+    def on_train_epoch_start(self, trainer, module):
+        print(trainer.current_epoch, flush=True)
+
+trainer = lightning.Trainer(
+    accelerator="cpu", max_epochs=10**6, logger=False, enable_progress_bar=False,
+    enable_model_summary=False, callbacks=[ModelCheckpoint(sys.argv[1], save_last=True), Tell()],
+)
+batches = torch.utils.data.DataLoader(torch.zeros(1, 4580))
+trainer.fit(Network(), batches, ckpt_path="last")
+""",
+    "Orbax": """
+import sys
+import jax.numpy as jnp
+import orbax.checkpoint as orbax
+
+options = orbax.CheckpointManagerOptions(max_to_keep=2)
+manager = orbax.CheckpointManager(sys.argv[1], options=options)
+step, state = manager.latest_step() or 0, {"kernel": jnp.zeros((4580, 4580))}
+if step:
+    state = manager.restore(step, args=orbax.args.StandardRestore(state))
+print(step, flush=True)
+while True:
+    step += 1
+    manager.save(step, args=orbax.args.StandardSave(state))
+    manager.wait_until_finished()
+    print(step, flush=True)
 """,
 }
 
@@ -68,7 +115,7 @@ class Victim:
     """One process; where it began, and how much it had done with saving when it was killed."""
 
     def __init__(self, who, directory, chance):
-        command = [sys.executable, "-c", HEAD + PROGRAMS[who], directory]
+        command = [sys.executable, "-c", PROGRAMS[who], directory]
         with subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         ) as process:
@@ -91,7 +138,9 @@ def lost(who, *, kills, seed):
                 count += 1  # The next one begins in an empty directory.
                 victim.saved = 0 if victim.began is None else victim.saved
             saved = victim.saved
-            print(f"{who}: {number} kills, {count} checkpoints lost", flush=True)
+            print(
+                f"{who}: {number} kills, {count} checkpoints lost; saved up to {saved}", flush=True
+            )
     return count
 
 

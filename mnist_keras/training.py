@@ -96,8 +96,7 @@ def _load(config):
 
 def _train_in(run, config, train_set, test_set):
     import_tensorflow(quiet=not config.debug)
-    from mnist_keras.callbacks import Interrupted
-    from mnist_keras.callbacks.divergence_guard import DivergedError
+    from mnist_keras.callbacks import DivergedError, Interrupted
     from mnist_keras.callbacks.stopwatch import Stopwatch
     from mnist_keras.recipe import build_model
 
@@ -151,8 +150,7 @@ def _streams(config, train_set):
 
 
 def _callbacks(run, config):
-    from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger
-    from mnist_keras.callbacks.divergence_guard import DivergenceGuard
+    from mnist_keras.callbacks import Checkpoint, DivergenceGuard, GracefulShutdown, StepLogger
 
     return [
         StepLogger(run.path, every_steps=config.log_every_steps),

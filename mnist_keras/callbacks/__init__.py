@@ -1,7 +1,15 @@
 """Callbacks for any ``keras.Model``: logging, checkpoints and clean stops at true steps."""
 
 from mnist_keras.callbacks.checkpoint import Checkpoint
+from mnist_keras.callbacks.divergence_guard import DivergedError, DivergenceGuard
 from mnist_keras.callbacks.graceful_shutdown import GracefulShutdown, Interrupted
 from mnist_keras.callbacks.step_logger import StepLogger
 
-__all__ = ["Checkpoint", "GracefulShutdown", "Interrupted", "StepLogger"]
+__all__ = [
+    "Checkpoint",
+    "DivergedError",
+    "DivergenceGuard",
+    "GracefulShutdown",
+    "Interrupted",
+    "StepLogger",
+]

@@ -6,8 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from mnist_keras.callbacks import Checkpoint, StepLogger, divergence_guard
-from mnist_keras.callbacks.divergence_guard import DivergedError, DivergenceGuard
+from mnist_keras.callbacks import (
+    Checkpoint,
+    DivergedError,
+    DivergenceGuard,
+    StepLogger,
+    divergence_guard,
+)
 from mnist_keras.data import batches
 
 

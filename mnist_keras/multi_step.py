@@ -1,6 +1,7 @@
 """Many true training steps in one call of the device."""
 
 import dataclasses
+import functools
 import itertools
 
 import keras
@@ -77,7 +78,7 @@ class MultiStepFunction:
                 reduce_retracing=True,
                 jit_compile=model.jit_compile,
             )
-        self._stream_loop = tf.function(self._run_stream, autograph=False)
+        self._stream_loops = {}
         self._iterator_loop = tf.function(
             self._run_iterator, autograph=False, reduce_retracing=True
         )
@@ -109,18 +110,21 @@ class MultiStepFunction:
             stream: a `mnist_keras.data.stream.BatchStream`, whose batches the graph cuts itself.
 
         Returns:
-            (how many ran, the last one's logs); fewer than asked for at the end of the data, or
-            where a loss was not finite: that step is the last one.
+            (how many ran, the last one's logs); fewer than asked for at the end of the data, where
+            the stream has no more in memory, or where a loss was not finite: that step is the last
+            one.
         """
         count = end - begin
         padded = np.zeros(max(count, self._model.steps_per_execution), bool)
         padded[: len(due)] = due
         one_by_one = self._model.run_eagerly or not is_wholly_built(self._model)
         if stream is not None and not one_by_one:
-            ran, logs, records = self._stream_loop(
-                stream, *stream.tensors(), tf.constant(begin), tf.constant(count), padded
+            window, end = self._window(stream, begin, end)
+            count = end - begin
+            ran, logs, records = self._stream_loop(stream)(
+                window, tf.constant(begin), tf.constant(count), padded
             )
-        elif isinstance(iterator, tf.data.Iterator) and not one_by_one:
+        elif self._loops_over(iterator) and not one_by_one:
             ran, logs, records = self._iterator_loop(iterator, tf.constant(count), padded)
         else:
             ran, logs, records = self._run_one_by_one(iterator, count, padded)
@@ -131,6 +135,15 @@ class MultiStepFunction:
         self._model.steps_trained += ran
         return ran, logs
 
+    def _loops_over(self, iterator):
+        return isinstance(iterator, tf.data.Iterator)
+
+    def _window(self, stream, begin, end):
+        return stream.window(begin, end)
+
+    def _window_spec(self, stream):
+        return stream.window_spec
+
     def _recorded_step(self, data, due):
         """One train_step; returns its logs and its record."""
         model = self._model
@@ -139,22 +152,38 @@ class MultiStepFunction:
         with model.recording(record):
             logs = model.train_step(data)
         if record.loss is None:
-            record.loss = logs.get("loss")
+            record.loss = self._loss_of(logs)
         return logs, record.values()
 
-    def _run_stream(self, stream, images, labels, order, begin, count, due):
-        step_function, logs, records = self._loop_start(stream.element_spec, count)
+    def _loss_of(self, logs):
+        return logs.get("loss")
 
-        def body(step, going, logs, records):
-            del going
-            data = stream.batch((images, labels, order), begin + step)
-            logs, record = step_function(data, due[step])
-            return step + 1, _is_finite(record), logs, _write(records, step, record)
+    def _stream_loop(self, stream):
+        if stream not in self._stream_loops:
+            # The signature, since the windows of a file differ in size.
+            self._stream_loops[stream] = tf.function(
+                functools.partial(self._run_stream, stream),
+                input_signature=[
+                    self._window_spec(stream),
+                    tf.TensorSpec([], tf.int32),
+                    tf.TensorSpec([], tf.int32),
+                    tf.TensorSpec([None], tf.bool),
+                ],
+                autograph=False,
+            )
+        return self._stream_loops[stream]
 
-        return _loop(body, count, logs, records)
+    def _run_stream(self, stream, window, begin, count, due):
+        step_function = self._one_step_function(stream.element_spec)
+
+        def run(step):
+            return step_function(stream.batch(window, begin + step), due[step])
+
+        return loop_steps(run, count, step_function)
 
     def _run_iterator(self, iterator, count, due):
-        step_function, logs, records = self._loop_start(iterator.element_spec, count)
+        step_function = self._one_step_function(iterator.element_spec)
+        logs, records = _first_values(step_function, count)
 
         def body(step, going, logs, records):
             del going
@@ -178,13 +207,8 @@ class MultiStepFunction:
         records = {name: tf.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
         return len(rows), logs, records
 
-    def _loop_start(self, batch_spec, count):
-        """The step as one traced function, and the loop's first logs and records."""
-        step_function = self._one_step.get_concrete_function(batch_spec, tf.TensorSpec([], tf.bool))
-        logs, record = step_function.structured_outputs
-        zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), logs)
-        arrays = {name: tf.TensorArray(tf.float32, size=count) for name in record}
-        return step_function, zeros, arrays
+    def _one_step_function(self, batch_spec):
+        return self._one_step.get_concrete_function(batch_spec, tf.TensorSpec([], tf.bool))
 
 
 def is_wholly_built(model):
@@ -194,6 +218,33 @@ def is_wholly_built(model):
         and (model.optimizer is None or model.optimizer.built)
         and all(metric.built for metric in (model._compile_metrics, model._compile_loss) if metric)
     )
+
+
+def loop_steps(run, count, step_function):
+    """Run ``count`` steps inside a graph, fewer where a loss is not finite.
+
+    Args:
+        run: a function of the step, from 0, that gives its logs and its record.
+        count: int32 scalar.
+        step_function: a concrete function that gives the same.
+
+    Returns:
+        (how many ran, the last one's logs, {name: values of all steps}).
+    """
+
+    def body(step, going, logs, records):
+        del going
+        logs, record = run(step)
+        return step + 1, _is_finite(record), logs, _write(records, step, record)
+
+    return _loop(body, count, *_first_values(step_function, count))
+
+
+def _first_values(step_function, count):
+    """The logs and the records that a loop begins with."""
+    logs, record = step_function.structured_outputs
+    zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), logs)
+    return zeros, {name: tf.TensorArray(tf.float32, size=count) for name in record}
 
 
 def _loop(body, count, logs, records):

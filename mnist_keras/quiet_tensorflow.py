@@ -5,8 +5,10 @@ import os
 import sys
 import tempfile
 
+from mnist_keras import batch_parts
 
-def import_tensorflow(*, quiet=True):
+
+def import_tensorflow(*, quiet=True, silent=False, parts=1):
     """Import TensorFlow and Keras, find the devices, and keep to errors from then on.
 
     TensorFlow 2.21 logs some lines while it is loaded whatever ``TF_CPP_MIN_LOG_LEVEL`` says, so
@@ -14,14 +16,17 @@ def import_tensorflow(*, quiet=True):
 
     Args:
         quiet: False lets TensorFlow say what it wants to.
+        silent: not even its errors, which are raised besides.
+        parts: of a batch that are to be computed side by side, see `mnist_keras.batch_parts`.
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     if quiet:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if silent else "2")
     with _stderr_held_back() if quiet else contextlib.nullcontext():
         import keras  # noqa: F401
         import tensorflow as tf
 
+        batch_parts.set_threads(parts)
         tf.config.list_physical_devices()
 
 

@@ -3,8 +3,12 @@
 from mnist_keras.errors import UsageError
 
 
-def every(steps):
+def every(steps, *, of="steps"):
     """True at each multiple of ``steps``, 0 among them.
+
+    Args:
+        steps: how many.
+        of: what is counted, for the error's message.
 
     Raises:
         UsageError: ``steps`` is no whole number of at least 1.
@@ -15,7 +19,7 @@ def every(steps):
     """
     if not isinstance(steps, int) or steps < 1:
         raise UsageError(
-            f"no interval of steps. Received: {steps!r}. Expected: a whole number of at least 1."
+            f"no interval of {of}. Received: {steps!r}. Expected: a whole number of at least 1."
         )
     return lambda step: step % steps == 0
 

@@ -1,3 +1,4 @@
+import functools
 import types
 
 import keras
@@ -12,6 +13,7 @@ from mnist_keras.callbacks import Checkpoint
 from mnist_keras.data import batches
 from mnist_keras.fit_callbacks import FitCallbacks
 from mnist_keras.multi_step import MultiStepFunction
+from mnist_keras.pace import Pace
 from mnist_keras.state.training_state import Position
 
 
@@ -46,8 +48,9 @@ class Recorder(keras.callbacks.Callback):
 class Steps:
     """A model of which nothing is left but its counter, and the run of its steps."""
 
-    def __init__(self, *, steps_per_execution, steps_in_data=10**9):
+    def __init__(self, *, steps_per_execution, steps_in_data=10**9, chooses_steps=False):
         self.steps_per_execution = steps_per_execution
+        self.chooses_steps = chooses_steps
         self.steps_trained = 0
         self.stop_training = False
         self.train_function = MultiStepFunction.__new__(MultiStepFunction)
@@ -75,6 +78,37 @@ class Steps:
             callbacks.on_train_batch_end(begin + self.steps_per_execution - 1, logs)
         callbacks.on_epoch_end(0, {})
         return logs
+
+
+class Slow(Steps):
+    """Its steps take so many seconds each, by its own clock."""
+
+    def __init__(self, *, seconds, **arguments):
+        super().__init__(**arguments)
+        self._seconds, self.now = seconds, 0.0
+
+    def run(self, iterator, begin, end, **arguments):
+        self.now += self._seconds * (end - begin)
+        return super().run(iterator, begin, end, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"),
+    [
+        (0.001, [(0, 1), (1, 100), (100, 200), (200, 250)]),
+        (0.009, [(0, 1), (1, 56), (56, 100), (100, 155), (155, 200), (200, 250)]),
+        (60.0, [(step, step + 1) for step in range(250)]),
+    ],
+)
+def test_where_the_steps_are_chosen_the_callbacks_are_called_twice_a_second(
+    seconds, expected, monkeypatch
+):
+    model = Slow(seconds=seconds, steps_per_execution=100, chooses_steps=True)
+    monkeypatch.setattr(
+        "mnist_keras.fit_callbacks.Pace", functools.partial(Pace, clock=lambda: model.now)
+    )
+    model.epoch(fit_callbacks(model), steps=250)
+    assert [(begin, end) for begin, end, _ in model.ran] == expected
 
 
 def fit_callbacks(model, *callbacks, stream=None):
@@ -201,8 +235,9 @@ def test_data_that_ends_amid_an_execution_keeps_the_logs_of_its_steps():
 
 def test_the_training_data_alone_says_how_long_an_epoch_is():
     callbacks = fit_callbacks(Steps(steps_per_execution=1), Recorder())
-    callbacks.set_data(types.SimpleNamespace(num_batches=7))
-    callbacks.set_data(types.SimpleNamespace(num_batches=2))
+    for length in (7, 2):
+        adapter = types.SimpleNamespace(num_batches=length)
+        callbacks.set_data(types.SimpleNamespace(num_batches=length, data_adapter=adapter))
     assert callbacks.steps_per_epoch == 7
     assert [callback.params["steps"] for callback in callbacks.callbacks] == [7, 7]
 

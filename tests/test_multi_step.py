@@ -44,7 +44,7 @@ def first():
 
 
 @pytest.mark.parametrize("as_stream", [True, False])
-@pytest.mark.parametrize("steps_per_execution", [1, 7, 34, 300])
+@pytest.mark.parametrize("steps_per_execution", [1, 7, 34, 100, 300, "auto"])
 def test_no_number_depends_on_the_steps_per_execution(
     steps_per_execution, as_stream, first, make_model, digits, tmp_path, capsys, points_of
 ):

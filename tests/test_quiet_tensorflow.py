@@ -1,4 +1,5 @@
 import os
+import subprocess
 import sys
 import types
 
@@ -54,3 +55,13 @@ def test_a_debugger_hears_everything_on_the_same_backend(start_as, capfd):
     assert capfd.readouterr() == ("", "chatter\n")
     assert os.environ["KERAS_BACKEND"] == "tensorflow"
     assert "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+
+
+def test_each_part_of_a_batch_gets_a_thread_of_its_own():
+    script = (
+        "from mnist_keras.quiet_tensorflow import import_tensorflow; import_tensorflow(parts=2)\n"
+        "import tensorflow as tf; t = tf.config.threading\n"
+        "print(t.get_inter_op_parallelism_threads(), t.get_intra_op_parallelism_threads() >= 1)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "2 True\n"

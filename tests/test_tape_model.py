@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -9,6 +10,7 @@ import tensorflow as tf
 from mnist_keras import SumSquaredError, TapeModel
 from mnist_keras.callbacks import StepLogger
 from mnist_keras.data import batches
+from mnist_keras.errors import UsageError
 
 X = np.random.default_rng(0).random((70, 6), dtype=np.float32)
 Y = np.random.default_rng(1).random((70, 3), dtype=np.float32)
@@ -217,3 +219,89 @@ def test_layers_of_any_one_dtype_are_trained_and_logged(dtype, tmp_path):
     model.compile(loss="mse", steps_per_execution=2)
     logger = StepLogger(tmp_path, echo=False)
     assert np.isfinite(model.fit(X, Y, verbose=0, callbacks=[logger]).history["loss"][0])
+
+
+def cut_network():
+    keras.utils.set_random_seed(0)
+    network = [keras.Input((6,)), keras.layers.Dense(5, activation="relu"), keras.layers.Dense(3)]
+    return keras.Sequential(network)
+
+
+def trained_in_parts(parts, **fit_arguments):
+    model = TapeModel(cut_network(), batch_parts=parts)
+    model.compile(optimizer="adam", loss="mse", metrics=["mae"], steps_per_execution=3)
+    history = model.fit(X, Y, epochs=2, shuffle=False, verbose=0, **fit_arguments).history
+    return history, model.predict(X, verbose=0), model.evaluate(X, Y, verbose=0)
+
+
+@pytest.mark.parametrize("batch_size", [16, 23], ids=["last of 6", "last of 1"])
+@pytest.mark.parametrize("parts", [2, 3])
+def test_a_batch_cut_into_parts_trains_as_the_whole_one(parts, batch_size):
+    ours = trained_in_parts(parts, batch_size=batch_size, sample_weight=WEIGHTS)
+    whole = trained_in_parts(1, batch_size=batch_size, sample_weight=WEIGHTS)
+    assert ours[0].keys() == whole[0].keys()
+    for name, values in whole[0].items():
+        np.testing.assert_allclose(ours[0][name], values, rtol=1e-5)
+    np.testing.assert_allclose(ours[1], whole[1], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(ours[2], whole[2], rtol=1e-5)
+
+
+def test_a_network_of_several_inputs_and_outputs_is_cut():
+    inputs = {"a": keras.Input((6,), name="a"), "b": keras.Input((3,), name="b")}
+    joined = keras.layers.Concatenate()([inputs["a"], inputs["b"]])
+    outputs = {"sum": keras.layers.Dense(1)(joined), "same": joined}
+    network = keras.Model(inputs, outputs)
+    ours = TapeModel(network, batch_parts=2)({"a": X, "b": Y})
+    for name, values in network({"a": X, "b": Y}).items():
+        np.testing.assert_allclose(ours[name], values, rtol=1e-5, atol=1e-6)
+
+
+def test_each_part_is_a_call_of_its_own():
+    sizes = []
+
+    class Watch(keras.layers.Layer):
+        def call(self, x):
+            sizes.append(x.shape[0])
+            return x
+
+    model = TapeModel(Watch(), batch_parts=3)
+    model(X[:10])
+    sizes.clear()
+    model(X[:10])
+    assert sizes == [3, 3, 4]
+
+
+def test_the_parts_are_saved_with_the_model(tmp_path):
+    model = TapeModel(cut_network(), batch_parts=2)
+    model.build((None, 6))
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    assert again.batch_parts == 2
+    np.testing.assert_array_equal(again(X), model(X))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda: TapeModel(cut_network(), batch_parts=0),
+            "batch_parts is wrong. Received: 0. Expected: a whole number of at least 1.",
+        ),
+        (
+            lambda: TapeModel(cut_network(), batch_parts="auto"),
+            "batch_parts is wrong. Received: 'auto'. Expected: a whole number of at least 1.",
+        ),
+        (
+            lambda: TapeModel(**functional_arguments(), batch_parts=2),
+            "only a wrapped network's batch can be cut. Received: batch_parts=2. "
+            "Expected: TapeModel(network, batch_parts=...), or 1.",
+        ),
+        (
+            lambda: TapeModel(keras.Sequential(layers()), batch_parts=2),
+            "batch normalization needs the whole batch. Received: batch_parts=2. Expected: 1.",
+        ),
+    ],
+)
+def test_a_batch_that_cannot_be_cut_is_told_of(make, message):
+    with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
+        make()

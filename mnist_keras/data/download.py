@@ -9,7 +9,6 @@ its midst leaves a temporary file that nothing ever removes.
 import contextlib
 import os
 import socket
-import sys
 import threading
 import time
 from concurrent import futures
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 
 from mnist_keras.data.idx import replacing
 from mnist_keras.errors import DataError
+from mnist_keras.progress_display import task_progress
 
 _CHUNK_BYTES = 1 << 14
 _STALE_PART_S = 24 * 3600
@@ -173,7 +173,8 @@ http://127.0.0.1:9/digits.gz: connection refused. Expected: one mirror that has 
         try:
             with self._answer(url, answer_s=answer_s, stall_s=stall_s) as response:
                 total = _check_headers(response, self.limits.max_bytes)
-                with replacing(target) as (stream, part), progress_bar(target.name, total) as show:
+                shown = task_progress(target.name, total, amount=_megabytes, unit=" MB")
+                with replacing(target) as (stream, part), shown as show:
                     received, head = 0, b""
                     waiting_since = self._clock()
                     for chunk in _body(response):
@@ -232,25 +233,6 @@ http://127.0.0.1:9/digits.gz: connection refused. Expected: one mirror that has 
             yield response
 
 
-@contextlib.contextmanager
-def progress_bar(name, total):
-    """Gives ``show(done)``, done counted up to ``total``; a bar on stderr where it is a terminal.
-
-    >>> with progress_bar("digits", 2) as show:
-    ...     show(1)
-    """
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich import progress
-    from rich.console import Console
-
-    columns = "{task.description}", progress.BarColumn(), progress.TaskProgressColumn()
-    with progress.Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(name, total=total)
-        yield lambda done: bar.update(task, completed=done)
-
-
 class _MirrorFailed(Exception):
     """This mirror does not have the file: the next one is asked."""
 
@@ -294,6 +276,10 @@ def _failure(error, answer_s):
 
 def _one_line(error):
     return f"{type(error).__name__}: {' '.join(str(error).split())[:160]}"
+
+
+def _megabytes(count):
+    return f"{count / 1e6:.1f}"
 
 
 def _check_headers(response, max_bytes):

@@ -9,7 +9,6 @@ import contextlib
 import hashlib
 import json
 import os
-import sys
 import tempfile
 import textwrap
 from dataclasses import dataclass
@@ -18,12 +17,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mnist_keras.data.download import Downloader, DownloadError, progress_bar
-from mnist_keras.data.idx import read_idx, replacing, sha256_idx, write_idx
+from mnist_keras import terminal
+from mnist_keras.data.download import Downloader, DownloadError
+from mnist_keras.data.idx import map_idx, read_idx, replacing, sha256_idx, write_idx
 from mnist_keras.data.npz import read_npz
 from mnist_keras.errors import DataError, UsageError
+from mnist_keras.progress_display import task_progress
 
 _ROLES = ("train-images", "train-labels", "t10k-images", "t10k-labels")
+_MAPPED_FROM_BYTES = 2**30
 _SYNTHETIC_COUNTS = (60_000, 10_000)  # drawn with seeds 0 and 1
 
 
@@ -155,11 +157,7 @@ SOURCES = {
 NAMES = ("auto", *SOURCES, "synthetic")
 
 
-def _to_stderr(message):
-    print(message, file=sys.stderr, flush=True)
-
-
-def load(name="auto", *, data_dir=None, cache_dir=None, notice=_to_stderr):
+def load(name="auto", *, data_dir=None, cache_dir=None, notice=terminal.notice):
     """Returns (train, test), two Examples, of the data set with this name; see ``resolve``.
 
     >>> train, test = load("mnist", data_dir="digits")
@@ -174,7 +172,7 @@ def resolve(
     *,
     data_dir=None,
     cache_dir=None,
-    notice=_to_stderr,
+    notice=terminal.notice,
     sources=SOURCES,
     limits=None,
 ):
@@ -211,6 +209,8 @@ def resolve(
 
 
 def _not_mnist(error):
+    from rich.cells import cell_len
+
     lines = [
         "THIS IS NOT MNIST: the built-in SYNTHETIC digits are used instead.",
         "Accuracies on them say nothing about accuracies on MNIST.",
@@ -220,9 +220,10 @@ def _not_mnist(error):
         "To use MNIST, put its four IDX files or mnist.npz into a directory and name",
         "it with --data_dir or MNIST_KERAS_DATA_DIR.",
     ]
-    width = max(map(len, lines))
+    width = max(map(cell_len, lines))
     edge = "+" + "-" * (width + 2) + "+"
-    return "\n".join([edge, *(f"| {line:{width}} |" for line in lines), edge])
+    rows = (f"| {line}{' ' * (width - cell_len(line))} |" for line in lines)
+    return "\n".join([edge, *rows, edge])
 
 
 def _read_dir(folder, name):
@@ -242,7 +243,7 @@ def _read_dir(folder, name):
             paths[role] = folder / found
     archive = next((npz for npz in _npz_names(name) if npz in present), None)
     if len(paths) == len(_ROLES):
-        return _halves(folder, [read_idx(paths[role]) for role in _ROLES])
+        return _halves(folder, [_read_or_map(paths[role]) for role in _ROLES])
     if archive:
         return _halves(folder / archive, read_npz(folder / archive))
     missing = ", ".join(_spellings(role)[0] for role in _ROLES if role not in paths)
@@ -250,6 +251,13 @@ def _read_dir(folder, name):
         f"The data directory lacks {missing}. Received: {os.fspath(folder)!r} with "
         f"{len(present)} entries. Expected: {_expected_files(name)}."
     )
+
+
+def _read_or_map(path):
+    """The array in the file; a large one stays there, and is read as it is used."""
+    if path.suffix != ".gz" and path.stat().st_size >= _MAPPED_FROM_BYTES:
+        return map_idx(path)
+    return read_idx(path)
 
 
 def _spellings(role):
@@ -363,7 +371,7 @@ def _synthetic(caches, notice):
     if arrays is None:
         arrays = []
         for seed, count in enumerate(_SYNTHETIC_COUNTS):
-            with progress_bar("synthetic digits", count) as show:
+            with task_progress("synthetic digits", count) as show:
                 arrays += synthetic.synthetic_digits(count, seed=seed, progress=show)
         with contextlib.suppress(DataError):  # a cache is a convenience
             _cache_synthetic(folders[-1], arrays)

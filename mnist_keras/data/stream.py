@@ -5,26 +5,34 @@ uint8, as in the file, until the step that uses them casts and scales its own ba
 """
 
 import functools
-import hashlib
 
 import numpy as np
 import tensorflow as tf
 
+from mnist_keras.data.shares import WHOLE
+from mnist_keras.data.windows import Held, Mapped, Window
 from mnist_keras.errors import UsageError
 from mnist_keras.keras_internals import DataAdapter
+from mnist_keras.replicas import share_of_worker
 
 CLASSES = 10
 
 
-def batches(images, labels, *, batch_size, shuffle=False, seed=0):
+def batches(images, labels, *, batch_size, shuffle=False, seed=0, augmentation=None):
     """The training stream over some examples: what `TapeModel.fit` takes as its ``x``.
 
     Args:
-        images: uint8 (n, 28, 28).
+        images: uint8 (n, 28, 28). A ``np.memmap``, as `mnist_keras.data.map_idx` gives, is read
+            as the training comes to it, and may be larger than memory.
         labels: whole numbers (n,), each 0 to 9.
         batch_size: examples in a batch; the last batch of an epoch holds what is left over.
         shuffle: another order each epoch, a pure function of (seed, epoch); else the order given.
-        seed: whole number >= 0.
+        seed: whole number from 0 to below 2**32.
+        augmentation: a function of the float32 images of a batch and an int32 (2,) seed, as
+            `mnist_keras.data.augmentation.Augmentation`, that gives other images of that shape,
+            with an ``identity`` as it has; it is called inside a graph. Where replicas share a
+            batch it is told too, ``begin`` and ``of``, where these images begin in it and how many
+            it has.
 
     Returns:
         A `BatchStream`. A step sees float32 images (batch, 28, 28) in [0, 1] and one-hot float32
@@ -41,7 +49,14 @@ def batches(images, labels, *, batch_size, shuffle=False, seed=0):
     >>> [tuple(x.shape) for x, y in stream]
     [(2, 28, 28), (2, 28, 28), (1, 28, 28)]
     """
-    return BatchStream(images, labels, batch_size=batch_size, shuffle=shuffle, seed=seed)
+    return BatchStream(
+        images,
+        labels,
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        augmentation=augmentation,
+    )
 
 
 def epoch_order(count, *, seed, epoch):
@@ -55,7 +70,9 @@ def epoch_order(count, *, seed, epoch):
 
 
 class BatchStream(DataAdapter):
-    """Batches cut out of arrays held once, on the device, as uint8. Made by `batches`.
+    """Batches cut out of uint8 arrays on the device, see `mnist_keras.data.windows`.
+
+    Made by `batches`.
 
     `TapeModel` cuts the batches inside its own graph and sets ``epoch`` itself. A plain
     ``keras.Model`` iterates over it as over any data set; each pass is the next epoch.
@@ -65,8 +82,8 @@ class BatchStream(DataAdapter):
         epoch: the present one, from 0; -1 before the first.
     """
 
-    def __init__(self, images, labels, *, batch_size, shuffle=False, seed=0):
-        images, labels = np.asarray(images), np.asarray(labels)
+    def __init__(self, images, labels, *, batch_size, shuffle=False, seed=0, augmentation=None):
+        images, labels = np.asanyarray(images), np.asarray(labels)
         if len(images) != len(labels):
             raise UsageError(
                 f"images and labels differ in number. Received: {len(images)} and {len(labels)}. "
@@ -92,9 +109,14 @@ class BatchStream(DataAdapter):
         self.seed = seed
         self.epoch = -1
         self._batch_size = batch_size
-        self._images = tf.constant(images, tf.uint8)
-        self._labels = tf.constant(labels, tf.uint8)
-        self._in_order = tf.zeros([0], tf.int32)
+        self._augmentation = augmentation
+        # The next epoch's order is asked for while the present one's is in use.
+        order = functools.lru_cache(2)(
+            lambda epoch: epoch_order(len(images), seed=seed, epoch=epoch)
+        )
+        self._share, self._strategy = WHOLE, None
+        source = Mapped if isinstance(images, np.memmap) else Held
+        self._source = source(images, labels, order=order if shuffle else None)
 
     @functools.cached_property
     def identity(self):
@@ -102,15 +124,16 @@ class BatchStream(DataAdapter):
 
         A training that goes on with another stream would not be the same training.
         """
-        digest = hashlib.sha256(self._images.numpy())
-        digest.update(self._labels.numpy())
-        return {
+        identity = {
             "examples": self.examples,
             "batch_size": self._batch_size,
             "shuffle": self.shuffle,
             "seed": self.seed,
-            "sha256": digest.hexdigest(),
+            "sha256": self._source.digest(),
         }
+        if self._augmentation is not None:
+            identity["augmentation"] = self._augmentation.identity
+        return identity
 
     def __len__(self):
         """Batches in an epoch."""
@@ -145,7 +168,7 @@ class BatchStream(DataAdapter):
         """What a step sees, as ``tf.TensorSpec``."""
         size = None if self.has_partial_batch else self._batch_size
         return (
-            tf.TensorSpec((size, *self._images.shape[1:]), tf.float32),
+            tf.TensorSpec((size, *self._source.image_shape), tf.float32),
             tf.TensorSpec((size, CLASSES), tf.float32),
         )
 
@@ -153,44 +176,115 @@ class BatchStream(DataAdapter):
         """Called by Keras before each pass over the data."""
         self.epoch += 1
 
-    def tensors(self):
-        """What `batch` cuts from: uint8 images, uint8 labels, and the present epoch's order."""
-        order = self._in_order
-        if self.shuffle:
-            order = tf.constant(
-                epoch_order(self.examples, seed=self.seed, epoch=max(self.epoch, 0))
-            )
-        return self._images, self._labels, order
+    def share_among(self, strategy):
+        """Let the replicas of a ``tf.distribute`` strategy share each batch from now on.
 
-    def batch(self, tensors, step):
+        A worker then reads its replicas' parts alone, where the examples are read from files.
+
+        Args:
+            strategy: a ``tf.distribute.Strategy``; the default one: the batches are whole.
+        """
+        several = strategy.num_replicas_in_sync > 1
+        share = share_of_worker(strategy) if several else WHOLE
+        if share == self._share:
+            return
+        self._share, self._strategy = share, strategy if several else None
+        self._source.read_share(share, batch_size=self._batch_size)
+
+    @property
+    def window_spec(self):
+        """What `window` gives, as ``tf.TensorSpec``."""
+        return Window.spec(self._source.image_shape)
+
+    def window(self, begin, end):
+        """What `batch` cuts the steps from ``begin`` to before ``end`` of the present epoch from.
+
+        Returns:
+            (a `mnist_keras.data.windows.Window`, the step before which it ends); where all these
+            steps would take too much memory, it ends earlier.
+        """
+        size = self._batch_size
+        last = min(end * size, self.examples)
+        window, last = self._source.window(max(self.epoch, 0), begin * size, last, size=size)
+        return window, -(-last // size)
+
+    def size(self, step):
+        """How many examples batch ``step`` has, over all replicas."""
+        return tf.minimum(self._batch_size, self.examples - step * self._batch_size)
+
+    @property
+    def cuts_evenly(self):
+        """Whether the replicas' parts of each batch are of one size."""
+        return self._share.is_even(self._batch_size, self.examples % self._batch_size)
+
+    def batch(self, window, step, *, replica=None):
         """Batch ``step`` of the epoch as a step sees it; runs inside a graph.
 
         Args:
-            tensors: what `tensors` gave.
+            window: what `window` gave.
             step: int32 scalar, from 0.
+            replica: whose part of it; None: all of it.
         """
-        images, labels, order = tensors
-        begin = step * self._batch_size
-        end = tf.minimum(begin + self._batch_size, self.examples)
+        images, labels, order, first, epoch = window
+        if replica is None:
+            part = {}
+            begin = step * self._batch_size - first
+            end = tf.minimum(begin + self._batch_size, self.examples - first)
+        else:
+            size, read = self.size(step), self._source.share
+            part_begin, part_end = self._share.bounds(size, replica)
+            part = {"begin": part_begin, "of": size}
+            batch_begin = step * read.width(self._batch_size) - first - read.begin(size)
+            begin, end = batch_begin + part_begin, batch_begin + part_end
         if self.shuffle:
             chosen = order[begin:end]
             images, labels = tf.gather(images, chosen), tf.gather(labels, chosen)
         else:
             images, labels = images[begin:end], labels[begin:end]
-        return tf.cast(images, tf.float32) / 255.0, tf.one_hot(labels, CLASSES)
+        images = tf.cast(images, tf.float32) / 255.0
+        if self._augmentation is not None:
+            seed = int(np.uint32(self.seed).view(np.int32))
+            images = self._augmentation(images, tf.stack([seed, epoch * len(self) + step]), **part)
+        return images, tf.one_hot(labels, CLASSES)
+
+    def close(self):
+        """Stop reading ahead; it begins again where it is needed."""
+        self._source.close()
 
     def get_tf_dataset(self):
-        """The present epoch as a ``tf.data.Dataset``, and the later ones as Keras comes to them."""
-        epoch = tf.data.Dataset.range(1).map(lambda _: self._order_now())
-        return epoch.flat_map(
-            lambda order: tf.data.Dataset.range(len(self), output_type=tf.int32).map(
-                lambda step: self.batch((self._images, self._labels, order), step)
-            )
-        ).apply(tf.data.experimental.assert_cardinality(len(self)))
+        """The present epoch as a ``tf.data.Dataset``, and the later ones as Keras comes to them.
 
-    def _order_now(self):
-        order = tf.py_function(lambda: self.tensors()[2], [], tf.int32)
-        return tf.ensure_shape(order, [None])
+        Where replicas share the batches it is a ``tf.distribute.DistributedDataset``.
+        """
+        if self._strategy is None:
+            return self._dataset([None])
+        # Not the whole batches distributed: each worker would read all of them.
+        return self._strategy.distribute_datasets_from_function(
+            lambda context: self._dataset(range(self._share.first, self._share.last))
+        )
+
+    def _dataset(self, parts):
+        """These replicas' parts of each batch in turn; None: all of it."""
+        count = len(parts)
+
+        def steps(epoch):
+            window = self._source.windows_in_graph(epoch, self._batch_size)
+
+            def part(number):
+                step, replica = number, None
+                if self._strategy is not None:
+                    step, replica = number // count, parts[0] + number % count
+                return self.batch(window(step), step, replica=replica)
+
+            return tf.data.Dataset.range(len(self) * count, output_type=tf.int32).map(part)
+
+        present = tf.data.Dataset.range(1).map(lambda _: self._epoch_now())
+        length = tf.data.experimental.assert_cardinality(len(self) * count)
+        return present.flat_map(steps).apply(length)
+
+    def _epoch_now(self):
+        epoch = tf.numpy_function(lambda: np.int32(max(self.epoch, 0)), [], tf.int32)
+        return tf.ensure_shape(epoch, [])
 
     def get_numpy_iterator(self):
         """The present epoch as NumPy arrays."""

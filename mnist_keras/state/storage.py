@@ -152,20 +152,35 @@ def read_directory(path):
             f"{path} does not hold the files of its manifest. "
             f"Received: {_names(found)}. Expected: {_names(listed)}."
         )
-    files = {}
-    for name, entry in listed.items():
-        try:
-            data = (path / name).read_bytes()
-        except OSError as error:
-            raise DamagedError(f"{path / name} cannot be read: {error.strerror}.") from error
-        digest = hashlib.sha256(data).hexdigest()
-        if (len(data), digest) != (entry["size"], entry["sha256"]):
-            raise DamagedError(
-                f"{path / name} is damaged. Received: {len(data)} bytes, sha256 {digest[:12]}…. "
-                f"Expected: {entry['size']} bytes, sha256 {entry['sha256'][:12]}…."
-            )
-        files[name] = data
+    files = {name: _read_listed(path / name, entry) for name, entry in listed.items()}
     return Stored(path, files, manifest["description"])
+
+
+def read_member(path, name):
+    """Read one file of a directory and check its bytes; the others are left unread.
+
+    Raises:
+        DamagedError: it is missing, not in the manifest, of another size or of other bytes.
+    """
+    path = _where(pathlib.Path(path))
+    listed = read_manifest(path)["files"]
+    if name not in listed:
+        raise DamagedError(f"{path} has no {name}. Received: {_names(listed)}. Expected: {name}.")
+    return _read_listed(path / name, listed[name])
+
+
+def _read_listed(path, entry):
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DamagedError(f"{path} cannot be read: {error.strerror}.") from error
+    digest = hashlib.sha256(data).hexdigest()
+    if (len(data), digest) != (entry["size"], entry["sha256"]):
+        raise DamagedError(
+            f"{path} is damaged. Received: {len(data)} bytes, sha256 {digest[:12]}…. "
+            f"Expected: {entry['size']} bytes, sha256 {entry['sha256'][:12]}…."
+        )
+    return data
 
 
 def read_manifest(path):

@@ -5,6 +5,7 @@ gradient accumulation, moving averages), the metrics in mid-epoch, the place in 
 state of every callback that has any.
 """
 
+import contextlib
 import dataclasses
 import io
 import json
@@ -15,6 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from mnist_keras.errors import MnistKerasError
+from mnist_keras.replicas import assign_total
 from mnist_keras.state import callback_state
 
 ARRAYS = "state.npz"
@@ -98,6 +100,15 @@ def capture(model, callbacks, position, *, data=None):
     return TrainingState(position, {**arrays, **callback_arrays}, description)
 
 
+def take_part_in_capture(model):
+    """What another worker does while the chief takes `capture` of the model they train together.
+
+    Metrics are summed over the workers when they are read.
+    """
+    for variable in model.metrics_variables:
+        keras.ops.convert_to_numpy(variable)
+
+
 def restore(state, model, callbacks, *, data=None, kept=()):
     """Put a state back, the metrics left out; `restore_metrics` does those, after fit's own reset.
 
@@ -123,7 +134,10 @@ def restore(state, model, callbacks, *, data=None, kept=()):
 
 def restore_metrics(state, model):
     """Put the metrics of a state back."""
-    _assign(state, "metrics", _groups(model)["metrics"])
+    strategy = getattr(model, "distribute_strategy", None)
+    with contextlib.nullcontext() if strategy is None else strategy.scope():
+        for number, variable in enumerate(model.metrics_variables):
+            assign_total(variable, state.arrays[f"metrics/{number:04d}"])
 
 
 def is_finite(state):
@@ -201,7 +215,7 @@ def _line(entry):
     return f"{entry['path']} {tuple(entry['shape'])} {entry['dtype']}"
 
 
-def _assign(state, group, variables, *, kept=()):
+def _assign(state, group, variables, *, kept):
     for number, variable in enumerate(variables):
         if variable.name in kept:
             continue

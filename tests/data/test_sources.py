@@ -16,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
 
 from mnist_keras.data import sources
 from mnist_keras.data.idx import sha256_idx, write_idx
@@ -23,6 +24,7 @@ from mnist_keras.data.npz import KEYS
 from mnist_keras.data.sources import SOURCES, Examples, load, resolve
 from mnist_keras.errors import UsageError
 from tests.data.files import message_of, npz_bytes
+from tests.terminals import Screen, Terminal, use_terminal
 
 FILES = (
     "train-images-idx3-ubyte",
@@ -420,6 +422,21 @@ def test_auto_is_synthetic_elsewhere_with_a_notice_nobody_can_miss(
     assert "--data_dir or MNIST_KERAS_DATA_DIR" in text
 
 
+def test_the_notice_has_straight_edges_in_every_script(few_synthetic, source_at, get):
+    get("auto", source_at("http://127.0.0.1:9/数字/"))
+    assert len({cell_len(line) for line in get.notices[0].splitlines()}) == 1
+
+
+def test_a_terminal_shows_how_many_digits_are_drawn(few_synthetic, get, monkeypatch):
+    use_terminal(monkeypatch, columns=60, NO_COLOR="1")
+    screen = Screen(60)
+    monkeypatch.setattr(sys, "stderr", Terminal(screen))
+    get("synthetic", None)
+    shown = [re.sub("━+", "━━━", frame[0]) for frame in screen.frames if frame]
+    assert shown == [f"synthetic digits  ━━━  {n}/{n}  0:00 left" for n in (20, 10)]
+    assert screen.lines == []
+
+
 def test_load_speaks_on_stderr(few_synthetic, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sources.SOURCES, "mnist", dataclasses.replace(SOURCES["mnist"], mirrors=()))
     train, test = load(cache_dir=tmp_path)
@@ -590,3 +607,12 @@ def test_the_examples_in_the_docstrings_run(tmp_path, monkeypatch):
     halves = [(np.zeros((n, 28, 28), np.uint8), np.zeros(n, np.uint8)) for n in (60000, 10000)]
     write_idx_files(tmp_path / "digits", [array for half in halves for array in half])
     assert doctest.testmod(sources, extraglobs={"np": np}).failed == 0
+
+
+def test_a_large_file_stays_on_the_disk_and_is_the_same_data(tmp_path, arrays, get, monkeypatch):
+    write_idx_files(tmp_path, arrays)
+    monkeypatch.setattr(sources, "_MAPPED_FROM_BYTES", arrays[0].nbytes)
+    found = get("mnist", None, data_dir=tmp_path)
+    kinds = [type(part) for part in arrays_of(found)]
+    assert kinds[:2] == [np.memmap, np.ndarray]
+    assert sums_of(arrays_of(found)) == sums_of(arrays)

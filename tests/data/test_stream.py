@@ -1,4 +1,5 @@
 import doctest
+from typing import ClassVar
 
 import keras
 import numpy as np
@@ -54,14 +55,14 @@ def test_any_epoch_and_step_is_reached_at_once():
     shuffled = batches(IMAGES, LABELS, batch_size=10, shuffle=True, seed=1)
     shuffled.epoch = 7
     expected = epoch_order(25, seed=1, epoch=7)[20:].tolist()
-    x, y = shuffled.batch(shuffled.tensors(), tf.constant(2))
+    x, y = shuffled.batch(shuffled.window(2, 3)[0], tf.constant(2))
     assert drawn([(x, y)]) == [expected]
     assert np.argmax(y, axis=1).tolist() == LABELS[expected].tolist()
 
 
 def test_images_stay_uint8_until_the_step():
-    images, labels, _ = batches(IMAGES, LABELS, batch_size=10).tensors()
-    assert (images.dtype, labels.dtype) == (tf.uint8, tf.uint8)
+    window, _ = batches(IMAGES, LABELS, batch_size=10).window(0, 3)
+    assert (window.images.dtype, window.labels.dtype) == (tf.uint8, tf.uint8)
 
 
 @pytest.mark.parametrize("kind", [TapeModel, keras.Model])
@@ -83,6 +84,33 @@ def test_every_trainer_sees_each_epoch_in_its_own_order(kind):
     model.fit(shuffled, epochs=2, verbose=0)
     expected = np.concatenate([epoch_order(25, seed=4, epoch=epoch) for epoch in (0, 1)])
     assert np.concatenate(seen)[-50:].tolist() == expected.tolist()
+
+
+class Marked:
+    """Stands in for an augmentation: adds the seed it is called with to every pixel."""
+
+    identity: ClassVar = {"kind": "marked"}
+
+    def __call__(self, images, seed):
+        return images + tf.cast(seed[0] * 1000 + seed[1], tf.float32)
+
+
+def augmented(*, seed, epoch):
+    stream = batches(IMAGES, LABELS, batch_size=10, seed=seed, augmentation=Marked())
+    stream.epoch = epoch
+    return [float(x[0, 1, 1]) - IMAGES[10 * i, 1, 1] / 255 for i, (x, _) in enumerate(stream)]
+
+
+def test_the_augmentation_is_seeded_with_the_streams_seed_and_the_step_of_the_whole_training():
+    np.testing.assert_allclose(augmented(seed=7, epoch=0), [7000, 7001, 7002], atol=1e-3)
+    np.testing.assert_allclose(augmented(seed=7, epoch=2), [7006, 7007, 7008], atol=1e-3)
+    np.testing.assert_allclose(augmented(seed=2**32 - 1, epoch=0), [-1000, -999, -998], atol=1e-3)
+
+
+def test_another_augmentation_is_another_stream():
+    plain = batches(IMAGES, LABELS, batch_size=10).identity
+    marked = batches(IMAGES, LABELS, batch_size=10, augmentation=Marked()).identity
+    assert marked == {**plain, "augmentation": {"kind": "marked"}}
 
 
 def test_what_cannot_be_a_stream_is_wrong_usage():

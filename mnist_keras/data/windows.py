@@ -1,0 +1,230 @@
+"""Where a stream's batches are cut from: examples on the device, all of them or some at a time.
+
+Both kinds below give a `Window` for the steps that are run next.
+"""
+
+import hashlib
+import threading
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from mnist_keras.data.shares import WHOLE
+
+_READ_AT_ONCE_BYTES = 2**26
+_SAMPLED_EXAMPLES = 65_536
+
+
+class Window(NamedTuple):
+    """Examples on the device, enough for some steps of one epoch.
+
+    Attributes:
+        images: uint8 (m, height, width).
+        labels: uint8 (m,).
+        order: int32 (k,), where in ``images`` the examples lie that are trained on, from example
+            ``first`` of the epoch on; (0,): they lie in the order of the training.
+        first: int32 scalar; where a worker reads its share alone, only those are counted.
+        epoch: int32 scalar, from 0.
+    """
+
+    images: tf.Tensor
+    labels: tf.Tensor
+    order: tf.Tensor
+    first: tf.Tensor
+    epoch: tf.Tensor
+
+    @staticmethod
+    def spec(image_shape):
+        """What it looks like to a graph, as ``tf.TensorSpec``."""
+        return Window(
+            tf.TensorSpec((None, *image_shape), tf.uint8),
+            tf.TensorSpec((None,), tf.uint8),
+            tf.TensorSpec((None,), tf.int32),
+            tf.TensorSpec((), tf.int32),
+            tf.TensorSpec((), tf.int32),
+        )
+
+
+class Held:
+    """All examples, on the device for good.
+
+    Args:
+        images: uint8 (n, height, width), NumPy.
+        labels: whole numbers (n,), NumPy.
+        order: a function of the epoch, int32 (n,); None: as they lie.
+    """
+
+    def __init__(self, images, labels, *, order):
+        self._images = tf.constant(images, tf.uint8)
+        self._labels = tf.constant(labels, tf.uint8)
+        self._order = order
+        self._present = None
+
+    share = WHOLE
+
+    def read_share(self, share, *, batch_size):
+        """Nothing changes: each replica cuts its part out of what every worker holds."""
+
+    @property
+    def image_shape(self):
+        """(height, width)."""
+        return tuple(self._images.shape[1:])
+
+    def digest(self):
+        """The sha256 of all of them, in hexadecimal."""
+        digest = hashlib.sha256(self._images.numpy())
+        digest.update(self._labels.numpy())
+        return digest.hexdigest()
+
+    def window(self, epoch, begin, end, *, size):
+        """The `Window` for the examples from ``begin`` to before ``end`` of an epoch, and its end.
+
+        It ends at ``end``, or at the end of a batch of ``size`` before it.
+        """
+        del begin, size
+        if self._present is None or int(self._present.epoch) != epoch:
+            order = np.zeros(0, np.int32) if self._order is None else self._order(epoch)
+            self._present = self._window(tf.constant(order), tf.constant(epoch))
+        return self._present, end
+
+    def windows_in_graph(self, epoch, size):
+        """A function of the step that gives its `Window`, inside a graph; ``epoch`` is a tensor."""
+        del size
+        order = tf.zeros([0], tf.int32)
+        if self._order is not None:
+            order = tf.numpy_function(lambda epoch: self._order(int(epoch)), [epoch], tf.int32)
+        window = self._window(tf.ensure_shape(order, [None]), epoch)
+        return lambda step: window
+
+    def _window(self, order, epoch):
+        return Window(self._images, self._labels, order, tf.constant(0), epoch)
+
+    def close(self):
+        """Nothing is open."""
+
+
+class Mapped:
+    """Examples that stay where they are, in a file, and are read some steps ahead.
+
+    Args:
+        images: uint8 (n, height, width), a ``np.memmap`` or what is indexed like one.
+        labels: whole numbers (n,), NumPy.
+        order: as for `Held`.
+    """
+
+    def __init__(self, images, labels, *, order):
+        self._images = images
+        self._labels = np.asarray(labels, np.uint8)
+        self._count = len(self._labels)
+        self._order = order
+        self._ahead = None
+        self.share = WHOLE
+        self._batch_size = None
+
+    def read_share(self, share, *, batch_size):
+        """Read a worker's `mnist_keras.data.shares.Share` of each batch alone from now on."""
+        self.close()
+        self.share, self._batch_size = share, batch_size
+
+    @property
+    def image_shape(self):
+        """(height, width)."""
+        return tuple(self._images.shape[1:])
+
+    def digest(self):
+        """The sha256 of images spread evenly over the file, all of a small one, and all labels."""
+        sample = np.linspace(0, self._count - 1, min(self._count, _SAMPLED_EXAMPLES))
+        digest = hashlib.sha256()
+        for rows in np.array_split(sample.astype(np.int64), -(-len(sample) // 1024)):
+            digest.update(np.ascontiguousarray(self._images[rows]))
+        digest.update(np.ascontiguousarray(self._labels))
+        return digest.hexdigest()
+
+    def window(self, epoch, begin, end, *, size):
+        """As `Held.window`; ends earlier where the examples would take too much memory."""
+        width = max(1, self.share.width(size))
+        batches = max(1, _READ_AT_ONCE_BYTES // (width * self._images[0].nbytes))
+        end = min(end, begin + batches * size)
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None and ahead.covers(epoch, begin, end):
+            window = ahead.result()
+        else:
+            window = self._read(epoch, begin, end)
+        next_epoch, next_begin = (epoch, end) if end < self._count else (epoch + 1, 0)
+        next_end = min(next_begin + end - begin, self._count)
+        self._ahead = _Ahead(self._read, next_epoch, next_begin, next_end)
+        return window, end
+
+    def windows_in_graph(self, epoch, size):
+        """As `Held.windows_in_graph`; ``size`` is how many examples a batch has."""
+
+        spec = Window.spec(self.image_shape)
+
+        def read(epoch, step):
+            begin = int(step) * size
+            window = self._read(int(epoch), begin, min(begin + size, self._count))
+            return [part.numpy() for part in window]
+
+        def window(step):
+            parts = tf.numpy_function(read, [epoch, step], [part.dtype for part in spec])
+            return Window(
+                *(tf.ensure_shape(part, it.shape) for part, it in zip(parts, spec, strict=True))
+            )
+
+        return window
+
+    def _read(self, epoch, begin, end):
+        first, places, order = begin, slice(begin, end), np.zeros(0, np.int32)
+        if self.share != WHOLE:
+            size = self._batch_size
+            places = self.share.positions(begin, end, batch_size=size)
+            first = begin // size * self.share.width(size)
+        if self._order is None:
+            rows = places
+        else:
+            rows = self._order(epoch)[places]
+            # Front to back is how a disk is read fast.
+            ascending = np.argsort(rows)
+            rows, order = rows[ascending], np.argsort(ascending).astype(np.int32)
+        return Window(
+            tf.constant(self._images[rows]),
+            tf.constant(self._labels[rows]),
+            tf.constant(order),
+            tf.constant(first),
+            tf.constant(epoch),
+        )
+
+    def close(self):
+        """End the reading ahead."""
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.join()
+
+
+class _Ahead(threading.Thread):
+    """Reads a window while the steps of the one before it run."""
+
+    def __init__(self, read, epoch, begin, end):
+        super().__init__(name="read-ahead", daemon=True)
+        self._read, self._asked = read, (epoch, begin, end)
+        self._window = self._error = None
+        self.start()
+
+    def run(self):
+        try:
+            self._window = self._read(*self._asked)
+        except Exception as error:  # Told where the window is asked for.
+            self._error = error
+
+    def covers(self, epoch, begin, end):
+        """Whether these examples are what is read."""
+        its_epoch, its_begin, its_end = self._asked
+        return (epoch, begin) == (its_epoch, its_begin) and end <= its_end
+
+    def result(self):
+        """The window, once it is there."""
+        self.join()
+        if self._error is not None:
+            raise self._error
+        return self._window

@@ -1,0 +1,181 @@
+"""One training step on several replicas, with the numbers of one.
+
+Each replica computes its part of the batch. Its loss is weighed by how many examples it has, so the
+sum over the replicas is the loss of the whole batch, however the parts differ in size. Gradients
+are summed once, before anything looks at them: clipping, loss scaling and accumulation then see
+those of the whole batch, and each replica makes the same update to its own copy of the weights.
+"""
+
+import contextlib
+import contextvars
+import functools
+import types
+
+import keras
+import tensorflow as tf
+
+from mnist_keras.data.shares import Share
+from mnist_keras.errors import UsageError
+from mnist_keras.keras_internals import BaseOptimizer
+
+_MEAN_REDUCTIONS = ("sum_over_batch_size", "mean")
+# Keras lets the replicas meet inside these, which it can not inside a condition.
+_MEETING = (
+    "_backend_update_step",
+    "_apply_weight_decay",
+    "_backend_increment_gradient_accumulators",
+    "_overwrite_model_variables_with_average_value",
+)
+# A replica's step is traced in a thread, and so in a context, of its own.
+_REPLICA = contextvars.ContextVar("replica", default=None)
+
+
+def share_of_worker(strategy):
+    """The `mnist_keras.data.shares.Share` of this process's replicas."""
+    numbers = []
+    strategy.experimental_distribute_values_from_function(
+        lambda context: numbers.append(context.replica_id_in_sync_group)
+    )
+    return Share(first=min(numbers), last=max(numbers) + 1, replicas=strategy.num_replicas_in_sync)
+
+
+def number():
+    """The number of the replica whose step is being traced, from 0 over all workers."""
+    return int(tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group))
+
+
+class Replica:
+    """What one of several replicas knows while its step is traced.
+
+    Args:
+        weight: its examples times the number of replicas, divided by the examples of the batch, a
+            float32 scalar; None: 1.
+    """
+
+    def __init__(self, *, weight):
+        self._weight = weight
+        self._sums = {}
+
+    def share_of_loss(self, loss):
+        """This replica's part of the whole batch's loss, of what Keras's losses give here.
+
+        Keras divides the mean over a replica's examples by the number of replicas.
+        """
+        if self._weight is None:
+            return loss
+        # The mean over no examples may be no number.
+        return tf.math.multiply_no_nan(loss, tf.cast(self._weight, loss.dtype))
+
+    def sum(self, tensors):
+        """The sums over all replicas of some tensors; of what is such a sum already, itself."""
+        new = {id(t): t for t in tensors if t is not None and id(t) not in self._sums}
+        if new:
+            context = tf.distribute.get_replica_context()
+            sums = context.all_reduce("SUM", [_on_this_device(t) for t in new.values()])
+            for tensor, summed in zip(new.values(), sums, strict=True):
+                # Both are held, so that no other tensor gets their ids.
+                self._sums[id(tensor)] = tensor, summed
+                self._sums[id(summed)] = summed, summed
+        return [None if t is None else self._sums[id(t)][1] for t in tensors]
+
+
+def current():
+    """The `Replica` whose step is being traced; None: there is one alone."""
+    return _REPLICA.get()
+
+
+@contextlib.contextmanager
+def tracing(replica):
+    """While the step of a `Replica` is traced."""
+    token = _REPLICA.set(replica)
+    try:
+        yield
+    finally:
+        _REPLICA.reset(token)
+
+
+def share_of_loss(loss, y_pred):
+    """This replica's part of the whole batch's loss; of one replica alone its loss.
+
+    Raises:
+        UsageError: the outputs are masked.
+    """
+    replica = current()
+    if replica is None:
+        return loss
+    if any(getattr(part, "_keras_mask", None) is not None for part in tf.nest.flatten(y_pred)):
+        raise UsageError(
+            "the loss of masked outputs is no mean over the batch. Received: a mask, several "
+            "replicas. Expected: outputs without one, or one replica."
+        )
+    return replica.share_of_loss(loss)
+
+
+def require_mean_losses(model):
+    """Refuse a loss that is no mean over the batch, whose parts could not be weighed.
+
+    Raises:
+        UsageError: it is another one.
+    """
+    for loss in tf.nest.flatten(model.loss):
+        reduction = getattr(loss, "reduction", _MEAN_REDUCTIONS[0])
+        if reduction not in _MEAN_REDUCTIONS:
+            raise UsageError(
+                f"several replicas need a mean over the batch as their loss. Received: "
+                f"reduction={reduction!r}. Expected: {' or '.join(map(repr, _MEAN_REDUCTIONS))}."
+            )
+
+
+@contextlib.contextmanager
+def same_updates(optimizer):
+    """Let each replica update its own copy of the weights, by the gradients of the whole batch.
+
+    Meanwhile ``apply`` sums the gradients first, unless they are such sums already, and what Keras
+    does per strategy is what it does without one.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    patched = [
+        (inner, name, types.MethodType(getattr(BaseOptimizer, name), inner))
+        for name in _MEETING
+        if getattr(type(inner), name) is getattr(keras.optimizers.Optimizer, name)
+    ]
+    patched.append((optimizer, "apply", functools.partial(_apply, optimizer.apply)))
+    for owner, name, method in patched:
+        vars(owner)[name] = method
+    try:
+        yield
+    finally:
+        for owner, name, _ in patched:
+            del vars(owner)[name]
+
+
+def _apply(apply, gradients, trainable_variables=None):
+    replica = current()
+    if replica is not None:
+        gradients = replica.sum(list(gradients))
+    return apply(gradients, trainable_variables)
+
+
+def _on_this_device(tensor):
+    # One that came from outside the step has no device, which all_reduce asks for.
+    return tensor if isinstance(tensor, tf.IndexedSlices) else tf.identity(tensor)
+
+
+def assign_total(variable, value):
+    """Set what is summed over the replicas when it is read, exactly.
+
+    TensorFlow would give each replica an equal part, whose sum need not be the whole to the bit.
+    """
+    value = tf.cast(value, variable.dtype)
+    strategy = tf.distribute.get_strategy()
+    is_summed = getattr(variable, "synchronization", None) == "on_read"
+    if strategy.num_replicas_in_sync == 1 or not is_summed:
+        variable.assign(value)
+        return
+    strategy.run(lambda: variable.assign(value if number() == 0 else tf.zeros_like(value)))
+
+
+def example_count(data):
+    """How many examples a batch has, an int32 scalar."""
+    leaves = [part for part in tf.nest.flatten(data) if part is not None]
+    return tf.shape(leaves[0])[0]

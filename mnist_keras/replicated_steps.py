@@ -1,0 +1,217 @@
+"""Many true steps on several devices and machines in one call of them."""
+
+import functools
+import itertools
+
+import tensorflow as tf
+
+from mnist_keras import replicas
+from mnist_keras.errors import UsageError
+from mnist_keras.loss_tracker import loss_tracker
+from mnist_keras.multi_step import MultiStepFunction, loop_steps
+
+_EXAMPLES = "examples in the epoch"
+
+
+class ReplicatedStepFunction(MultiStepFunction):
+    """As `MultiStepFunction`, under a ``tf.distribute`` strategy.
+
+    The replicas of the strategy share each batch; each step's record is that of the whole batch, on
+    every replica. Metrics are read over all replicas once per execution.
+
+    Raises:
+        UsageError: the model is compiled with what several replicas cannot do.
+    """
+
+    def __init__(self, model):
+        super().__init__(model)
+        self._strategy = model.distribute_strategy
+        self._copies = {}
+        if self._strategy.num_replicas_in_sync > 1:
+            if model.jit_compile:
+                raise UsageError(
+                    "XLA does not compile what replicas exchange. Received: jit_compile=True, "
+                    f"{self._strategy.num_replicas_in_sync} replicas. Expected: jit_compile=False."
+                )
+            replicas.require_mean_losses(model)
+        self._one_step = self._in_graph(self._run_on_data)
+        self._read_metrics = self._in_graph(functools.partial(read_metrics, model))
+        self._metric_names = frozenset()
+
+    def _in_graph(self, function):
+        if self._model.run_eagerly:
+            return function
+        return tf.function(function, autograph=False, reduce_retracing=True)
+
+    def _loops_over(self, iterator):
+        # Where the length is not known the end is found by running into it, which loses the loop.
+        callbacks = self._model.fit_callbacks
+        knows_length = callbacks is not None and callbacks.knows_length
+        return isinstance(iterator, tf.distribute.DistributedIterator) and knows_length
+
+    def _window(self, stream, begin, end):
+        """A window for each replica of this worker, on its device."""
+        window, end = stream.window(begin, end)
+        devices = self._strategy.extended.worker_devices
+        if len(devices) == 1:
+            return (window,), end
+        former, self._copies = self._copies, {}
+        windows = tuple(
+            type(window)(*(self._copy(part, device, former) for part in window))
+            for device in devices
+        )
+        return windows, end
+
+    def _copy(self, tensor, device, former):
+        """A tensor on a device; what was copied for the window before is not copied again."""
+        key = id(tensor), device
+        if key not in former:
+            with tf.device(device):
+                former[key] = tensor, tf.identity(tensor)
+        self._copies[key] = former[key]
+        return former[key][1]
+
+    def _window_spec(self, stream):
+        return (stream.window_spec,) * len(self._strategy.extended.worker_devices)
+
+    def _run_stream(self, stream, windows, begin, count, due):
+        def step(number, is_due):
+            def part(replica):
+                if replica is None:
+                    return stream.batch(windows[0], number)
+                return stream.batch(windows[replica - first], number, replica=replica)
+
+            size = None if stream.cuts_evenly else stream.size(number)
+            return self._on_replicas(part, batch_size=size, due=is_due)
+
+        first = replicas.share_of_worker(self._strategy).first
+        spec = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.bool)
+        step_function = tf.function(step, autograph=False).get_concrete_function(*spec)
+
+        def run(index):
+            return step_function(begin + index, due[index])
+
+        return self._whole(*loop_steps(run, count, step_function))
+
+    def _run_iterator(self, iterator, count, due):
+        step_function = self._one_step_function(iterator.element_spec)
+
+        def run(index):
+            return step_function(iterator.get_next(), due[index])
+
+        return self._whole(*loop_steps(run, count, step_function))
+
+    def _run_one_by_one(self, iterator, count, due):
+        ran, logs, records = super()._run_one_by_one(iterator, count, due)
+        return ran, self._with_metrics(logs, self._read_metrics()) if ran else {}, records
+
+    def _whole(self, ran, logs, records):
+        return ran, self._with_metrics(logs, read_metrics(self._model)), records
+
+    def _with_metrics(self, logs, metrics):
+        metrics, examples = metrics
+        return {**logs, **{name: metrics[name] for name in self._metric_names}, _EXAMPLES: examples}
+
+    def run(self, *args, **kwargs):
+        ran, logs = super().run(*args, **kwargs)
+        self._model.examples_in_epoch = logs.pop(_EXAMPLES, self._model.examples_in_epoch)
+        return ran, logs
+
+    def _run_on_data(self, data, due):
+        """A step on what a distributed iterator gives, or on the same batch on each replica."""
+        sizes = self._strategy.run(
+            lambda data: tf.cast(replicas.example_count(data), tf.float32), args=(data,)
+        )
+        size = self._strategy.reduce("SUM", sizes, axis=None)
+        return self._on_replicas(lambda replica, data: data, data, batch_size=size, due=due)
+
+    def _on_replicas(self, part, *args, batch_size, due):
+        """One step on every replica.
+
+        Args:
+            part: a function of a replica's number, None where there is one alone, and of its parts
+                of ``args``; gives its part of the batch.
+            batch_size: examples in the batch, over all replicas; None: each has as many of them.
+            due: as for `MultiStepFunction.run`, of this step.
+
+        Returns:
+            (what ``train_step`` returns beside metrics, the record): over all replicas.
+        """
+        count = self._strategy.num_replicas_in_sync
+
+        def step(*args):
+            replica = None
+            data = part(replicas.number() if count > 1 else None, *args)
+            if count > 1:
+                weight = None
+                if batch_size is not None:
+                    share = tf.cast(replicas.example_count(data) * count, tf.float32)
+                    weight = share / tf.cast(batch_size, tf.float32)
+                replica = replicas.Replica(weight=weight)
+            with replicas.tracing(replica):
+                logs, record = self._recorded_step(data, due)
+                metrics = self._model.get_metrics_result().keys()
+                others = {name: value for name, value in logs.items() if name not in metrics}
+                self._metric_names = tuple(name for name in logs if name in metrics)
+                if replica is not None:
+                    sums = replica.sum([tf.convert_to_tensor(v) for v in others.values()])
+                    others = {name: v / count for name, v in zip(others, sums, strict=True)}
+                return others, record
+
+        with self._strategy.scope(), replicas.same_updates(self._model.optimizer):
+            results = self._strategy.run(step, args=args)
+        own = self._strategy.experimental_local_results
+        return tf.nest.map_structure(lambda result: own(result)[0], results)
+
+    def _loss_of(self, logs):
+        loss, replica = super()._loss_of(logs), replicas.current()
+        if loss is None or replica is None:
+            return loss
+        # Else it is the part that `compute_loss` gave.
+        is_metric = "loss" in self._model.get_metrics_result()
+        total = replica.sum([loss])[0]
+        return total / self._strategy.num_replicas_in_sync if is_metric else total
+
+
+class ReplicatedTestFunction:
+    """The test function of a `TapeModel` under a strategy: Keras's own takes no several workers."""
+
+    def __init__(self, model):
+        self._model = model
+        self._step, self._read_metrics = self._run_step, functools.partial(read_metrics, model)
+        if not model.run_eagerly:
+            self._step = tf.function(self._step, autograph=False, reduce_retracing=True)
+            self._read_metrics = tf.function(self._read_metrics, autograph=False)
+
+    def __call__(self, iterator):
+        """Evaluate the next steps_per_execution batches, fewer at the end of the data.
+
+        Returns:
+            The metrics so far, {name: scalar}, over all replicas.
+
+        Raises:
+            StopIteration: no batch is left.
+        """
+        ran = 0
+        for data in itertools.islice(iterator, self._model.steps_per_execution):
+            self._step(data)
+            ran += 1
+        if not ran:
+            raise StopIteration
+        return self._read_metrics()[0]
+
+    def _run_step(self, data):
+        strategy = self._model.distribute_strategy
+        with strategy.scope():
+            strategy.run(self._model.test_step, args=(data,))
+
+
+def read_metrics(model):
+    """({name: scalar} of a model's metrics, examples in them), over all replicas.
+
+    All workers have to ask.
+    """
+    with model.distribute_strategy.scope():
+        tracker = loss_tracker(model)
+        examples = tf.constant(0.0) if tracker is None else tf.convert_to_tensor(tracker.count)
+        return model.get_metrics_result(), examples

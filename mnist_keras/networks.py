@@ -56,7 +56,69 @@ def cnn(*, dtype=None):
     )
 
 
-NETWORKS = {"mlp": mlp, "cnn": cnn}
+def cnn_fast(*, dtype=None):
+    """`cnn` with half the channels and no dropout, for a good network in one epoch.
+
+    Args:
+        dtype: as for `mlp`.
+
+    >>> cnn_fast().count_params()
+    108874
+    """
+    return keras.Sequential(
+        [
+            keras.Input((28, 28), name="image"),
+            layers.Reshape((28, 28, 1), name="channel", dtype=dtype),
+            layers.Conv2D(16, 5, activation="relu", name="conv_5x5", dtype=dtype),
+            layers.MaxPooling2D(name="pool_1", dtype=dtype),
+            layers.Conv2D(32, 3, activation="relu", name="conv_3x3", dtype=dtype),
+            layers.MaxPooling2D(name="pool_2", dtype=dtype),
+            layers.Flatten(name="flatten", dtype=dtype),
+            layers.Dense(128, activation="relu", name="dense_128", dtype=dtype),
+            layers.Dense(10, name="scores", dtype="float32"),
+        ],
+        name="cnn_fast",
+    )
+
+
+def deep_cnn(*, dtype=None):
+    """Six convolutions with batch normalization, about 0.3 million weights, for accuracy.
+
+    Args:
+        dtype: as for `mlp`.
+
+    >>> deep_cnn().output_shape
+    (None, 10)
+    """
+    return keras.Sequential(
+        [
+            keras.Input((28, 28), name="image"),
+            layers.Reshape((28, 28, 1), name="channel", dtype=dtype),
+            *_convolution(32, 5, name="conv_1", pools=True, dtype=dtype),
+            *_convolution(64, 3, name="conv_2", dtype=dtype),
+            *_convolution(64, 3, name="conv_3", pools=True, dtype=dtype),
+            *_convolution(128, 3, name="conv_4", dtype=dtype),
+            *_convolution(128, 3, name="conv_5", dtype=dtype),
+            layers.GlobalMaxPooling2D(name="global_pool", dtype=dtype),
+            layers.Dense(10, name="scores", dtype="float32"),
+        ],
+        name="deep_cnn",
+    )
+
+
+def _convolution(filters, size, *, name, pools=False, dtype=None):
+    """A convolution, a maximum over 2x2 where it pools, a batch normalization and relu."""
+    # Normalized after it, a fourth of the work is left, and the maxima are the same.
+    pool = [layers.MaxPooling2D(name=f"{name}_pool", dtype=dtype)] if pools else []
+    return [
+        layers.Conv2D(filters, size, padding="same", use_bias=False, name=name, dtype=dtype),
+        *pool,
+        layers.BatchNormalization(momentum=0.9, name=f"{name}_norm", dtype=dtype),
+        layers.ReLU(name=f"{name}_relu", dtype=dtype),
+    ]
+
+
+NETWORKS = {"mlp": mlp, "cnn": cnn, "cnn_fast": cnn_fast, "deep_cnn": deep_cnn}
 
 
 def build(name, *, dtype_policy="float32"):

@@ -8,7 +8,10 @@ from mnist_keras import networks
 from mnist_keras.errors import UsageError
 
 
-@pytest.mark.parametrize(("name", "count"), [("mlp", 535818), ("cnn", 215194)])
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [("mlp", 535818), ("cnn", 215194), ("cnn_fast", 108874), ("deep_cnn", 280234)],
+)
 def test_a_network_takes_images_in_and_gives_ten_scores(name, count):
     network = networks.build(name)
     assert (network.name, network.input_shape, network.output_shape) == (
@@ -54,8 +57,11 @@ def test_under_a_mixed_policy_the_layers_compute_in_halves_and_the_scores_are_wh
 def test_an_unknown_network_is_refused():
     with pytest.raises(UsageError) as caught:
         networks.build("rnn")
-    assert str(caught.value) == "unknown network. Received: rnn. Expected: one of mlp, cnn."
+    assert (
+        str(caught.value)
+        == "unknown network. Received: rnn. Expected: one of mlp, cnn, cnn_fast, deep_cnn."
+    )
 
 
 def test_the_examples_are_true():
-    assert doctest.testmod(networks) == (0, 2)
+    assert doctest.testmod(networks) == (0, 4)

@@ -2,15 +2,21 @@ import errno
 import os
 import time
 
+import numpy as np
 import pytest
+import tensorflow as tf
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.pr_curve import summary as pr_curve
+from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from mnist_keras import event_log
 from mnist_keras.errors import MnistKerasError
-from mnist_keras.event_log import EventLog
+from mnist_keras.event_log import GRAPH, EventLog, read_scalars
 
 
 def write(logdir, *, step, end, value=0.0, close=True):
@@ -133,6 +139,151 @@ def test_the_files_of_others_are_left_as_they_are(tmp_path):
     assert path.read_bytes() == before
 
 
+def keep(log, step, value, tag="epoch_loss"):
+    log.scalar("train", tag, value, step, keep=True)
+
+
+@pytest.fixture
+def ended_epoch(tmp_path):
+    """An epoch of 3 steps, points of the weights after it, and 2 steps of the next one."""
+    log = write(tmp_path, step=0, end=3, close=False)
+    keep(log, 3, 0.5)
+    log.scalar("train", "last", 1.0, 3)
+    log.scalar("validation", "epoch_loss", 0.25, 3, keep=True)
+    for step in (3, 4):
+        log.scalar("train", "loss", step, step)
+    return log
+
+
+def test_what_tells_of_the_weights_is_kept_by_a_session_that_begins_there(
+    ended_epoch, tmp_path, points_of
+):
+    for value in (10, 20):
+        log = EventLog(tmp_path, step=3)
+        log.scalar("train", "loss", value, 3)
+        expected = {"loss": {**straight(3), 3: value}, "epoch_loss": {3: 0.5}}
+        assert points_of(tmp_path / "train") == expected
+        assert points_of(tmp_path / "validation") == {"epoch_loss": {3: 0.25}}
+
+
+def test_what_is_kept_is_not_written_again(ended_epoch, tmp_path, points_of):
+    log = EventLog(tmp_path, step=3)
+    keep(log, 3, 7.0)
+    keep(log, 3, 8.0, tag="epoch_accuracy")
+    keep(log, 6, 9.0)
+    expected = {"loss": straight(3), "epoch_loss": {3: 0.5, 6: 9.0}, "epoch_accuracy": {3: 8.0}}
+    assert points_of(tmp_path / "train") == expected
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_it_goes_with_the_rest_where_a_session_begins_before(
+    step, ended_epoch, tmp_path, points_of
+):
+    log = EventLog(tmp_path, step=step)
+    log.scalar("train", "loss", 5.0, step)
+    assert points_of(tmp_path / "train") == {"loss": {**straight(step), step: 5.0}}
+
+
+def test_a_run_that_begins_anew_keeps_nothing_that_was_written_before_its_first_step(
+    tmp_path, points_of
+):
+    keep(EventLog(tmp_path, step=0), 0, 0.5)
+    keep(EventLog(tmp_path, step=0), 0, 0.25)
+    assert points_of(tmp_path / "train") == {"epoch_loss": {0: 0.25}}
+
+
+def test_a_watching_tensorboard_sees_what_is_kept_once(ended_epoch, tmp_path):
+    watching = EventAccumulator(str(tmp_path / "train"), tensor_size_guidance={"scalars": 0})
+    watching.Reload()
+    assert [event.step for event in watching.Tensors("epoch_loss")] == [3]
+    for _ in range(3):
+        EventLog(tmp_path, step=3)
+        watching.Reload()
+        assert [event.step for event in watching.Tensors("epoch_loss")] == [3]
+        assert [event.step for event in watching.Tensors("loss")] == [0, 1, 2]
+
+
+def test_a_session_killed_before_it_has_cut_the_files_loses_nothing(
+    ended_epoch, tmp_path, points_of, monkeypatch
+):
+    def kill(path, length):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "truncate", kill)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                EventLog(tmp_path, step=3)
+    EventLog(tmp_path, step=3)
+    assert points_of(tmp_path / "train") == {"loss": straight(3), "epoch_loss": {3: 0.5}}
+    assert points_of(tmp_path / "validation") == {"epoch_loss": {3: 0.25}}
+
+
+def test_any_summary_and_a_graph_are_written_and_come_back_with_their_metadata(
+    tmp_path, summaries_of
+):
+    log = EventLog(tmp_path, step=0)
+    log.summary(".", text_pb("recipe", "epochs"), 0)
+    log.summary(".", histogram_pb("weights", np.arange(4.0), buckets=2), 7, keep=True)
+    log.summary(".", pr_curve.pb("curve", np.array([True]), np.array([0.5])), 7)
+    log.summary("train", hparams_pb({"rate": 0.5}), 0)
+    log.graph("train", tf.Graph().as_graph_def(), 3)
+    written = summaries_of(tmp_path)
+    assert {tag: {s: plugin for s, (plugin, _) in w.items()} for tag, w in written.items()} == {
+        "recipe": {0: "text"},
+        "weights": {7: "histograms"},
+        "curve/pr_curves": {7: "pr_curves"},
+    }
+    assert written["recipe"][0][1].item() == b"epochs"
+    np.testing.assert_array_equal(written["weights"][7][1], [[0, 1.5, 2], [1.5, 3, 2]])
+    accumulator = EventAccumulator(str(tmp_path / "train"))
+    accumulator.Reload()
+    assert accumulator.Tags() == {
+        "graph": True,
+        "meta_graph": False,
+        "run_metadata": [],
+        "tensors": ["_hparams_/session_start_info", "__run_graph__"],
+    }
+
+
+def test_it_knows_which_tags_there_are_in_this_session_and_those_before(tmp_path):
+    def known(log):
+        tags = ("loss", "epoch_loss", "later", GRAPH)
+        return {tag for tag in tags if log.has("train", tag)}
+
+    log = EventLog(tmp_path, step=0)
+    assert known(log) == set()
+    log.scalar("train", "loss", 0.0, 0)
+    log.graph("train", tf.Graph().as_graph_def(), 0)
+    assert known(log) == {"loss", GRAPH}
+    keep(log, 3, 0.5)
+    log.scalar("train", "later", 0.0, 3)
+    assert known(log) == {"loss", GRAPH, "epoch_loss", "later"}
+    assert known(EventLog(tmp_path, step=3)) == {"loss", GRAPH, "epoch_loss"}
+    assert known(EventLog(tmp_path, step=1)) == {"loss", GRAPH}
+    assert known(EventLog(tmp_path, step=0)) == set()
+    assert not log.has(".", "loss")
+
+
+def test_the_directory_of_the_run_itself_is_cut_like_the_others(tmp_path, points_of):
+    log = EventLog(tmp_path, step=0)
+    for step in range(5):
+        log.scalar(".", "loss", step, step)
+    EventLog(tmp_path, step=3)
+    assert points_of(tmp_path) == {"loss": straight(3)}
+
+
+def test_one_subdirectory_alone_can_be_gone_on_in(tmp_path, points_of):
+    write(tmp_path, step=0, end=5)
+    before = files(tmp_path)
+    log = EventLog(tmp_path, step=3, only=".")
+    log.scalar(".", "test_loss", 1.0, 3)
+    log.close()
+    assert files(tmp_path) == before
+    assert points_of(tmp_path / "train") == {"loss": straight(5)}
+    assert points_of(tmp_path) == {"test_loss": {3: 1.0}}
+
+
 def test_each_file_opens_with_its_format_and_the_step_of_its_session(tmp_path):
     write(tmp_path, step=7, end=8)
     (path,) = files(tmp_path)
@@ -151,6 +302,11 @@ def test_flush_brings_the_points_of_all_files_to_the_disk(tmp_path, monkeypatch)
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
     log.flush()
     assert synced == [path.stat().st_ino for path in sorted(tmp_path.glob("*/*"))]
+    log.flush()
+    assert len(synced) == 2, "what has been synced is synced once"
+    log.scalar("validation", "loss", 2.0, 4)
+    log.flush()
+    assert synced[2:] == [synced[1]]
     log.close()
 
 
@@ -219,3 +375,15 @@ def test_a_directory_that_cannot_be_made_is_told(tmp_path):
     log.scalar("train", "loss", 1.0, 0)
     with pytest.raises(MnistKerasError, match="cannot be written: Not a directory"):
         log.close()
+
+
+def test_the_scalars_of_all_sessions_are_read_back(tmp_path):
+    for first in (0, 2):
+        log = EventLog(tmp_path, step=first)
+        for step in range(first, 4):
+            log.scalar("train", "loss", step + first / 10, step)
+        log.close()
+    assert read_scalars(tmp_path, "train") == {
+        "loss": [(0, 0.0), (1, 1.0), (2, pytest.approx(2.2)), (3, pytest.approx(3.2))]
+    }
+    assert read_scalars(tmp_path, "validation") == {}

@@ -1,9 +1,12 @@
 """Checkpoints that survive a kill at any instant, and the resuming from them."""
 
+import io
 import math
 import pathlib
 import sys
 import time
+
+import numpy as np
 
 from mnist_keras import triggers
 from mnist_keras.callbacks.step_callback import StepCallback, scalars
@@ -11,6 +14,7 @@ from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.state import training_state
 from mnist_keras.state.background_writer import BackgroundWriter
 from mnist_keras.state.checkpoint_directory import CheckpointDirectory
+from mnist_keras.workers import workers_of
 
 
 class CheckpointError(MnistKerasError):
@@ -24,6 +28,9 @@ class Checkpoint(StepCallback):
     that fails is reported, leaves the former checkpoints as they are and is tried again at the
     next turn; only when the last one of a training fails does ``fit`` fail. A state with a weight
     that is not finite is never written.
+
+    Of several workers that train together the chief alone writes and reads, and passes on what it
+    has read: no other one needs the directory, and a training goes on with any number of workers.
 
     Files: ``directory/step-NNNNNNNN/`` (N: updates done) with ``state.npz`` (all arrays),
     ``state.json`` (position, names, shapes and dtypes, the callbacks' states) and
@@ -125,6 +132,12 @@ class Checkpoint(StepCallback):
         self._writer = BackgroundWriter()
         self._failure = None
         self._saved = None
+        self._on_disk_at_s = None
+
+    @property
+    def seconds_since_save(self):
+        """How old the newest state is that this callback has brought to the disk; None: none."""
+        return None if self._on_disk_at_s is None else self._clock() - self._on_disk_at_s
 
     @property
     def directory(self):
@@ -146,12 +159,21 @@ class Checkpoint(StepCallback):
             fit was to go on from it.
         """
         self._peers = callbacks
+        workers = workers_of(self.model)
+        files = self._read() if workers.is_chief else None
+        self._keeps_learning_rate = bool(workers.largest([int(self._keeps_learning_rate)])[0])
+        if workers.are_several:
+            files = _files(workers.from_chief(files and _bytes(files)))
+        self._found = files and training_state.TrainingState.from_files(files)
+        return self._found and self._found.position
+
+    def _read(self):
+        """The files of the newest checkpoint, or of the one to start from, {name: bytes}."""
         stored = self._checkpoints.newest(self._notice) if self._resume else None
         self._keeps_learning_rate = stored is None and self._start_from is not None
         if self._keeps_learning_rate and self._resume:
             stored = self._start_from.newest(self._notice)
-        self._found = stored and training_state.TrainingState.from_files(stored.files)
-        return self._found and self._found.position
+        return stored and stored.files
 
     def forget_position(self):
         """Restore nothing: another `Checkpoint` of this fit has got further."""
@@ -181,8 +203,7 @@ class Checkpoint(StepCallback):
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(batch, logs)
         ends_epoch = self.step_in_epoch == self.params.get("steps")
-        is_due = self.stops_at(self.step) or self._clock() - self._saved_at_s >= self._every_s
-        if is_due and not ends_epoch:
+        if (self.stops_at(self.step) or self.granted()) and not ends_epoch:
             self._save(self.position, {})
 
     def on_epoch_end(self, epoch, logs=None):
@@ -190,9 +211,15 @@ class Checkpoint(StepCallback):
         metrics = scalars(logs)
         self._take_result()
         is_last = epoch + 1 == self.params.get("epochs") or self.model.stop_training
-        improved = self._checkpoints.improves(metrics)
+        workers = workers_of(self.model)
+        improved = workers.is_chief and self._checkpoints.improves(metrics)
+        improved = workers.largest([int(improved)])[0]
         if self._trigger is None or self.stops_at(self.step) or is_last or improved:
             self._save(self.position, metrics)
+
+    def wish(self):
+        """1 where a checkpoint is due by the time, else 0."""
+        return int(self._clock() - self._saved_at_s >= self._every_s)
 
     def save_now(self, position):
         """Save the state at this batch boundary and wait until it is on the disk.
@@ -204,7 +231,8 @@ class Checkpoint(StepCallback):
             CheckpointError: it could not be written.
         """
         self._take_result()
-        if position != self._saved:
+        # The chief alone knows of a write that failed, and none of them captures a state alone.
+        if workers_of(self.model).largest([int(position != self._saved)])[0]:
             self._save(position, {})
         self._take_result()
         self._raise_failure()
@@ -237,11 +265,15 @@ class Checkpoint(StepCallback):
     def _save(self, position, metrics):
         self._take_result()
         self._saved, self._saved_at_s = position, self._clock()
+        if not workers_of(self.model).is_chief:
+            training_state.take_part_in_capture(self.model)
+            return
         state = training_state.capture(self.model, self._peers, position, data=self._data())
         flushes = [peer.flush for peer in self._peers if hasattr(peer, "flush")]
-        self._writer.start(lambda: self._write(state, metrics, flushes))
+        taken_at_s = self._saved_at_s
+        self._writer.start(lambda: self._write(state, metrics, flushes, taken_at_s))
 
-    def _write(self, state, metrics, flushes):
+    def _write(self, state, metrics, flushes, taken_at_s):
         step = state.position.step
         if not training_state.is_finite(state):
             self._notice(f"no checkpoint at step {step}: a weight is not finite.")
@@ -250,6 +282,7 @@ class Checkpoint(StepCallback):
         for flush in flushes:
             flush()
         self._checkpoints.save(step, state.to_files(), metrics)
+        self._on_disk_at_s = taken_at_s
 
     def _take_result(self):
         if not self._writer.is_busy:
@@ -266,3 +299,18 @@ class Checkpoint(StepCallback):
         """What tells the stream of this fit from every other one, or None."""
         stream = getattr(getattr(self.model, "fit_callbacks", None), "stream", None)
         return stream and stream.identity
+
+
+def _bytes(files):
+    """{name: bytes} as one string of bytes."""
+    packed = io.BytesIO()
+    np.savez(packed, **{name: np.frombuffer(data, np.uint8) for name, data in files.items()})
+    return packed.getvalue()
+
+
+def _files(packed):
+    """What `_bytes` was made of; None of None."""
+    if packed is None:
+        return None
+    with np.load(io.BytesIO(packed), allow_pickle=False) as files:
+        return {name: files[name].tobytes() for name in files}

@@ -21,7 +21,8 @@ class Interrupted(SystemExit):
 class GracefulShutdown(StepCallback):
     """Ends training by `Interrupted` at the first batch boundary after a signal.
 
-    A `Checkpoint` of the same fit saves there first. The handler sets a flag, no more; a second
+    A `Checkpoint` of the same fit saves there first. A signal to any one of several workers ends
+    all of them at the same boundary. The handler sets a flag, no more; a second
     signal ends the process at once, as without this callback. The former handlers come back when
     training ends. Outside the main thread, where Python takes no handlers, it does nothing.
 
@@ -68,8 +69,12 @@ class GracefulShutdown(StepCallback):
     def on_train_end(self, logs=None):
         super().on_train_end(logs)
         # After the last boundary: its checkpoint was saved as that of the training's end.
-        if self._received is not None:
-            raise Interrupted(self._received)
+        if self.granted():
+            raise Interrupted(self.granted())
+
+    def wish(self):
+        """The number of the signal that was received, or 0."""
+        return self._received or 0
 
     def close(self):
         """Bring the former handlers back."""
@@ -84,7 +89,8 @@ class GracefulShutdown(StepCallback):
         self._received = signum
 
     def _stop_if_asked(self):
-        if self._received is None:
+        signum = self.granted()
+        if not signum:
             return
         checkpoint = getattr(self.model, "checkpoint_callback", None)
         try:
@@ -92,4 +98,4 @@ class GracefulShutdown(StepCallback):
                 checkpoint.save_now(self.position)
         finally:
             self.close()
-        raise Interrupted(self._received)
+        raise Interrupted(signum)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from mnist_keras.errors import UsageError
 from mnist_keras.state.training_state import Position
 
 
@@ -46,6 +47,15 @@ class StepCallback(keras.callbacks.Callback):
     def on_train_end(self, logs=None):
         self.close()
 
+    def wish(self):
+        """What this process asks for by itself, a whole number; of some callbacks alone."""
+        return 0
+
+    def granted(self):
+        """The largest `wish` of all workers that train the model together, at this boundary."""
+        fit_callbacks = getattr(self.model, "fit_callbacks", None)
+        return self.wish() if fit_callbacks is None else fit_callbacks.granted(self)
+
     @property
     def position(self):
         """Where the training is, a `Position`."""
@@ -68,3 +78,17 @@ class StepCallback(keras.callbacks.Callback):
 def scalars(logs):
     """{name: float} of the logs that are single numbers; a metric may give a vector as well."""
     return {name: float(value) for name, value in (logs or {}).items() if np.size(value) == 1}
+
+
+def require_single_steps(model):
+    """Refuse a plain ``keras.Model`` that runs several steps per execution.
+
+    Raises:
+        UsageError: it does.
+    """
+    if not hasattr(model, "step_records") and model.steps_per_execution != 1:
+        raise UsageError(
+            "a plain keras.Model hides the single steps of an execution. "
+            f"Received: steps_per_execution={model.steps_per_execution}. "
+            "Expected: steps_per_execution=1, or a TapeModel."
+        )

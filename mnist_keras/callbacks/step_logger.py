@@ -3,13 +3,13 @@
 import time
 
 from mnist_keras import triggers
-from mnist_keras.callbacks.loss_probe import LossProbe, loss_tracker
-from mnist_keras.callbacks.step_callback import StepCallback, scalars
-from mnist_keras.errors import UsageError
-from mnist_keras.event_log import EventLog
+from mnist_keras.callbacks.event_callback import EventCallback
+from mnist_keras.callbacks.loss_probe import LossProbe
+from mnist_keras.callbacks.step_callback import require_single_steps, scalars
+from mnist_keras.loss_tracker import examples_in_epoch
 
 
-class StepLogger(StepCallback):
+class StepLogger(EventCallback):
     """Prints ``EPOCH STEP loss: VALUE`` and writes TensorBoard scalars every so many steps.
 
     The value at step s is the loss of batch s, counted from 0 over the whole run, before its
@@ -43,16 +43,13 @@ class StepLogger(StepCallback):
     """
 
     def __init__(self, logdir, *, every_steps=100, echo=True, clock=time.perf_counter):
-        super().__init__()
+        super().__init__(logdir)
         self._trigger = triggers.every(every_steps)
-        self._logdir = logdir
         self._echo = echo
         self._clock = clock
-        self._log = None
         self._probe = LossProbe()
         self._learning_rate = None
         self._epoch_begun = None
-        self._epoch_points = []
         self._batch_began = self._seconds = 0.0
         self._examples_before = None
 
@@ -62,8 +59,6 @@ class StepLogger(StepCallback):
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
-        if self._logdir is not None and self._log is None:
-            self._open_log()
         if epoch != self._epoch_begun:
             self._print(epoch)
             self._epoch_begun = epoch
@@ -72,13 +67,13 @@ class StepLogger(StepCallback):
     def on_train_batch_begin(self, batch, logs=None):
         super().on_train_batch_begin(batch, logs)
         if not hasattr(self.model, "step_records"):
-            self._require_single_steps()
+            require_single_steps(self.model)
             if self._trigger(self.step):
                 self._probe.begin(self.model)
                 # After the batch a schedule gives the next step's.
                 self._learning_rate = float(self.model.optimizer.learning_rate)
         if self._examples_before is None:
-            self._examples_before = self._examples()
+            self._examples_before = examples_in_epoch(self.model)
         self._batch_began = self._clock()
 
     def on_train_batch_end(self, batch, logs=None):
@@ -95,47 +90,24 @@ class StepLogger(StepCallback):
                 step_in_epoch = first_batch + step - first_step
                 self._print(self.epoch, step_in_epoch, "loss:", values[step]["loss"])
             for tag, value in {**values[step], **rate}.items():
-                self._write("train", tag, value, step)
+                self._write_scalar("train", tag, value, step)
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
         self._probe.give_up(logs)
         self._epoch_begun = None
-        self._epoch_points = []
         for name, value in scalars(logs).items():
-            of_validation = name.startswith("val_")
+            subdirectory = "validation" if name.startswith("val_") else "train"
             tag = f"epoch_{name.removeprefix('val_')}"
-            point = ("validation" if of_validation else "train", tag, value, self.step)
-            self._epoch_points.append(point)
-            self._write(*point)
+            self._write_scalar(subdirectory, tag, value, self.step, keep=True)
 
     def state_dict(self):
         """What a resumed run needs to go on as if nothing had happened."""
-        return {"epoch_begun": self._epoch_begun, "epoch_points": self._epoch_points}
+        return {"epoch_begun": self._epoch_begun}
 
     def load_state_dict(self, state):
         """Take back what `state_dict` gave."""
         self._epoch_begun = state["epoch_begun"]
-        self._epoch_points = state["epoch_points"]
-
-    def flush(self):
-        """Bring all points to the disk; may be called from another thread."""
-        log = self._log  # Training may end meanwhile, which closes it.
-        if log is not None:
-            log.flush()
-
-    def close(self):
-        """Flush and close the event files."""
-        if self._log is not None:
-            self._log.close()
-            self._log = None
-
-    def _open_log(self):
-        self._log = EventLog(self._logdir, step=self.step)
-        for point in self._epoch_points:
-            # The session start at this step has dropped the points that lie exactly on it.
-            if point[-1] == self.step:
-                self._write(*point)
 
     def _values(self, step, logs):
         """{tag: value} of one step that was just run."""
@@ -147,29 +119,17 @@ class StepLogger(StepCallback):
         values = {} if loss is None else {"loss": loss}
         return {**values, "learning_rate": self._learning_rate}
 
-    def _examples(self):
-        tracker = loss_tracker(self.model)
-        return None if tracker is None else float(tracker.count)
-
     def _examples_per_second(self):
-        examples, seconds = self._examples(), self._seconds
+        examples, seconds = examples_in_epoch(self.model), self._seconds
         before, self._examples_before, self._seconds = self._examples_before, examples, 0.0
         if examples is None or before is None or examples <= before or seconds <= 0:
             return {}
         return {"examples_per_second": (examples - before) / seconds}
 
-    def _require_single_steps(self):
-        if self.model.steps_per_execution != 1:
-            raise UsageError(
-                "a plain keras.Model hides the single steps of an execution. "
-                f"Received: steps_per_execution={self.model.steps_per_execution}. "
-                "Expected: steps_per_execution=1, or a TapeModel."
-            )
-
     def _print(self, *words):
         if self._echo:
             print(*words, flush=True)
 
-    def _write(self, subdirectory, tag, value, step):
+    def _write_scalar(self, subdirectory, tag, value, step, *, keep=False):
         if self._log is not None:
-            self._log.scalar(subdirectory, tag, value, step)
+            self._log.scalar(subdirectory, tag, value, step, keep=keep)

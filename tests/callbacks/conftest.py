@@ -10,37 +10,6 @@ from mnist_keras.data import batches
 STEPS_PER_EPOCH = 7
 
 
-class Crash(keras.callbacks.Callback):
-    """Raises in the middle of training: after a step, or at the end of an epoch.
-
-    Args:
-        step: after how many steps, or None.
-        epoch: at the end of which epoch, or None.
-        saved: after the other callbacks had their turn, a `Checkpoint` too.
-    """
-
-    def __init__(self, *, step=None, epoch=None, saved=False):
-        super().__init__()
-        self._step, self._epoch = step, epoch
-        self.order = 3 if saved else 0
-
-    def stops_at(self, step):
-        return step == self._step
-
-    def on_train_batch_end(self, batch, logs=None):
-        if self.model.steps_trained == self._step:
-            raise RuntimeError("crash")
-
-    def on_epoch_end(self, epoch, logs=None):
-        if epoch == self._epoch:
-            raise RuntimeError("crash")
-
-
-@pytest.fixture
-def crash():
-    return Crash
-
-
 @pytest.fixture(scope="session")
 def examples(digits):
     """(images, labels): 7 batches of 10, the last one short."""

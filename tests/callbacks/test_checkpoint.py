@@ -263,6 +263,25 @@ def test_a_checkpoint_is_saved_when_the_minutes_have_passed(make_model, stream, 
     assert steps_in(tmp_path) == [3, 6, 7]
 
 
+def test_it_tells_how_old_the_newest_state_on_the_disk_is(make_model, stream, tmp_path):
+    now = [100.0]
+    callback = Checkpoint(
+        tmp_path, every_steps=4, notice=lambda line: None, disk=FullAt(_7=1), clock=lambda: now[0]
+    )
+    assert callback.seconds_since_save is None
+
+    class OneSecondAStep(keras.callbacks.Callback):
+        def stops_at(self, step):
+            return True
+
+        def on_train_batch_end(self, batch, logs=None):
+            now[0] += 1
+
+    with pytest.raises(CheckpointError):
+        make_model().fit(stream, verbose=0, callbacks=[OneSecondAStep(), callback])
+    assert (now[0], callback.seconds_since_save) == (107.0, 3.0)
+
+
 def test_a_training_may_start_from_anothers_checkpoint_at_a_rate_of_its_own(
     make_model, stream, tmp_path
 ):

@@ -1,0 +1,61 @@
+"""Which curves belong into one chart: TensorBoard's custom scalars dashboard."""
+
+from tensorboard.plugins.custom_scalar import layout_pb2, metadata
+from tensorboard.plugins.custom_scalar.summary import pb
+
+from mnist_keras.callbacks.event_callback import RUN, EventCallback
+from mnist_keras.callbacks.step_callback import scalars
+
+_STEPS = {
+    "loss of each batch": "^loss$",
+    "learning rate": "^learning_rate$",
+    "gradient norm": "^gradient_norm$",
+}
+_WEIGHTS = {"norms": "^weight_norm/", "update ratios": "^update_ratio/"}
+_CLASSES = {"precision": "^precision/", "recall": "^recall/"}
+_MACHINE = {"memory (MiB)": "^memory/", "examples per second": "^examples_per_second$"}
+
+
+class ChartLayout(EventCallback):
+    """Groups the curves of the other callbacks: each metric of training and validation in one chart.
+
+    Written once in a run, at the end of its first epoch, when the metrics are known.
+
+    Args:
+        logdir: the run's directory.
+
+    Example:
+
+    >>> [category.title for category in layout(["loss", "accuracy"]).category]
+    ['training and validation', 'steps', 'weights', 'classes', 'machine']
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        metrics = dict.fromkeys(name.removeprefix("val_") for name in scalars(logs))
+        self._write_once(pb(layout(metrics)))
+
+
+def layout(metrics):
+    """The layout for some metrics, their names without ``val_``; a ``Layout``."""
+    charts = {
+        "training and validation": {name: f"^epoch_{name}$" for name in metrics},
+        "steps": _STEPS,
+        "weights": _WEIGHTS,
+        "classes": _CLASSES,
+        "machine": _MACHINE,
+    }
+    return layout_pb2.Layout(
+        category=[
+            layout_pb2.Category(
+                title=title,
+                chart=[
+                    layout_pb2.Chart(
+                        title=name, multiline=layout_pb2.MultilineChartContent(tag=[pattern])
+                    )
+                    for name, pattern in patterns.items()
+                ],
+            )
+            for title, patterns in charts.items()
+        ]
+    )

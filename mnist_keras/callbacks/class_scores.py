@@ -1,0 +1,40 @@
+"""Precision and recall of each class, as curves in TensorBoard."""
+
+import math
+
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+
+from mnist_keras.callbacks.confusion_matrix import count, precision_and_recall
+from mnist_keras.callbacks.event_callback import EveryEpochsCallback
+
+
+class ClassScores(EveryEpochsCallback):
+    """Writes ``precision/CLASS`` and ``recall/CLASS``.
+
+    The precision of a class is the share of the examples taken for it that are of it; the recall
+    is the share of its examples that are taken for it. A class without any has no point.
+
+    Args:
+        logdir: the run's directory.
+        exam: a `mnist_keras.exam.Exam`.
+        every_epochs: how often, in epochs; after the last one too.
+
+    Raises:
+        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the model
+            is no classifier.
+    """
+
+    def __init__(self, logdir, exam, *, every_epochs=10):
+        super().__init__(logdir, every_epochs=every_epochs)
+        self._exam = exam
+
+    def summaries(self):
+        probabilities = self._exam.probabilities(self.model, self.step)
+        classes = probabilities.shape[1]
+        counts = count(self._exam.labels, probabilities.argmax(-1), classes=classes)
+        names = self._exam.class_names(classes)
+        scores = dict(zip(("precision", "recall"), precision_and_recall(counts), strict=True))
+        for kind, values in scores.items():
+            for name, value in zip(names, values, strict=True):
+                if not math.isnan(value):
+                    yield scalar_pb(f"{kind}/{name}", float(value))

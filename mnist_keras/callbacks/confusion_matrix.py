@@ -1,0 +1,82 @@
+"""Which classes the model takes for which, as a picture in TensorBoard."""
+
+import numpy as np
+
+from mnist_keras import drawing
+from mnist_keras.callbacks.event_callback import EveryEpochsCallback
+
+TAG = "confusion_matrix"
+
+
+class ConfusionMatrix(EveryEpochsCallback):
+    """Shows how many examples of each class the model takes for which class.
+
+    A row is what the examples are, a column what the model takes them for. A cell is as dark as
+    its share of the row. The last column holds the recall of each class, the last row its
+    precision, in percent.
+
+    Args:
+        logdir: the run's directory.
+        exam: a `mnist_keras.exam.Exam`.
+        every_epochs: how often, in epochs; after the last one too.
+
+    Raises:
+        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the model
+            is no classifier.
+
+    Example:
+
+    >>> count(np.array([0, 0, 1]), np.array([0, 1, 1]), classes=2).tolist()
+    [[1, 1], [0, 1]]
+    """
+
+    def __init__(self, logdir, exam, *, every_epochs=10):
+        super().__init__(logdir, every_epochs=every_epochs)
+        self._exam = exam
+
+    def summaries(self):
+        probabilities = self._exam.probabilities(self.model, self.step)
+        classes = probabilities.shape[1]
+        counts = count(self._exam.labels, probabilities.argmax(-1), classes=classes)
+        precision, recall = precision_and_recall(counts)
+        names = self._exam.class_names(classes)
+        texts = [[str(number) for number in row] for row in counts]
+        texts = [[*row, percent] for row, percent in zip(texts, _percents(recall), strict=True)]
+        texts.append([*_percents(precision), ""])
+        shades = np.zeros((classes + 1, classes + 1))
+        shades[:-1, :-1] = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        picture = drawing.matrix(
+            texts,
+            shades,
+            row_names=[*names, "precision %"],
+            column_names=[*names, "recall"],
+            title=f"{len(self._exam)} {self._exam.name}; row: what it is, column: taken for",
+        )
+        yield drawing.image_summary(TAG, picture)
+
+
+def count(labels, guesses, *, classes):
+    """How many examples of each class are taken for which, int (classes, classes).
+
+    Args:
+        labels: what they are, int (n,).
+        guesses: what they are taken for, int (n,).
+        classes: how many there are.
+    """
+    counts = np.bincount(labels * classes + guesses, minlength=classes**2)
+    return counts.reshape(classes, classes)
+
+
+def precision_and_recall(counts):
+    """Of each class, float (classes,) twice; nan where it has no example or no guess.
+
+    >>> precision, recall = precision_and_recall(np.array([[1, 1], [0, 0]]))
+    >>> precision.tolist(), recall.tolist()
+    ([1.0, 0.0], [0.5, nan])
+    """
+    with np.errstate(invalid="ignore"):
+        return tuple(np.diag(counts) / counts.sum(axis) for axis in (0, 1))
+
+
+def _percents(values):
+    return ["-" if np.isnan(value) else f"{100 * value:.0f}" for value in values]

@@ -1,0 +1,99 @@
+"""What the callbacks that write into the TensorBoard files of a run have in common."""
+
+from mnist_keras import shared_log, triggers
+from mnist_keras.callbacks.step_callback import StepCallback
+
+RUN = "."  # The run's directory itself: what is not among the curves of StepLogger.
+
+
+class EventCallback(StepCallback):
+    """Writes into the event files of a run, which all the callbacks of a fit share.
+
+    However often the run is resumed, TensorBoard shows each step once.
+
+    Args:
+        logdir: the run's directory; None: nothing is written.
+    """
+
+    on_chief_only = True
+
+    def __init__(self, logdir):
+        super().__init__()
+        self._logdir = logdir
+        self._shared = None
+        self._log = None
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        EventCallback.close(self)  # After a fit that was broken off.
+        if self._logdir is not None:
+            self._shared = shared_log.join(self._logdir)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        # Only now: in on_train_begin a checkpoint may still be about to be restored.
+        if self._shared is not None and self._log is None:
+            self._log = self._shared.begin(step=self.step)
+            self.on_log_begin()
+
+    def on_log_begin(self):
+        """Called in each fit when the files have been opened, before its first batch."""
+
+    def flush(self):
+        """Bring all points to the disk; may be called from another thread."""
+        log = self._log  # Training may end meanwhile, which closes it.
+        if log is not None:
+            log.flush()
+
+    def close(self):
+        """Flush and close the event files, unless other callbacks still write."""
+        shared, self._shared, self._log = self._shared, None, None
+        if shared is not None:
+            shared.leave()
+
+    def _write(self, summary, *, keep=True):
+        """Write a summary into the run's directory, at the present step.
+
+        Args:
+            summary: what one of TensorBoard's own builders gives.
+            keep: whether it tells of the weights as they are now; a run that is resumed exactly
+                here then does not repeat it.
+        """
+        if self._log is not None:
+            self._log.summary(RUN, summary, self.step, keep=keep)
+
+    def _write_once(self, summary, *, keep=True):
+        """As `_write`, unless the run has had it before."""
+        tag = summary.value[0].tag
+        if self._log is not None and not self._log.has(RUN, tag):
+            self._write(summary, keep=keep)
+
+
+class EveryEpochsCallback(EventCallback):
+    """Writes what ``summaries()`` gives at the end of every so many epochs, and of the last one.
+
+    That of the last one, where it is not due otherwise, makes room when the run is extended.
+
+    Args:
+        logdir: the run's directory.
+        every_epochs: how often, in epochs.
+
+    Raises:
+        UsageError: ``every_epochs`` is no whole number of at least 1.
+    """
+
+    def __init__(self, logdir, *, every_epochs):
+        super().__init__(logdir)
+        self._is_due = triggers.every(every_epochs, of="epochs")
+
+    def summaries(self):
+        """What there is to show of the model as it is, an iterable of ``Summary``."""
+        raise NotImplementedError
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        is_due = self._is_due(epoch + 1)
+        is_last = epoch + 1 == self.params.get("epochs") or self.model.stop_training
+        if is_due or is_last:
+            for summary in self.summaries():
+                self._write(summary, keep=is_due)

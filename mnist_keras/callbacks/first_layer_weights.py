@@ -1,0 +1,75 @@
+"""What the first layer looks for, as a picture in TensorBoard."""
+
+import math
+
+import keras
+import numpy as np
+
+from mnist_keras import drawing
+from mnist_keras.callbacks.event_callback import EveryEpochsCallback
+from mnist_keras.errors import UsageError
+
+TAG = "first_layer_weights"
+
+
+class FirstLayerWeights(EveryEpochsCallback):
+    """Shows the weights of the first layer that has any as images, one for each unit or filter.
+
+    White is 0, blue above, red below; the strongest colour is the largest weight of all.
+
+    Args:
+        logdir: the run's directory.
+        image_shape: (height, width) of the input of a dense layer; None: a square.
+        every_epochs: how often, in epochs; after the last one too.
+        most: how many units are shown at most, the first ones.
+
+    Raises:
+        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the
+            model has no such layer, or the weights of a unit are no image.
+
+    Example:
+
+    >>> images(np.zeros((784, 512)), image_shape=None).shape
+    (512, 28, 28)
+    """
+
+    def __init__(self, logdir, *, image_shape=None, every_epochs=10, most=64):
+        super().__init__(logdir, every_epochs=every_epochs)
+        self._image_shape = image_shape
+        self._most = most
+
+    def summaries(self):
+        name, kernel = _first_kernel(self.model)
+        shown = images(kernel[..., : self._most], image_shape=self._image_shape)
+        picture = drawing.grid(drawing.signed(shown), columns=8, palette=drawing.SIGNED)
+        largest = np.abs(shown).max()
+        description = f"{name}: blue above 0, red below; the strongest colour is {largest:.3g}."
+        yield drawing.image_summary(TAG, picture, description=description)
+
+
+def images(kernel, *, image_shape):
+    """A kernel, (inputs, units) or (height, width, channels, filters), as one image a unit.
+
+    Returns:
+        (units, height, width); the mean over the channels where there are several.
+    """
+    if kernel.ndim == 4:
+        return np.moveaxis(kernel.mean(2), -1, 0)
+    side = math.isqrt(len(kernel))
+    height, width = image_shape or (side, side)
+    if height * width != len(kernel):
+        raise UsageError(
+            f"the weights of a unit are no image. Received: {len(kernel)} of them, as "
+            f"{height} x {width}. Expected: image_shape=(height, width) that holds them."
+        )
+    return kernel.T.reshape(-1, height, width)
+
+
+def _first_kernel(model):
+    for variable in model.weights:
+        if variable.name == "kernel" and len(variable.shape) in (2, 4):
+            return variable.path, np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
+    raise UsageError(
+        "no layer has weights that are images. Received: a model without a dense layer and "
+        "without a convolution. Expected: one that has either."
+    )

@@ -1,0 +1,43 @@
+"""What the network is fed, as a picture in TensorBoard."""
+
+import numpy as np
+
+from mnist_keras import drawing
+from mnist_keras.callbacks.event_callback import EveryEpochsCallback
+
+TAG = "input_sample"
+
+
+class InputSample(EveryEpochsCallback):
+    """Shows images of an epoch's first batch as the network was fed them, with their classes.
+
+    Args:
+        logdir: the run's directory.
+        first_batch: a function without arguments that gives (images, labels) of the present
+            epoch: numbers (n, height, width), or with one or three channels behind; whole numbers
+            (n,) or one-hot (n, classes).
+        every_epochs: how often, in epochs; after the last one too.
+        most: how many are shown at most.
+
+    Raises:
+        UsageError: ``every_epochs`` is no whole number of at least 1.
+
+    Example, for what `mnist_keras.data.batches` gives:
+
+    >>> import numpy as np
+    >>> from mnist_keras.data import batches
+    >>> stream = batches(np.zeros((5, 28, 28), "uint8"), np.arange(5), batch_size=2)
+    >>> sample = InputSample("logs/mine", lambda: next(iter(stream)))
+    """
+
+    def __init__(self, logdir, first_batch, *, every_epochs=10, most=25):
+        super().__init__(logdir, every_epochs=every_epochs)
+        self._first_batch = first_batch
+        self._most = most
+
+    def summaries(self):
+        images, labels = (np.asarray(part[: self._most]) for part in self._first_batch())
+        labels = labels.argmax(-1) if labels.ndim == 2 else labels
+        captions = [str(label) for label in labels]
+        picture = drawing.grid(drawing.gray(images), captions, columns=5)
+        yield drawing.image_summary(TAG, picture, description="Of the epoch's first batch.")

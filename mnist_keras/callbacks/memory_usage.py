@@ -1,0 +1,41 @@
+"""How much memory the process takes, as curves in TensorBoard."""
+
+import sys
+
+import psutil
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+
+from mnist_keras.callbacks.event_callback import EventCallback
+
+_MIB = 2**20
+
+
+class MemoryUsage(EventCallback):
+    """Writes ``memory/present_mib`` and ``memory/peak_mib`` at the end of each epoch.
+
+    Both are resident memory of this process, in MiB; the peak is that since the process began.
+
+    Args:
+        logdir: the run's directory.
+
+    Example:
+
+    >>> peak_mib() >= 1
+    True
+    """
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        present = psutil.Process().memory_info().rss / _MIB
+        self._write(scalar_pb("memory/present_mib", present))
+        self._write(scalar_pb("memory/peak_mib", max(present, peak_mib())))
+
+
+def peak_mib():
+    """The most memory that this process has taken so far, resident, in MiB."""
+    if sys.platform == "win32":
+        return psutil.Process().memory_info().peak_wset / _MIB
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / _MIB if sys.platform == "darwin" else peak / 1024  # Linux counts in KiB.

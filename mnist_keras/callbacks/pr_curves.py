@@ -1,0 +1,31 @@
+"""Precision against recall of each class, in TensorBoard's PR curves dashboard."""
+
+from tensorboard.plugins.pr_curve.summary import pb
+
+from mnist_keras.callbacks.event_callback import EveryEpochsCallback
+
+
+class PRCurves(EveryEpochsCallback):
+    """Writes ``pr_curve/CLASS``: precision and recall of each class at 201 thresholds.
+
+    At a threshold t an example is taken for the class where its probability is at least t.
+
+    Args:
+        logdir: the run's directory.
+        exam: a `mnist_keras.exam.Exam`.
+        every_epochs: how often, in epochs; after the last one too.
+
+    Raises:
+        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the model
+            is no classifier.
+    """
+
+    def __init__(self, logdir, exam, *, every_epochs):
+        super().__init__(logdir, every_epochs=every_epochs)
+        self._exam = exam
+
+    def summaries(self):
+        probabilities = self._exam.probabilities(self.model, self.step).clip(0, 1)
+        names = self._exam.class_names(probabilities.shape[1])
+        for number, name in enumerate(names):
+            yield pb(f"pr_curve/{name}", self._exam.labels == number, probabilities[:, number])

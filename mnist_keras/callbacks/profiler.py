@@ -1,0 +1,90 @@
+"""A profile of some steps, as TensorBoard's profiler plugin opens it."""
+
+import pathlib
+import tempfile
+
+import tensorflow as tf
+
+from mnist_keras.callbacks.step_callback import StepCallback, require_single_steps
+from mnist_keras.errors import MnistKerasError, UsageError
+from mnist_keras.state import storage
+
+
+class Profiler(StepCallback):
+    """Profiles the steps ``first`` to ``last``, both among them, counted over the whole run.
+
+    An execution of a `TapeModel` is cut so that each of them is seen by itself. The profile lies in
+    ``logdir/plugins/profile/steps_FIRST-LAST``; where the training is interrupted between them,
+    that of the steps so far does, and the resumed run adds that of the others. To look at it:
+    ``pip install xprof``, then TensorBoard's page "Profile".
+
+    Args:
+        logdir: the run's directory.
+        first, last: the steps' numbers, from 0.
+
+    Raises:
+        UsageError: these are no steps; or, out of ``fit``, a plain ``keras.Model`` runs several
+            steps per execution.
+        MnistKerasError: out of ``fit``, when the disk does not take the profile.
+    """
+
+    def __init__(self, logdir, *, first, last):
+        super().__init__()
+        if not 0 <= first <= last:
+            raise UsageError(
+                f"these are no steps to profile. Received: {first} to {last}. "
+                "Expected: two numbers from 0, the first not above the last."
+            )
+        self._directory = pathlib.Path(logdir, "plugins", "profile")
+        self._first, self._last = first, last
+        self._began_at = None
+        self._temporary = None
+        self._trace = None
+
+    def stops_at(self, step):
+        """Whether step ``step`` is one of them, or the one after the last."""
+        return self._first <= step <= self._last + 1
+
+    def on_train_batch_begin(self, batch, logs=None):
+        super().on_train_batch_begin(batch, logs)
+        require_single_steps(self.model)
+        if not self._first <= self.step <= self._last:
+            return
+        if self._temporary is None:
+            self._began_at = self.step
+            self._temporary = tempfile.TemporaryDirectory()
+            tf.profiler.experimental.start(self._temporary.name)
+        self._trace = tf.profiler.experimental.Trace("train", step_num=self.step, _r=1)
+        self._trace.__enter__()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._end_trace()
+        super().on_train_batch_end(batch, logs)
+        if self._temporary is not None and self.step > self._last:
+            self._save()
+
+    def close(self):
+        """Save what was profiled so far."""
+        self._end_trace()
+        if self._temporary is not None:
+            self._save()
+
+    def _end_trace(self):
+        trace, self._trace = self._trace, None
+        if trace is not None:
+            trace.__exit__(None, None, None)
+
+    def _save(self):
+        temporary, self._temporary = self._temporary, None
+        with temporary:
+            tf.profiler.experimental.stop()
+            target = self._directory / f"steps_{self._began_at}-{self.step - 1}"
+            try:
+                target.mkdir(parents=True, exist_ok=True)
+                for path in pathlib.Path(temporary.name).rglob("*.xplane.pb"):
+                    storage.write_file(target / path.name, path.read_bytes())
+            except OSError as error:
+                raise MnistKerasError(
+                    f"the profile cannot be written: {error.strerror}. "
+                    f"Received: {target}. Expected: a directory with space left."
+                ) from error

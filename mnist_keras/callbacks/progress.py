@@ -1,0 +1,142 @@
+"""How far training is: a bar on stderr, or a plain line now and then without a terminal."""
+
+import collections
+import math
+import time
+
+from mnist_keras.callbacks.step_callback import StepCallback, scalars
+from mnist_keras.loss_tracker import examples_in_epoch
+from mnist_keras.progress_display import LINE_EVERY_S, Part, ProgressDisplay
+from mnist_keras.terminal import duration, printable
+
+_MARKS = 1000  # over which the speed is taken: some minutes, validations among them
+
+
+class Progress(StepCallback):
+    """Shows epochs and steps done, the time left, metrics, images per second and the last save.
+
+    On a terminal that is a bar at its foot, drawn at most four times a second; what is printed
+    appears above it as it is. Elsewhere, in a file or a pipe, it is a plain line every so often.
+    When training ends, however it does, one plain line stays. Between two of these nothing is read
+    from the device. A resumed run goes on where it was.
+
+    Args:
+        line_every_s: seconds from one plain line to the next, where stderr is no terminal.
+        clock: the time in seconds.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from mnist_keras import TapeModel
+    >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> x, y = np.zeros((8, 3)), np.ones((8, 1))
+    >>> history = model.fit(x, y, epochs=3, verbose=0, callbacks=[Progress()])
+    """
+
+    on_chief_only = True
+
+    def __init__(self, *, line_every_s=LINE_EVERY_S, clock=time.monotonic):
+        super().__init__()
+        self._line_every_s = line_every_s
+        self._clock = clock
+        self._display = None
+        self._began_s = 0.0
+        self._marks = collections.deque(maxlen=_MARKS)
+        self._steps_per_epoch = self._examples_per_step = None
+        self._logs = self._validation = {}
+
+    def on_train_begin(self, logs=None):
+        super().on_train_begin(logs)
+        self.close()
+        self._display = ProgressDisplay(line_every_s=self._line_every_s, clock=self._clock)
+        self._began_s = self._clock()
+        self._marks.clear()
+        self._steps_per_epoch = self.params.get("steps")
+        self._logs = self._validation = {}
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        fit_callbacks = getattr(self.model, "fit_callbacks", None)
+        self.step_in_epoch = getattr(fit_callbacks, "steps_passed_over", 0)
+        self._show_if_due()
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        self._logs = logs or {}
+        if not self._marks:
+            # Only now: the first execution waits for TensorFlow to trace the graph.
+            self._mark()
+            examples = examples_in_epoch(self.model) or 0.0
+            self._examples_per_step = examples / self.step_in_epoch
+        self._show_if_due()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._steps_per_epoch = self._steps_per_epoch or self.step_in_epoch
+        super().on_epoch_end(epoch, logs)
+        metrics = scalars(logs)
+        self._validation = {name: v for name, v in metrics.items() if name.startswith("val_")}
+        self._logs = {name: v for name, v in metrics.items() if name not in self._validation}
+        self._show_if_due()
+
+    def close(self):
+        """Leave the terminal in order, and one plain line that says how far it got."""
+        display, self._display = self._display, None
+        if display is None:
+            return
+        if self._marks:
+            self._mark()
+            display.close(self._lines(ended=True))
+        else:
+            display.close()
+
+    def _show_if_due(self):
+        if self._display.is_due:
+            if self._marks:
+                self._mark()
+            self._display.show(self._lines())
+
+    def _mark(self):
+        self._marks.append((self._clock(), self.step))
+
+    def _lines(self, *, ended=False):
+        speed = self._steps_per_second()
+        lines = [self._place(speed, ended=ended), self._figures(speed, ended=ended)]
+        return [line for line in lines if line]
+
+    def _place(self, speed, *, ended):
+        epochs, steps = self.params["epochs"], self._steps_per_epoch
+        parts = [Part(f"{self.epoch}/{epochs} epochs", 0)]
+        if self.epoch < epochs:
+            of_steps = f"/{steps}" if steps else ""
+            parts.append(Part(f"{self.step_in_epoch}{of_steps} steps", 2))
+        if ended:
+            parts.append(Part(f"took {duration(self._clock() - self._began_s)}", 3))
+        elif steps:
+            done, total = self.epoch * steps + self.step_in_epoch, epochs * steps
+            parts.insert(1, Part("", 1, fraction=min(done / total, 1.0)))
+            if speed:
+                left_s = math.ceil((total - done) / speed)
+                parts.append(Part(f"{duration(left_s)} left", 3, "cyan"))
+        return parts
+
+    def _figures(self, speed, *, ended):
+        ranks = {"loss": 0, "accuracy": 1}
+        parts = [
+            Part(f"{printable(name)} {value:.4g}", ranks.get(name, 4))
+            for name, value in {**scalars(self._logs), **self._validation}.items()
+        ]
+        parts.sort(key=lambda part: part.rank)
+        if self._examples_per_step and speed:
+            parts.append(Part(f"{speed * self._examples_per_step:,.0f} images/s", 2, "green"))
+        checkpoint = getattr(self.model, "checkpoint_callback", None)
+        age_s = None if checkpoint is None else checkpoint.seconds_since_save
+        if age_s is not None and not ended:
+            parts.append(Part(f"saved {duration(age_s)} ago", 3))
+        return parts
+
+    def _steps_per_second(self):
+        if len(self._marks) < 2:
+            return None
+        (first_s, first_steps), (last_s, last_steps) = self._marks[0], self._marks[-1]
+        return (last_steps - first_steps) / (last_s - first_s) if last_s > first_s else None

@@ -1,0 +1,54 @@
+"""What a run was begun with, in words, in TensorBoard's text dashboard."""
+
+import shlex
+import sys
+
+from tensorboard.plugins.text.summary_v2 import text_pb
+
+from mnist_keras.callbacks.event_callback import EventCallback
+from mnist_keras.machine import machine, versions
+
+
+class RunText(EventCallback):
+    """Writes ``recipe``, ``versions``, ``machine`` and ``command``, once in a run.
+
+    Args:
+        logdir: the run's directory.
+        recipe: {name: value}, any values.
+        command: the command line, a list of words; None: this process's own.
+
+    Example:
+
+    >>> print(table({"epochs": 3, "a|b": None}))
+    | | |
+    | --- | --- |
+    | epochs | 3 |
+    | a&#124;b | None |
+    """
+
+    def __init__(self, logdir, recipe, *, command=None):
+        super().__init__(logdir)
+        self._recipe = recipe
+        self._command = sys.orig_argv if command is None else command
+
+    def on_log_begin(self):
+        command = shlex.join(self._command)
+        texts = {
+            "recipe": table(self._recipe),
+            "versions": table(versions()),
+            "machine": table(machine()),
+            "command": "".join(f"    {line}\n" for line in command.splitlines()),
+        }
+        for tag, text in texts.items():
+            self._write_once(text_pb(tag, text))
+
+
+def table(values):
+    """{name: value} as a table in Markdown."""
+    rows = ["| | |", "| --- | --- |"]
+    rows += [f"| {_cell(name)} | {_cell(value)} |" for name, value in values.items()]
+    return "\n".join(rows)
+
+
+def _cell(value):
+    return " ".join(str(value).replace("|", "&#124;").split())

@@ -1,0 +1,87 @@
+"""How large the weights of each layer are, and how far an update moves them, as curves."""
+
+import collections
+import math
+
+import tensorflow as tf
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+
+from mnist_keras.callbacks.event_callback import EventCallback
+from mnist_keras.callbacks.step_callback import require_single_steps
+
+
+class WeightNorms(EventCallback):
+    """Writes ``weight_norm/LAYER`` and ``update_ratio/LAYER`` once in each epoch.
+
+    The norm is the Euclidean one of all trainable weights of the layer. The ratio is the norm of
+    the difference that the epoch's first update makes, over the norm before it; about 1e-3 is
+    usual, far more is a learning rate too high, far less one too low. Both are of that one step, so
+    that a run resumed anywhere gives the same. An execution of a `TapeModel` is cut behind it. A
+    plain ``keras.Model`` that is not built before its first batch has none of the first epoch.
+
+    Args:
+        logdir: the run's directory.
+
+    Raises:
+        UsageError: out of ``fit``, when a plain ``keras.Model`` runs several steps per execution.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> model = keras.Sequential([keras.layers.Dense(1)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> norms = WeightNorms(tempfile.mkdtemp())
+    >>> history = model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=[norms])
+    """
+
+    def __init__(self, logdir):
+        super().__init__(logdir)
+        self._update_step = None
+        self._before = []
+
+    def stops_at(self, step):
+        """Whether step ``step`` is the one whose update is measured, or the one after it."""
+        return self._update_step is not None and step - self._update_step in (0, 1)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        super().on_epoch_begin(epoch, logs)
+        steps = getattr(_inner(self.model.optimizer), "gradient_accumulation_steps", None) or 1
+        passed_over = getattr(getattr(self.model, "fit_callbacks", None), "steps_passed_over", 0)
+        first = self.step - passed_over
+        # The first step from there on after which the accumulated gradients are applied.
+        self._update_step = first + (-first - 1) % steps
+
+    def on_train_batch_begin(self, batch, logs=None):
+        super().on_train_batch_begin(batch, logs)
+        require_single_steps(self.model)
+        is_due = self.step == self._update_step
+        self._before = _tensors(self.model.trainable_variables) if is_due else []
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._before:
+            variables = self.model.trainable_variables
+            for summary in _summaries(variables, self._before, _tensors(variables)):
+                self._write(summary, keep=False)
+            self._before = []
+        super().on_train_batch_end(batch, logs)
+
+
+def _inner(optimizer):
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _tensors(variables):
+    # A variable cast to its own dtype would be the variable, not what it holds now.
+    return [tf.cast(tf.convert_to_tensor(variable.value), tf.float32) for variable in variables]
+
+
+def _summaries(variables, before, after):
+    squares, squares_of_update = collections.defaultdict(float), collections.defaultdict(float)
+    for variable, old, new in zip(variables, before, after, strict=True):
+        layer = variable.path.rpartition("/")[0]
+        squares[layer] += 2 * float(tf.nn.l2_loss(old))
+        squares_of_update[layer] += 2 * float(tf.nn.l2_loss(new - old))
+    for layer, square in squares.items():
+        yield scalar_pb(f"weight_norm/{layer}", math.sqrt(square))
+        if square > 0:
+            yield scalar_pb(f"update_ratio/{layer}", math.sqrt(squares_of_update[layer] / square))

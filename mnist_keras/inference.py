@@ -1,0 +1,42 @@
+"""A model's outputs for some examples, beside its training and without a trace in it."""
+
+import contextlib
+
+import numpy as np
+
+
+def as_input(x):
+    """Examples as a network takes them: uint8 scaled to float32 in [0, 1], others as they are."""
+    return x / np.float32(255) if x.dtype == np.uint8 else x
+
+
+def call(model, x):
+    """The outputs for x as in a validation: without dropout."""
+    return model(x, training=False) if model._call_has_training_arg else model(x)
+
+
+def network_of(model):
+    """What a `TapeModel` wraps; any other model itself."""
+    return getattr(model, "network", None) or model
+
+
+@contextlib.contextmanager
+def validated_weights(model):
+    """Meanwhile a model has the weights that it is validated with and saved with at last.
+
+    Those are the averages, where its optimizer keeps averages of the weights.
+    """
+    from mnist_keras.callbacks.averaged_weights import AveragedWeights
+
+    optimizer = getattr(model, "optimizer", None)
+    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
+    if not (getattr(optimizer, "use_ema", False) and optimizer.built):
+        yield
+        return
+    averages = AveragedWeights()
+    averages.set_model(model)
+    averages.on_test_begin()
+    try:
+        yield
+    finally:
+        averages.close()

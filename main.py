@@ -10,6 +10,7 @@ from absl import flags as absl_flags
 
 from mnist_keras import flags
 from mnist_keras.errors import MnistKerasError
+from mnist_keras.terminal import notice
 
 
 def main(config):
@@ -20,6 +21,14 @@ def main(config):
             from mnist_keras.evaluation import evaluate
 
             evaluate(config)
+        elif config.mode == "predict":
+            from mnist_keras.prediction import predict
+
+            sys.exit(predict(config))
+        elif config.mode == "compare":
+            from mnist_keras.comparison import compare
+
+            compare(config)
         else:
             from mnist_keras.training import train
 
@@ -46,7 +55,7 @@ def _fail(error):
     elif not isinstance(error, MnistKerasError):
         first_line = str(error).strip().partition("\n")[0]
         message = f"{type(error).__name__}: {first_line}. --debug shows where."
-    print("error:", " ".join(message.splitlines()), file=sys.stderr)
+    notice(f"error: {' '.join(message.splitlines())}")
     try:
         sys.stdout.flush()
     except OSError:  # Python would try once more when it ends, and complain.

@@ -17,23 +17,30 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["mnist_keras", "mnist_keras.*"]),
-    package_data={"mnist_keras": ["py.typed"]},
+    package_data={"mnist_keras": ["py.typed", "report/*.jinja"]},
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=2.1,<3",
         "filelock>=3.13",
+        "google-crc32c>=1.5,<2",
+        "jinja2>=3.1",
         # The train function needs what Keras keeps to itself and may move with a minor version;
         # 3.12 is the last one for Python 3.10.
         "keras>=3.12,<3.16",
         "numpy>=1.26",
+        # Decodes HEIC and nothing else; pillow-heif has encoders under the GPL besides.
+        "pi-heif>=0.18",
+        "pillow>=10.1",
+        "psutil>=5.9",
         "requests>=2.31",
         "rich>=13",
+        "scipy>=1.11",
         # Earlier ones break with setuptools 82.
         "tensorboard>=2.21,<2.22",
         "tensorflow>=2.21,<2.22",
     ],
     extras_require={
-        "tests": ["hypothesis>=6.100", "pytest>=8", "ruff>=0.6", "selenium>=4.20"],
+        "tests": ["hypothesis>=6.100", "pyte>=0.8,<1", "pytest>=8", "ruff>=0.6", "selenium>=4.20"],
         "benchmarks": [
             "jax>=0.4.30",
             "lightning>=2.4",

@@ -2,16 +2,18 @@
 
 import dataclasses
 import math
+import re
 import unicodedata
 
 from mnist_keras.errors import UsageError
 
-MODES = ("train", "evaluate", "predict", "export")
+MODES = ("train", "evaluate", "predict", "export", "compare")
+MODES_WITH_PATHS = ("predict", "compare")  # These take words that are no flags.
 DATASETS = ("auto", "mnist", "fashion_mnist", "kmnist", "synthetic")
-NETWORKS = ("mlp", "cnn")
+NETWORKS = ("mlp", "cnn", "cnn_fast", "deep_cnn")
 LOSSES = ("sum_squared_error", "categorical_crossentropy")
 OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop")
-SCHEDULES = ("constant", "cosine")
+SCHEDULES = ("constant", "cosine", "one_cycle")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 DISTRIBUTIONS = ("auto", "one_device", "mirrored", "multi_worker")
 
@@ -26,6 +28,7 @@ _CHOICES = {
     "distribution": DISTRIBUTIONS,
 }
 _LEAST = {
+    "warmup_steps": 0,
     "batch_size": 1,
     "gradient_accumulation_steps": 1,
     "epochs": 1,
@@ -36,11 +39,32 @@ _LEAST = {
     "keep_checkpoints": 1,
     "keep_best_checkpoints": 1,
     "keep_every_steps": 1,
+    "cpu_devices": 1,
+    "pictures_every_epochs": 0,
+    "histograms_every_epochs": 0,
+    "pr_curves_every_epochs": 0,
 }
 _MOST = {"seed": 2**32 - 1}  # NumPy's seeds have 32 bits.
+_BELOW = {
+    "adam_beta_1": 1,
+    "adam_beta_2": 1,
+    "weight_decay": math.inf,
+    "average_decay": 1,
+    "label_smoothing": 1,
+    "augment_shift": math.inf,
+    "augment_rotation": math.inf,
+    "augment_scale": 1,
+    "augment_shear": 90,
+    "augment_elastic": math.inf,
+}
+_GOES_WITH = {
+    "adam_beta_1": ("optimizer", ("adam", "adamw")),
+    "adam_beta_2": ("optimizer", ("adam", "adamw")),
+    "weight_decay": ("optimizer", ("adamw",)),
+    "label_smoothing": ("loss", ("categorical_crossentropy",)),
+}
 _NOT_YET = {
-    "mode": ("predict", "export"),
-    "distribution": ("mirrored", "multi_worker"),
+    "mode": ("export",),
 }
 
 
@@ -48,10 +72,13 @@ _NOT_YET = {
 class RunConfig:
     """What a run is to do; `mnist_keras.flags` says what each field means.
 
-    ``learning_rate`` must be above 0 and finite; ``steps_per_execution`` is "auto" or a whole
-    number; ``checkpoint_every_steps`` None means one epoch, ``data_dir`` None the cache or a
-    download, ``run_name`` None a new one made of date and time; ``checkpoint_every_minutes``,
-    ``keep_every_steps`` and ``start_from`` None mean never, none and a new network.
+    ``learning_rate`` must be above 0 and finite; ``steps_per_execution`` and ``batch_parts`` are
+    "auto" or a whole number; ``checkpoint_every_steps`` None means one epoch, ``data_dir`` None the
+    cache or a download, ``run_name`` None a new one made of date and time;
+    ``checkpoint_every_minutes``, ``keep_every_steps`` and ``start_from`` None mean never, none and
+    a new network; ``warmup_steps`` None the schedule's own share, ``adam_beta_1``, ``adam_beta_2``
+    and ``weight_decay`` None Keras's own, ``average_decay`` None no average; ``paths`` are the
+    words of the command line that are no flags.
 
     Raises:
         UsageError: a value that no run can have, named with the flag it came from.
@@ -75,8 +102,20 @@ class RunConfig:
     loss: str = "sum_squared_error"
     optimizer: str = "sgd"
     learning_rate: float = 0.001
+    adam_beta_1: float | None = None
+    adam_beta_2: float | None = None
+    weight_decay: float | None = None
+    average_decay: float | None = None
+    label_smoothing: float = 0.0
     schedule: str = "constant"
+    warmup_steps: int | None = None
+    augment_shift: float = 0.0
+    augment_rotation: float = 0.0
+    augment_scale: float = 0.0
+    augment_shear: float = 0.0
+    augment_elastic: float = 0.0
     batch_size: int = 200
+    batch_parts: int | str = "auto"
     gradient_accumulation_steps: int = 1
     epochs: int = 30
     shuffle: bool = False
@@ -90,9 +129,25 @@ class RunConfig:
     keep_every_steps: int | None = None
     start_from: str | None = None
     steps_per_execution: int | str = "auto"
+    report: bool = True
+    chart_layout: bool = True
+    run_text: bool = True
+    hparams: bool = True
+    network_graph: bool = True
+    memory_usage: bool = True
+    weight_norms: bool = True
+    pictures_every_epochs: int = 10
+    histograms_every_epochs: int = 0
+    pr_curves_every_epochs: int = 0
+    projector: bool = False
+    profile_steps: str | None = None
     dtype_policy: str = "float32"
     distribution: str = "auto"
+    cpu_devices: int = 1
+    json: bool = False
+    contact_sheet: str | None = None
     debug: bool = False
+    paths: tuple = ()
 
     def __post_init__(self):
         for name, choices in _CHOICES.items():
@@ -115,18 +170,51 @@ class RunConfig:
         _require(
             minutes is None or minutes > 0, self, "checkpoint_every_minutes", "a number above 0"
         )
-        steps = self.steps_per_execution
-        _require(
-            steps == "auto" or (isinstance(steps, int) and steps >= 1),
-            self,
-            "steps_per_execution",
-            "auto or a whole number of at least 1",
-        )
+        for name in ("steps_per_execution", "batch_parts"):
+            count = getattr(self, name)
+            _require(
+                count == "auto" or (isinstance(count, int) and count >= 1),
+                self,
+                name,
+                "auto or a whole number of at least 1",
+            )
+        for name, bound in _BELOW.items():
+            value = getattr(self, name)
+            finite, end = ("finite ", "") if bound == math.inf else ("", f" to below {bound}")
+            expected = f"a {finite}number from 0{end}"
+            _require(value is None or 0 <= value < bound, self, name, expected)
+        for name, (other, choices) in _GOES_WITH.items():
+            is_given = getattr(self, name) != getattr(type(self), name)
+            if is_given and getattr(self, other) not in choices:
+                raise UsageError(
+                    f"--{name} does not go with this {other}. "
+                    f"Received: --{other}={getattr(self, other)}. "
+                    f"Expected: {' or '.join(f'--{other}={choice}' for choice in choices)}."
+                )
         for name in ("logdir", "data_dir", "start_from"):
             text = getattr(self, name)
             _require(text is None or _is_line(text), self, name, "the path of a directory")
+        steps = self.profile_steps
+        _require(
+            steps is None or _is_range(steps),
+            self,
+            "profile_steps",
+            "FIRST-LAST, two whole numbers, the first not above the last",
+        )
         if self.run_name is not None:
             _check_run_name(self)
+        sheet = self.contact_sheet
+        _require(
+            sheet is None or sheet.lower().endswith(".png"),
+            self,
+            "contact_sheet",
+            "the path of a .png file",
+        )
+        if self.mode == "predict" and not self.paths:
+            raise UsageError(
+                "--mode=predict has nothing to read. Received: no file. "
+                "Expected: --mode=predict FILES, photos or IDX files."
+            )
         for name, values in _NOT_YET.items():
             if getattr(self, name) in values:
                 available = [v for v in _CHOICES[name] if v not in values]
@@ -141,6 +229,11 @@ def _require(holds, config, name, expected):
         raise UsageError(
             f"--{name} is wrong. Received: {getattr(config, name)!r}. Expected: {expected}."
         )
+
+
+def _is_range(text):
+    match = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", text)
+    return match is not None and int(match[1]) <= int(match[2])
 
 
 def _is_line(text):

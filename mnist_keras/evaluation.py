@@ -3,6 +3,7 @@
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.quiet_tensorflow import import_tensorflow
 from mnist_keras.run_directory import run_directory
+from mnist_keras.terminal import command
 
 TEST_BATCH_SIZE = 1000
 
@@ -20,33 +21,50 @@ def evaluate(config):
     """
     from mnist_keras.data import load
 
-    run = run_directory(config)
-    if not run.model.exists():
-        raise UsageError(
-            f"the run is not finished. Received: {run.path}, without a model. "
-            f"Expected: a finished run; python main.py --flagfile={run.recipe} goes on with it."
-        )
+    run = finished_run(config)
     dataset = config.dataset
     if dataset == "auto":
         dataset = run.stored_recipe()["dataset"]
     _, test_set = load(dataset, data_dir=config.data_dir)
-    import_tensorflow(quiet=not config.debug)
+    # The same sums in the same order as at the end of the training give the same scores.
+    parts = config.batch_parts if config.batch_parts != "auto" else 1
+    import_tensorflow(quiet=not config.debug, parts=parts)
     from mnist_keras.recipe import compile_model
     from mnist_keras.tape_model import TapeModel
 
-    model = TapeModel(_open(run.model))
+    model = TapeModel(open_model(run), batch_parts=parts)
     compile_model(model, config)
     print_scores(*test_scores(model, test_set))
 
 
-def _open(path):
+def finished_run(config):
+    """The directory of the run that a recipe names, which has a model.
+
+    Raises:
+        UsageError: it has none yet.
+    """
+    run = run_directory(config)
+    if not run.model.exists():
+        raise UsageError(
+            f"the run is not finished. Received: {run.path}, without a model. "
+            f"Expected: a finished run; {command(f'--flagfile={run.recipe}')} goes on with it."
+        )
+    return run
+
+
+def open_model(run):
+    """The trained network of a run.
+
+    Raises:
+        MnistKerasError: its file cannot be opened.
+    """
     import keras
 
     try:
-        return keras.models.load_model(path)
+        return keras.models.load_model(run.model)
     except Exception as error:  # Keras lets through whatever zipfile, json and h5py raise.
         raise MnistKerasError(
-            f"{path} cannot be opened. Received: {type(error).__name__}: {error}. "
+            f"{run.model} cannot be opened. Received: {type(error).__name__}: {error}. "
             "Expected: the model that the run has saved."
         ) from error
 

@@ -12,6 +12,7 @@ from mnist_keras.errors import UsageError
 from mnist_keras.run_directory import RunDirectory, newest_run
 
 _DEFAULTS = {name: field.default for name, field in RunConfig.__dataclass_fields__.items()}
+del _DEFAULTS["paths"]  # The words that are no flags.
 _EXPECTED = {}
 
 
@@ -20,7 +21,13 @@ def define():
     if "log_dir" in flags.FLAGS:
         # absl's own, which does nothing here, would swallow a mistyped --logdir.
         flags.FLAGS.remove_flag_values(["log_dir"])
-    _choice("mode", config_module.MODES, "What to do.")
+    _choice(
+        "mode",
+        config_module.MODES,
+        "What to do. compare: print a table of the runs whose directories follow, as in "
+        "--mode=compare logs/*; without any, of all in --logdir. predict: read the digits in the "
+        "files that follow, photos (JPEG, PNG, HEIC) or IDX, as in --mode=predict photo.jpg.",
+    )
     _choice(
         "dataset",
         config_module.DATASETS,
@@ -36,15 +43,61 @@ def define():
     _text(
         "run_name",
         "Name of the run's directory under --logdir. The same name again resumes the run. "
-        "Default: date and time; for --mode=evaluate the newest run.",
+        "Default: date and time; for --mode=evaluate and predict the newest run.",
     )
     _switch("overwrite", "Begin the named run anew instead of resuming it.")
-    _choice("network", config_module.NETWORKS, "mlp: dense layers of 512, 256, 10 units.")
+    _choice(
+        "network",
+        config_module.NETWORKS,
+        "mlp: dense layers of 512, 256, 10 units; cnn: two convolutions; cnn_fast: half of it, for "
+        "one epoch; deep_cnn: more of them with batch normalization, for accuracy.",
+    )
     _choice("loss", config_module.LOSSES, "The loss of a batch; crossentropy is from logits.")
     _choice("optimizer", config_module.OPTIMIZERS, "How gradients become updates.")
     _number("learning_rate", "Step size, per update; where a schedule is used, its largest value.")
-    _choice("schedule", config_module.SCHEDULES, "The learning rate's course over all epochs.")
+    _number("adam_beta_1", "adam, adamw: decay per step of the mean gradient. Default: 0.9.")
+    _number("adam_beta_2", "adam, adamw: decay per step of the mean square. Default: 0.999.")
+    _number(
+        "weight_decay",
+        "adamw: fraction of each weight, times the learning rate, taken off per step. "
+        "Default: 0.004.",
+    )
+    _number(
+        "average_decay",
+        "Decay per step of a moving average of the weights, which is then validated, tested and "
+        "saved as the model. Default: no average.",
+    )
+    _number(
+        "label_smoothing",
+        "categorical_crossentropy: fraction of each label that is spread over all classes.",
+    )
+    _choice(
+        "schedule",
+        config_module.SCHEDULES,
+        "The learning rate's course over all epochs. one_cycle: a long rise, then a cosine down.",
+    )
+    _whole(
+        "warmup_steps",
+        "Steps in which the learning rate rises to its largest value. Default: 0; one_cycle: 30 % "
+        "of all.",
+    )
+    _number("augment_shift", "Pixels by which each training image is moved at most.")
+    _number("augment_rotation", "Degrees by which each training image is turned at most.")
+    _number(
+        "augment_scale",
+        "Fraction by which each training image is made larger or smaller at most.",
+    )
+    _number("augment_shear", "Degrees by which each training image is slanted at most.")
+    _number(
+        "augment_elastic",
+        "Pixels, standard deviation, by which the points of each training image are displaced.",
+    )
     _whole("batch_size", "Examples in a batch.")
+    _text(
+        "batch_parts",
+        "Parts that a batch is cut into, computed side by side on the processor's cores; auto: as "
+        "many as pay on this machine.",
+    )
     _whole(
         "gradient_accumulation_steps",
         "Steps whose gradients are averaged into one update of the weights.",
@@ -81,15 +134,62 @@ def define():
         "Steps run by one call of the device: auto, or a whole number. No value changes any number "
         "that is logged, saved or printed.",
     )
+    _switch("report", "Write report.html, a page of its own that shows what the run came to.")
+    _switch("chart_layout", "TensorBoard: group the curves on the page of custom scalars.")
+    _switch("run_text", "TensorBoard: the recipe, versions, machine and command as text.")
+    _switch("hparams", "TensorBoard: the recipe beside the final metrics.")
+    _switch("network_graph", "TensorBoard: the graph of the network.")
+    _switch(
+        "memory_usage", "TensorBoard: present and peak memory of the process, each epoch, in MiB."
+    )
+    _switch("weight_norms", "TensorBoard: each layer's norm and relative update, each epoch.")
+    _whole(
+        "pictures_every_epochs",
+        "TensorBoard: epochs from one set of pictures to the next: mistakes, confusion matrix, "
+        "input, first layer; and each class's precision and recall. The last epoch has them too. "
+        "0: none.",
+    )
+    _whole(
+        "histograms_every_epochs",
+        "TensorBoard: epochs from one set of histograms of weights and gradients to the next. "
+        "0: none.",
+    )
+    _whole(
+        "pr_curves_every_epochs",
+        "TensorBoard: epochs from one set of precision-recall curves to the next. 0: none.",
+    )
+    _switch("projector", "TensorBoard: images as points, by the last hidden layer.")
+    _text(
+        "profile_steps",
+        "TensorBoard: the first and the last step to profile, as 100-120, counted over the whole "
+        "run. Default: none.",
+    )
     _choice("dtype_policy", config_module.DTYPE_POLICIES, "What the layers compute in.")
-    _choice("distribution", config_module.DISTRIBUTIONS, "Devices and machines to train on.")
+    _choice(
+        "distribution",
+        config_module.DISTRIBUTIONS,
+        "Devices and machines that share each batch. mirrored: all GPUs of this machine; "
+        "multi_worker: the machines that TF_CONFIG, MNIST_KERAS_WORKERS or Slurm name; auto: those "
+        "there are. --batch_size counts the examples of all of them together.",
+    )
+    _whole(
+        "cpu_devices",
+        "auto, mirrored: without a GPU, as how many devices the processor counts, to try it out.",
+    )
+    _switch("json", "--mode=predict: print a line of JSON for each file.")
+    _text(
+        "contact_sheet",
+        "--mode=predict: PNG file to write, of the digits found on each photo and of what the "
+        "network saw of them. Default: none.",
+    )
     _switch("debug", "Show tracebacks and TensorFlow's own messages.")
 
 
 def parse(argv):
     """The recipe that a command line asks for.
 
-    For ``--mode=evaluate`` the flags that the run was begun with stand in for those not given.
+    For ``--mode=evaluate`` and ``predict`` the flags that the run was begun with stand in for those
+    not given.
 
     Args:
         argv: the program's name and its arguments.
@@ -102,14 +202,16 @@ def parse(argv):
             are no flags.
         SystemExit: after the help was printed, with status 0.
     """
-    _parse_once(argv)
-    if flags.FLAGS.mode == "evaluate":
-        run = _run_to_evaluate()
+    words = _parse_once(argv)
+    if words and flags.FLAGS.mode not in config_module.MODES_WITH_PATHS:
+        raise UsageError(f"words that are no flags. Received: {' '.join(words)}. Expected: none.")
+    if flags.FLAGS.mode in ("evaluate", "predict"):
+        run = _run_to_open()
         flags.FLAGS.unparse_flags()
         # The directory may have been moved or renamed since its recipe was written.
         place = [f"--logdir={run.path.parent}", f"--run_name={run.name}"]
         _parse_once([argv[0], f"--flagfile={run.recipe}", *place, *argv[1:]])
-    return _to_config()
+    return _to_config(paths=tuple(words))
 
 
 def _parse_once(argv):
@@ -126,8 +228,7 @@ def _parse_once(argv):
             f"a flag file includes itself. Received: {_flag_files(argv)}. "
             "Expected: each flag file once."
         )
-    if words:
-        raise UsageError(f"words that are no flags. Received: {' '.join(words)}. Expected: none.")
+    return words
 
 
 def _in_our_form(error, argv):
@@ -156,7 +257,7 @@ def _flag_files(argv):
     return " ".join(word for word in argv if "flagfile" in word)
 
 
-def _run_to_evaluate():
+def _run_to_open():
     logdir = os.path.expanduser(flags.FLAGS.logdir)
     if flags.FLAGS.run_name is None:
         return newest_run(logdir)
@@ -166,17 +267,17 @@ def _run_to_evaluate():
     return run
 
 
-def _to_config():
+def _to_config(*, paths):
     values = {name: flags.FLAGS[name].value for name in _DEFAULTS}
     if values["data_dir"] is None:
         values["data_dir"] = os.environ.get("MNIST_KERAS_DATA_DIR") or None
-    for name in ("data_dir", "logdir", "start_from"):
+    for name in ("data_dir", "logdir", "start_from", "contact_sheet"):
         # The shell expands no ~ behind a "=".
         values[name] = values[name] and os.path.expanduser(values[name])
-    steps = values["steps_per_execution"]
-    if steps.isdecimal():
-        values["steps_per_execution"] = int(steps)
-    return RunConfig(**values)
+    for name in ("steps_per_execution", "batch_parts"):
+        if values[name].isdecimal():
+            values[name] = int(values[name])
+    return RunConfig(**values, paths=paths)
 
 
 def _choice(name, values, text):

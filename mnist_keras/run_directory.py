@@ -29,8 +29,27 @@ _TRAINING_FIELDS = (
     "validation_examples",
     "dtype_policy",
 )
-_OPTIONAL_TRAINING_FIELDS = ("gradient_accumulation_steps", "start_from")
-_NOT_IN_RECIPE = ("mode", "overwrite", "debug")
+_OPTIONAL_TRAINING_FIELDS = (
+    "gradient_accumulation_steps",
+    "start_from",
+    "adam_beta_1",
+    "adam_beta_2",
+    "weight_decay",
+    "average_decay",
+    "label_smoothing",
+    "warmup_steps",
+    "augment_shift",
+    "augment_rotation",
+    "augment_scale",
+    "augment_shear",
+    "augment_elastic",
+    "batch_parts",
+)
+_CHOSEN_ONCE = ("dataset", "batch_parts")  # What "auto" came to holds for the run's whole life.
+_NOT_IN_RECIPE = ("mode", "overwrite", "debug", "json", "contact_sheet", "paths")
+# TensorBoard's: the curves, and what its plugins read besides.
+_EVENT_DIRECTORIES = ("train", "validation", "plugins")
+_EVENT_FILES = "events.out.tfevents.*"
 
 
 class RunDirectory:
@@ -65,6 +84,11 @@ class RunDirectory:
     def summary(self):
         """The file of `write_summary`."""
         return self.path / "summary.json"
+
+    @property
+    def report(self):
+        """The file of `write_report`."""
+        return self.path / "report.html"
 
     @property
     def recipe(self):
@@ -126,13 +150,18 @@ class RunDirectory:
         with _writing(self.path):
             self.summary.unlink(missing_ok=True)
             self.model.unlink(missing_ok=True)
-            for directory in (self.path / "train", self.path / "validation", self.checkpoints):
+            self.report.unlink(missing_ok=True)
+            for path in self.path.glob(_EVENT_FILES):
+                path.unlink()
+            for directory in (*map(self.path.joinpath, _EVENT_DIRECTORIES), self.checkpoints):
                 if directory.exists():
                     shutil.rmtree(directory)
             self.recipe.unlink(missing_ok=True)
 
     def stored_recipe(self):
         """The recipe this run was begun with, {flag: text}; None: there is no such run yet.
+
+        A flag that it does not hold has its default, as a run of an earlier version had.
 
         Raises:
             MnistKerasError: the recipe cannot be read or is damaged.
@@ -150,7 +179,7 @@ class RunDirectory:
         missing = [f"--{name}" for name in _TRAINING_FIELDS if name not in stored]
         if missing:
             raise self._damaged_recipe(f"none of {' '.join(missing)}")
-        return _flags_of(RunConfig(), _OPTIONAL_TRAINING_FIELDS) | stored
+        return _flags_of(RunConfig()) | stored
 
     def _damaged_recipe(self, received):
         return MnistKerasError(
@@ -166,8 +195,10 @@ class RunDirectory:
         """
         if os.path.lexists(self.recipe):
             return
-        names = ["train", "validation", self.checkpoints.name, self.model.name, self.summary.name]
+        files = (self.checkpoints, self.model, self.report, self.summary)
+        names = [*_EVENT_DIRECTORIES, *(path.name for path in files)]
         left = [name for name in names if os.path.lexists(self.path / name)]
+        left += [path.name for path in self.path.glob(_EVENT_FILES)]
         if left:
             raise UsageError(
                 f"this is no run's directory. Received: {self.path} with {', '.join(left)}, "
@@ -194,11 +225,11 @@ class RunDirectory:
             name
             for name in fixed
             if asked.get(name) != stored.get(name)
-            and not (name == "dataset" and config.dataset == "auto")
+            and not (name in _CHOSEN_ONCE and "auto" in (asked.get(name), stored.get(name)))
         ]
         if differing:
-            received = " ".join(f"--{name}={asked.get(name)}" for name in differing)
-            expected = " ".join(f"--{name}={stored.get(name)}" for name in differing)
+            received = " ".join(_flag(name, asked.get(name)) for name in differing)
+            expected = " ".join(_flag(name, stored.get(name)) for name in differing)
             raise UsageError(
                 f"run {self.name} was begun with other flags. Received: {received}. "
                 f"Expected: {expected}, or another --run_name, or --overwrite to begin it anew."
@@ -239,6 +270,11 @@ class RunDirectory:
         with _writing(self.summary):
             storage.write_file(self.summary, (json.dumps(summary, indent=2) + "\n").encode())
 
+    def write_report(self, page):
+        """Write report.html."""
+        with _writing(self.report):
+            storage.write_file(self.report, page.encode())
+
     def write_model(self, data):
         """Write model.keras."""
         with _writing(self.model):
@@ -252,17 +288,26 @@ class RunDirectory:
         config = dataclasses.replace(
             config, logdir=os.path.abspath(self.path.parent), run_name=self.name, **absolute
         )
-        return _flags_of(config, [name for name in vars(config) if name not in _NOT_IN_RECIPE])
+        return _flags_of(config)
 
 
-def _flags_of(config, names):
-    """{name: text} of the fields that have a value, as the flags are written."""
-    values = {name: getattr(config, name) for name in names}
+def training_recipe(config):
+    """{flag: value} of all that decides what a run computes."""
+    names = (*_TRAINING_FIELDS, *_OPTIONAL_TRAINING_FIELDS, "epochs")
+    return {name: getattr(config, name) for name in names}
+
+
+def _flags_of(config):
+    """{name: text} of a recipe's fields that have a value, as the flags are written."""
     return {
         name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in values.items()
-        if value is not None
+        for name, value in vars(config).items()
+        if name not in _NOT_IN_RECIPE and value is not None
     }
+
+
+def _flag(name, value):
+    return f"no --{name}" if value is None else f"--{name}={value}"
 
 
 @contextlib.contextmanager

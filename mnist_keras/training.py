@@ -1,13 +1,14 @@
 """``--mode=train``: a run from its recipe to the trained network, resumed where it was left."""
 
+import contextlib
 import dataclasses
 import math
-import shlex
-import sys
 
+from mnist_keras import batch_parts, distribution
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.quiet_tensorflow import import_tensorflow
 from mnist_keras.run_directory import RunDirectory, run_directory
+from mnist_keras.terminal import command, notice, tensorboard_command
 
 
 def train(config):
@@ -21,32 +22,65 @@ def train(config):
             checkpoints written since.
         Interrupted: after SIGINT or SIGTERM.
     """
+    cluster = distribution.find_cluster(config)
+    if cluster is None:
+        _train(config, distribution.Alone())
+        return
+    # What TensorFlow says of a lost worker is said in one line here.
+    import_tensorflow(quiet=not config.debug, silent=not config.debug)
+    with distribution.one_for_all(cluster):
+        strategy = distribution.join(cluster)
+        from mnist_keras.workers import Workers
+
+        _train(config, Workers(strategy), strategy=strategy)
+
+
+def _train(config, workers, *, strategy=None):
     run = run_directory(config)
+    workers.require_same("flags", _common_flags(config))
+    begun = workers.on_chief(lambda: _begin(run, config))
+    if begun is None:
+        return
+    config = dataclasses.replace(config, **begun)
+    dataset, train_set, test_set = _load(config, workers)
+    config = dataclasses.replace(config, dataset=dataset)
+    try:
+        examples = len(train_set) - config.validation_examples
+        workers.on_chief(lambda: _open(run, config, examples=examples))
+        _train_in(run, config, workers, strategy, train_set, test_set)
+    finally:
+        run.close()
+
+
+def _common_flags(config):
+    """Those that have to be the same on all workers."""
+    own = ("data_dir", "logdir", "run_name", "start_from", "debug")  # Paths, and what is shown.
+    return {name: value for name, value in vars(config).items() if name not in own}
+
+
+def _begin(run, config):
+    """What "auto" comes to in a run, {flag: value}; None: the run is finished."""
     stored = None
     if config.overwrite:
         run.require_run()
     else:
         stored = _matching_recipe(run, config)
         if stored is not None and _is_finished(run, config):
-            return
-        if stored is not None and config.dataset == "auto":
-            config = dataclasses.replace(config, dataset=stored["dataset"])
+            return None
     if stored is None and config.start_from is not None:
         _require_checkpoint(config)
-    dataset, train_set, test_set = _load(config)
-    config = dataclasses.replace(config, dataset=dataset)
+    return _as_begun(config, stored)
+
+
+def _open(run, config, *, examples):
+    """Take the run's directory, with ``examples`` images to train on, and store the recipe."""
     run.open()
-    try:
-        if config.overwrite:
-            run.clear()
-        # Another process may have begun this run since it was looked at.
-        _matching_recipe(run, config)
-        steps_per_epoch = -(-(len(train_set) - config.validation_examples) // config.batch_size)
-        run.require_steps(config, steps_per_epoch=steps_per_epoch)
-        run.store_recipe(config)
-        _train_in(run, config, train_set, test_set)
-    finally:
-        run.close()
+    if config.overwrite:
+        run.clear()
+    # Another process may have begun this run since it was looked at.
+    _matching_recipe(run, config)
+    run.require_steps(config, steps_per_epoch=-(-examples // config.batch_size))
+    run.store_recipe(config)
 
 
 def _require_checkpoint(config):
@@ -64,22 +98,47 @@ def _matching_recipe(run, config):
     return stored
 
 
+def _as_begun(config, stored):
+    """What "auto" came to when the run was begun, or comes to now, {flag: value}."""
+    dataset, parts = config.dataset, config.batch_parts
+    if stored is not None and dataset == "auto":
+        dataset = stored["dataset"]
+    if stored is not None and parts == "auto" and stored["batch_parts"] != "auto":
+        parts = int(stored["batch_parts"])
+    if parts == "auto":
+        is_shared = distribution.shares_batches(config)
+        size = 1 if is_shared else config.batch_size
+        parts = batch_parts.choose(network=config.network, batch_size=size)
+    return {"dataset": dataset, "batch_parts": parts}
+
+
 def _is_finished(run, config):
     summary = run.finished()
     if summary is None or summary["epochs"] < config.epochs:
         return False
-    _notice(
+    longer = command(_flagfile(run), f"--epochs={2 * summary['epochs']}")
+    notice(
         f"run {run.name} is finished: {summary['epochs']} epochs, "
         f"test accuracy {summary['test_accuracy']:.4f}, model in {run.model}. "
-        "More --epochs extend it, --overwrite begins it anew."
+        f"To go on for longer: {longer}. --overwrite begins it anew."
     )
     return True
 
 
-def _load(config):
+def _load(config, workers):
+    """(name, training images, test images) of the data set that the chief finds."""
     from mnist_keras.data import sources
 
-    dataset, train_set, test_set = sources.resolve(config.dataset, data_dir=config.data_dir)
+    loaded = []
+
+    def resolve(dataset):
+        loaded[:] = sources.resolve(dataset, data_dir=config.data_dir)
+        return loaded[0]
+
+    found = workers.on_chief(lambda: resolve(config.dataset))
+    if not workers.is_chief:
+        resolve(found)
+    dataset, train_set, test_set = loaded
     left = len(train_set.labels) - config.validation_examples
     if left < 1:
         raise UsageError(
@@ -91,28 +150,31 @@ def _load(config):
             f"--batch_size is over the data set. Received: {config.batch_size}. "
             f"Expected: at most {left}, the number of training images."
         )
+    steps = -(-left // config.batch_size) * config.epochs
+    if config.warmup_steps is not None and config.warmup_steps >= steps:
+        raise UsageError(
+            f"--warmup_steps is over the whole training. Received: {config.warmup_steps}. "
+            f"Expected: less than {steps}, its steps."
+        )
     return dataset, train_set, test_set
 
 
-def _train_in(run, config, train_set, test_set):
-    import_tensorflow(quiet=not config.debug)
+def _train_in(run, config, workers, strategy, train_set, test_set):
+    if not workers.are_several:
+        import_tensorflow(quiet=not config.debug, parts=config.batch_parts)
+        strategy = distribution.local_strategy(config)
     from mnist_keras.callbacks import DivergedError, Interrupted
     from mnist_keras.callbacks.stopwatch import Stopwatch
     from mnist_keras.recipe import build_model
 
-    stream, validation = _streams(config, train_set)
+    stream, validation = streams(config, train_set)
     if config.steps_per_execution != "auto":
         steps_per_execution = min(config.steps_per_execution, len(stream))
         config = dataclasses.replace(config, steps_per_execution=steps_per_execution)
-    model = build_model(config, steps=len(stream) * config.epochs)
-    print(
-        "datasets:", (stream.examples, *train_set.images.shape[1:]), (stream.examples,), flush=True
-    )
-    _notice(
-        f"run {run.path}: {config.epochs} epochs of {len(stream)} steps, "
-        f"{model.steps_per_execution} steps per execution. Watch: "
-        f"tensorboard --logdir={shlex.quote(str(run.path.parent))}"
-    )
+    with contextlib.nullcontext() if strategy is None else strategy.scope():
+        model = build_model(config, steps=len(stream) * config.epochs)
+    if workers.is_chief:
+        _announce(run, config, model, stream, images_shape=train_set.images.shape[1:])
     stopwatch = Stopwatch()
     try:
         model.fit(
@@ -120,19 +182,34 @@ def _train_in(run, config, train_set, test_set):
             epochs=config.epochs,
             validation_data=validation,
             verbose=0,
-            callbacks=[stopwatch, *_callbacks(run, config)],
+            callbacks=[stopwatch, *callbacks(run, config, stream=stream, train_set=train_set)],
         )
     except DivergedError as error:
+        if not workers.is_chief:
+            raise
         raise DivergedError(f"{error} {_at_a_lower_rate(run, config)}", error.step) from error
     except Interrupted:
-        _notice(f"run {run.name} is interrupted. To go on: python main.py {_flagfile(run)}")
+        if workers.is_chief:
+            notice(f"run {run.name} is interrupted. To go on: {command(_flagfile(run))}")
         raise
-    _finish(run, config, model, stream, test_set, seconds=stopwatch.seconds)
+    _finish(run, config, workers, model, stream, test_set, seconds=stopwatch.seconds)
 
 
-def _streams(config, train_set):
-    """What is trained on, and what is held out, or None."""
+def _announce(run, config, model, stream, *, images_shape):
+    print("datasets:", (stream.examples, *images_shape), (stream.examples,), flush=True)
+    replicas = model.distribute_strategy.num_replicas_in_sync
+    shared = f" {replicas} replicas share each batch." if replicas > 1 else ""
+    notice(
+        f"run {run.path}: {config.epochs} epochs of {len(stream)} steps, "
+        f"{model.steps_per_execution} steps per execution.{shared} "
+        f"Watch: {tensorboard_command(run.path.parent)}"
+    )
+
+
+def streams(config, train_set):
+    """What a recipe trains on, and what it holds out, or None: two `BatchStream`s."""
     from mnist_keras.data import batches
+    from mnist_keras.recipe import augmentation
 
     held_out = config.validation_examples
     split = len(train_set) - held_out
@@ -142,6 +219,7 @@ def _streams(config, train_set):
         batch_size=config.batch_size,
         shuffle=config.shuffle,
         seed=config.seed,
+        augmentation=augmentation(config),
     )
     if not held_out:
         return stream, None
@@ -149,12 +227,24 @@ def _streams(config, train_set):
     return stream, batches(images, labels, batch_size=min(config.batch_size, held_out))
 
 
-def _callbacks(run, config):
-    from mnist_keras.callbacks import Checkpoint, DivergenceGuard, GracefulShutdown, StepLogger
+def callbacks(run, config, *, stream, train_set):
+    """The callbacks of a run, all but its stopwatch; arguments as for `dashboards.callbacks`."""
+    from mnist_keras import dashboards
+    from mnist_keras.callbacks import (
+        AveragedWeights,
+        Checkpoint,
+        DivergenceGuard,
+        GracefulShutdown,
+        Progress,
+        StepLogger,
+    )
 
+    averaged = [] if config.average_decay is None else [AveragedWeights()]
     return [
+        *averaged,
         StepLogger(run.path, every_steps=config.log_every_steps),
         DivergenceGuard(),
+        Progress(),
         Checkpoint(
             run.checkpoints,
             every_steps=config.checkpoint_every_steps,
@@ -164,27 +254,26 @@ def _callbacks(run, config):
             keep_every_steps=config.keep_every_steps,
             monitor="val_loss" if config.validation_examples else None,
             start_from=config.start_from and RunDirectory(config.start_from).checkpoints,
-            notice=_notice,
+            notice=notice,
         ),
         GracefulShutdown(),
+        *dashboards.callbacks(run, config, stream=stream, train_set=train_set),
     ]
 
 
 def _at_a_lower_rate(run, config):
-    flags = f"--run_name={shlex.quote(f'{run.name}_lower_rate')} "
-    flags += f"--learning_rate={config.learning_rate / 10:g}"
+    flags = [f"--run_name={run.name}_lower_rate", f"--learning_rate={config.learning_rate / 10:g}"]
     if run.has_checkpoint():
-        flags += f" --start_from={shlex.quote(str(run.path))}"
+        flags.append(f"--start_from={run.path}")
         kept = "The checkpoints are as they were; to go on from the newest"
     else:
         kept = "There is no checkpoint yet; to begin again"
-    return f"{kept} at a lower rate: python main.py {_flagfile(run)} {flags}"
+    return f"{kept} at a lower rate: {command(_flagfile(run), *flags)}"
 
 
-def _finish(run, config, model, stream, test_set, *, seconds):
+def _finish(run, config, workers, model, stream, test_set, *, seconds):
     """Score the network, write model.keras and summary.json, and print the last line."""
-    from mnist_keras.evaluation import print_scores, test_scores
-    from mnist_keras.model_file import model_file
+    from mnist_keras.evaluation import test_scores
 
     test_loss, test_accuracy = test_scores(model, test_set)
     if not math.isfinite(test_loss):
@@ -192,25 +281,43 @@ def _finish(run, config, model, stream, test_set, *, seconds):
             f"the trained network is of no use. Received: test loss {test_loss}. "
             "Expected: a finite one. A lower --learning_rate may help."
         )
+    summary = {
+        "dataset": config.dataset,
+        "epochs": config.epochs,
+        "steps": model.steps_trained,
+        "seconds": round(seconds, 3),
+        "images_per_second": round(config.epochs * stream.examples / seconds, 1),
+        "test_loss": test_loss,
+        "test_accuracy": test_accuracy,
+    }
+    # The others end when this is done, and not well if it fails.
+    workers.on_chief(lambda: _write(run, config, model, test_set, summary))
+
+
+def _write(run, config, model, test_set, summary):
+    from mnist_keras import dashboards
+    from mnist_keras.evaluation import print_scores
+    from mnist_keras.model_file import model_file
+
+    test_loss, test_accuracy = summary["test_loss"], summary["test_accuracy"]
     run.write_model(model_file(model.network))
-    run.write_summary(
-        {
-            "dataset": config.dataset,
-            "epochs": config.epochs,
-            "steps": model.steps_trained,
-            "seconds": round(seconds, 3),
-            "images_per_second": round(config.epochs * stream.examples / seconds, 1),
-            "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
-        }
-    )
+    dashboards.write_scores(run, step=model.steps_trained, loss=test_loss, accuracy=test_accuracy)
+    if config.report:
+        _write_report(run, config, model, test_set, summary)
+    run.write_summary(summary)
     print_scores(test_loss, test_accuracy)
-    _notice(f"model: {run.model}. Once more: python main.py --mode=evaluate {_flagfile(run)}")
+    if config.report:
+        notice(f"report: {run.report}")
+    notice(f"model: {run.model}. Once more: {command('--mode=evaluate', _flagfile(run))}")
+
+
+def _write_report(run, config, model, test_set, summary):
+    from mnist_keras.exam import Exam
+    from mnist_keras.report import render, run_facts
+
+    exam = Exam(test_set.images, test_set.labels, most=len(test_set))
+    run.write_report(render(run_facts(run, config, model=model, exam=exam, summary=summary)))
 
 
 def _flagfile(run):
-    return f"--flagfile={shlex.quote(str(run.recipe))}"
-
-
-def _notice(line):
-    print(line, file=sys.stderr, flush=True)
+    return f"--flagfile={run.recipe}"

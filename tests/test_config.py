@@ -62,6 +62,21 @@ REFUSED = [
         for steps in (0, -1, "abc", "", "1.5")
     ),
     *(
+        (
+            {f"{what}_every_epochs": -1},
+            f"--{what}_every_epochs is too small. Received: -1. Expected: at least 0.",
+        )
+        for what in ("pictures", "histograms", "pr_curves")
+    ),
+    *(
+        (
+            {"profile_steps": steps},
+            f"--profile_steps is wrong. Received: {steps!r}. "
+            "Expected: FIRST-LAST, two whole numbers, the first not above the last.",
+        )
+        for steps in ("", "5", "5-", "-5", "7-5", "5-7-9", "a-b", "5 - 7", "5-7\n", "٣-٤")
+    ),
+    *(
         ({"run_name": name}, f"--run_name is wrong. Received: {name!r}. Expected: {NAME}.")
         for name in ("", ".", "..", "a/b", "/", " a", "a ", "a\nb", "a\x1b[2J", "\udcff", "a\0")
     ),
@@ -72,6 +87,52 @@ REFUSED = [
     (
         {"run_name": "数" * 86},
         "--run_name is too long. Received: 258 bytes. Expected: at most 255.",
+    ),
+    *(
+        (
+            {"batch_parts": parts},
+            f"--batch_parts is wrong. Received: {parts!r}. Expected: {STEPS}.",
+        )
+        for parts in (0, "abc", "2.5")
+    ),
+    ({"warmup_steps": -1}, "--warmup_steps is too small. Received: -1. Expected: at least 0."),
+    *(
+        (
+            {"optimizer": "adamw", "loss": "categorical_crossentropy", name: value},
+            f"--{name} is wrong. Received: {value}. Expected: {expected}.",
+        )
+        for names, values, expected in (
+            (
+                ("weight_decay", "augment_shift", "augment_rotation", "augment_elastic"),
+                (-0.1, float("nan"), float("inf")),
+                "a finite number from 0",
+            ),
+            (
+                ("adam_beta_1", "adam_beta_2", "average_decay", "label_smoothing", "augment_scale"),
+                (-0.1, float("nan"), 1.0),
+                "a number from 0 to below 1",
+            ),
+            (("augment_shear",), (-0.1, float("nan"), 90.0), "a number from 0 to below 90"),
+        )
+        for name in names
+        for value in values
+    ),
+    *(
+        (
+            {"optimizer": optimizer, name: value},
+            f"--{name} does not go with this optimizer. Received: --optimizer={optimizer}. "
+            f"Expected: {expected}.",
+        )
+        for optimizer, name, value, expected in (
+            ("sgd", "adam_beta_1", 0.9, "--optimizer=adam or --optimizer=adamw"),
+            ("rmsprop", "adam_beta_2", 0.0, "--optimizer=adam or --optimizer=adamw"),
+            ("adam", "weight_decay", 0.0, "--optimizer=adamw"),
+        )
+    ),
+    (
+        {"label_smoothing": 0.1},
+        "--label_smoothing does not go with this loss. Received: --loss=sum_squared_error. "
+        "Expected: --loss=categorical_crossentropy.",
     ),
     *(
         ({name: path}, f"--{name} is wrong. Received: {path!r}. Expected: {DIRECTORY}.")
@@ -85,7 +146,7 @@ REFUSED = [
     ),
     (
         {"mode": "predict"},
-        "--mode=predict is not available in this version. Expected: one of train, evaluate.",
+        "--mode=predict is not available in this version. Expected: one of train, evaluate, compare.",
     ),
     (
         {"distribution": "mirrored"},
@@ -110,7 +171,10 @@ def test_a_value_that_no_run_can_have_is_refused_by_its_flags_name(values, messa
         {"run_name": "-"},
         {"logdir": "空 间/my logs", "data_dir": "/"},
         {"seed": 2**32 - 1, "epochs": 10**9, "batch_size": 10**9},
-        {"steps_per_execution": 10**9},
+        {"steps_per_execution": 10**9, "batch_parts": 10**9},
+        {"optimizer": "adam", "adam_beta_1": 0.0, "adam_beta_2": 0.0},
+        {"optimizer": "adamw", "weight_decay": 0.0, "average_decay": 0.0, "warmup_steps": 0},
+        {"augment_shift": 99.0, "augment_rotation": 360.0, "augment_scale": 0.99},
         {"learning_rate": 1e-30},
     ],
 )
@@ -137,8 +201,20 @@ def test_the_recipe_without_flags_is_the_tutorials():
         "loss": "sum_squared_error",
         "optimizer": "sgd",
         "learning_rate": 0.001,
+        "adam_beta_1": None,
+        "adam_beta_2": None,
+        "weight_decay": None,
+        "average_decay": None,
+        "label_smoothing": 0.0,
         "schedule": "constant",
+        "warmup_steps": None,
+        "augment_shift": 0.0,
+        "augment_rotation": 0.0,
+        "augment_scale": 0.0,
+        "augment_shear": 0.0,
+        "augment_elastic": 0.0,
         "batch_size": 200,
+        "batch_parts": "auto",
         "gradient_accumulation_steps": 1,
         "epochs": 30,
         "shuffle": False,
@@ -152,9 +228,22 @@ def test_the_recipe_without_flags_is_the_tutorials():
         "keep_every_steps": None,
         "start_from": None,
         "steps_per_execution": "auto",
+        "report": True,
+        "chart_layout": True,
+        "run_text": True,
+        "hparams": True,
+        "network_graph": True,
+        "memory_usage": True,
+        "weight_norms": True,
+        "pictures_every_epochs": 10,
+        "histograms_every_epochs": 0,
+        "pr_curves_every_epochs": 0,
+        "projector": False,
+        "profile_steps": None,
         "dtype_policy": "float32",
         "distribution": "auto",
         "debug": False,
+        "paths": (),
     }
 
 

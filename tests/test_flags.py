@@ -54,10 +54,22 @@ def test_every_flag_reaches_the_recipe():
         "overwrite": True,
         "network": "cnn",
         "loss": "categorical_crossentropy",
-        "optimizer": "adam",
+        "optimizer": "adamw",
         "learning_rate": 0.5,
-        "schedule": "cosine",
+        "adam_beta_1": 0.7,
+        "adam_beta_2": 0.9,
+        "weight_decay": 0.25,
+        "average_decay": 0.75,
+        "label_smoothing": 0.125,
+        "schedule": "one_cycle",
+        "warmup_steps": 6,
+        "augment_shift": 2.0,
+        "augment_rotation": 10.0,
+        "augment_scale": 0.1,
+        "augment_shear": 5.0,
+        "augment_elastic": 1.5,
         "batch_size": 7,
+        "batch_parts": 3,
         "gradient_accumulation_steps": 2,
         "epochs": 8,
         "shuffle": True,
@@ -71,11 +83,23 @@ def test_every_flag_reaches_the_recipe():
         "keep_every_steps": 24,
         "start_from": "logs/other",
         "steps_per_execution": 14,
+        "report": False,
+        "chart_layout": False,
+        "run_text": False,
+        "hparams": False,
+        "network_graph": False,
+        "memory_usage": False,
+        "weight_norms": False,
+        "pictures_every_epochs": 15,
+        "histograms_every_epochs": 16,
+        "pr_curves_every_epochs": 17,
+        "projector": True,
+        "profile_steps": "18-19",
         "dtype_policy": "mixed_bfloat16",
         "distribution": "one_device",
         "debug": True,
     }
-    assert {"mode", *given} == set(RunConfig.__dataclass_fields__)
+    assert {"mode", "paths", *given} == set(RunConfig.__dataclass_fields__)
     assert parse(*(f"--{name}={value}" for name, value in given.items())) == RunConfig(**given)
 
 
@@ -90,6 +114,7 @@ def test_every_flag_reaches_the_recipe():
         (["--flagfile=outer.txt"], {"epochs": 2, "seed": 4, "logdir": "空 间"}),
         (["--flagfile", "~/two.txt"], {"epochs": 2}),
         (["--steps_per_execution=10"], {"steps_per_execution": 10}),
+        (["--batch_parts=auto", "--batch_parts=2"], {"batch_parts": 2}),
     ],
 )
 def test_of_flags_given_twice_the_last_one_counts(arguments, values, tmp_path, monkeypatch):
@@ -134,7 +159,7 @@ def test_a_tilde_in_the_logdir_is_the_home_directory_and_no_directory_of_that_na
         ),
         (
             ["--network=rnn"],
-            "--network is wrong. Received: 'rnn'. Expected: one of mlp, cnn.",
+            "--network is wrong. Received: 'rnn'. Expected: one of mlp, cnn, cnn_fast, deep_cnn.",
         ),
         (["--batch_size=1e9"], "--batch_size is wrong. Received: '1e9'. Expected: a whole number."),
         (["--seed=a: b"], "--seed is wrong. Received: 'a: b'. Expected: a whole number."),
@@ -145,6 +170,7 @@ def test_a_tilde_in_the_logdir_is_the_home_directory_and_no_directory_of_that_na
             "Missing value for flag --epochs. Received: --epochs. Expected: flags as in --help.",
         ),
         (["a", "b"], "words that are no flags. Received: a b. Expected: none."),
+        (["--mode=evaluate", "a"], "words that are no flags. Received: a. Expected: none."),
         (["--", "--epochs=3"], "words that are no flags. Received: --epochs=3. Expected: none."),
         (
             ["--flagfile=none.txt"],
@@ -173,6 +199,19 @@ def test_a_command_line_that_says_nothing_clear_is_refused(arguments, message, t
     (tmp_path / "itself").write_text("--flagfile=itself\n")
     (tmp_path / "words").write_text("epochs=3\n")
     assert refusal(*arguments) == message
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--mode=compare", "logs/a", "logs/数 字", "--logdir=x"],
+        ["logs/a", "--logdir=x", "logs/数 字", "--mode=compare"],
+        ["--logdir=x", "--mode=compare", "--", "logs/a", "logs/数 字"],
+    ],
+)
+def test_words_that_are_no_flags_are_paths_wherever_they_stand(arguments):
+    paths = ("logs/a", "logs/数 字")
+    assert parse(*arguments) == RunConfig(mode="compare", logdir="x", paths=paths)
 
 
 def test_evaluation_takes_the_flags_that_the_run_was_begun_with_unless_others_are_given(tmp_path):

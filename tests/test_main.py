@@ -98,6 +98,7 @@ REFUSED = [
     (["--flagfile=garbage"], USAGE, "a flag file is no text."),
     (["--flagfile=itself.txt"], USAGE, "a flag file includes itself."),
     (["train", "--epochs=3"], USAGE, "words that are no flags. Received: train."),
+    (["--mode=compare", "--logdir=empty"], USAGE, "there is no run to compare."),
     (["--mode=predict"], USAGE, "--mode=predict is not available in this version."),
     (["--mode=export"], USAGE, "--mode=export is not available in this version."),
     (["--distribution=mirrored"], USAGE, "--distribution=mirrored is not available"),
@@ -167,7 +168,7 @@ def test_a_finished_run_says_so_and_is_done(place):
 def test_help_lists_every_flag_with_its_meaning(flag, place):
     answer = run(place, flag)
     assert (answer.returncode, answer.stderr) == (0, "")
-    for name in RunConfig.__dataclass_fields__:
+    for name in set(RunConfig.__dataclass_fields__) - {"paths"}:
         spellings = (f"  --{name}: ", f"  --[no]{name}: ")
         assert any(spelling in answer.stdout for spelling in spellings), name
 

@@ -25,7 +25,8 @@ def run(tmp_path):
     run.store_recipe(RunConfig(epochs=2))
     run.write_model(b"network")
     run.write_summary(SUMMARY)
-    for name in ("train", "validation"):
+    (run.path / "events.out.tfevents.1.host").write_text("pictures")
+    for name in ("plugins", "train", "validation"):
         (run.path / name).mkdir()
         (run.path / name / "events").write_text("points")
     (run.checkpoints / "step-00000020").mkdir(parents=True)
@@ -37,9 +38,12 @@ def test_a_run_leaves_these_names_and_no_other(run):
     assert sorted(tree(run.path)) == [
         "checkpoints",
         "checkpoints/step-00000020",
+        "events.out.tfevents.1.host",
         "flags.txt",
         "model.keras",
         "my notes.txt",
+        "plugins",
+        "plugins/events",
         "summary.json",
         "train",
         "train/events",
@@ -152,8 +156,15 @@ def test_the_recipe_is_stored_whole_and_with_paths_that_hold_from_any_working_di
         "--loss=sum_squared_error",
         "--optimizer=sgd",
         "--learning_rate=0.001",
+        "--label_smoothing=0.0",
         "--schedule=constant",
+        "--augment_shift=0.0",
+        "--augment_rotation=0.0",
+        "--augment_scale=0.0",
+        "--augment_shear=0.0",
+        "--augment_elastic=0.0",
         "--batch_size=200",
+        "--batch_parts=auto",
         "--gradient_accumulation_steps=1",
         "--epochs=30",
         "--shuffle=true",
@@ -164,6 +175,17 @@ def test_the_recipe_is_stored_whole_and_with_paths_that_hold_from_any_working_di
         "--keep_checkpoints=3",
         "--keep_best_checkpoints=1",
         "--steps_per_execution=auto",
+        "--report=true",
+        "--chart_layout=true",
+        "--run_text=true",
+        "--hparams=true",
+        "--network_graph=true",
+        "--memory_usage=true",
+        "--weight_norms=true",
+        "--pictures_every_epochs=10",
+        "--histograms_every_epochs=0",
+        "--pr_curves_every_epochs=0",
+        "--projector=false",
         "--dtype_policy=float32",
         "--distribution=auto",
     ]
@@ -194,6 +216,31 @@ def test_the_recipe_is_stored_whole_and_with_paths_that_hold_from_any_working_di
         ({}, {"validation_examples": 9}, "--validation_examples=9", "--validation_examples=0"),
         ({}, {"dtype_policy": "mixed_bfloat16"}, "--dtype_policy=mixed_bfloat16", None),
         ({"schedule": "cosine"}, {"epochs": 31}, "--epochs=31", "--epochs=30"),
+        ({}, {"warmup_steps": 9}, "--warmup_steps=9", "no --warmup_steps"),
+        ({}, {"average_decay": 0.9}, "--average_decay=0.9", "no --average_decay"),
+        (
+            {"optimizer": "adamw"},
+            {"adam_beta_1": 0.8, "adam_beta_2": 0.9, "weight_decay": 0.1},
+            "--adam_beta_1=0.8 --adam_beta_2=0.9 --weight_decay=0.1",
+            "no --adam_beta_1 no --adam_beta_2 no --weight_decay",
+        ),
+        (
+            {"loss": "categorical_crossentropy"},
+            {"label_smoothing": 0.1},
+            "--label_smoothing=0.1",
+            "--label_smoothing=0.0",
+        ),
+        *(
+            ({}, {name: 0.5}, f"--{name}=0.5", f"--{name}=0.0")
+            for name in (
+                "augment_shift",
+                "augment_rotation",
+                "augment_scale",
+                "augment_shear",
+                "augment_elastic",
+            )
+        ),
+        ({"batch_parts": 2}, {"batch_parts": 3}, "--batch_parts=3", "--batch_parts=2"),
     ],
 )
 def test_other_training_flags_are_refused_by_name(begun, asked, received, expected, run):

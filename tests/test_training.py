@@ -30,8 +30,11 @@ EVERYTHING_ELSE = {
     **TUTORIAL,
     "network": "cnn",
     "loss": "categorical_crossentropy",
-    "optimizer": "adam",
-    "schedule": "cosine",
+    "label_smoothing": 0.1,
+    "optimizer": "adamw",
+    "weight_decay": 0.01,
+    "average_decay": 0.9,
+    "schedule": "one_cycle",
     "shuffle": True,
     "validation_examples": 200,
     "dtype_policy": "mixed_bfloat16",
@@ -80,7 +83,7 @@ def result(points_of):
                 points[part, tag] = sorted(values) if tag == "examples_per_second" else values
         last = max(run.checkpoints.iterdir())
         return {
-            "files": sorted(entry.name for entry in path.iterdir()),
+            "files": names_in(path),
             "summary": summary,
             "model": run.model.read_bytes(),
             "last checkpoint": (last.name, (last / "state.npz").read_bytes()),
@@ -88,6 +91,11 @@ def result(points_of):
         }
 
     return result
+
+
+def names_in(run):
+    """What lies in a run's directory, but for the event files, of which each session makes one."""
+    return sorted(path.name for path in run.iterdir() if "tfevents" not in path.name)
 
 
 class Stopping(io.StringIO):
@@ -119,7 +127,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_like_one_that_was_not_int
         with pytest.raises(Interrupted) as caught:
             start("my run", steps_per_execution=1, **recipe)
     assert caught.value.code == 128 + signum
-    command = f"python main.py --flagfile='{tmp_path}/my run/flags.txt'"
+    command = f"python main.py '--flagfile={tmp_path}/my run/flags.txt'"
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"run my run is interrupted. To go on: {command}"
     )
@@ -136,6 +144,43 @@ def test_a_run_can_be_extended_and_is_then_what_it_would_have_been(
     first, second = start("a", epochs=2), start("a", epochs=3)
     assert [line for line in first + second if line.isdigit()] == ["0", "1", "2"]
     assert result(tmp_path / "a") == result(whole_run)
+
+
+def test_the_averaged_weights_are_the_model_and_an_extended_run_goes_on_with_the_others(
+    start, result, tmp_path
+):
+    averaging = {"optimizer": "momentum", "average_decay": 0.9, "validation_examples": 200}
+    start("whole", epochs=3, **averaging)
+    for epochs in (2, 3):
+        start("a", epochs=epochs, **averaging)
+    assert result(tmp_path / "a") == result(tmp_path / "whole")
+    state = np.load(tmp_path / "a" / "checkpoints" / "step-00000024" / "state.npz")
+    model = keras.models.load_model(tmp_path / "a" / "model.keras").get_weights()
+    for number, weight in enumerate(model):
+        # The optimizer's are its step, its rate, six averages and six momenta.
+        np.testing.assert_array_equal(weight, state[f"optimizer/{2 + number:04d}"])
+        assert not np.array_equal(weight, state[f"model/{number:04d}"])
+
+
+def test_a_finished_run_that_lost_its_model_makes_it_of_the_averaged_weights_again(
+    start, result, tmp_path
+):
+    start("a", average_decay=0.9)
+    before = result(tmp_path / "a")
+    (tmp_path / "a" / "model.keras").unlink()
+    start("a", average_decay=0.9)
+    assert result(tmp_path / "a") == before
+
+
+def test_a_warm_up_that_is_longer_than_the_training_is_wrong_usage(start, tmp_path):
+    with pytest.raises(UsageError) as caught:
+        start("a", epochs=2, validation_examples=1, warmup_steps=20)
+    assert str(caught.value) == (
+        "--warmup_steps is over the whole training. Received: 20. "
+        "Expected: less than 20, its steps."
+    )
+    assert list(tmp_path.iterdir()) == []
+    start("a", epochs=2, validation_examples=1, warmup_steps=19)
 
 
 @pytest.mark.parametrize("steps_per_execution", [7, 10**30])
@@ -253,14 +298,13 @@ def test_a_training_that_diverges_ends_as_an_error_without_a_model(start, tmp_pa
     step = int(re.search(r"step (\d)", message)[1])
     logged = [line[:3] for line in capsys.readouterr().out.splitlines()[2:]]
     assert logged == [f"0 {s}" for s in range(0, step + 1, 2)]
-    assert sorted(path.name for path in (tmp_path / "a").iterdir()) == ["flags.txt", "train"]
+    assert names_in(tmp_path / "a") == ["flags.txt", "train"]
 
 
 def test_a_network_that_the_last_step_has_ruined_is_not_saved(start, tmp_path):
     with pytest.raises(MnistKerasError, match=r"of no use\. Received: test loss (inf|nan)\."):
         start("a", batch_size=1000, epochs=1, learning_rate=1e30)
-    left = sorted(path.name for path in (tmp_path / "a").iterdir())
-    assert left == ["checkpoints", "flags.txt", "train"]
+    assert names_in(tmp_path / "a") == ["checkpoints", "flags.txt", "train"]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from mnist_keras.data import load
-from tests.command_line import environment, run_main, tree
+from tests.command_line import MAIN, environment, run_main, tree
 
 EPOCHS, STEPS_PER_EPOCH = 34, 30
 STEPS = EPOCHS * STEPS_PER_EPOCH
@@ -32,12 +32,15 @@ def test_stdout_is_what_the_tutorial_prints_and_the_scores(whole):
     assert printed == expected
 
 
-def test_stderr_says_where_things_are_and_nothing_of_tensorflow(whole, path):
-    assert whole.stderr == (
-        "run logs/whole: 34 epochs of 30 steps, 100 steps per execution. "
-        "Watch: tensorboard --logdir=logs\n"
-        "model: logs/whole/model.keras. "
-        "Once more: python main.py --mode=evaluate --flagfile=logs/whole/flags.txt\n"
+def test_stderr_says_where_things_are_how_it_went_and_nothing_of_tensorflow(whole, path):
+    assert re.fullmatch(
+        r"run logs/whole: 34 epochs of 30 steps, 100 steps per execution\. "
+        r"Watch: .*tensorboard\S* --logdir=logs\n"
+        r"34/34 epochs  took \d:\d\d  loss \S+  accuracy \S+  [\d,]+ images/s\n"
+        r"report: logs/whole/report\.html\n"
+        r"model: logs/whole/model\.keras\. "
+        rf"Once more: {sys.executable} {MAIN} --mode=evaluate --flagfile=logs/whole/flags\.txt\n",
+        whole.stderr,
     )
 
 
@@ -65,8 +68,11 @@ def test_the_run_leaves_these_files(path):
     assert found == [
         "checkpoints",
         *sorted(kept + [f"{directory}/{file}" for directory in kept for file in files]),
+        "events",
+        "events",
         "flags.txt",
         "model.keras",
+        "report.html",
         "summary.json",
         "train",
         "train/events",

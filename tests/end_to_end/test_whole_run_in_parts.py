@@ -2,16 +2,17 @@ import json
 import re
 
 STARTED = r"run \S*logs/parts: 34 epochs of 30 steps, 100 steps per execution\. Watch: .+\n"
-INTERRUPTED = r"run parts is interrupted\. To go on: python main\.py --flagfile=.+/flags\.txt\n"
+PROGRESS = r"\d+/34 epochs  .+ images/s\n"
+INTERRUPTED = r"run parts is interrupted\. To go on: .+/main\.py --flagfile=.+/flags\.txt\n"
 
 
 def test_each_part_ends_with_its_status_and_without_a_traceback(parts):
     expected = [
-        (143, STARTED + INTERRUPTED),
-        (130, STARTED + INTERRUPTED),
+        (143, STARTED + PROGRESS + INTERRUPTED),
+        (130, STARTED + PROGRESS + INTERRUPTED),
         (-9, STARTED),
-        (1, STARTED + r"error: nobody reads the output any more\. Received: .+\n"),
-        (0, STARTED + r"model: .+\n"),
+        (1, STARTED + PROGRESS + r"error: nobody reads the output any more\. Received: .+\n"),
+        (0, STARTED + PROGRESS + r"report: .+\nmodel: .+\n"),
         (1, r"error: another process is training this run\. Received: logs/parts\. .+\n"),
     ]
     for part, (status, stderr) in zip(parts, expected, strict=True):

@@ -4,11 +4,7 @@ Each way of saving takes turns with the same training without it; the ratio is t
 rounds.
 """
 
-import argparse
-import json
-import statistics
-
-from benchmarks.speed import OUTPUT, machine, measure
+from benchmarks import measuring
 
 PAIRS = {
     "this package, Checkpoint": "this package",
@@ -17,27 +13,26 @@ PAIRS = {
 }
 
 
+def table(results):
+    """The Markdown table of {name: seconds of each round}."""
+    rows = []
+    for name, without in PAIRS.items():
+        ratios = measuring.ratios(results[name], of=results[without])
+        rows.append([name, *(f"{figure:.3f}" for figure in ratios)])
+    titles = ["a checkpoint every 100 steps", "× the epoch without", "least", "greatest"]
+    return measuring.table(titles, rows)
+
+
 def main():
     """Measure, print the table, and write it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--data_dir", default="", help="where the IDX files lie")
-    arguments = parser.parse_args()
+    arguments = measuring.parser(__doc__, rounds=15).parse_args()
     names = dict.fromkeys(name for pair in PAIRS.items() for name in reversed(pair))
-    results = measure(
-        [("saving", name) for name in names],
-        rounds=arguments.rounds,
-        data_dir=arguments.data_dir,
-    )
-    print("| a checkpoint every 100 steps | × the epoch without | least | greatest |")
-    print("| --- | --- | --- | --- |")
-    for name, without in PAIRS.items():
-        ratios = [a / b for a, b in zip(results[name], results[without], strict=True)]
-        figures = statistics.median(ratios), min(ratios), max(ratios)
-        print(f"| {name} | {' | '.join(f'{figure:.3f}' for figure in figures)} |")
-    OUTPUT.mkdir(exist_ok=True)
-    report = {"machine": machine(), "seconds": results}
-    (OUTPUT / "saving.json").write_text(json.dumps(report, indent=1) + "\n")
+    contenders = {name: ("saving", name, arguments.data_dir) for name in names}
+    with measuring.running(contenders) as running:
+        functions = {name: contender.seconds for name, contender in running.items()}
+        results = measuring.in_turns(functions, rounds=arguments.rounds)
+    print(table(results))
+    measuring.write_json(arguments.results / "saving.json", {"seconds": results})
 
 
 if __name__ == "__main__":

@@ -1,26 +1,29 @@
 """One contender in a process of its own: ``python -m benchmarks.worker MODULE NAME DATA_DIR``.
 
-It prints the seconds of one epoch for each line it reads.
+For each line that it reads, a number of epochs, it trains so many and prints the seconds they took.
 """
 
 import importlib
+import os
 import sys
 import time
 
 
 def main(module, name, data_dir):
-    """Answer each line on stdin with the seconds of an epoch, after two that do not count."""
+    """Answer each line on stdin, after the turns that do not count."""
+    # What the contenders print themselves is not for whoever asks.
+    answers, sys.stdout = sys.stdout, open(os.devnull, "w")  # noqa: SIM115
     from mnist_keras.data import load
 
-    contenders = importlib.import_module(f"benchmarks.contenders.{module}").CONTENDERS
-    run_epoch = contenders[name](load(data_dir=data_dir or None)[0])
-    for _ in range(2):
-        run_epoch()
-    print("ready", flush=True)
-    for _ in sys.stdin:
+    contenders = importlib.import_module(f"benchmarks.contenders.{module}")
+    run = contenders.CONTENDERS[name](load(data_dir=data_dir or None)[0])
+    for _ in range(getattr(contenders, "WARM_UPS", 2)):
+        run(1)
+    print("ready", file=answers, flush=True)
+    for line in sys.stdin:
         began = time.perf_counter()
-        run_epoch()
-        print(time.perf_counter() - began, flush=True)
+        run(int(line))
+        print(time.perf_counter() - began, file=answers, flush=True)
 
 
 if __name__ == "__main__":

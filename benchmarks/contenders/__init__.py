@@ -1,8 +1,9 @@
-"""Who is timed: each module's ``CONTENDERS`` maps a name to a maker of ``run_epoch()``.
+"""Who is timed: each module's ``CONTENDERS`` maps a name to a maker of ``run(epochs)``.
 
-Every maker takes the training set, `mnist_keras.data.Examples`, and gives a function that trains
-one epoch of the tutorial's recipe on it and waits for the end: batches of 200 in file order through
-512-256-10 units, squared error, SGD at 0.001.
+Every maker takes the training set, `mnist_keras.data.Examples`, and gives a function that trains so
+many epochs of the tutorial's recipe on it and waits for the end: batches of 200 in file order
+through 512-256-10 units, squared error, SGD at 0.001. A module that warms up in its makers says
+``WARM_UPS = 0``.
 """
 
 BATCH_SIZE = 200

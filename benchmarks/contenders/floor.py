@@ -39,7 +39,11 @@ def products(dtype):
                 parallel_iterations=1,
             )
 
-        return lambda: epoch()[1].numpy()
+        def run(epochs):
+            for _ in range(epochs):
+                epoch()[1].numpy()
+
+        return run
 
     return make
 

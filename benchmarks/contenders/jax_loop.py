@@ -40,14 +40,14 @@ def steps(train):
     state = list(_prepared(train))
     step_function = jax.jit(_step, donate_argnums=0)
 
-    def run_epoch():
-        for step in range(len(state[1])):
+    def run(epochs):
+        for epoch, step in itertools.product(range(epochs), range(len(state[1]))):
             state[0], loss = step_function(state[0], (state[1][step], state[2][step]))
             if step % EVERY_STEPS == 0:
-                loss.item()
+                print(epoch, step, "loss:", loss.item())
         jax.block_until_ready(state[0])
 
-    return run_epoch
+    return run
 
 
 def scan(train):
@@ -55,11 +55,13 @@ def scan(train):
     state = list(_prepared(train))
     epoch = jax.jit(lambda w, x, y: jax.lax.scan(_step, w, (x, y)), donate_argnums=0)
 
-    def run_epoch():
-        state[0], losses = epoch(*state)
-        losses.block_until_ready()
+    def run(epochs):
+        for number in range(epochs):
+            state[0], losses = epoch(*state)
+            for step, loss in enumerate(losses.tolist()[::EVERY_STEPS]):
+                print(number, step * EVERY_STEPS, "loss:", loss)
 
-    return run_epoch
+    return run
 
 
 CONTENDERS = {"JAX, step by step": steps, "JAX, scan": scan}

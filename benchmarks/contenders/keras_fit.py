@@ -8,7 +8,7 @@ from mnist_keras import SumSquaredError, networks
 
 
 def fit(steps_per_execution):
-    """Maker of one epoch of fit."""
+    """Maker of a fit."""
 
     def make(train):
         x = train.images.astype(np.float32) / 255
@@ -20,7 +20,9 @@ def fit(steps_per_execution):
             metrics=["accuracy"],
             steps_per_execution=steps_per_execution,
         )
-        return lambda: model.fit(x, y, batch_size=BATCH_SIZE, shuffle=False, verbose=0)
+        return lambda epochs: model.fit(
+            x, y, epochs=epochs, batch_size=BATCH_SIZE, shuffle=False, verbose=0
+        )
 
     return make
 

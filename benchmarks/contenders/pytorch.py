@@ -24,16 +24,17 @@ def loop(wrap):
         def loss_of(x, y):
             return (model(x) - y).square().sum() / len(x)
 
-        def run_epoch():
-            for step, begin in enumerate(range(0, len(x), BATCH_SIZE)):
+        def run(epochs):
+            batches = list(enumerate(range(0, len(x), BATCH_SIZE)))
+            for epoch, (step, begin) in itertools.product(range(epochs), batches):
                 loss = loss_of(x[begin : begin + BATCH_SIZE], y[begin : begin + BATCH_SIZE])
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
                 if step % EVERY_STEPS == 0:
-                    loss.item()
+                    print(epoch, step, "loss:", loss.item())
 
-        return run_epoch
+        return run
 
     return make
 

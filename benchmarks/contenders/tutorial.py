@@ -32,14 +32,15 @@ def loop(wrap):
             optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
             return loss
 
-        def run_epoch():
-            for step, (images, labels) in enumerate(dataset):
-                loss = train_step(images, labels)
-                if step % EVERY_STEPS == 0:
-                    loss.numpy()
-            loss.numpy()
+        def run(epochs):
+            for epoch in range(epochs):
+                for step, (images, labels) in enumerate(dataset):
+                    loss = train_step(images, labels)
+                    if step % EVERY_STEPS == 0:
+                        print(epoch, step, "loss:", loss.numpy(), flush=True)
+                loss.numpy()
 
-        return run_epoch
+        return run
 
     return make
 

@@ -1,0 +1,215 @@
+"""What the benchmarks share: who takes turns with whom, and what becomes of the figures."""
+
+import argparse
+import contextlib
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+from typing import NamedTuple
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+_PACKAGES = ("tensorflow", "keras", "torch", "jax")
+
+
+class Spread(NamedTuple):
+    """What several rounds came to."""
+
+    median: float
+    least: float
+    greatest: float
+
+
+class Contender:
+    """A process of its own that stays alive, and trains each time it is asked to.
+
+    Used in a ``with`` statement, which ends it.
+
+    Args:
+        module: one of `benchmarks.contenders`.
+        name: one of its ``CONTENDERS``.
+        data_dir: where the IDX files lie; None: wherever `mnist_keras.data.load` finds them.
+
+    Attributes:
+        pid: the process.
+    """
+
+    def __init__(self, module, name, data_dir):
+        self._name = name
+        # A pipe that nobody reads would fill up and stop it.
+        self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self._process = subprocess.Popen(
+            worker_command(module, name, data_dir),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+            text=True,
+            env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "2"},
+        )
+        self.pid = self._process.pid
+
+    def is_ready(self):
+        """Wait until it has warmed up; False, which is said: it cannot run here."""
+        if self._process.stdout.readline() == "ready\n":
+            return True
+        leave_out(self._name, self._last_error())
+        return False
+
+    def seconds(self, epochs=1):
+        """Seconds per epoch of so many epochs."""
+        self._process.stdin.write(f"{epochs}\n")
+        self._process.stdin.flush()
+        answer = self._process.stdout.readline()
+        if not answer:
+            raise RuntimeError(f"{self._name} has ended. Received: {self._last_error()}.")
+        return float(answer) / epochs
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self._process.kill()
+        with self._process, self._errors:  # Closes the pipes and the file.
+            self._process.wait()
+
+    def _last_error(self):
+        return last_line(self._errors)
+
+
+def worker_command(module, name, data_dir):
+    """The command line of a `Contender`'s process."""
+    return [sys.executable, "-m", "benchmarks.worker", module, name, data_dir or ""]
+
+
+@contextlib.contextmanager
+def running(contenders):
+    """Start them all, and end them at last.
+
+    Args:
+        contenders: {label: the arguments of `Contender`}.
+
+    Returns:
+        {label: `Contender`} of those that can run here.
+    """
+    with contextlib.ExitStack() as stack:
+        started = {
+            label: stack.enter_context(Contender(*arguments))
+            for label, arguments in contenders.items()
+        }
+        yield {label: contender for label, contender in started.items() if contender.is_ready()}
+
+
+def in_turns(functions, *, rounds):
+    """Call every function once in each round, so that a change of the machine meets all alike.
+
+    Returns:
+        {name: [what its function gave in each round]}.
+
+    >>> in_turns({"a": iter("xy").__next__, "b": iter("pq").__next__}, rounds=2)
+    {'a': ['x', 'y'], 'b': ['p', 'q']}
+    """
+    results = {name: [] for name in functions}
+    for number in range(rounds):
+        for name, function in functions.items():
+            results[name].append(function())
+        print(f"round {number + 1} of {rounds}", file=sys.stderr)
+    return results
+
+
+def spread(values):
+    """The `Spread` of some numbers.
+
+    >>> spread([3, 1, 5])
+    Spread(median=3, least=1, greatest=5)
+    """
+    return Spread(statistics.median(values), min(values), max(values))
+
+
+def ratios(seconds, of):
+    """The `Spread` of one's times over another's, each divided by that of the same round.
+
+    >>> ratios([2.0, 9.0, 2.0], of=[1.0, 3.0, 2.0])
+    Spread(median=2.0, least=1.0, greatest=3.0)
+    """
+    return spread([a / b for a, b in zip(seconds, of, strict=True)])
+
+
+def table(titles, rows):
+    """Markdown.
+
+    >>> print(table(["who", "s"], [["a", "1.0"]]))
+    | who | s |
+    | --- | --- |
+    | a | 1.0 |
+    """
+    return "\n".join(f"| {' | '.join(row)} |" for row in [titles, ["---"] * len(titles), *rows])
+
+
+def bars(spreads, path, *, label):
+    """A chart of {name: `Spread`}, the first one at the top, this package's in another colour."""
+    from matplotlib.figure import Figure
+
+    names, values = list(spreads), list(spreads.values())
+    figure = Figure(figsize=(9, 0.45 * len(names) + 1))
+    axes = figure.subplots()
+    axes.barh(
+        names,
+        [value.median for value in values],
+        xerr=[
+            [value.median - value.least for value in values],
+            [value.greatest - value.median for value in values],
+        ],
+        color=["tab:orange" if "this package" in name else "tab:gray" for name in names],
+    )
+    axes.invert_yaxis()
+    axes.set_xlabel(label)
+    figure.savefig(path, bbox_inches="tight", dpi=100)
+
+
+def leave_out(name, reason):
+    """Say that one cannot be measured here."""
+    print(f"left out: {name}: {reason}", file=sys.stderr)
+
+
+def last_line(file):
+    """Of what a process has written into a text file."""
+    file.seek(0)
+    return "".join(file.read().strip().splitlines()[-1:])
+
+
+def parser(description, **turns):
+    """The arguments that all benchmarks take; ``rounds=7``: a count and its default."""
+    arguments = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name, default in turns.items():
+        arguments.add_argument(f"--{name}", type=int, default=default, help=f"default: {default}")
+    arguments.add_argument("--data_dir", help="where the IDX files lie")
+    arguments.add_argument(
+        "--results", type=pathlib.Path, default=RESULTS, help="where the JSON and the chart go"
+    )
+    return arguments
+
+
+def write_json(path, report):
+    """Write a report, with what it was taken on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"machine": machine(), **report}, indent=1) + "\n")
+
+
+def machine():
+    """What the figures are taken on."""
+    processor = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError, StopIteration), open("/proc/cpuinfo") as lines:
+        name = next(line for line in lines if line.startswith("model name"))
+        processor = name.split(": ")[1].strip()
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return {"processor": processor, "cores": os.cpu_count(), **versions}

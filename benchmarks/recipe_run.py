@@ -1,0 +1,57 @@
+"""The package as ``main.py`` sets it up, for the benchmarks."""
+
+import dataclasses
+import tempfile
+
+from mnist_keras import batch_parts, training
+from mnist_keras.config import RunConfig
+from mnist_keras.run_directory import RunDirectory
+
+
+class RecipeRun:
+    """A recipe's model, stream and callbacks. Made before TensorFlow's first operation.
+
+    Args:
+        train: the training set, `mnist_keras.data.Examples`.
+        flags: those of ``main.py`` that differ from their defaults, the tutorial's recipe.
+    """
+
+    def __init__(self, train, **flags):
+        config = RunConfig(**flags)
+        parts = batch_parts.choose(network=config.network, batch_size=config.batch_size)
+        batch_parts.set_threads(parts)
+        from mnist_keras.recipe import build_model
+
+        self._train = train
+        self._config = dataclasses.replace(config, batch_parts=parts)
+        self._stream, _ = training.streams(self._config, train)
+        self._model = build_model(self._config, steps=len(self._stream) * config.epochs)
+
+    def callbacks(self, logdir, **flags):
+        """Those that ``main.py`` makes, with flags that concern nothing else."""
+        return training.callbacks(
+            RunDirectory(logdir),
+            dataclasses.replace(self._config, **flags),
+            stream=self._stream,
+            train_set=self._train,
+        )
+
+    def fit(self, epochs, *, initial_epoch=0, steps_per_epoch=None, callbacks=None):
+        """Train, as a run of so many epochs that is not kept.
+
+        Args:
+            epochs: how many.
+            initial_epoch: the number of the first one.
+            steps_per_epoch: None for whole epochs.
+            callbacks: a function of the run's directory that gives them; None: `callbacks`.
+        """
+        make = callbacks or self.callbacks
+        with tempfile.TemporaryDirectory() as logdir:
+            self._model.fit(
+                self._stream,
+                initial_epoch=initial_epoch,
+                epochs=initial_epoch + epochs,
+                steps_per_epoch=steps_per_epoch,
+                verbose=0,
+                callbacks=make(logdir),
+            )

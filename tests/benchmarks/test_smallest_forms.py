@@ -1,0 +1,87 @@
+import json
+import sys
+
+import pytest
+
+from benchmarks import callbacks, scaling, speed, startup, time_to_99
+from mnist_keras import batch_parts
+from tests.command_line import write_small_mnist
+from tests.conftest import ROOT
+
+
+@pytest.fixture(scope="module")
+def small_mnist(tmp_path_factory):
+    return write_small_mnist(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture
+def run(small_mnist, tmp_path, monkeypatch, capsys):
+    """Run a benchmark's main; returns the first column of its table and its JSON."""
+
+    def run(module, *arguments):
+        name = module.__name__.split(".")[-1]
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
+        monkeypatch.setattr(
+            sys, "argv", [name, f"--data_dir={small_mnist}", f"--results={tmp_path}", *arguments]
+        )
+        module.main()
+        table = capsys.readouterr().out.splitlines()
+        assert {line.count(" | ") for line in table} == {table[0].count(" | ")}
+        report = json.loads((tmp_path / f"{name}.json").read_text())
+        return {line.split(" | ")[0].removeprefix("| ") for line in table[2:]}, report
+
+    return run
+
+
+def test_speed(run, tmp_path):
+    rows, report = run(speed, "--rounds=2", "--epochs=1", "--only=no callback")
+    assert rows == set(report["seconds"]) == {speed.FLOOR, "this package, no callback"}
+    assert {len(seconds) for seconds in report["seconds"].values()} == {2}
+    assert (tmp_path / "speed.png").exists()
+
+
+def test_callbacks(run, tmp_path, monkeypatch):
+    # TensorFlow has run before in this process.
+    monkeypatch.setattr(batch_parts, "set_threads", lambda parts: None)
+    rows, report = run(callbacks, "--rounds=1", "--epochs=1")
+    assert rows == set(report["seconds"]) - {callbacks.WITHOUT}
+    assert {callbacks.DEFAULT, "Checkpoint", "Mistakes", "Histograms (on request)"} < rows
+    assert (tmp_path / "callbacks.png").exists()
+
+
+def test_scaling(run, tmp_path):
+    rows, report = run(scaling, "--rounds=1", "--times", "2", "--batch_sizes", "50")
+    assert (
+        rows
+        == set(report["turns"])
+        == {
+            "2,000 images, file order",
+            "2,000 images, shuffled",
+            "1,000 images, batches of 50",
+        }
+    )
+    assert (tmp_path / "scaling.png").exists()
+
+
+def test_startup(run):
+    rows, report = run(startup, "--rounds=1", "--epochs=1", "--only=main.py")
+    assert (
+        rows
+        == set(report["programs"])
+        == {
+            "main.py --help",
+            "main.py, a wrong flag",
+            "main.py, a finished run",
+            "main.py, 1 epoch",
+        }
+    )
+    first = {name: figures["first_loss_s"] for name, figures in report["programs"].items()}
+    assert [name for name, seconds in first.items() if seconds] == ["main.py, 1 epoch"]
+
+
+def test_time_to_99(run, tmp_path):
+    pytest.importorskip("torch")
+    rows, report = run(time_to_99, "--seeds=1")
+    assert rows == set(report["runs"]) == {time_to_99.THIS, time_to_99.PUBLISHED}
+    assert (tmp_path / "time_to_99.png").exists()

@@ -1,0 +1,97 @@
+from benchmarks import callbacks, saving, scaling, speed, startup, time_to_99
+from benchmarks.program import Outcome
+
+
+def test_speed_puts_the_fastest_first_by_its_ratio_within_the_rounds():
+    seconds = {"slow": [3.0, 6.0], "matrix products alone": [1.0, 2.0], "quick": [1.5, 2.5]}
+    assert speed.table(speed.summary(seconds)).splitlines() == [
+        "| who | s per epoch | × the products | least | greatest |",
+        "| --- | --- | --- | --- | --- |",
+        "| matrix products alone | 1.50 | 1.00 | 1.00 | 1.00 |",
+        "| quick | 2.00 | 1.38 | 1.25 | 1.50 |",
+        "| slow | 4.50 | 3.00 | 3.00 | 3.00 |",
+    ]
+
+
+def test_saving_compares_each_way_with_its_own_training_without_it():
+    seconds = {
+        "this package": [1.0, 2.0],
+        "this package, Checkpoint": [1.0, 2.2],
+        "Keras fit": [2.0, 2.0],
+        "Keras fit, ModelCheckpoint": [3.0, 4.0],
+        "Keras fit, BackupAndRestore": [2.0, 2.0],
+    }
+    assert saving.table(seconds).splitlines()[2:] == [
+        "| this package, Checkpoint | 1.050 | 1.000 | 1.100 |",
+        "| Keras fit, ModelCheckpoint | 1.750 | 1.500 | 2.000 |",
+        "| Keras fit, BackupAndRestore | 1.000 | 1.000 | 1.000 |",
+    ]
+
+
+def test_callbacks_are_measured_alone_and_all_that_are_on_together():
+    assert callbacks.choices(["Log", "Save"], ["Log", "Save", "Draw"]) == {
+        "no callback": (),
+        "all that are on by default": ("Log", "Save"),
+        "Log": ("Log",),
+        "Save": ("Save",),
+        "Draw (on request)": ("Draw",),
+    }
+
+
+def test_callbacks_are_named_by_what_they_add_the_dearest_first():
+    seconds = {"no callback": [1.0, 2.0], "Log": [1.0, 2.0], "Draw": [1.01, 2.04]}
+    assert callbacks.table(callbacks.summary(seconds)).splitlines()[2:] == [
+        "| Draw | 25.0 | 1.015 | 1.010 | 1.020 |",
+        "| Log | 0.0 | 1.000 | 1.000 | 1.000 |",
+    ]
+
+
+def test_scaling_runs_at_least_ten_epochs_of_the_data_set_or_one_of_what_is_larger():
+    found = scaling.members({1: "/a", 100: "/b"}, count=60, batch_sizes=[50], data_dir="/a")
+    assert found == {
+        "60 images, file order": (("scaled", "file order", "/a"), 60, 10),
+        "60 images, shuffled": (("scaled", "shuffled", "/a"), 60, 10),
+        "6,000 images, file order": (("scaled", "file order", "/b"), 6000, 1),
+        "6,000 images, shuffled": (("scaled", "shuffled", "/b"), 6000, 1),
+        "60 images, batches of 50": (("scaled", "batch size 50", "/a"), 60, 10),
+    }
+
+
+def test_scaling_tells_the_largest_memory_and_the_time_of_an_epoch():
+    turns = [
+        {"images_per_second": 50_000.0, "anonymous_mib": 300.2, "peak_mib": 700.0},
+        {"images_per_second": 40_000.0, "anonymous_mib": 310.2, "peak_mib": 720.0},
+        {"images_per_second": 60_000.0, "anonymous_mib": 305.2, "peak_mib": 720.0},
+    ]
+    assert scaling.table({"all": turns}, count=60_000).splitlines() == [
+        "| trained on | images/s | least – greatest | s for 60,000 | anonymous MiB | peak MiB |",
+        "| --- | --- | --- | --- | --- | --- |",
+        "| all | 50,000 | 40,000 – 60,000 | 1.20 | 310 | 720 |",
+    ]
+
+
+def test_startup_gives_medians_and_no_time_of_a_loss_where_there_was_none():
+    runs = {"train": (1.0, 3.0, 2.0), "help": (None, None, None)}
+    results = {
+        name: startup.figures([Outcome(5.0, first_s, 100.4, []) for first_s in firsts])
+        for name, firsts in runs.items()
+    }
+    assert startup.table(results).splitlines() == [
+        "| what | s | s to the first printed loss | peak MiB |",
+        "| --- | --- | --- | --- |",
+        "| train | 5.00 | 2.00 | 100 |",
+        "| help | 5.00 | – | 100 |",
+    ]
+
+
+def test_time_to_99_tells_how_many_seeds_reached_it():
+    runs = [
+        {"accuracy": accuracy, "seconds": seconds, "process_s": 2 * seconds}
+        for accuracy, seconds in ((0.99, 5.0), (0.9898, 6.0), (0.9902, 9.0))
+    ]
+    assert time_to_99.table({"a": runs, "b": runs[:1]}).splitlines() == [
+        "| who | test accuracy, % | reach 99 % | s from the first step | s of the process |",
+        "| --- | --- | --- | --- | --- |",
+        "| a | 99.00 ± 0.02 | 2 of 3 | 6.0 (5.0 – 9.0) | 12.0 (10.0 – 18.0) |",
+        "| b | 99.00 ± 0.00 | 1 of 1 | 5.0 (5.0 – 5.0) | 10.0 (10.0 – 10.0) |",
+    ]

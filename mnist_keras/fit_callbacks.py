@@ -59,6 +59,8 @@ class FitCallbacks(keras.callbacks.CallbackList):
 
     def resume(self, initial_epoch):
         """Where to begin: the epoch of the furthest checkpoint, if a callback has one to resume."""
+        if self.stream is not None and self._workers.are_several:
+            self._workers.require_same("data", self.stream.identity)
         found = {}
         for callback in self._everywhere:
             if hasattr(callback, "find_position"):

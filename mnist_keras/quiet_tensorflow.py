@@ -26,6 +26,8 @@ def import_tensorflow(*, quiet=True, silent=False, parts=1):
         import keras  # noqa: F401
         import tensorflow as tf
 
+        if quiet:
+            tf.get_logger().setLevel("ERROR")
         batch_parts.set_threads(parts)
         tf.config.list_physical_devices()
 

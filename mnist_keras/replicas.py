@@ -47,13 +47,21 @@ def number():
 class Replica:
     """What one of several replicas knows while its step is traced.
 
+    Attributes:
+        begin: where its part of the batch begins, an int32 scalar.
+        size: how many examples it has.
+        batch_size: how many the batch has, over all replicas.
+
     Args:
-        weight: its examples times the number of replicas, divided by the examples of the batch, a
-            float32 scalar; None: 1.
+        is_even: whether the replicas' parts of each batch are of one size.
     """
 
-    def __init__(self, *, weight):
-        self._weight = weight
+    def __init__(self, *, begin, size, batch_size, is_even):
+        self.begin, self.size, self.batch_size = begin, size, batch_size
+        self._weight = None
+        if not is_even:
+            count = tf.distribute.get_strategy().num_replicas_in_sync
+            self._weight = tf.cast(size * count, tf.float32) / tf.cast(batch_size, tf.float32)
         self._sums = {}
 
     def share_of_loss(self, loss):

@@ -9,6 +9,8 @@ from mnist_keras import replicas
 from mnist_keras.errors import UsageError
 from mnist_keras.loss_tracker import loss_tracker
 from mnist_keras.multi_step import MultiStepFunction, loop_steps
+from mnist_keras.replicas import same_updates
+from mnist_keras.whole_batch import seen_by_layers
 
 _EXAMPLES = "examples in the epoch"
 
@@ -81,8 +83,10 @@ class ReplicatedStepFunction(MultiStepFunction):
                     return stream.batch(windows[0], number)
                 return stream.batch(windows[replica - first], number, replica=replica)
 
-            size = None if stream.cuts_evenly else stream.size(number)
-            return self._on_replicas(part, batch_size=size, due=is_due)
+            def place(replica):
+                return stream.begin(number, replica=replica), stream.size(number)
+
+            return self._on_replicas(part, place=place, is_even=stream.cuts_evenly, due=is_due)
 
         first = replicas.share_of_worker(self._strategy).first
         spec = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.bool)
@@ -119,19 +123,30 @@ class ReplicatedStepFunction(MultiStepFunction):
 
     def _run_on_data(self, data, due):
         """A step on what a distributed iterator gives, or on the same batch on each replica."""
-        sizes = self._strategy.run(
-            lambda data: tf.cast(replicas.example_count(data), tf.float32), args=(data,)
-        )
-        size = self._strategy.reduce("SUM", sizes, axis=None)
-        return self._on_replicas(lambda replica, data: data, data, batch_size=size, due=due)
+        count = self._strategy.num_replicas_in_sync
 
-    def _on_replicas(self, part, *args, batch_size, due):
+        def own_size(data):
+            size = tf.cast(replicas.example_count(data), tf.float32)
+            return size * tf.one_hot(replicas.number(), count)
+
+        sizes = self._strategy.run(own_size, args=(data,))
+        sizes = tf.cast(self._strategy.reduce("SUM", sizes, axis=None), tf.int32)
+
+        def place(replica):
+            return tf.reduce_sum(sizes[:replica]), tf.reduce_sum(sizes)
+
+        return self._on_replicas(
+            lambda replica, data: data, data, place=place, is_even=False, due=due
+        )
+
+    def _on_replicas(self, part, *args, place, is_even, due):
         """One step on every replica.
 
         Args:
             part: a function of a replica's number, None where there is one alone, and of its parts
                 of ``args``; gives its part of the batch.
-            batch_size: examples in the batch, over all replicas; None: each has as many of them.
+            place: a function of the number, (where its part begins, examples in the batch).
+            is_even: whether the parts are of one size.
             due: as for `MultiStepFunction.run`, of this step.
 
         Returns:
@@ -140,14 +155,13 @@ class ReplicatedStepFunction(MultiStepFunction):
         count = self._strategy.num_replicas_in_sync
 
         def step(*args):
-            replica = None
-            data = part(replicas.number() if count > 1 else None, *args)
+            number = replicas.number() if count > 1 else None
+            data, replica = part(number, *args), None
             if count > 1:
-                weight = None
-                if batch_size is not None:
-                    share = tf.cast(replicas.example_count(data) * count, tf.float32)
-                    weight = share / tf.cast(batch_size, tf.float32)
-                replica = replicas.Replica(weight=weight)
+                (begin, batch_size), size = place(number), replicas.example_count(data)
+                replica = replicas.Replica(
+                    begin=begin, size=size, batch_size=batch_size, is_even=is_even
+                )
             with replicas.tracing(replica):
                 logs, record = self._recorded_step(data, due)
                 metrics = self._model.get_metrics_result().keys()
@@ -158,7 +172,8 @@ class ReplicatedStepFunction(MultiStepFunction):
                     others = {name: v / count for name, v in zip(others, sums, strict=True)}
                 return others, record
 
-        with self._strategy.scope(), replicas.same_updates(self._model.optimizer):
+        model = self._model
+        with self._strategy.scope(), seen_by_layers(model), same_updates(model.optimizer):
             results = self._strategy.run(step, args=args)
         own = self._strategy.experimental_local_results
         return tf.nest.map_structure(lambda result: own(result)[0], results)

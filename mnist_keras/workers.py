@@ -5,12 +5,13 @@ reach as often as the others, in the same order. What only one of them knows (a 
 what lies on its disk) is therefore settled here before anybody acts on it.
 """
 
+import json
 import weakref
 
 import numpy as np
 import tensorflow as tf
 
-from mnist_keras.errors import UsageError
+from mnist_keras.errors import MnistKerasError, UsageError
 
 _WORKERS = weakref.WeakKeyDictionary()
 
@@ -93,24 +94,55 @@ class Workers:
         # The others give zeros, which leave the chief's bits as they are.
         return self._sum(tf.constant(words)).numpy().tobytes()[:length]
 
-    def require_same(self, what, value):
+    def on_chief(self, function):
+        """What a function gives on the chief, where alone it is called; all have to ask.
+
+        Args:
+            function: gives what JSON takes.
+
+        Raises:
+            MnistKerasError: what it raises of that kind, on every worker.
+        """
+        outcome = failure = None
+        if self.is_chief:
+            try:
+                outcome = {"result": function()}
+            except MnistKerasError as error:
+                failure = error
+                outcome = {"error": str(error), "status": error.exit_status}
+        outcome = json.loads(self.from_chief(json.dumps(outcome).encode()))
+        if failure is not None:
+            raise failure
+        if "error" in outcome:
+            is_usage = outcome["status"] == UsageError.exit_status
+            raise (UsageError if is_usage else MnistKerasError)(outcome["error"])
+        return outcome["result"]
+
+    def require_same(self, what, values):
         """Refuse to go on unless all workers give the same.
 
         Args:
             what: what is compared, for the error's message.
-            value: this worker's, any object that ``repr`` describes.
+            values: this worker's, {name: what JSON takes}.
 
         Raises:
             UsageError: on every worker.
         """
-        own = repr(value).encode()
-        chiefs = self.from_chief(own)
-        if not self.largest([int(own != chiefs)])[0]:
+        own = json.loads(json.dumps(values))
+        chiefs = self.on_chief(lambda: own)
+        differing = [name for name in {**own, **chiefs} if own.get(name) != chiefs.get(name)]
+        # Those that are like the chief learn which one is not.
+        other = self.largest([self.index if differing else 0])[0]
+        if not other:
             return
-        received = f"{own.decode()} on worker {self.index}, {chiefs.decode()} on worker 0"
-        if own == chiefs:
-            received = f"{own.decode()} on worker {self.index}, something else on another one"
-        raise UsageError(f"the workers differ in {what}. Received: {received}. Expected: the same.")
+        received = f"others on worker {other}"
+        if differing:
+            received = ", ".join(f"{name} {own.get(name)}" for name in differing)
+        expected = ", ".join(f"{name} {chiefs.get(name)}" for name in differing) or "the same"
+        raise UsageError(
+            f"the workers differ in their {what}. Received: {received}. "
+            f"Expected: {expected}, as on worker 0."
+        )
 
     def _sum_over_workers(self, values):
         return self._strategy().reduce("SUM", values, axis=None)

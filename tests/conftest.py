@@ -56,6 +56,39 @@ def make_model():
     return make
 
 
+@pytest.fixture(scope="session")
+def crash():
+    """A callback that ends a training by a RuntimeError."""
+    import keras
+
+    class Crash(keras.callbacks.Callback):
+        """Raises in the middle of training: after a step, or at the end of an epoch.
+
+        Args:
+            step: after how many steps, or None.
+            epoch: at the end of which epoch, or None.
+            saved: after the other callbacks had their turn, a `Checkpoint` too.
+        """
+
+        def __init__(self, *, step=None, epoch=None, saved=False):
+            super().__init__()
+            self._step, self._epoch = step, epoch
+            self.order = 3 if saved else 0
+
+        def stops_at(self, step):
+            return step == self._step
+
+        def on_train_batch_end(self, batch, logs=None):
+            if self.model.steps_trained == self._step:
+                raise RuntimeError("crash")
+
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch == self._epoch:
+                raise RuntimeError("crash")
+
+    return Crash
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
     """No test leaves a signal handler, a thread or a file of its own."""
@@ -67,6 +100,27 @@ def nothing_left_behind():
     left = [t for t in threading.enumerate() if t not in threads and not t.daemon]
     assert left == []
     assert set(ROOT.glob("[!.]*")) == files
+
+
+@pytest.fixture
+def summaries_of():
+    """{tag: {step: (plugin, array)}} of a directory of event files, as TensorBoard shows them."""
+    from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    def read(directory):
+        accumulator = EventAccumulator(str(directory), tensor_size_guidance={"tensors": 0})
+        accumulator.Reload()
+        summaries = {}
+        for tag in accumulator.Tags()["tensors"]:
+            events = accumulator.Tensors(tag)
+            assert len({e.step for e in events}) == len(events), f"a step of {tag} appears twice"
+            plugin = accumulator.SummaryMetadata(tag).plugin_data.plugin_name
+            summaries[tag] = {e.step: (plugin, make_ndarray(e.tensor_proto)) for e in events}
+        gc.collect()
+        return summaries
+
+    return read
 
 
 def weights(model):

@@ -145,8 +145,18 @@ REFUSED = [
         "Expected: one of auto, mnist, fashion_mnist, kmnist, synthetic.",
     ),
     (
+        {"mode": "export"},
+        "--mode=export is not available in this version. "
+        "Expected: one of train, evaluate, predict, compare.",
+    ),
+    (
         {"mode": "predict"},
-        "--mode=predict is not available in this version. Expected: one of train, evaluate, compare.",
+        "--mode=predict has nothing to read. Received: no file. "
+        "Expected: --mode=predict FILES, photos or IDX files.",
+    ),
+    (
+        {"contact_sheet": "sheet.jpg"},
+        "--contact_sheet is wrong. Received: 'sheet.jpg'. Expected: the path of a .png file.",
     ),
     (
         {"distribution": "mirrored"},
@@ -243,6 +253,8 @@ def test_the_recipe_without_flags_is_the_tutorials():
         "dtype_policy": "float32",
         "distribution": "auto",
         "debug": False,
+        "json": False,
+        "contact_sheet": None,
         "paths": (),
     }
 

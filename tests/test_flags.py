@@ -97,6 +97,8 @@ def test_every_flag_reaches_the_recipe():
         "profile_steps": "18-19",
         "dtype_policy": "mixed_bfloat16",
         "distribution": "one_device",
+        "json": True,
+        "contact_sheet": "sheet.png",
         "debug": True,
     }
     assert {"mode", "paths", *given} == set(RunConfig.__dataclass_fields__)
@@ -240,6 +242,30 @@ def test_evaluation_finds_a_run_that_was_renamed_and_moved(tmp_path):
     (tmp_path / "logs" / "a").rename(tmp_path / "kept" / "b")
     config = parse("--mode=evaluate", "--logdir=kept", "--run_name=b")
     assert config == RunConfig(mode="evaluate", logdir="kept", run_name="b", seed=1)
+
+
+def test_prediction_finds_its_run_as_evaluation_does_and_takes_files(tmp_path):
+    write_run(tmp_path / "logs" / "a", loss="categorical_crossentropy")
+    files = ("seven.jpg", "数 字.png")
+    assert parse("--mode=predict", files[0], "--json", files[1]) == RunConfig(
+        mode="predict",
+        logdir="logs",
+        run_name="a",
+        loss="categorical_crossentropy",
+        json=True,
+        paths=files,
+    )
+    assert refusal("--mode=predict", "--run_name=b", "seven.jpg") == (
+        "there is no such run. Received: logs/b. Expected: a run's name."
+    )
+
+
+def test_prediction_without_files_is_refused(tmp_path):
+    write_run(tmp_path / "logs" / "a")
+    assert refusal("--mode=predict") == (
+        "--mode=predict has nothing to read. Received: no file. "
+        "Expected: --mode=predict FILES, photos or IDX files."
+    )
 
 
 def test_evaluation_of_a_run_that_is_not_there_is_refused(tmp_path):

@@ -1,4 +1,9 @@
-"""Callbacks for any ``keras.Model``: logging, checkpoints and clean stops at true steps."""
+"""Callbacks for any ``keras.Model``: logging, checkpoints and clean stops at true steps.
+
+Those for TensorBoard's other dashboards are imported when they are first used.
+"""
+
+import importlib
 
 from mnist_keras.callbacks.averaged_weights import AveragedWeights
 from mnist_keras.callbacks.checkpoint import Checkpoint
@@ -7,13 +12,55 @@ from mnist_keras.callbacks.graceful_shutdown import GracefulShutdown, Interrupte
 from mnist_keras.callbacks.progress import Progress
 from mnist_keras.callbacks.step_logger import StepLogger
 
+_HOME = {
+    "ChartLayout": "chart_layout",
+    "ClassScores": "class_scores",
+    "ConfusionMatrix": "confusion_matrix",
+    "FirstLayerWeights": "first_layer_weights",
+    "HParams": "hparams",
+    "Histograms": "histograms",
+    "InputSample": "input_sample",
+    "MemoryUsage": "memory_usage",
+    "Mistakes": "mistakes",
+    "NetworkGraph": "network_graph",
+    "PRCurves": "pr_curves",
+    "Profiler": "profiler",
+    "Projector": "projector",
+    "RunText": "run_text",
+    "WeightNorms": "weight_norms",
+}
 __all__ = [
     "AveragedWeights",
+    "ChartLayout",
     "Checkpoint",
+    "ClassScores",
+    "ConfusionMatrix",
     "DivergedError",
     "DivergenceGuard",
+    "FirstLayerWeights",
     "GracefulShutdown",
+    "HParams",
+    "Histograms",
+    "InputSample",
     "Interrupted",
+    "MemoryUsage",
+    "Mistakes",
+    "NetworkGraph",
+    "PRCurves",
+    "Profiler",
     "Progress",
+    "Projector",
+    "RunText",
     "StepLogger",
+    "WeightNorms",
 ]
+
+
+def __getattr__(name):
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__():
+    return sorted(__all__)

@@ -1,9 +1,9 @@
 """Which curves belong into one chart: TensorBoard's custom scalars dashboard."""
 
-from tensorboard.plugins.custom_scalar import layout_pb2, metadata
+from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar.summary import pb
 
-from mnist_keras.callbacks.event_callback import RUN, EventCallback
+from mnist_keras.callbacks.event_callback import EventCallback
 from mnist_keras.callbacks.step_callback import scalars
 
 _STEPS = {
@@ -17,7 +17,7 @@ _MACHINE = {"memory (MiB)": "^memory/", "examples per second": "^examples_per_se
 
 
 class ChartLayout(EventCallback):
-    """Groups the curves of the other callbacks: each metric of training and validation in one chart.
+    """Groups the curves: each metric of training and validation in one chart, and others by kind.
 
     Written once in a run, at the end of its first epoch, when the metrics are known.
 

@@ -3,7 +3,6 @@
 import contextlib
 import pathlib
 
-import keras
 import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
@@ -62,11 +61,12 @@ class Projector(EveryEpochsCallback):
         """{name: bytes}; what names the others comes last."""
         images, labels = self._exam.images[: self._most], self._exam.labels[: self._most]
         probabilities = self._exam.probabilities(self.model, self.step)
+        guesses = probabilities[: self._most].argmax(-1)
         names = self._exam.class_names(probabilities.shape[1])
         with validated_weights(self.model):
             points = input_of_layer(self.model, as_input(images), layer=self._layer)
         picture, size = drawing.sprite(drawing.gray(images))
-        rows = [f"{names[i]}\t{names[j]}" for i, j in zip(labels, probabilities.argmax(-1))]
+        rows = [f"{names[i]}\t{names[j]}" for i, j in zip(labels, guesses, strict=True)]
         config = ProjectorConfig()
         config.embeddings.add(
             tensor_name=f"last_hidden_layer_{self.step}",
@@ -91,6 +91,7 @@ def input_of_layer(model, x, *, layer=None):
         x: what the model takes, (n, ...).
         layer: the layer's name; None: that of the layer with weights that is computed last.
 
+    >>> import keras
     >>> model = keras.Sequential([keras.layers.ReLU(), keras.layers.Dense(1)])
     >>> _ = model(np.array([[-1.0, 2.0]]))
     >>> input_of_layer(model, np.array([[-1.0, 2.0]])).tolist()

@@ -64,6 +64,15 @@ def read_idx(path):
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
+def is_idx(head):
+    """Whether a file that begins with these bytes, at least 3, is IDX or gzip, and so no picture.
+
+    >>> is_idx(bytes([0, 0, 8, 3])), is_idx(b"\\xff\\xd8\\xff\\xe0")
+    (True, False)
+    """
+    return head[:2] == _GZIP_MAGIC or (head[:2] == b"\0\0" and head[2] in _CODES)
+
+
 def map_idx(path):
     """Returns a read-only np.memmap of one uncompressed IDX file, in the file's big-endian dtype.
 

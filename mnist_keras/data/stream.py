@@ -212,6 +212,10 @@ class BatchStream(DataAdapter):
         """How many examples batch ``step`` has, over all replicas."""
         return tf.minimum(self._batch_size, self.examples - step * self._batch_size)
 
+    def begin(self, step, *, replica):
+        """Where in batch ``step`` a replica's part begins."""
+        return self._share.bounds(self.size(step), replica)[0]
+
     @property
     def cuts_evenly(self):
         """Whether the replicas' parts of each batch are of one size."""

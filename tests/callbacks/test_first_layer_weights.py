@@ -87,8 +87,8 @@ def test_weights_that_are_no_image_are_refused():
 def test_a_model_without_such_a_layer_is_refused(tmp_path):
     model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
     model.compile(optimizer="sgd", loss="mse")
+    x = np.ones((2, 4))
     with pytest.raises(UsageError, match="no layer has weights that are images"):
-        x = np.ones((2, 4))
         model.fit(x, x, verbose=0, callbacks=[FirstLayerWeights(tmp_path)])
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import doctest
 import io
 import os
+import re
 import socket
 import sys
 import threading
@@ -17,6 +18,7 @@ from mnist_keras.data import download
 from mnist_keras.data.download import Downloader, DownloadError, Limits
 from mnist_keras.data.idx import read_idx
 from mnist_keras.errors import DataError
+from tests.terminals import Screen, Terminal, use_terminal
 
 BODY = bytes(range(256)) * 200
 
@@ -359,16 +361,19 @@ def test_a_folder_that_cannot_be_made_is_named(downloader, tmp_path):
     )
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-@pytest.mark.parametrize(("stderr", "shown"), [(Terminal(), True), (io.StringIO(), False)])
-def test_a_bar_is_shown_only_at_a_terminal(mirrors, fetch, monkeypatch, stderr, shown):
-    monkeypatch.setattr(sys, "stderr", stderr)
+def test_a_terminal_shows_a_bar_which_is_gone_in_the_end(mirrors, fetch, monkeypatch):
+    use_terminal(monkeypatch, columns=40, NO_COLOR="1")
+    screen = Screen(40)
+    monkeypatch.setattr(sys, "stderr", Terminal(screen))
     fetch(mirrors({"a": BODY}).url + "a")
-    assert bool(stderr.getvalue()) == shown
+    assert re.fullmatch(r"a  ━*╸? *  0\.\d/0\.1 MB( +0:00 left)?", screen.frames[0][0])
+    assert screen.lines == []
+
+
+def test_elsewhere_nothing_is_said(mirrors, fetch, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    fetch(mirrors({"a": BODY}).url + "a")
+    assert sys.stderr.getvalue() == ""
 
 
 def test_the_examples_in_the_docstrings_run(tmp_path, monkeypatch):

@@ -207,6 +207,17 @@ def test_a_flipped_bit_anywhere_is_found_and_told_in_one_line(stored):
     storage.read_directory(stored)
 
 
+def test_one_file_can_be_read_and_checked_without_the_others(stored):
+    (stored / "b").unlink()
+    assert storage.read_member(stored, "a") == b"12"
+    overwrite(stored / "a", 0, 0)
+    with pytest.raises(DamagedError, match="a is damaged"):
+        storage.read_member(stored, "a")
+    for name, message in (("b", "cannot be read"), ("c", "has no c. Received: a, b. Expected: c")):
+        with pytest.raises(DamagedError, match=message):
+            storage.read_member(stored, name)
+
+
 def overwrite(path, offset, byte):
     with open(path, "r+b", buffering=0) as file:
         file.seek(offset)

@@ -1,0 +1,161 @@
+"""Opens the file of a photo, whatever it turns out to be, as grey pixels that stand upright."""
+
+import contextlib
+import dataclasses
+import math
+import os
+import stat
+import warnings
+
+import numpy as np
+from PIL import ExifTags, Image
+
+from mnist_keras.errors import DataError
+
+MOST_PIXELS = 120_000_000  # No telephone's camera gives more in one piece; bombs do.
+
+_WORKING_PIXELS = 2_000_000  # A digit has 20 pixels in the end: a whole page of them is left.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # Others, as EPS with its program, are no photos.
+_FIRST_PICTURE_IS_THE_PHOTO = ("MPO", "HEIF")  # MPO is a JPEG with another one behind it.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_SIDEWAYS = [_TURNS[number] for number in (5, 6, 7, 8)]
+_EXPECTED = "a photo (JPEG, PNG, HEIC, WebP, GIF or BMP) or an IDX file"
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Photo:
+    """A photo as grey pixels.
+
+    Attributes:
+        grey: uint8 (height, width), upright, made smaller to some 2 million pixels.
+        size: (width, height) of the upright photo in its own pixels.
+    """
+
+    grey: np.ndarray
+    size: tuple
+
+    def in_own_pixels(self, box):
+        """A box (x, y, width, height) of ``grey`` as whole pixels of the photo itself."""
+        scale = [own / shrunk for own, shrunk in zip(self.size, self.grey.shape[::-1], strict=True)]
+        x, y, width, height = box
+        left, right = (round(edge * scale[0]) for edge in (x, x + width))
+        top, bottom = (round(edge * scale[1]) for edge in (y, y + height))
+        return left, top, right - left, bottom - top
+
+
+def read_photo(path):
+    """Reads a JPEG, PNG, HEIC, WebP, GIF or BMP file, turned as its EXIF orientation says.
+
+    No more is decoded than the file's header may promise, `MOST_PIXELS`, and of a large JPEG no
+    more than is needed. What is transparent counts as ground.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A `Photo`.
+
+    Raises:
+        DataError: it cannot be read, is no photo, is damaged, too large or moves.
+
+    >>> Image.new("L", (8000, 6000), 255).save("page.png")
+    >>> photo = read_photo("page.png")
+    >>> photo.size, photo.grey.shape
+    ((8000, 6000), (1200, 1600))
+    """
+    try:
+        # before open, which would wait for ever at a named pipe
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise _bad(path, "cannot be read", "a directory or device", _EXPECTED)
+        with open(path, "rb") as file, warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd metadata: the pixels are what counts
+            return _read(path, file)
+    except OSError as error:
+        raise _bad(path, "cannot be read", error.strerror or error, _EXPECTED) from error
+
+
+def _read(path, file):
+    try:
+        image = Image.open(file, formats=_formats(file))
+        moves = getattr(image, "is_animated", False)
+    except Image.DecompressionBombError as error:
+        received = str(error).partition(" exceeds ")[0]
+        expected = f"at most {MOST_PIXELS} pixels"
+        raise _bad(path, "is too large", received, expected) from error
+    except Exception as error:  # Pillow lets through whatever its readers of headers raise.
+        head = os.pread(file.fileno(), 8, 0)
+        received = f"bytes {head.hex(' ')}" if head else "an empty file"
+        raise _bad(path, "is no photo", received, _EXPECTED) from error
+    if image.width * image.height > MOST_PIXELS:
+        received = f"{image.width} x {image.height} pixels"
+        raise _bad(path, "is too large", received, f"at most {MOST_PIXELS} pixels")
+    if moves and image.format not in _FIRST_PICTURE_IS_THE_PHOTO:
+        raise _bad(path, "moves", f"{image.n_frames} pictures", "a single one")
+    try:
+        size = image.size
+        image.draft("L", _working_size(size))
+        grey = _grey(image)
+        turn = _turn(image)
+    except Exception as error:  # As above, of its decoders.
+        raise _bad(path, "is damaged", error or type(error).__name__, "a whole file") from error
+    if turn is not None:
+        grey = grey.transpose(turn)
+        size = size[::-1] if turn in _SIDEWAYS else size
+    return Photo(np.asarray(grey), size)
+
+
+def _formats(file):
+    head = file.read(12)
+    file.seek(0)
+    if head[4:8] != b"ftyp":
+        return _FORMATS
+    import pi_heif
+
+    pi_heif.register_heif_opener()
+    return ("HEIF",)
+
+
+def _shrinking(size):
+    width, height = size
+    return max(round(math.sqrt(width * height / _WORKING_PIXELS)), 1)
+
+
+def _working_size(size):
+    return [max(length // _shrinking(size), 1) for length in size]
+
+
+def _grey(image):
+    """The image as shades of grey, made smaller; transparent parts are as the ink is not."""
+    if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255.
+        pixels = np.asarray(image).astype(np.float32) / 257
+        image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    if not image.has_transparency_data:
+        return _shrunk(image.convert("L"))
+    covered = np.asarray(_shrunk(image.convert("RGBA").convert("LA").convert("La")), np.float32)
+    light, cover = covered[..., 0], covered[..., 1]
+    ground = 0 if light.sum() > cover.sum() / 2 else 1
+    return Image.fromarray(np.rint(light + ground * (255 - cover)).astype(np.uint8))
+
+
+def _shrunk(image):
+    return image.reduce(_shrinking(image.size))
+
+
+def _turn(image):
+    """How the image has to be turned to stand upright; None: not at all, or nobody knows."""
+    with contextlib.suppress(Exception):  # As above, of its readers of EXIF.
+        return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    return None
+
+
+def _bad(path, problem, received, expected):
+    received = " ".join(str(received).split())
+    return DataError(f"{os.fspath(path)!r} {problem}. Received: {received}. Expected: {expected}.")

@@ -1,0 +1,200 @@
+"""The devices and machines of ``--distribution``: how they are joined, and what is lost with one.
+
+How long a worker waits. At the start for the others: `JOIN_S`. In the training for one whose
+process has ended: about a second, as its connections are closed with it; for one that is silent, as
+a machine without power or network is: `SILENCE_S` and a few seconds. It then ends with one line on
+stderr and status 1.
+"""
+
+import contextlib
+import re
+
+from mnist_keras import cluster as clusters
+from mnist_keras import terminal
+from mnist_keras.errors import MnistKerasError
+
+JOIN_S = 300
+SILENCE_S = 10
+_JOB = "worker"
+_ABORTED = 10  # Of the codes of absl::Status.
+_MARK = "§"
+
+
+class WorkerLostError(MnistKerasError):
+    """Another worker of the training has ended, or is silent."""
+
+
+class Alone:
+    """What `mnist_keras.workers.Workers` is for many, for one process; needs no TensorFlow."""
+
+    count, index, are_several, is_chief = 1, 0, False, True
+
+    def on_chief(self, function):
+        """What the function returns."""
+        return function()
+
+    def require_same(self, what, values):
+        """There is nobody to differ."""
+
+
+def find_cluster(config):
+    """The `mnist_keras.cluster.Cluster` that a recipe asks for, or None.
+
+    Raises:
+        UsageError: there is none where it has to be, or one that cannot be.
+    """
+    found = None
+    if config.distribution == "multi_worker":
+        found = clusters.require()
+    elif config.distribution == "auto":
+        found = clusters.find()
+    if found is not None and found.index:
+        terminal.speak_as(f"worker {found.index}")
+    return found
+
+
+def shares_batches(config):
+    """Whether several devices are asked for; those that "auto" may find aside."""
+    return config.distribution in ("mirrored", "multi_worker") or config.cpu_devices > 1
+
+
+def local_strategy(config):
+    """The strategy for the devices of this machine; None for one. TensorFlow is imported by then.
+
+    Args:
+        config: a `mnist_keras.config.RunConfig`.
+    """
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    devices = [f"GPU:{number}" for number in range(len(gpus))]
+    if not gpus and config.cpu_devices > 1:
+        divide_cpu(config.cpu_devices)
+        devices = [f"CPU:{number}" for number in range(config.cpu_devices)]
+    if config.distribution == "one_device" or len(devices) < 2:
+        return None
+    return tf.distribute.MirroredStrategy(devices)
+
+
+def divide_cpu(count):
+    """Let TensorFlow see the processor as so many devices; before its first operation."""
+    import tensorflow as tf
+
+    [cpu] = tf.config.list_physical_devices("CPU")
+    parts = [tf.config.LogicalDeviceConfiguration() for _ in range(count)]
+    tf.config.set_logical_device_configuration(cpu, parts)
+
+
+def join(cluster):
+    """Wait for all workers of a cluster, then train together.
+
+    TensorFlow is imported by then, and has done nothing yet.
+
+    Args:
+        cluster: a `mnist_keras.cluster.Cluster`.
+
+    Returns:
+        The ``tf.distribute.MultiWorkerMirroredStrategy``.
+
+    Raises:
+        WorkerLostError: not all have come within `JOIN_S`.
+    """
+    import tensorflow as tf
+
+    count, index = len(cluster.addresses), cluster.index
+    terminal.notice(
+        f"worker {index} of {count} at {cluster.addresses[index]}, as {cluster.source} says; "
+        f"waits up to {JOIN_S} s for the others"
+    )
+    _set_time_limits(count)
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        tf.train.ClusterSpec({_JOB: list(cluster.addresses)}),
+        task_type=_JOB,
+        task_id=index,
+        num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
+        rpc_layer="grpc",
+    )
+    with _as_lost(cluster):
+        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+
+
+@contextlib.contextmanager
+def one_for_all(cluster):
+    """While workers train together: what ends one ends all, each with a line that says what it was.
+
+    Args:
+        cluster: a `mnist_keras.cluster.Cluster`; None: one process alone.
+
+    Raises:
+        WorkerLostError: another worker has ended.
+    """
+    if cluster is None:
+        yield
+        return
+    from mnist_keras.callbacks import Interrupted
+
+    try:
+        with _as_lost(cluster):
+            yield
+    except (WorkerLostError, Interrupted):  # The others know.
+        raise
+    except BaseException as error:
+        _tell_the_others(str(error) or type(error).__name__)
+        raise
+
+
+def _set_time_limits(count):
+    # The strategy's own default would wait an hour for a worker that does not come.
+    from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
+    from tensorflow.python.eager import context
+
+    job = coordination_config_pb2.CoordinatedJob(name=_JOB, num_tasks=count)
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader=f"/job:{_JOB}/replica:0/task:0",
+        cluster_register_timeout_in_ms=JOIN_S * 1000,
+        heartbeat_timeout_in_ms=SILENCE_S * 1000,
+        coordinated_jobs=[job],
+    )
+
+
+def _tell_the_others(message):
+    from tensorflow.python.eager import context
+
+    with contextlib.suppress(Exception):  # What is to be told matters more than that it is told.
+        context.context().report_error_to_cluster(_ABORTED, f"{_MARK}{message}{_MARK}")
+
+
+@contextlib.contextmanager
+def _as_lost(cluster):
+    """TensorFlow's errors of lost connections as one that says what has happened."""
+    from tensorflow import errors
+
+    try:
+        yield
+    except (
+        errors.AbortedError,
+        errors.CancelledError,
+        errors.DeadlineExceededError,
+        errors.FailedPreconditionError,
+        errors.InternalError,
+        errors.UnavailableError,
+    ) as error:
+        raise WorkerLostError(
+            f"the workers are no longer all there. Received: {_reason(str(error), cluster)}. "
+            f"Expected: all {len(cluster.addresses)} to the end; the same commands go on from the "
+            "last checkpoint."
+        ) from error
+
+
+def _reason(text, cluster):
+    """What has happened, as far as TensorFlow's message says."""
+    reported = re.search(rf"task:(\d+).{{0,20}}?{_MARK}(.*?){_MARK}", text, re.DOTALL)
+    if reported:
+        return f"from worker {reported[1]}: {reported[2].strip().rstrip('.')}"
+    number = re.search(r"/task:(\d+)", text)
+    who = "one of them"
+    if number and int(number[1]) < len(cluster.addresses):
+        who = f"worker {number[1]} ({cluster.addresses[int(number[1])]})"
+    is_silent = "heartbeat" in text.lower()
+    return f"{who} {'has been silent' if is_silent else 'has ended'}"

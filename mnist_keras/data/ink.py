@@ -69,18 +69,20 @@ def _is_light(grey):
     """Whether the ink is lighter than its ground.
 
     Windows go from narrow to wide. Up to the one that spans the lines, the kind of which they find
-    more is the ink; beyond it they find little more of that kind.
+    more is the ink; beyond it they find little more of that kind. One window is not enough to tell
+    that: the gap between two lines is narrow too.
     """
     prior = _FRAME_VOTE * _darkness_of_frame(grey)
-    lead, before = 0.0, (0.0, 0.0)
+    lead, before, was_full = 0.0, (0.0, 0.0), False
     for window in _windows(grey):
         found = _energies(grey, window)
         dark, light = (energy + _LEAST_ENERGY for energy in found)
         vote = max(-_MOST_VOTE, min(math.log(light / dark), _MOST_VOTE))
         lead += (vote + prior) * math.sqrt(max(found))
-        if 0 < found[lead > 0] < _FULL_GROWTH * before[lead > 0]:
+        is_full = 0 < found[lead > 0] < _FULL_GROWTH * before[lead > 0]
+        if is_full and was_full:
             break
-        before = found
+        before, was_full = found, is_full
     return lead > 0
 
 

@@ -28,7 +28,7 @@ _EDGE = 0.4  # of a line's own strength, where it ends
 _BODY = 0.5  # from here on a piece may be a digit, below it is part of one
 _SMALLEST_DIGIT = 0.35
 _TALLEST_STACK = 1.4  # two pieces one above the other are one digit up to this height
-_BREAK = 0.12  # between the pieces of a broken line
+_BREAK = 0.15  # between the pieces of a broken line
 _TOUCH = 0.05  # between pieces side by side that are one digit still
 _BAR_GAP = 0.35  # between a 5 and its bar above it
 

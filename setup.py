@@ -40,7 +40,14 @@ setup(
         "tensorflow>=2.21,<2.22",
     ],
     extras_require={
-        "tests": ["hypothesis>=6.100", "pyte>=0.8,<1", "pytest>=8", "ruff>=0.6", "selenium>=4.20"],
+        "tests": [
+            "hypothesis>=6.100",
+            "matplotlib>=3.8",
+            "pyte>=0.8,<1",
+            "pytest>=8",
+            "ruff>=0.6",
+            "selenium>=4.20",
+        ],
         "benchmarks": [
             "jax>=0.4.30",
             "lightning>=2.4",

@@ -82,7 +82,9 @@ def cnn_fast(*, dtype=None):
 
 
 def deep_cnn(*, dtype=None):
-    """Six convolutions with batch normalization, about 0.3 million weights, for accuracy.
+    """Four convolutions with batch normalization, about 0.1 million weights, for accuracy.
+
+    No image is padded, so that the later layers see ever fewer places: digits have wide margins.
 
     Args:
         dtype: as for `mlp`.
@@ -98,7 +100,6 @@ def deep_cnn(*, dtype=None):
             *_convolution(64, 3, name="conv_2", dtype=dtype),
             *_convolution(64, 3, name="conv_3", pools=True, dtype=dtype),
             *_convolution(128, 3, name="conv_4", dtype=dtype),
-            *_convolution(128, 3, name="conv_5", dtype=dtype),
             layers.GlobalMaxPooling2D(name="global_pool", dtype=dtype),
             layers.Dense(10, name="scores", dtype="float32"),
         ],
@@ -108,10 +109,10 @@ def deep_cnn(*, dtype=None):
 
 def _convolution(filters, size, *, name, pools=False, dtype=None):
     """A convolution, a maximum over 2x2 where it pools, a batch normalization and relu."""
-    # Normalized after it, a fourth of the work is left, and the maxima are the same.
+    # Pooled first, a fourth of the places is left to normalize.
     pool = [layers.MaxPooling2D(name=f"{name}_pool", dtype=dtype)] if pools else []
     return [
-        layers.Conv2D(filters, size, padding="same", use_bias=False, name=name, dtype=dtype),
+        layers.Conv2D(filters, size, use_bias=False, name=name, dtype=dtype),
         *pool,
         layers.BatchNormalization(momentum=0.9, name=f"{name}_norm", dtype=dtype),
         layers.ReLU(name=f"{name}_relu", dtype=dtype),

@@ -65,6 +65,7 @@ _GOES_WITH = {
 }
 _NOT_YET = {
     "mode": ("export",),
+    "distribution": ("mirrored", "multi_worker"),
 }
 
 

@@ -252,6 +252,7 @@ def test_the_recipe_without_flags_is_the_tutorials():
         "profile_steps": None,
         "dtype_policy": "float32",
         "distribution": "auto",
+        "cpu_devices": 1,
         "debug": False,
         "json": False,
         "contact_sheet": None,

@@ -97,6 +97,7 @@ def test_every_flag_reaches_the_recipe():
         "profile_steps": "18-19",
         "dtype_policy": "mixed_bfloat16",
         "distribution": "one_device",
+        "cpu_devices": 2,
         "json": True,
         "contact_sheet": "sheet.png",
         "debug": True,

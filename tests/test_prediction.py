@@ -199,7 +199,7 @@ def test_squared_errors_scores_become_the_nearest_probabilities():
     others = chance.dirichlet(np.full(10, 0.3), (200, 50))
     distance = ((found - scores) ** 2).sum(1)
     assert (((others - scores) ** 2).sum(2) >= distance).all()
-    np.testing.assert_allclose(probabilities(others[0], loss=SQUARED), others[0])
+    np.testing.assert_allclose(probabilities(others[0], loss=SQUARED), others[0], atol=1e-12)
 
 
 def test_logits_become_their_softmax_however_large_they_are():

@@ -1,3 +1,4 @@
+import logging
 import os
 import subprocess
 import sys
@@ -22,7 +23,11 @@ def start_as(monkeypatch):
 
     ending = []
     config = types.SimpleNamespace(list_physical_devices=list_physical_devices)
-    monkeypatch.setitem(sys.modules, "tensorflow", types.SimpleNamespace(config=config))
+    monkeypatch.setitem(
+        sys.modules,
+        "tensorflow",
+        types.SimpleNamespace(config=config, get_logger=lambda: logging.getLogger("stand-in")),
+    )
     return ending.append
 
 

@@ -188,6 +188,7 @@ def test_the_recipe_is_stored_whole_and_with_paths_that_hold_from_any_working_di
         "--projector=false",
         "--dtype_policy=float32",
         "--distribution=auto",
+        "--cpu_devices=1",
     ]
     assert run.stored_recipe()["run_name"] == "数字"
 

@@ -18,6 +18,14 @@ SILENCE_S = 10
 _JOB = "worker"
 _ABORTED = 10  # Of the codes of absl::Status.
 _MARK = "§"
+_TASK = r"/job:worker/(?:replica:0/)?task:(\d+)"
+# What TensorFlow's messages say, and what it means.
+_SIGNS = {
+    rf"remote target {_TASK}": "has ended",
+    rf"stopped sending heartbeats\):\s+{_TASK}": "gives no sign of life",
+    "CoordinationService": "gives no sign of life",
+    rf"{_TASK}.{{0,40}} (?:disconnected|restarted)": "has ended",
+}
 
 
 class WorkerLostError(MnistKerasError):
@@ -189,12 +197,12 @@ def _as_lost(cluster):
 
 def _reason(text, cluster):
     """What has happened, as far as TensorFlow's message says."""
-    reported = re.search(rf"task:(\d+).{{0,20}}?{_MARK}(.*?){_MARK}", text, re.DOTALL)
+    reported = re.search(rf"{_TASK}[^{_MARK}]{{0,20}}{_MARK}(.*?){_MARK}", text, re.DOTALL)
     if reported:
         return f"from worker {reported[1]}: {reported[2].strip().rstrip('.')}"
-    number = re.search(r"/task:(\d+)", text)
-    who = "one of them"
-    if number and int(number[1]) < len(cluster.addresses):
-        who = f"worker {number[1]} ({cluster.addresses[int(number[1])]})"
-    is_silent = "heartbeat" in text.lower()
-    return f"{who} {'has been silent' if is_silent else 'has ended'}"
+    for pattern, what in _SIGNS.items():
+        found = re.search(pattern, text, re.DOTALL)
+        if found:
+            number = int(found[1]) if found.groups() else 0  # The others report to the first one.
+            return f"worker {number} ({cluster.addresses[number]}) {what}"
+    return f"one of them has ended ({' '.join(text.split())[:100]})"

@@ -6,7 +6,6 @@ import shlex
 import shutil
 import sys
 
-
 _speaker = ""
 
 

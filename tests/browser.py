@@ -17,6 +17,16 @@ _ARGUMENTS = (
     "disable-component-update",
     "disable-sync",
 )
+_ALL = "scalars=0,images=0,text=0,histograms=0,pr_curves=0"
+_LOOK_EVERYWHERE = """
+const [selector] = arguments, found = [];
+const look = (root) => root.querySelectorAll("*").forEach((element) => {
+  if (element.matches(selector)) found.push(element);
+  if (element.shadowRoot) look(element.shadowRoot);
+});
+look(document);
+return found;
+"""
 
 
 def browser_is_here():
@@ -47,7 +57,7 @@ def browser(*, width=1300, height=700):
 @contextlib.contextmanager
 def tensorboard(logdir):
     """The address of a TensorBoard that serves a directory meanwhile, and reads it each second."""
-    options = {"logdir": logdir, "port": 0, "reload_interval": 1}
+    options = {"logdir": logdir, "port": 0, "reload_interval": 1, "samples_per_plugin": _ALL}
     command = [sys.executable, "-m", "tensorboard.main"]
     command += [f"--{name}={value}" for name, value in options.items()]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as server:
@@ -56,6 +66,16 @@ def tensorboard(logdir):
             yield f"http://127.0.0.1:{next(match[1] for match in found if match)}/"
         finally:
             server.terminate()
+
+
+def elements(driver, selector):
+    """The elements there, those within web components too."""
+    return driver.execute_script(_LOOK_EVERYWHERE, selector)
+
+
+def errors(driver):
+    """What the page has complained of since it was last asked."""
+    return [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
 def wait_for(driver, ready, *, patience_s=60):

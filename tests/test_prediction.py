@@ -1,6 +1,7 @@
 import doctest
 import json
 import pathlib
+import shutil
 
 import keras
 import numpy as np
@@ -24,7 +25,8 @@ SQUARED, CROSS = "sum_squared_error", "categorical_crossentropy"
 def network():
     """A network that reads most synthetic digits, its scores logits."""
     keras.utils.set_random_seed(0)
-    layers = [keras.layers.Flatten(), keras.layers.Dense(10)]
+    hidden = keras.layers.Dense(64, activation="relu")
+    layers = [keras.layers.Flatten(), hidden, keras.layers.Dense(10)]
     network = keras.Sequential([keras.Input((28, 28)), *layers])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     network.compile("adam", loss)
@@ -183,10 +185,11 @@ def test_a_contact_sheet_that_cannot_be_written_is_an_error(here):
 
 def test_a_run_without_a_model_reads_nothing(here):
     run = RunDirectory(here / "logs" / "half")
-    run.path.mkdir(exist_ok=True)
+    run.path.mkdir()
     run.store_recipe(RunConfig())
     with pytest.raises(UsageError, match=r"^the run is not finished. Received: logs/half"):
         predict(config("digits", run_name="half"))
+    shutil.rmtree(run.path)
 
 
 def test_squared_errors_scores_become_the_nearest_probabilities():
@@ -214,6 +217,7 @@ def test_the_command_reads_files_with_the_newest_run_and_its_loss(here):
     done = run_main(
         "--mode=predict", "数 字.png", "text.png", "--contact_sheet=sheet.png", "--json", cwd=here
     )
+    assert done.stdout, done.stderr
     line = json.loads(done.stdout)
     assert [found["digit"] for found in line["digits"]] == [7, 2, 0, 1]
     scores = keras.models.load_model(here / "logs/run/model.keras").predict(

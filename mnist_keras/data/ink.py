@@ -22,7 +22,7 @@ _CLEAR = 2.0  # of ink to what the same window finds of the other kind, which ma
 _WINDOW_LINES = 2.5  # the window's width in lines: crossings and blots are wider than one
 _LEAST_ENERGY = 1e-7  # no less is told from nothing
 _MOST_VOTE = 2.0  # of one window, as the logarithm of light to dark: none decides alone
-_FRAME_VOTE = 0.6  # for the photo's frame being ground, which a table around the sheet is not
+_FRAME_VOTE = 1.0  # for the photo's frame being ground, which a table around the sheet is not
 _DARKEST_GROUND = 0.3  # of the lightest: deeper shadows hold more noise than ink
 _BLUR_SIDES = 1 / 2000  # of the longer side: takes the camera's noise, and no line
 
@@ -31,7 +31,8 @@ def find_ink(grey):
     """How much each pixel of a photo differs from the ground around it.
 
     Dark ink counts as a share of the ground's brightness, so that a shadow changes nothing; light
-    ink counts as a share of white, since a dark ground has hardly any brightness to compare with.
+    ink counts as a share of what is brightest around it, since a dark ground has hardly any
+    brightness to compare with.
 
     Args:
         grey: uint8 (height, width) of a photo, dark ink on light or light ink on dark.
@@ -49,15 +50,26 @@ def find_ink(grey):
     """
     grey = np.asarray(grey, np.float32) / np.float32(255)
     shrink = -(-max(grey.shape) // _COARSE_PIXELS)
-    coarse = _block_means(grey, shrink)
+    coarse = _framed(_block_means(grey, shrink))
     is_light = _is_light(_evenly_lit(coarse))
     window = round(_WINDOW_LINES * _line_width(coarse, is_light) * shrink) | 1
-    return _lines(ndimage.gaussian_filter(grey, max(grey.shape) * _BLUR_SIDES), window, is_light)
+    smooth = ndimage.gaussian_filter(grey, max(grey.shape) * _BLUR_SIDES)
+    if is_light:
+        smooth = _evenly_lit(smooth)
+    return _lines(_framed(smooth), window, is_light)[1:-1, 1:-1]
+
+
+def _framed(grey):
+    """The photo in a frame of one pixel of ground, so that ink that reaches its edge ends there."""
+    framed = np.pad(grey, 1, mode="edge")
+    for edge in (framed[:, 0], framed[:, -1], framed[0], framed[-1]):
+        edge[:] = ndimage.median_filter(edge, len(edge) // 2 | 1, mode="nearest")
+    return framed
 
 
 def _lines(grey, window, is_light):
     """What is narrower than the window and lighter, or darker, than what is beside it."""
-    size = (window, window)  # The photo goes on beyond its edges as it is at them.
+    size = (window, window)  # Outside all is as it is at the edge.
     if is_light:
         return grey - ndimage.grey_opening(grey, size, mode="nearest")
     ground = ndimage.grey_closing(grey, size, mode="nearest")

@@ -20,7 +20,9 @@ _THINNEST_PIXELS = 2.4  # in the box: three of four lines in MNIST are wider
 
 # Of the ink's strength, as `find_ink` measures it:
 _LEAST_STRENGTH = 0.1  # fainter is no ink
-_NOISE_DEVIATIONS = 6  # nor is what the ground's grain reaches
+_NOISE_DEVIATIONS = 6  # nor is what the ground's grain reaches,
+_MOST_GRAIN = 0.25  # which is less than this: of a cropped digit, half may be ink
+_OVER_GRAIN = 1.4  # times what a line has to reach at least
 _FAINT = 0.4  # of the photo's usual ink: the back page's writing, ruled lines, dirt
 _EDGE = 0.4  # of a line's own strength, where it ends
 
@@ -28,6 +30,7 @@ _EDGE = 0.4  # of a line's own strength, where it ends
 _BODY = 0.5  # from here on a piece may be a digit, below it is part of one
 _SMALLEST_DIGIT = 0.35
 _TALLEST_STACK = 1.4  # two pieces one above the other are one digit up to this height
+_TALLEST_DIGIT = 1.7  # of two pieces, where a third tells what is usual
 _BREAK = 0.15  # between the pieces of a broken line
 _TOUCH = 0.05  # between pieces side by side that are one digit still
 _BAR_GAP = 0.35  # between a 5 and its bar above it
@@ -35,8 +38,7 @@ _BAR_GAP = 0.35  # between a 5 and its bar above it
 _ABOVE_EACH_OTHER = 0.5  # of the narrower one's width that two pieces share
 _SAME_LINE = 0.5  # of the lower one's height that two digits share
 _FLATTEST_DIGIT = 3.0  # width by height: more is a dash or a ruled line
-_ALONG_EDGE = 0.5  # of a digit's longer side at most; more is a table or a finger
-_CROPPED = 0.6  # of the photo's height and width that a digit fills that may lie along its edge
+_ALONG_EDGE = 0.8  # of a digit's longer side at most; more is a table or a finger
 _LEAST_HEIGHT_PIXELS = 8  # less cannot be read
 _MOST_PIECES = 1000  # a page of digits has fewer, gravel has more
 _EIGHT = np.ones((3, 3))  # pixels that touch at a corner are connected
@@ -146,7 +148,8 @@ def _lines(ink):
     """The strength of the ink at the lines, 0 elsewhere, and their connected pieces, from 1 on."""
     grain = np.median(ink)
     grain += _NOISE_DEVIATIONS * 1.48 * np.median(np.abs(ink - grain))  # 1.48: if it is normal
-    blobs, count = ndimage.label(ink > max(_LEAST_STRENGTH, grain), _EIGHT)
+    least = np.clip(grain, _LEAST_STRENGTH, _MOST_GRAIN)
+    blobs, count = ndimage.label(ink > least, _EIGHT)
     if not count:
         return np.zeros_like(ink), blobs
     numbers = np.arange(count + 1)
@@ -155,7 +158,8 @@ def _lines(ink):
     strengths = ndimage.mean(ink, cores, numbers)
     areas = np.bincount(cores.ravel(), minlength=count + 1)
     strengths[0] = areas[0] = 0
-    strengths[strengths < _FAINT * _weighted_median(strengths, areas)] = 0
+    usual = _weighted_median(strengths, areas)
+    strengths[strengths < max(_FAINT * usual, _OVER_GRAIN * least)] = 0
     strength = strengths[blobs].astype(np.float32)
     return strength, ndimage.label((strength > 0) & (ink > _EDGE * strength), _EIGHT)[0]
 
@@ -179,6 +183,7 @@ def _pieces(labels):
 
 def _digits(shapes, size):
     """The pieces put together to digits, without what is none."""
+    shapes = [shape for shape in shapes if not _lies_along_edge(shape, size)]
     usual = 0
     while shapes:
         usual = _usual_height(shapes)
@@ -186,35 +191,32 @@ def _digits(shapes, size):
         if len(joined) == len(shapes):
             break
         shapes = joined
-    return [shape for shape in shapes if _may_be_digit(shape, usual, size)]
+    return [shape for shape in shapes if _may_be_digit(shape, usual)]
 
 
-def _may_be_digit(shape, usual, size):
-    return (
-        shape.height >= max(_SMALLEST_DIGIT * usual, _LEAST_HEIGHT_PIXELS)
-        and shape.width <= _FLATTEST_DIGIT * shape.height
-        and (_fills_photo(shape, size) or not _lies_along_edge(shape, size))
-    )
+def _may_be_digit(shape, usual):
+    least = max(_SMALLEST_DIGIT * usual, _LEAST_HEIGHT_PIXELS)
+    return shape.height >= least and not _is_flat(shape)
 
 
-def _fills_photo(shape, size):
-    """Whether the photo was cropped to this digit."""
-    height, width = size
-    return shape.height >= _CROPPED * height and shape.width >= _CROPPED * width
+def _is_flat(shape):
+    return shape.width > _FLATTEST_DIGIT * shape.height
 
 
 def _usual_height(shapes):
-    heights, areas = np.array([(shape.height, shape.area) for shape in shapes]).T
+    counting = [shape for shape in shapes if not _is_flat(shape)] or shapes
+    heights, areas = np.array([(shape.height, shape.area) for shape in counting]).T
     return _weighted_median(heights, areas)
 
 
 def _join_bodies(shapes, usual):
     """Join what lies within or above one another and is no higher than a digit."""
     shapes, joined = list(shapes), []
+    tallest = _TALLEST_DIGIT * usual if len(shapes) > 2 else math.inf
     while shapes:
         shape = shapes.pop(0)
         for other in shapes:
-            if _are_one_digit(shape, other, usual):
+            if _are_one_digit(shape, other, usual, tallest):
                 shapes.remove(other)
                 shapes.insert(0, shape | other)
                 break
@@ -223,13 +225,15 @@ def _join_bodies(shapes, usual):
     return joined
 
 
-def _are_one_digit(shape, other, usual):
+def _are_one_digit(shape, other, usual, tallest):
     if min(shape.height, other.height) < _BODY * usual:
         return False
     near = _BREAK if shape.shared_width(other) >= _ABOVE_EACH_OTHER else _TOUCH
+    height = max(shape.bottom, other.bottom) - min(shape.top, other.top)
+    if height > tallest:
+        return False
     if shape.box_gap(other) <= near * usual and shape.gap(other) <= near * usual:
         return True
-    height = max(shape.bottom, other.bottom) - min(shape.top, other.top)
     return near == _BREAK and height <= _TALLEST_STACK * usual
 
 

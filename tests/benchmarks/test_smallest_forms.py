@@ -65,19 +65,8 @@ def test_scaling(run, tmp_path):
 
 
 def test_startup(run):
-    rows, report = run(startup, "--rounds=1", "--epochs=1", "--only=main.py")
-    assert (
-        rows
-        == set(report["programs"])
-        == {
-            "main.py --help",
-            "main.py, a wrong flag",
-            "main.py, a finished run",
-            "main.py, 1 epoch",
-        }
-    )
-    first = {name: figures["first_loss_s"] for name, figures in report["programs"].items()}
-    assert [name for name, seconds in first.items() if seconds] == ["main.py, 1 epoch"]
+    rows, report = run(startup, "--rounds=1", "--only=main.py, a")
+    assert rows == set(report["programs"]) == {"main.py, a wrong flag", "main.py, a finished run"}
 
 
 def test_time_to_99(run, tmp_path):

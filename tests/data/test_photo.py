@@ -134,6 +134,30 @@ def test_a_line_that_the_pen_has_left_out_in_part_is_one_digit():
     assert boxes(sheet) == [(150, 60, 6, 90)]
 
 
+def test_a_four_whose_strokes_are_far_apart_is_one_digit_too():
+    sheet = page()
+    sheet[60:150, 150:156] = sheet[144:150, 100:156] = PEN
+    sheet[60:128, 120:126] = PEN
+    assert boxes(sheet) == [(100, 60, 56, 90)]
+
+
+def test_a_line_that_is_fainter_in_part_goes_on():
+    sheet = page()
+    sheet[60:150, 150:156] = PEN
+    sheet[110:150, 150:156] = PAPER - 0.6 * (PAPER - PEN)
+    assert boxes(sheet) == [(150, 60, 6, 90)]
+
+
+def test_slanting_digits_beside_each_other_are_seen_each_without_the_other():
+    sheet = page()
+    for step in range(90):
+        for start in (100, 130):
+            sheet[60 + step, start + step // 2 : start + step // 2 + 6] = PEN
+    one, other = seen(sheet)
+    assert one.box[0] + one.box[2] > other.box[0]
+    np.testing.assert_array_equal(one.image, other.image)
+
+
 def test_two_ones_side_by_side_are_two_digits():
     sheet = page()
     sheet[60:150, 140:146] = sheet[60:150, 156:162] = PEN
@@ -145,10 +169,55 @@ def test_dirt_dashes_and_ruled_lines_are_no_digits():
     sheet[60:150, 140:146] = PEN
     sheet[100:104, 100:125] = PEN  # a minus sign
     sheet[190:193, 10:310] = PEN  # a line under it
-    sheet[200:206, 40:46] = PEN  # a dot
+    sheet[200:214, 40:54] = PEN  # a blot
     sheet[20:24, 280:284] = PEN
     sheet[:, 250:252] *= 0.9  # a line of the sheet
     assert boxes(sheet) == [(140, 60, 6, 90)]
+
+
+def test_what_was_struck_out_is_no_digit():
+    sheet = page()
+    sheet[60:150, 140:146] = sheet[60:150, 100:106] = PEN
+    sheet[80:112, 180:290] = PEN
+    assert boxes(sheet) == [(100, 60, 6, 90), (140, 60, 6, 90)]
+
+
+def test_a_short_line_below_a_digit_is_no_part_of_it():
+    sheet = page()
+    sheet[60:150, 140:146] = PEN
+    sheet[172:176, 125:160] = PEN
+    assert boxes(sheet) == [(140, 60, 6, 90)]
+
+
+def test_what_shines_through_from_the_back_of_the_sheet_is_not_read(digits):
+    sheet = page()
+    write(sheet, digits[3], x=40, y=60, side=84)
+    write(sheet, digits[8], x=180, y=60, side=84, pen=PAPER - 0.2 * (PAPER - PEN))
+    assert [nearest(found.image, digits) for found in seen(sheet)] == [3]
+
+
+def test_the_edge_of_the_table_is_no_one(digits):
+    sheet = page()
+    write(sheet, digits[3], x=100, y=60, side=84)
+    sheet[:, :7] = PEN
+    assert [nearest(found.image, digits) for found in seen(sheet)] == [3]
+
+
+def test_a_photo_cropped_to_one_digit_is_read(digits):
+    for number, image in enumerate(digits):
+        sheet = page(112, 112)
+        write(sheet, image, x=0, y=0, side=112)
+        rows, columns = np.nonzero(sheet < PAPER - 20)
+        crop = sheet[rows.min() - 2 : rows.max() + 3, columns.min() - 2 : columns.max() + 3]
+        for cropped in (crop, 255 - crop):
+            assert [nearest(found.image, digits) for found in seen(cropped)] == [number]
+
+
+def test_noise_in_the_deepest_shadow_is_no_ink(digits):
+    sheet = page()
+    write(sheet, digits[3], x=40, y=60, side=84)
+    sheet[:, 180:] = 12 + np.random.default_rng(0).integers(-3, 4, (240, 140))
+    assert [nearest(found.image, digits) for found in seen(sheet)] == [3]
 
 
 def test_shadows_and_a_dark_table_around_the_sheet_are_no_digits(digits):

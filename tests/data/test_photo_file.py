@@ -171,10 +171,11 @@ def test_what_is_no_photo_is_refused(content, received, tmp_path):
         ((50_000, 50_000), "Image size (2500000000 pixels)"),
     ],
 )
-def test_a_decompression_bomb_is_refused_before_it_bursts(size, received, tmp_path):
+def test_a_decompression_bomb_is_refused_before_it_bursts(size, received, tmp_path, recwarn):
     (tmp_path / "bomb.png").write_bytes(png(*size, bytes(1000)))
     expected = f"'bomb.png' is too large. Received: {received}. Expected: at most 120000000 pixels."
     assert message_of(read_photo, "bomb.png") == expected
+    assert list(recwarn) == []
     assert MOST_PIXELS == 120_000_000
 
 

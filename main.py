@@ -25,6 +25,10 @@ def main(config):
             from mnist_keras.prediction import predict
 
             sys.exit(predict(config))
+        elif config.mode == "export":
+            from mnist_keras.export import export
+
+            export(config)
         elif config.mode == "compare":
             from mnist_keras.comparison import compare
 

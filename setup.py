@@ -7,6 +7,13 @@ from setuptools import find_packages, setup
 
 HERE = pathlib.Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "mnist_keras/__init__.py").read_text())[1]
+EXPORT = [
+    "ai-edge-litert>=2",
+    "onnx>=1.17",
+    "onnxruntime>=1.20",
+    # The first one for NumPy 2.
+    "tf2onnx>=1.17",
+]
 
 setup(
     name="mnist_keras",
@@ -41,6 +48,7 @@ setup(
     ],
     extras_require={
         "tests": [
+            *EXPORT,
             "hypothesis>=6.100",
             "matplotlib>=3.8",
             "pyte>=0.8,<1",
@@ -55,6 +63,6 @@ setup(
             "orbax-checkpoint>=0.6",
             "torch>=2.4",
         ],
-        "export": ["ai-edge-litert>=2", "onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.16"],
+        "export": EXPORT,
     },
 )

@@ -16,6 +16,7 @@ OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop")
 SCHEDULES = ("constant", "cosine", "one_cycle")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 DISTRIBUTIONS = ("auto", "one_device", "mirrored", "multi_worker")
+FORMATS = ("saved_model", "litert", "litert_int8", "onnx")
 
 _CHOICES = {
     "mode": MODES,
@@ -64,7 +65,6 @@ _GOES_WITH = {
     "label_smoothing": ("loss", ("categorical_crossentropy",)),
 }
 _NOT_YET = {
-    "mode": ("export",),
     "distribution": ("mirrored", "multi_worker"),
 }
 
@@ -78,8 +78,8 @@ class RunConfig:
     cache or a download, ``run_name`` None a new one made of date and time;
     ``checkpoint_every_minutes``, ``keep_every_steps`` and ``start_from`` None mean never, none and
     a new network; ``warmup_steps`` None the schedule's own share, ``adam_beta_1``, ``adam_beta_2``
-    and ``weight_decay`` None Keras's own, ``average_decay`` None no average; ``paths`` are the
-    words of the command line that are no flags.
+    and ``weight_decay`` None Keras's own, ``average_decay`` None no average; ``export_dir`` None
+    the run's own; ``paths`` are the words of the command line that are no flags.
 
     Raises:
         UsageError: a value that no run can have, named with the flag it came from.
@@ -147,6 +147,8 @@ class RunConfig:
     cpu_devices: int = 1
     json: bool = False
     contact_sheet: str | None = None
+    formats: tuple = FORMATS
+    export_dir: str | None = None
     debug: bool = False
     paths: tuple = ()
 
@@ -192,7 +194,7 @@ class RunConfig:
                     f"Received: --{other}={getattr(self, other)}. "
                     f"Expected: {' or '.join(f'--{other}={choice}' for choice in choices)}."
                 )
-        for name in ("logdir", "data_dir", "start_from"):
+        for name in ("logdir", "data_dir", "start_from", "export_dir"):
             text = getattr(self, name)
             _require(text is None or _is_line(text), self, name, "the path of a directory")
         steps = self.profile_steps
@@ -211,6 +213,12 @@ class RunConfig:
             "contact_sheet",
             "the path of a .png file",
         )
+        formats = self.formats
+        if not formats or len(set(formats)) < len(formats) or not set(formats) <= set(FORMATS):
+            raise UsageError(
+                f"--formats is wrong. Received: {','.join(formats)!r}. "
+                f"Expected: some of {','.join(FORMATS)}, each once."
+            )
         if self.mode == "predict" and not self.paths:
             raise UsageError(
                 "--mode=predict has nothing to read. Received: no file. "

@@ -13,6 +13,7 @@ from mnist_keras.run_directory import RunDirectory, newest_run
 
 _DEFAULTS = {name: field.default for name, field in RunConfig.__dataclass_fields__.items()}
 del _DEFAULTS["paths"]  # The words that are no flags.
+_DEFAULTS["formats"] = ",".join(_DEFAULTS["formats"])
 _EXPECTED = {}
 
 
@@ -26,7 +27,8 @@ def define():
         config_module.MODES,
         "What to do. compare: print a table of the runs whose directories follow, as in "
         "--mode=compare logs/*; without any, of all in --logdir. predict: read the digits in the "
-        "files that follow, photos (JPEG, PNG, HEIC) or IDX, as in --mode=predict photo.jpg.",
+        "files that follow, photos (JPEG, PNG, HEIC) or IDX, as in --mode=predict photo.jpg. "
+        "export: write the run's network in the --formats of other programs.",
     )
     _choice(
         "dataset",
@@ -43,7 +45,7 @@ def define():
     _text(
         "run_name",
         "Name of the run's directory under --logdir. The same name again resumes the run. "
-        "Default: date and time; for --mode=evaluate and predict the newest run.",
+        "Default: date and time; for --mode=evaluate, predict and export the newest run.",
     )
     _switch("overwrite", "Begin the named run anew instead of resuming it.")
     _choice(
@@ -176,11 +178,19 @@ def define():
         "cpu_devices",
         "auto, mirrored: without a GPU, as how many devices the processor counts, to try it out.",
     )
-    _switch("json", "--mode=predict: print a line of JSON for each file.")
+    _switch("json", "--mode=predict, export: print a line of JSON for each file.")
     _text(
         "contact_sheet",
         "--mode=predict: PNG file to write, of the digits found on each photo and of what the "
         "network saw of them. Default: none.",
+    )
+    _text(
+        "formats",
+        f"--mode=export: what to write, separated by commas, of {','.join(config_module.FORMATS)}.",
+    )
+    _text(
+        "export_dir",
+        "--mode=export: directory to write to. Default: export in the run's directory.",
     )
     _switch("debug", "Show tracebacks and TensorFlow's own messages.")
 
@@ -188,8 +198,8 @@ def define():
 def parse(argv):
     """The recipe that a command line asks for.
 
-    For ``--mode=evaluate`` and ``predict`` the flags that the run was begun with stand in for those
-    not given.
+    For ``--mode=evaluate``, ``predict`` and ``export`` the flags that the run was begun with stand
+    in for those not given.
 
     Args:
         argv: the program's name and its arguments.
@@ -205,7 +215,7 @@ def parse(argv):
     words = _parse_once(argv)
     if words and flags.FLAGS.mode not in config_module.MODES_WITH_PATHS:
         raise UsageError(f"words that are no flags. Received: {' '.join(words)}. Expected: none.")
-    if flags.FLAGS.mode in ("evaluate", "predict"):
+    if flags.FLAGS.mode in ("evaluate", "predict", "export"):
         run = _run_to_open()
         flags.FLAGS.unparse_flags()
         # The directory may have been moved or renamed since its recipe was written.
@@ -271,12 +281,13 @@ def _to_config(*, paths):
     values = {name: flags.FLAGS[name].value for name in _DEFAULTS}
     if values["data_dir"] is None:
         values["data_dir"] = os.environ.get("MNIST_KERAS_DATA_DIR") or None
-    for name in ("data_dir", "logdir", "start_from", "contact_sheet"):
+    for name in ("data_dir", "logdir", "start_from", "contact_sheet", "export_dir"):
         # The shell expands no ~ behind a "=".
         values[name] = values[name] and os.path.expanduser(values[name])
     for name in ("steps_per_execution", "batch_parts"):
         if values[name].isdecimal():
             values[name] = int(values[name])
+    values["formats"] = tuple(values["formats"].split(","))
     return RunConfig(**values, paths=paths)
 
 

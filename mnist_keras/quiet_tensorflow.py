@@ -22,7 +22,7 @@ def import_tensorflow(*, quiet=True, silent=False, parts=1):
     os.environ["KERAS_BACKEND"] = "tensorflow"
     if quiet:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if silent else "2")
-    with _stderr_held_back() if quiet else contextlib.nullcontext():
+    with stderr_held_back() if quiet else contextlib.nullcontext():
         import keras  # noqa: F401
         import tensorflow as tf
 
@@ -33,7 +33,8 @@ def import_tensorflow(*, quiet=True, silent=False, parts=1):
 
 
 @contextlib.contextmanager
-def _stderr_held_back():
+def stderr_held_back():
+    """Keep from stderr what is said meanwhile, by C++ too; after an error it comes out."""
     sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as held_back:

@@ -46,7 +46,16 @@ _OPTIONAL_TRAINING_FIELDS = (
     "batch_parts",
 )
 _CHOSEN_ONCE = ("dataset", "batch_parts")  # What "auto" came to holds for the run's whole life.
-_NOT_IN_RECIPE = ("mode", "overwrite", "debug", "json", "contact_sheet", "paths")
+_NOT_IN_RECIPE = (
+    "mode",
+    "overwrite",
+    "debug",
+    "json",
+    "contact_sheet",
+    "formats",
+    "export_dir",
+    "paths",
+)
 # TensorBoard's: the curves, and what its plugins read besides.
 _EVENT_DIRECTORIES = ("train", "validation", "plugins")
 _EVENT_FILES = "events.out.tfevents.*"
@@ -89,6 +98,11 @@ class RunDirectory:
     def report(self):
         """The file of `write_report`."""
         return self.path / "report.html"
+
+    @property
+    def exports(self):
+        """The directory of what ``--mode=export`` writes."""
+        return self.path / "export"
 
     @property
     def recipe(self):
@@ -153,7 +167,11 @@ class RunDirectory:
             self.report.unlink(missing_ok=True)
             for path in self.path.glob(_EVENT_FILES):
                 path.unlink()
-            for directory in (*map(self.path.joinpath, _EVENT_DIRECTORIES), self.checkpoints):
+            for directory in (
+                *map(self.path.joinpath, _EVENT_DIRECTORIES),
+                self.checkpoints,
+                self.exports,
+            ):
                 if directory.exists():
                     shutil.rmtree(directory)
             self.recipe.unlink(missing_ok=True)
@@ -195,7 +213,7 @@ class RunDirectory:
         """
         if os.path.lexists(self.recipe):
             return
-        files = (self.checkpoints, self.model, self.report, self.summary)
+        files = (self.checkpoints, self.exports, self.model, self.report, self.summary)
         names = [*_EVENT_DIRECTORIES, *(path.name for path in files)]
         left = [name for name in names if os.path.lexists(self.path / name)]
         left += [path.name for path in self.path.glob(_EVENT_FILES)]

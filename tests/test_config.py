@@ -136,7 +136,7 @@ REFUSED = [
     ),
     *(
         ({name: path}, f"--{name} is wrong. Received: {path!r}. Expected: {DIRECTORY}.")
-        for name in ("logdir", "data_dir")
+        for name in ("logdir", "data_dir", "export_dir")
         for path in ("", " ", "logs ", "a\nb", "\udcff")
     ),
     (
@@ -144,10 +144,18 @@ REFUSED = [
         "--dataset is wrong. Received: 'emnist'. "
         "Expected: one of auto, mnist, fashion_mnist, kmnist, synthetic.",
     ),
-    (
-        {"mode": "export"},
-        "--mode=export is not available in this version. "
-        "Expected: one of train, evaluate, predict, compare.",
+    *(
+        (
+            {"formats": formats},
+            f"--formats is wrong. Received: {text!r}. "
+            "Expected: some of saved_model,litert,litert_int8,onnx, each once.",
+        )
+        for formats, text in [
+            ((), ""),
+            (("",), ""),
+            (("onnx", "pickle"), "onnx,pickle"),
+            (("onnx", "litert", "onnx"), "onnx,litert,onnx"),
+        ]
     ),
     (
         {"mode": "predict"},
@@ -256,6 +264,8 @@ def test_the_recipe_without_flags_is_the_tutorials():
         "debug": False,
         "json": False,
         "contact_sheet": None,
+        "formats": ("saved_model", "litert", "litert_int8", "onnx"),
+        "export_dir": None,
         "paths": (),
     }
 

@@ -100,10 +100,12 @@ def test_every_flag_reaches_the_recipe():
         "cpu_devices": 2,
         "json": True,
         "contact_sheet": "sheet.png",
+        "export_dir": "exports",
         "debug": True,
     }
-    assert {"mode", "paths", *given} == set(RunConfig.__dataclass_fields__)
-    assert parse(*(f"--{name}={value}" for name, value in given.items())) == RunConfig(**given)
+    assert {"mode", "formats", "paths", *given} == set(RunConfig.__dataclass_fields__)
+    words = [*(f"--{name}={value}" for name, value in given.items()), "--formats=onnx,litert"]
+    assert parse(*words) == RunConfig(**given, formats=("onnx", "litert"))
 
 
 @pytest.mark.parametrize(
@@ -258,6 +260,17 @@ def test_prediction_finds_its_run_as_evaluation_does_and_takes_files(tmp_path):
     )
     assert refusal("--mode=predict", "--run_name=b", "seven.jpg") == (
         "there is no such run. Received: logs/b. Expected: a run's name."
+    )
+
+
+def test_an_export_finds_its_run_as_evaluation_does(tmp_path):
+    write_run(tmp_path / "logs" / "a", dtype_policy="mixed_bfloat16")
+    assert parse("--mode=export", "--formats=onnx") == RunConfig(
+        mode="export",
+        logdir="logs",
+        run_name="a",
+        dtype_policy="mixed_bfloat16",
+        formats=("onnx",),
     )
 
 

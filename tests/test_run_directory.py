@@ -30,6 +30,7 @@ def run(tmp_path):
         (run.path / name).mkdir()
         (run.path / name / "events").write_text("points")
     (run.checkpoints / "step-00000020").mkdir(parents=True)
+    (run.exports / "saved_model").mkdir(parents=True)
     (run.path / "my notes.txt").write_text("mine")
     return run
 
@@ -39,6 +40,8 @@ def test_a_run_leaves_these_names_and_no_other(run):
         "checkpoints",
         "checkpoints/step-00000020",
         "events.out.tfevents.1.host",
+        "export",
+        "export/saved_model",
         "flags.txt",
         "model.keras",
         "my notes.txt",
@@ -116,7 +119,7 @@ def test_what_cannot_be_removed_is_an_error_and_the_directory_stays_a_runs(run, 
     assert run.stored_recipe() is not None
 
 
-@pytest.mark.parametrize("name", ["train", "validation", "checkpoints", "model.keras"])
+@pytest.mark.parametrize("name", ["train", "validation", "checkpoints", "export", "model.keras"])
 def test_files_of_a_run_without_a_recipe_are_somebody_elses_and_left_alone(name, tmp_path):
     (tmp_path / "photos" / name).mkdir(parents=True)
     run = RunDirectory(tmp_path / "photos")

@@ -95,16 +95,54 @@ def write_directory(path, files, description, *, disk=None):
         OSError: the disk did not take it, or may not keep it; the old or the new one is there.
     """
     disk = disk or Disk()
-    path = pathlib.Path(path)
-    temporary, aside = _temporary_name(path), _aside(path)
-    _bring_back(path)
-    try:
+
+    def write(temporary):
         disk.make_directory(temporary)
         for name, data in files.items():
             disk.write(temporary / name, data)
         disk.write(temporary / MANIFEST, _manifest(files, description))
         disk.sync_directory(temporary)
-        if path.exists():
+
+    _replace(path, write, disk)
+
+
+def build(path, make, *, disk=None):
+    """Have a file or a directory of any depth made so that a crash leaves it whole or absent.
+
+    Args:
+        path: its final name. What lies there already is replaced: a crash leaves the old or the
+            new one.
+        make: a function that makes it at the path it is given, in the same directory.
+        disk: as for `write_directory`.
+
+    Returns:
+        What ``make`` gave.
+
+    Raises:
+        OSError: as `write_directory`; what ``make`` raises comes out too, with the old one there.
+    """
+    disk = disk or Disk()
+
+    def make_and_sync(temporary):
+        result = make(temporary)
+        for part in sorted([temporary, *temporary.rglob("*")], reverse=True):
+            if part.is_dir():
+                disk.sync_directory(part)
+            else:
+                with open(part, "rb") as file:
+                    disk.sync_file(file)
+        return result
+
+    return _replace(path, make_and_sync, disk)
+
+
+def _replace(path, make, disk):
+    path = pathlib.Path(path)
+    temporary, aside = _temporary_name(path), _aside(path)
+    _bring_back(path)
+    try:
+        result = make(temporary)
+        if path.is_dir():
             disk.rename(path, aside)
         disk.rename(temporary, path)
     except BaseException:
@@ -114,6 +152,7 @@ def write_directory(path, files, description, *, disk=None):
     disk.sync_directory(path.parent)
     if aside.exists():
         disk.remove(aside)
+    return result
 
 
 def write_file(path, data, *, disk=None):
@@ -123,15 +162,7 @@ def write_file(path, data, *, disk=None):
         OSError: the disk did not take it, or may not keep it; the old or the new one is there.
     """
     disk = disk or Disk()
-    path = pathlib.Path(path)
-    temporary = _temporary_name(path)
-    try:
-        disk.write(temporary, data)
-        disk.rename(temporary, path)
-    except BaseException:
-        _remove_quietly(temporary)
-        raise
-    disk.sync_directory(path.parent)
+    _replace(path, lambda temporary: disk.write(temporary, data), disk)
 
 
 def read_directory(path):

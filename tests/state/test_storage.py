@@ -11,6 +11,7 @@ from mnist_keras.state.storage import DamagedError
 OLD = {"state.npz": b"old numbers" * 9, "state.json": b'{"step": 7}'}
 NEW = {"state.npz": b"the new numbers" * 11, "state.json": b'{"step": 8}'}
 # 0.30000000000000004 and 0.30000000000000005 are the same number.
+NEW_TREE = {f"deep/{name}": data for name, data in NEW.items()}
 DESCRIPTION = {"step": 8, "metrics": {"loss": 0.1 + 0.2}}
 
 
@@ -30,6 +31,27 @@ def write_new_file(path, disk):
     storage.write_file(path, NEW["state.npz"], disk=disk)
 
 
+def build_new(path, disk):
+    def make(temporary):
+        temporary.mkdir()
+        (temporary / "deep").mkdir()
+        for name, data in NEW.items():
+            (temporary / "deep" / name).write_bytes(data)
+
+    storage.build(path, make, disk=disk)
+
+
+def build_new_file(path, disk):
+    storage.build(path, lambda temporary: temporary.write_bytes(NEW["state.npz"]), disk=disk)
+
+
+def read_tree(path):
+    """What lies in a directory, or aside, where its writer was killed."""
+    path = storage._where(path)
+    files = [p for p in path.rglob("*") if p.is_file() and p.name != storage.MANIFEST]
+    return {str(p.relative_to(path)): p.read_bytes() for p in files} or None
+
+
 def remove(path, disk):
     storage.remove_directory(path, disk=disk)
 
@@ -40,6 +62,9 @@ ACTIONS = {
     "a directory that replaces another": (OLD, write_new, read_directory, OLD, NEW),
     "a new file": (None, write_new_file, read_file, None, NEW["state.npz"]),
     "a file that replaces another": (b"old", write_new_file, read_file, b"old", NEW["state.npz"]),
+    "a tree that is built": (None, build_new, read_tree, None, NEW_TREE),
+    "a tree that is built anew": (OLD, build_new, read_tree, OLD, NEW_TREE),
+    "a file that is built anew": (b"old", build_new_file, read_file, b"old", NEW["state.npz"]),
     "a directory that is removed": (OLD, remove, read_directory, OLD, None),
 }
 

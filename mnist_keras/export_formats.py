@@ -1,0 +1,141 @@
+"""The formats of other programs: how a network is written in each, and read by its own runtime.
+
+Each takes uint8 images (n, 28, 28) of any n, as they come, under the name ``images``, and gives the
+network's float32 (n, 10), under the name ``scores``.
+"""
+
+import pathlib
+import shutil
+
+CALIBRATION_IMAGES = 500
+_OPSET = 18  # ONNX Runtime reads it since 1.14.
+
+
+class SavedModel:
+    """TensorFlow's own, a directory: for TensorFlow Serving, and what converts from it."""
+
+    name, file_name, is_exact = "saved_model", "saved_model", True
+    packages = ()
+
+    def write(self, path, saved_model, images):
+        """Write the file or the directory.
+
+        Args:
+            path: of what is to be written; nothing is there yet.
+            saved_model: the network as a directory of this format.
+            images: uint8 (n, 28, 28), some that it was trained on.
+        """
+        del images
+        shutil.copytree(saved_model, path)
+
+    def open(self, path):
+        """A function of images (n, 28, 28) that gives scores (n, 10), by the format's runtime."""
+        import tensorflow as tf
+
+        loaded = tf.saved_model.load(path)
+        signature = loaded.signatures["serving_default"]
+
+        def run(images):
+            return signature(images=tf.constant(images))["scores"].numpy()
+
+        run.owner = loaded  # Whose variables live no longer than itself.
+        return run
+
+
+class LiteRT:
+    """A ``.tflite`` file for LiteRT, formerly TensorFlow Lite: phones, browsers, single boards."""
+
+    name, file_name, is_exact = "litert", "model.tflite", True
+    packages = (("ai_edge_litert", "ai-edge-litert"),)
+
+    def write(self, path, saved_model, images):
+        """As `SavedModel.write`."""
+        import tensorflow as tf
+
+        converter = tf.lite.TFLiteConverter.from_saved_model(str(saved_model))
+        self._set(converter, images)
+        pathlib.Path(path).write_bytes(converter.convert())
+
+    def open(self, path):
+        """As `SavedModel.open`."""
+        from ai_edge_litert.interpreter import Interpreter
+
+        runner = Interpreter(model_path=str(path)).get_signature_runner()
+        return lambda images: runner(images=images)["scores"]
+
+    def _set(self, converter, images):
+        """What is asked of TensorFlow's converter."""
+
+
+class LiteRTInt8(LiteRT):
+    """The same with weights and sums of 8 bits: a quarter of the size, and other scores."""
+
+    name, file_name, is_exact = "litert_int8", "model_int8.tflite", False
+
+    def _set(self, converter, images):
+        import tensorflow as tf
+
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.representative_dataset = lambda: (
+            {"images": images[i : i + 1]} for i in range(len(images))
+        )
+
+
+class ONNX:
+    """An ``.onnx`` file for ONNX Runtime and many others."""
+
+    name, file_name, is_exact = "onnx", "model.onnx", True
+    packages = (("tf2onnx", "tf2onnx"), ("onnxruntime", "onnxruntime"))
+
+    def write(self, path, saved_model, images):
+        """As `SavedModel.write`."""
+        import tensorflow as tf
+        import tf2onnx
+
+        loaded = tf.saved_model.load(saved_model)
+        model, _ = tf2onnx.convert.from_function(loaded.serve, _signature(), opset=_OPSET)
+        for value in (*model.graph.input, *model.graph.output):
+            value.type.tensor_type.shape.dim[0].dim_param = "n"
+        pathlib.Path(path).write_bytes(model.SerializeToString())
+
+    def open(self, path):
+        """As `SavedModel.open`."""
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        return lambda images: session.run(["scores"], {"images": images})[0]
+
+
+FORMATS = {form.name: form for form in (SavedModel(), LiteRT(), LiteRTInt8(), ONNX())}
+
+
+def write_saved_model(network, path):
+    """Write a network that takes float32 images in [0, 1] so that it takes uint8 ones."""
+    import tensorflow as tf
+
+    def serve(images):
+        return {"scores": network(tf.cast(images, tf.float32) / 255.0, training=False)}
+
+    module = tf.Module()
+    module.weights = [variable.value for variable in network.variables]
+    module.serve = tf.function(serve, input_signature=_signature())
+    tf.saved_model.save(module, path, signatures=module.serve)
+
+
+def _signature():
+    import tensorflow as tf
+
+    return [tf.TensorSpec((None, 28, 28), tf.uint8, name="images")]
+
+
+def in_float32(network):
+    """The same network and weights, whose layers compute in float32 whatever their policy is."""
+    import keras
+
+    def in_full(layer):
+        return type(layer).from_config({**layer.get_config(), "dtype": "float32"})
+
+    clone = keras.models.clone_model(network, clone_function=in_full)
+    clone.set_weights(network.get_weights())
+    return clone

@@ -11,6 +11,7 @@ from mnist_keras.run_directory import training_recipe
 
 _RUN = "."
 _BATCH_SIZE = 200
+_EXAM_IMAGES = 1000  # More of them would cost more than they tell.
 
 
 def callbacks(run, config, *, stream, train_set):
@@ -25,7 +26,7 @@ def callbacks(run, config, *, stream, train_set):
     """
     held_out = config.validation_examples
     begin, name = (-held_out, "held-out images") if held_out else (0, "training images")
-    exam = Exam(train_set.images[begin:], train_set.labels[begin:], name=name)
+    exam = Exam(train_set.images[begin:], train_set.labels[begin:], name=name, most=_EXAM_IMAGES)
     return [
         *_of_the_run(run.path, config),
         *_of_the_numbers(run.path, config, train_set),

@@ -1,6 +1,5 @@
 """Examples that a model is asked about, once for all the callbacks that show its answers."""
 
-import functools
 import weakref
 
 import keras
@@ -46,14 +45,14 @@ class Exam:
                 f"{len(y)} classes. Expected: at least one, and as many of both."
             )
         y = np.asarray(y[:most])
-        self.images = np.asarray(x[:most])
+        # A part is copied: a view of it would keep all the others.
+        self.images = np.asarray(x) if len(x) <= most else np.array(x[:most])
         self.labels = (y.argmax(-1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel()).astype(int)
         self.name = name
         self._class_names = class_names
         self._asked = None
         self._probabilities = None
         self._model = lambda: None
-        self._forward = None
 
     def __len__(self):
         return len(self.labels)
@@ -81,34 +80,17 @@ class Exam:
         optimizer = getattr(model, "optimizer", None)
         iterations = None if optimizer is None else int(_numpy(optimizer.iterations))
         if model is not self._model():
-            self._model, self._forward, self._asked = weakref.ref(model), _forward(model), None
+            self._model, self._asked = weakref.ref(model), None
         if self._asked != (step, iterations):
             with validated_weights(model):
-                scores = self._scores()
+                scores = np.concatenate([_numpy(call(model, x)) for x in self._batches()])
             self._probabilities = _to_probabilities(scores, model, len(self))
             self._asked = step, iterations
         return self._probabilities
 
-    @functools.cached_property
     def _batches(self):
-        x = as_input(self.images)
-        return [tf.constant(x[i : i + _BATCH_SIZE]) for i in range(0, len(x), _BATCH_SIZE)]
-
-    def _scores(self):
-        return np.concatenate([_numpy(self._forward(batch)) for batch in self._batches])
-
-
-def _forward(model):
-    reference = weakref.ref(model)
-
-    def forward(x):
-        return call(reference(), x)
-
-    return (
-        forward
-        if model.run_eagerly
-        else tf.function(forward, autograph=False, reduce_retracing=True)
-    )
+        for begin in range(0, len(self), _BATCH_SIZE):
+            yield tf.constant(as_input(self.images[begin : begin + _BATCH_SIZE]))
 
 
 def _to_probabilities(scores, model, count):

@@ -48,12 +48,16 @@ class StepRecords:
 
     def at(self, step):
         """The values of one step, {name: NumPy float32 scalar}."""
-        return {name: value[step - self.first_step].numpy() for name, value in self.values.items()}
+        return {name: value[step - self.first_step] for name, value in self._on_host.items()}
 
     @property
     def losses(self):
         """The loss of each step, NumPy float32 (steps,); None: the steps gave none."""
-        return self.values["loss"].numpy() if "loss" in self.values else None
+        return self._on_host.get("loss")
+
+    @functools.cached_property
+    def _on_host(self):
+        return {name: value.numpy() for name, value in self.values.items()}
 
 
 class MultiStepFunction:

@@ -42,12 +42,12 @@ def _train(config, workers, *, strategy=None):
     if begun is None:
         return
     config = dataclasses.replace(config, **begun)
-    dataset, train_set, test_set = _load(config, workers)
-    config = dataclasses.replace(config, dataset=dataset)
+    data = _load(config, workers)
+    config = dataclasses.replace(config, dataset=data.name)
     try:
-        examples = len(train_set) - config.validation_examples
+        examples = len(data.train) - config.validation_examples
         workers.on_chief(lambda: _open(run, config, examples=examples))
-        _train_in(run, config, workers, strategy, train_set, test_set)
+        _train_in(run, config, workers, strategy, data)
     finally:
         run.close()
 
@@ -125,8 +125,17 @@ def _is_finished(run, config):
     return True
 
 
+@dataclasses.dataclass
+class _Data:
+    """A data set's name and its two halves, `mnist_keras.data.Examples`."""
+
+    name: str
+    train: object
+    test: object
+
+
 def _load(config, workers):
-    """(name, training images, test images) of the data set that the chief finds."""
+    """The `_Data` of the data set that the chief finds."""
     from mnist_keras.data import sources
 
     loaded = []
@@ -138,12 +147,12 @@ def _load(config, workers):
     found = workers.on_chief(lambda: resolve(config.dataset))
     if not workers.is_chief:
         resolve(found)
-    dataset, train_set, test_set = loaded
-    left = len(train_set.labels) - config.validation_examples
+    data = _Data(*loaded)
+    left = len(data.train) - config.validation_examples
     if left < 1:
         raise UsageError(
             f"--validation_examples leaves nothing to train on. Received: "
-            f"{config.validation_examples}. Expected: less than {len(train_set.labels)}."
+            f"{config.validation_examples}. Expected: less than {len(data.train)}."
         )
     if config.batch_size > left:
         raise UsageError(
@@ -156,10 +165,10 @@ def _load(config, workers):
             f"--warmup_steps is over the whole training. Received: {config.warmup_steps}. "
             f"Expected: less than {steps}, its steps."
         )
-    return dataset, train_set, test_set
+    return data
 
 
-def _train_in(run, config, workers, strategy, train_set, test_set):
+def _train_in(run, config, workers, strategy, data):
     if not workers.are_several:
         import_tensorflow(quiet=not config.debug, parts=config.batch_parts)
         strategy = distribution.local_strategy(config)
@@ -167,22 +176,24 @@ def _train_in(run, config, workers, strategy, train_set, test_set):
     from mnist_keras.callbacks.stopwatch import Stopwatch
     from mnist_keras.recipe import build_model
 
-    stream, validation = streams(config, train_set)
+    stream, validation = streams(config, data.train)
     if config.steps_per_execution != "auto":
         steps_per_execution = min(config.steps_per_execution, len(stream))
         config = dataclasses.replace(config, steps_per_execution=steps_per_execution)
     with contextlib.nullcontext() if strategy is None else strategy.scope():
         model = build_model(config, steps=len(stream) * config.epochs)
     if workers.is_chief:
-        _announce(run, config, model, stream, images_shape=train_set.images.shape[1:])
+        _announce(run, config, model, stream, images_shape=data.train.images.shape[1:])
     stopwatch = Stopwatch()
+    watchers = callbacks(run, config, stream=stream, train_set=data.train)
+    data.train = None  # The stream has the images.
     try:
         model.fit(
             stream,
             epochs=config.epochs,
             validation_data=validation,
             verbose=0,
-            callbacks=[stopwatch, *callbacks(run, config, stream=stream, train_set=train_set)],
+            callbacks=[stopwatch, *watchers],
         )
     except DivergedError as error:
         if not workers.is_chief:
@@ -192,7 +203,7 @@ def _train_in(run, config, workers, strategy, train_set, test_set):
         if workers.is_chief:
             notice(f"run {run.name} is interrupted. To go on: {command(_flagfile(run))}")
         raise
-    _finish(run, config, workers, model, stream, test_set, seconds=stopwatch.seconds)
+    _finish(run, config, workers, model, stream, data.test, seconds=stopwatch.seconds)
 
 
 def _announce(run, config, model, stream, *, images_shape):

@@ -1,5 +1,6 @@
 import errno
 import os
+import threading
 import time
 
 import numpy as np
@@ -367,6 +368,40 @@ def test_a_disk_that_stays_full_is_told_at_last_and_costs_no_point_that_it_took(
     monkeypatch.undo()
     write(small_disk, step=3, end=6)
     assert points_of(small_disk / "train") == {"loss": straight(6)}
+
+
+def test_what_is_logged_while_a_disk_takes_its_time_does_not_wait(tmp_path, points_of, monkeypatch):
+    begun, may_end = threading.Event(), threading.Event()
+    synced = []
+
+    def slow(number, fsync=os.fsync):
+        synced.append(number)
+        begun.set()
+        assert may_end.wait(60)
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    log = EventLog(tmp_path, step=0)
+    log.scalar("train", "loss", 0.0, 0)
+    flushing = threading.Thread(target=log.flush)
+    flushing.start()
+    assert begun.wait(60)
+    log.scalar("train", "loss", 1.0, 1)
+    assert points_of(tmp_path / "train") == {"loss": straight(2)}
+    may_end.set()
+    flushing.join()
+    log.close()
+    assert len(synced) == 2  # The second point was not on the disk before.
+
+
+def test_a_session_at_a_step_keeps_of_an_event_what_it_has_already(tmp_path, points_of):
+    log = EventLog(tmp_path, step=0)
+    log.scalar("train", "loss", 0.5, 3, keep=True)
+    log.close()
+    log = EventLog(tmp_path, step=3)
+    log.scalars("train", {"loss": 0.75, "accuracy": 1.0}, 3, keep=True)
+    log.close()
+    assert points_of(tmp_path / "train") == {"loss": {3: 0.5}, "accuracy": {3: 1.0}}
 
 
 def test_a_directory_that_cannot_be_made_is_told(tmp_path):

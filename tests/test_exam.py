@@ -70,6 +70,11 @@ def test_the_first_examples_are_taken_and_no_more():
     assert Exam(SCORES, np.arange(3), class_names=["a", "b", "c"]).class_names(3) == ["a", "b", "c"]
 
 
+def test_the_examples_beyond_those_taken_are_not_kept_in_memory():
+    whole = np.zeros((1000, 3), np.float32)
+    assert not np.shares_memory(Exam(whole, np.zeros(1000), most=10).images, whole)
+
+
 def test_uint8_images_are_scaled_as_in_training_and_many_are_asked_about_in_batches(
     make_model, digits
 ):

@@ -89,17 +89,18 @@ class StepLogger(EventCallback):
             if "loss" in values[step]:
                 step_in_epoch = first_batch + step - first_step
                 self._print(self.epoch, step_in_epoch, "loss:", values[step]["loss"])
-            for tag, value in {**values[step], **rate}.items():
-                self._write_scalar("train", tag, value, step)
+            self._write_scalars("train", {**values[step], **rate}, step)
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
         self._probe.give_up(logs)
         self._epoch_begun = None
+        values = {"train": {}, "validation": {}}
         for name, value in scalars(logs).items():
             subdirectory = "validation" if name.startswith("val_") else "train"
-            tag = f"epoch_{name.removeprefix('val_')}"
-            self._write_scalar(subdirectory, tag, value, self.step, keep=True)
+            values[subdirectory][f"epoch_{name.removeprefix('val_')}"] = value
+        for subdirectory, points in values.items():
+            self._write_scalars(subdirectory, points, self.step, keep=True)
 
     def state_dict(self):
         """What a resumed run needs to go on as if nothing had happened."""
@@ -130,6 +131,6 @@ class StepLogger(EventCallback):
         if self._echo:
             print(*words, flush=True)
 
-    def _write_scalar(self, subdirectory, tag, value, step, *, keep=False):
-        if self._log is not None:
-            self._log.scalar(subdirectory, tag, value, step, keep=keep)
+    def _write_scalars(self, subdirectory, values, step, *, keep=False):
+        if self._log is not None and values:
+            self._log.scalars(subdirectory, values, step, keep=keep)

@@ -77,6 +77,8 @@ def _name(callback):
 
 
 def _take_arrays(value, key, arrays):
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
     if isinstance(value, dict):
         return {k: _take_arrays(v, f"{key}/{k}", arrays) for k, v in value.items()}
     if isinstance(value, (list, tuple)):

@@ -92,8 +92,8 @@ def capture(model, callbacks, position, *, data=None):
     for group, members in _groups(model).items():
         for number, variable in enumerate(members):
             key = f"{group}/{number:04d}"
-            array = np.array(keras.ops.convert_to_numpy(variable))
-            arrays[key] = array
+            # One that owns its numbers shares them with no variable.
+            arrays[key] = np.require(keras.ops.convert_to_numpy(variable), requirements="O")
             variables.append({"key": key, **_describe(variable)})
     states, callback_arrays = callback_state.capture(callbacks)
     description = {"variables": variables, "callbacks": states, "data": data}

@@ -142,8 +142,8 @@ def _replace(path, make, disk):
     _bring_back(path)
     try:
         result = make(temporary)
-        if path.is_dir():
-            disk.rename(path, aside)
+        if path.exists() and (path.is_dir() or temporary.is_dir()):
+            disk.rename(path, aside)  # A rename replaces nothing but a file by a file.
         disk.rename(temporary, path)
     except BaseException:
         _bring_back(path)

@@ -6,6 +6,7 @@ import os
 import re
 
 from mnist_keras.errors import UsageError
+from mnist_keras.quiet_tensorflow import import_tensorflow
 
 _TF_CONFIG = "TF_CONFIG"
 _ADDRESSES = "MNIST_KERAS_WORKERS"
@@ -79,16 +80,15 @@ def require(environment=None):
     """As `find`.
 
     Raises:
-        UsageError: there is none, or of one worker alone.
+        UsageError: the environment describes none, not even of one worker.
     """
-    cluster = find(environment)
-    if cluster is None:
+    environment = os.environ if environment is None else environment
+    if not any(environment.get(name) for name in (_TF_CONFIG, _ADDRESSES, _SLURM_TASKS)):
         raise UsageError(
             "--distribution=multi_worker has no cluster. Received: neither TF_CONFIG nor "
-            "MNIST_KERAS_WORKERS nor a Slurm step, of more than one worker. "
-            "Expected: the addresses of all workers."
+            "MNIST_KERAS_WORKERS nor a Slurm step. Expected: the addresses of all workers."
         )
-    return cluster
+    return find(environment)
 
 
 def _from_tf_config(text):
@@ -129,6 +129,7 @@ def _from_slurm(environment):
     missing = [name for name in _SLURM if not environment.get(name)]
     if missing:
         raise _wrong("Slurm's environment", f"no {', '.join(missing)}", "a task started by srun")
+    import_tensorflow(silent=True)
     import tensorflow as tf
 
     try:
@@ -153,7 +154,7 @@ def _is_address(text):
 
 
 def _wrong(source, received, expected):
-    received = " ".join(str(received).split())
+    received = " ".join(str(received).split()).rstrip(".")
     return UsageError(
         f"{source} describes no whole cluster. Received: {received}. Expected: {expected}."
     )

@@ -65,7 +65,7 @@ _GOES_WITH = {
     "label_smoothing": ("loss", ("categorical_crossentropy",)),
 }
 _NOT_YET = {
-    "distribution": ("mirrored", "multi_worker"),
+    "distribution": ("multi_worker",),
 }
 
 

@@ -79,7 +79,14 @@ def local_strategy(config):
     if not gpus and config.cpu_devices > 1:
         divide_cpu(config.cpu_devices)
         devices = [f"CPU:{number}" for number in range(config.cpu_devices)]
-    if config.distribution == "one_device" or len(devices) < 2:
+    if config.distribution == "one_device":
+        return None
+    if len(devices) < 2:
+        if config.distribution == "mirrored":
+            terminal.notice(
+                f"--distribution=mirrored finds one device alone ({'a GPU' if gpus else 'a CPU'}) "
+                "and trains on it; the numbers are the same."
+            )
         return None
     return tf.distribute.MirroredStrategy(devices)
 

@@ -166,11 +166,6 @@ REFUSED = [
         {"contact_sheet": "sheet.jpg"},
         "--contact_sheet is wrong. Received: 'sheet.jpg'. Expected: the path of a .png file.",
     ),
-    (
-        {"distribution": "mirrored"},
-        "--distribution=mirrored is not available in this version. "
-        "Expected: one of auto, one_device.",
-    ),
 ]
 
 

@@ -1,0 +1,86 @@
+"""main.py as the workers of one training, on this machine, for the tests of what a user sees."""
+
+import contextlib
+import dataclasses
+import fcntl
+import socket
+import subprocess
+
+from tests.command_line import command, environment
+
+# No training here is alive so long, nor waits so long for one that is gone.
+LONGEST_S = 300
+
+
+def free_addresses(count):
+    """Addresses on this machine that nobody listens at."""
+    servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in servers]
+    for server in servers:
+        server.close()
+    return addresses
+
+
+@dataclasses.dataclass(frozen=True)
+class Ended:
+    """A process that has ended."""
+
+    returncode: int
+    lines: list
+    stderr: str
+
+
+class Workers:
+    """The processes of one training; worker 1 and later ones each in a directory of its own.
+
+    The chief's stdout holds few lines: one that is not read stops, so that it does not end too
+    early, and the others wait for it.
+
+    Args:
+        directory: the chief's working directory; the others' are made beside it.
+        arguments: main.py's, the same for all.
+        count: how many; 1: no cluster.
+    """
+
+    def __init__(self, directory, *arguments, count=2):
+        self.directories = [directory]
+        self.directories += [directory.with_name(f"{directory.name}-{i}") for i in range(1, count)]
+        addresses = ",".join(free_addresses(count))
+        self.processes = []
+        for index, cwd in enumerate(self.directories):
+            cwd.mkdir(exist_ok=True)
+            variables = {"MNIST_KERAS_WORKERS": addresses, "MNIST_KERAS_WORKER_INDEX": str(index)}
+            self.processes.append(
+                subprocess.Popen(
+                    command(*arguments),
+                    cwd=cwd,
+                    env=environment(**variables),
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.PIPE,
+                    text=True,
+                )
+            )
+        self._lines = []
+        with contextlib.suppress(AttributeError):  # Linux alone has it.
+            fcntl.fcntl(self.processes[0].stdout, fcntl.F_SETPIPE_SZ, 4096)
+
+    def read_lines(self, count):
+        """Wait for the chief's next lines."""
+        self._lines += [self.processes[0].stdout.readline().rstrip("\n") for _ in range(count)]
+
+    def end(self):
+        """What all came to, once all have ended: a list of `Ended`."""
+        outputs = []
+        try:
+            for process in self.processes:
+                outputs.append(process.communicate(timeout=LONGEST_S))
+        finally:
+            for process in self.processes:
+                with contextlib.suppress(ProcessLookupError):
+                    process.kill()
+        lines = [out.splitlines() for out, _ in outputs]
+        lines[0] = [*self._lines, *lines[0]]
+        return [
+            Ended(process.returncode, printed, said)
+            for process, printed, (_, said) in zip(self.processes, lines, outputs, strict=True)
+        ]

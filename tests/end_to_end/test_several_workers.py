@@ -1,0 +1,178 @@
+"""main.py on two devices and on two workers, terminated and killed, beside one device."""
+
+import concurrent.futures
+import dataclasses
+import io
+import pathlib
+import re
+import signal
+
+import numpy as np
+import pytest
+
+from mnist_keras.state.storage import read_directory
+from tests.cluster import Workers
+from tests.command_line import tree, write_small_mnist
+
+# 30 steps an epoch, the last one of 33 examples; more lines than a pipe of one page can hold. At a
+# small rate, as rounding may put an input of a ReLU on the other side of 0, which then shows less.
+RECIPE = (
+    "--batch_size=33",
+    "--epochs=10",
+    "--learning_rate=0.0002",
+    "--shuffle",
+    "--log_every_steps=1",
+    "--checkpoint_every_steps=13",
+    "--validation_examples=10",
+    "--batch_parts=1",
+    "--pictures_every_epochs=0",
+    "--noreport",
+)
+STEPS = 300
+SHARED = ("mirrored", "shrunk", "grown")
+LOST = re.compile(
+    r"error: the workers are no longer all there\. Received: worker 1 \(127\.0\.0\.1:\d+\) "
+    r"(has ended|gives no sign of life)\. "
+    r"Expected: all 2 to the end; the same commands go on from the last checkpoint\."
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    """What became of runs of one recipe.
+
+    Attributes:
+        logdir: where they lie.
+        others: the working directories of the workers that are no chief.
+        whole: on one device, its one `Ended`.
+        mirrored: on two devices of one process, its one `Ended`.
+        terminated, killed: the parts of the run ``shrunk`` on two workers, lists of `Ended`.
+        shrunk: its last part on one device, `Ended`.
+        begun: the first part of the run ``grown``, on one device, `Ended`.
+        grown: its last part on two workers, list of `Ended`.
+    """
+
+    logdir: pathlib.Path
+    others: list
+    whole: object
+    mirrored: object
+    terminated: list
+    killed: list
+    shrunk: object
+    begun: object
+    grown: list
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    small_mnist = write_small_mnist(tmp_path_factory.mktemp("small"))
+    work = tmp_path_factory.mktemp("cluster")
+
+    def part(name, *arguments, count, signum=None, to=0):
+        """One part of a run, ended by a signal to one of its processes after 40 lines, or not."""
+        flags = (f"--data_dir={small_mnist}", f"--logdir={work}/logs", f"--run_name={name}")
+        workers = Workers(work / name, *flags, *RECIPE, *arguments, count=count)
+        if signum is not None:
+            workers.read_lines(40)
+            workers.processes[to].send_signal(signum)
+        return workers.end()
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        whole = pool.submit(part, "whole", count=1)
+        begun = pool.submit(part, "grown", count=1, signum=signal.SIGTERM)
+        whole, begun = whole.result()[0], begun.result()[0]
+    at_once = "--steps_per_execution=50"
+    terminated = part("shrunk", at_once, count=2, signum=signal.SIGTERM, to=1)
+    killed = part("shrunk", at_once, count=2, signum=signal.SIGKILL, to=1)
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        two_devices = ("--distribution=mirrored", "--cpu_devices=2", at_once)
+        mirrored = pool.submit(part, "mirrored", *two_devices, count=1)
+        shrunk = pool.submit(part, "shrunk", count=1)
+        mirrored, shrunk = mirrored.result()[0], shrunk.result()[0]
+    grown = part("grown", "--steps_per_execution=1", count=2)
+    others = [work / f"{name}-1" for name in ("shrunk", "grown")]
+    logs = work / "logs"
+    return Runs(logs, others, whole, mirrored, terminated, killed, shrunk, begun, grown)
+
+
+def losses(*parts):
+    """{(epoch, step): loss} of what was printed; what was printed again has to be the same."""
+    found = {}
+    for part in parts:
+        for line in part.lines:
+            if match := re.fullmatch(r"(\d+) (\d+) loss: (.+)", line):
+                place, loss = (int(match[1]), int(match[2])), float(match[3])
+                assert loss == pytest.approx(found.setdefault(place, loss), rel=1e-5)
+    return found
+
+
+def scores(part):
+    return [float(number) for number in re.findall(r"[\d.]+", part.lines[-1])]
+
+
+def weights(run):
+    """The weights and the optimizer's state in a run's last checkpoint, {key: array}."""
+    last = max((run / "checkpoints").iterdir())
+    with np.load(io.BytesIO(read_directory(last).files["state.npz"])) as arrays:
+        return {key: arrays[key] for key in arrays if not key.startswith("metrics")}
+
+
+def parts_of(runs, name):
+    return {
+        "mirrored": [runs.mirrored],
+        "shrunk": [runs.terminated[0], runs.killed[0], runs.shrunk],
+        "grown": [runs.begun, runs.grown[0]],
+    }[name]
+
+
+def test_all_workers_end_alike(runs):
+    def statuses(*parts):
+        return [part.returncode for part in parts]
+
+    assert statuses(runs.whole, runs.mirrored, runs.begun, runs.shrunk) == [0, 0, 143, 0]
+    assert statuses(*runs.grown) == [0, 0]
+    # The signal went to worker 1 alone.
+    assert statuses(*runs.terminated) == [143, 143]
+
+
+def test_a_worker_that_is_killed_ends_the_others_with_a_line_that_says_so(runs):
+    chief, killed = runs.killed
+    assert (chief.returncode, killed.returncode) == (1, -signal.SIGKILL)
+    assert LOST.fullmatch(chief.stderr.splitlines()[-1])
+    assert "Traceback" not in chief.stderr
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_the_printed_losses_are_those_of_one_device(runs, name):
+    expected = losses(runs.whole)
+    assert len(expected) == STEPS
+    assert losses(*parts_of(runs, name)) == pytest.approx(expected, rel=1e-5)
+    assert scores(parts_of(runs, name)[-1]) == pytest.approx(scores(runs.whole), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_the_weights_are_those_of_one_device(runs, name):
+    expected, found = weights(runs.logdir / "whole"), weights(runs.logdir / name)
+    assert found.keys() == expected.keys()
+    for key, array in expected.items():
+        np.testing.assert_allclose(found[key], array, rtol=1e-5, atol=1e-6, err_msg=key)
+
+
+@pytest.mark.parametrize("name", SHARED)
+@pytest.mark.parametrize("directory", ["train", "validation"])
+def test_tensorboard_shows_the_points_of_one_device(runs, points_of, name, directory):
+    expected = points_of(runs.logdir / "whole" / directory)
+    found = points_of(runs.logdir / name / directory)
+    assert found.keys() == expected.keys()
+    for tag, points in expected.items():
+        assert found[tag].keys() == points.keys(), tag
+        if tag != "examples_per_second":
+            assert found[tag] == pytest.approx(points, rel=1e-5), tag
+
+
+def test_the_other_workers_leave_no_files_and_say_who_they_are(runs):
+    assert [tree(directory) for directory in runs.others] == [{}, {}]
+    for _, other in (runs.terminated, runs.grown):
+        assert other.lines == []
+        assert other.stderr
+        assert all(line.startswith("worker 1: ") for line in other.stderr.splitlines())

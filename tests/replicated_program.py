@@ -1,0 +1,149 @@
+"""Trainings of one kind on one device, on two, or as one of two workers; run by a test.
+
+``python -m tests.replicated_program ROLE OUT [ADDRESSES INDEX]``: what each training came to goes
+into the directory OUT, as NumPy files.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import sys
+
+ROLES = ("one", "mirrored", "worker")
+EXAMPLES = 103
+STEPS_PER_EXECUTION = (1, 50)
+
+
+def main():
+    role, out, *cluster = sys.argv[1:]
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    if role == "worker":
+        addresses, index = cluster
+        task = {"type": "worker", "index": int(index)}
+        cluster = {"worker": addresses.split(",")}
+        os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
+        out = f"{out}-{index}"
+    directory = pathlib.Path(out)
+    directory.mkdir()
+    strategy = strategy_of(role)
+    for name in cases():
+        for steps in STEPS_PER_EXECUTION:
+            train(name, strategy, steps, directory / f"{name}-{steps}.npz")
+
+
+def strategy_of(role):
+    import tensorflow as tf
+
+    if role == "worker":
+        return tf.distribute.MultiWorkerMirroredStrategy()
+    if role == "mirrored":
+        from mnist_keras.distribution import divide_cpu
+
+        divide_cpu(2)
+        return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    return None
+
+
+def cases():
+    """{name: (layers, optimizer, loss, data)}, each a function."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from mnist_keras import SumSquaredError
+    from mnist_keras.data import batches
+    from mnist_keras.data.augmentation import Augmentation
+    from mnist_keras.data.synthetic import synthetic_digits
+
+    images, labels = synthetic_digits(EXAMPLES, seed=1)
+    layers = keras.layers
+
+    def dense():
+        regularizer = keras.regularizers.L2(0.01)
+        return [
+            layers.Flatten(),
+            layers.Dense(16, activation="relu", kernel_regularizer=regularizer),
+            layers.Dense(10),
+        ]
+
+    def weighted():
+        x, y = images / np.float32(255), np.eye(10, dtype=np.float32)[labels]
+        weights = np.linspace(0.25, 2, EXAMPLES, dtype=np.float32)
+        return tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(25)
+
+    def whole_batch_layers():
+        return [
+            layers.Flatten(),
+            layers.Dense(8, use_bias=False),  # Of a bias the gradient would be rounding alone.
+            layers.BatchNormalization(momentum=0.5),
+            layers.Dropout(0.4, seed=5),
+            layers.Dense(10),
+        ]
+
+    def scaled():
+        inner = keras.optimizers.SGD(0.01, gradient_accumulation_steps=2, use_ema=True)
+        return keras.optimizers.LossScaleOptimizer(inner, initial_scale=64.0)
+
+    def stream():
+        # The last batch has one example: one replica has none.
+        augmentation = Augmentation(shift_pixels=2, elastic_pixels=1)
+        return batches(images, labels, batch_size=34, shuffle=True, augmentation=augmentation)
+
+    return {
+        "dataset": (
+            dense,
+            lambda: keras.optimizers.AdamW(0.001, global_clipnorm=0.5),
+            keras.losses.MeanSquaredError,
+            weighted,
+        ),
+        "stream": (whole_batch_layers, scaled, SumSquaredError, stream),
+    }
+
+
+def train(name, strategy, steps_per_execution, path):
+    import keras
+    import numpy as np
+
+    from mnist_keras import TapeModel
+    from mnist_keras.data import batches
+    from mnist_keras.data.synthetic import synthetic_digits
+
+    class Recorder(keras.callbacks.Callback):
+        """Keeps what each step gave."""
+
+        losses, norms = (), ()
+
+        def records_at(self, step):
+            return True
+
+        def on_train_batch_end(self, batch, logs=None):
+            values = self.model.step_records.values
+            self.losses = np.append(self.losses, values["loss"])
+            self.norms = np.append(self.norms, values["gradient_norm"])
+
+    make_layers, make_optimizer, make_loss, make_data = cases()[name]
+    with contextlib.nullcontext() if strategy is None else strategy.scope():
+        keras.utils.set_random_seed(0)
+        model = TapeModel(keras.Sequential([keras.Input((28, 28)), *make_layers()]))
+        model.compile(
+            optimizer=make_optimizer(),
+            loss=make_loss(),
+            metrics=["accuracy"],
+            steps_per_execution=steps_per_execution,
+        )
+    recorder = Recorder()
+    images, labels = synthetic_digits(17, seed=2)
+    history = model.fit(
+        make_data(),
+        epochs=2,
+        verbose=0,
+        callbacks=[recorder],
+        validation_data=batches(images, labels, batch_size=5),
+    )
+    weights = np.concatenate([np.ravel(weight) for weight in model.get_weights()])
+    np.savez(path, losses=recorder.losses, norms=recorder.norms, weights=weights, **history.history)
+
+
+if __name__ == "__main__":
+    main()

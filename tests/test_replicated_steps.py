@@ -1,0 +1,72 @@
+import concurrent.futures
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.cluster import free_addresses
+from tests.command_line import MAIN, environment
+from tests.replicated_program import STEPS_PER_EXECUTION
+
+DIRECTORIES = ("mirrored", "worker-0", "worker-1")
+CASES = {"dataset": 10, "stream": 8}  # How many steps each has.
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Where the results of the trainings in each role lie."""
+    out = tmp_path_factory.mktemp("replicated")
+    addresses = ",".join(free_addresses(2))
+
+    def run(role, *cluster):
+        command = [sys.executable, "-m", "tests.replicated_program", role, str(out / role)]
+        done = subprocess.run(
+            [*command, *cluster],
+            cwd=MAIN.parent,
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        roles = [("one",), ("mirrored",)]
+        workers = [("worker", addresses, str(index)) for index in range(2)]
+        # Two at a time, and the two workers together.
+        for pair in (roles, workers):
+            list(pool.map(lambda arguments: run(*arguments), pair))
+    return out
+
+
+def result(trained, role, case, steps):
+    with np.load(trained / role / f"{case}-{steps}.npz") as stored:
+        return dict(stored)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("steps_per_execution", STEPS_PER_EXECUTION)
+@pytest.mark.parametrize("role", DIRECTORIES)
+def test_replicas_come_to_the_numbers_of_one_device(trained, role, steps_per_execution, case):
+    expected = result(trained, "one", case, 50)
+    found = result(trained, role, case, steps_per_execution)
+    assert found.keys() == expected.keys() >= {"losses", "norms", "weights", "val_accuracy"}
+    assert len(expected["losses"]) == CASES[case]
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-7, err_msg=name)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_workers_have_the_same_weights_to_the_bit(trained, case):
+    for steps in STEPS_PER_EXECUTION:
+        weights = [result(trained, f"worker-{i}", case, steps)["weights"] for i in range(2)]
+        np.testing.assert_array_equal(*weights)
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("role", ["one", *DIRECTORIES])
+def test_no_number_depends_on_the_steps_of_an_execution(trained, role, case):
+    one_by_one, at_once = (result(trained, role, case, steps) for steps in STEPS_PER_EXECUTION)
+    for name in at_once:
+        np.testing.assert_array_equal(one_by_one[name], at_once[name], err_msg=name)

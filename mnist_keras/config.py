@@ -64,9 +64,6 @@ _GOES_WITH = {
     "weight_decay": ("optimizer", ("adamw",)),
     "label_smoothing": ("loss", ("categorical_crossentropy",)),
 }
-_NOT_YET = {
-    "distribution": ("multi_worker",),
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -224,13 +221,6 @@ class RunConfig:
                 "--mode=predict has nothing to read. Received: no file. "
                 "Expected: --mode=predict FILES, photos or IDX files."
             )
-        for name, values in _NOT_YET.items():
-            if getattr(self, name) in values:
-                available = [v for v in _CHOICES[name] if v not in values]
-                raise UsageError(
-                    f"--{name}={getattr(self, name)} is not available in this version. "
-                    f"Expected: one of {', '.join(available)}."
-                )
 
 
 def _require(holds, config, name, expected):

@@ -1,17 +1,19 @@
 """The devices and machines of ``--distribution``: how they are joined, and what is lost with one.
 
-How long a worker waits. At the start for the others: `JOIN_S`. In the training for one whose
-process has ended: about a second, as its connections are closed with it; for one that is silent, as
-a machine without power or network is: `SILENCE_S` and a few seconds. It then ends with one line on
-stderr and status 1.
+How long a worker waits. At the start for the others: `JOIN_S`, and as long again for one that ends
+just when all have come. In the training for one whose process has ended: about a second, as its
+connections are closed with it; for one that is silent, as a machine without power or network is:
+`SILENCE_S` and a few seconds. It then ends with one line on stderr and status 1.
 """
 
 import contextlib
+import faulthandler
 import re
 
+from mnist_keras import __version__, terminal
 from mnist_keras import cluster as clusters
-from mnist_keras import terminal
 from mnist_keras.errors import MnistKerasError
+from mnist_keras.rendezvous import meet
 
 JOIN_S = 300
 SILENCE_S = 10
@@ -112,8 +114,10 @@ def join(cluster):
         The ``tf.distribute.MultiWorkerMirroredStrategy``.
 
     Raises:
-        WorkerLostError: not all have come within `JOIN_S`.
+        UsageError: the workers were told different things, or an address is not free.
+        MnistKerasError: not all have come within `JOIN_S`.
     """
+    import keras
     import tensorflow as tf
 
     count, index = len(cluster.addresses), cluster.index
@@ -121,6 +125,8 @@ def join(cluster):
         f"worker {index} of {count} at {cluster.addresses[index]}, as {cluster.source} says; "
         f"waits up to {JOIN_S} s for the others"
     )
+    versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
+    meet(cluster, told={"mnist_keras": __version__, **versions}, wait_s=JOIN_S)
     _set_time_limits(count)
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({_JOB: list(cluster.addresses)}),
@@ -129,8 +135,13 @@ def join(cluster):
         num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
         rpc_layer="grpc",
     )
-    with _as_lost(cluster):
-        return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    # It waits for the others without letting Python work, for up to an hour.
+    faulthandler.dump_traceback_later(JOIN_S, exit=True)
+    try:
+        with _as_lost(cluster):
+            return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+    finally:
+        faulthandler.cancel_dump_traceback_later()
 
 
 @contextlib.contextmanager

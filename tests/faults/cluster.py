@@ -1,0 +1,162 @@
+"""Ends one of two workers at random instants: ``python -m tests.faults.cluster --rounds=10``.
+
+Four ways, as often each: ``kill -9`` of a worker; a worker that is stopped, as if its machine were
+gone; SIGTERM to a worker; and SIGTERM, after which the run goes on with another number of workers,
+from two to one and from one to two in turn. The same commands then bring the run to its end. What
+it leaves is compared with what an uninterrupted run left: byte for byte and point for point, to a
+relative 1e-5 after a change of size. A worker that is still there `LONGEST_S` after the other one
+has ended counts as a hang.
+"""
+
+import argparse
+import math
+import pathlib
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from tests.cluster import Workers
+from tests.command_line import write_small_mnist
+from tests.faults.kills import outcome
+
+# 30 steps an epoch; at a small rate, see tests/end_to_end/test_several_workers.py.
+RECIPE = (
+    "--batch_size=33",
+    "--epochs=10",
+    "--learning_rate=0.0002",
+    "--shuffle",
+    "--log_every_steps=1",
+    "--checkpoint_every_steps=13",
+    "--validation_examples=10",
+    "--batch_parts=1",
+    "--pictures_every_epochs=0",
+    "--noreport",
+)
+LINES = 250  # of about 310; more than a pipe holds are left.
+LONGEST_S = 60
+WAYS = ("kill", "silence", "terminate", "change of size")
+LOST = r"error: the workers are no longer all there\. Received: worker {} \([\w.:]+\) .+"
+
+
+class Victim:
+    """One run, interrupted once and brought to its end.
+
+    Args:
+        directory: of its own.
+        data_dir: of the images.
+    """
+
+    def __init__(self, directory, data_dir):
+        self.run = directory / "logs" / "run"
+        self._directory = directory
+        self._arguments = (f"--data_dir={data_dir}", f"--logdir={directory}/logs", *RECIPE)
+
+    def start(self, count, chance):
+        """Its workers, at random one or many steps per execution."""
+        steps = chance.choice((1, 50, "auto"))
+        arguments = (*self._arguments, "--run_name=run", f"--steps_per_execution={steps}")
+        return Workers(self._directory / "cwd", *arguments, count=count)
+
+    def interrupt(self, count, signum, chance):
+        """Send a signal to one worker of so many; (its number, seconds until all others ended)."""
+        workers = self.start(count, chance)
+        workers.read_lines(chance.randrange(1, LINES))
+        time.sleep(chance.uniform(0, 0.1))
+        target = chance.randrange(count)
+        others = [p for i, p in enumerate(workers.processes) if i != target or signum != "STOP"]
+        began = time.monotonic()
+        workers.processes[target].send_signal(getattr(signal, f"SIG{signum}"))
+        try:
+            outputs = [process.communicate(timeout=LONGEST_S) for process in others]
+        except subprocess.TimeoutExpired:
+            outputs = None
+        took_s = time.monotonic() - began
+        for process in workers.processes:
+            process.kill()
+            process.wait()
+        said = None if outputs is None else [stderr for _, stderr in outputs]
+        return target, took_s, [process.returncode for process in others], said
+
+    def finish(self, count, chance):
+        """Bring it to its end."""
+        ends = self.start(count, chance).end()
+        assert [end.returncode for end in ends] == [0] * count, ends
+        return outcome(self.run)
+
+
+def is_close(found, expected):
+    """Whether two values of `outcome` are the same to a relative 1e-5; digests aside."""
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(
+            is_close(found[k], expected[k]) for k in found
+        )
+    if isinstance(expected, (list, tuple)):
+        return len(found) == len(expected) and all(map(is_close, found, expected))
+    if isinstance(expected, float):
+        return math.isclose(found, expected, rel_tol=1e-5)
+    is_digest = isinstance(expected, str) and re.fullmatch("[0-9a-f]{64}", expected)
+    return bool(is_digest) or found == expected
+
+
+def one_round(way, number, place, expected, chance):
+    """(what went wrong or None, seconds until the other worker had ended)."""
+    before, after = 2, 2
+    if way == "change of size":
+        before, after = ((2, 1), (1, 2))[number % 2]
+    signum = {"kill": "KILL", "silence": "STOP"}.get(way, "TERM")
+    victim = Victim(place, place.parent / "data")
+    target, took_s, statuses, said = victim.interrupt(before, signum, chance)
+    if said is None:
+        return "a hang", took_s
+    if signum == "TERM":
+        good = statuses == [143] * before
+    else:
+        [line] = [text.splitlines()[-1] for i, text in enumerate(said) if "error:" in text] or [""]
+        line = line.removeprefix("worker 1: ")
+        good = 1 in statuses and re.fullmatch(LOST.format(target), line)
+    if not good or any("Traceback" in text for text in said):
+        return f"statuses {statuses}: {said}", took_s
+    found = victim.finish(after, chance)
+    same = is_close(found, expected) if way == "change of size" else found == expected
+    return None if same else "another end", took_s
+
+
+def main():
+    """Interrupt as often as asked, each way; exit status 1 where anything went wrong."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    chance, wrong = random.Random(arguments.seed), 0
+    with tempfile.TemporaryDirectory() as directory:
+        place = pathlib.Path(directory)
+        data = write_small_mnist(place / "data")
+        whole = Victim(place / "whole", data)
+        (place / "whole").mkdir()
+        expected = whole.finish(2, chance)
+        for way in WAYS:
+            times_s = []
+            for number in range(arguments.rounds):
+                (place / "victim").mkdir()
+                what, took_s = one_round(way, number, place / "victim", expected, chance)
+                shutil.rmtree(place / "victim")
+                times_s.append(took_s)
+                wrong += what is not None
+                if what is not None:
+                    print(f"{way}, round {number}: {what}", flush=True)
+            print(
+                f"{way}: {arguments.rounds} rounds; the others had ended within "
+                f"{min(times_s):.1f} to {max(times_s):.1f} s",
+                flush=True,
+            )
+    print(f"{wrong} rounds went wrong")
+    sys.exit(wrong > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import urllib.parse
 
 _ARGUMENTS = (
     "headless",
@@ -17,11 +18,14 @@ _ARGUMENTS = (
     "disable-component-update",
     "disable-sync",
 )
-_ALL = "scalars=0,images=0,text=0,histograms=0,pr_curves=0"
+# By default TensorBoard leaves out some points. 0, for all of them, gives the page none.
+_ALL = ",".join(
+    f"{kind}=99999" for kind in ("scalars", "images", "text", "histograms", "pr_curves")
+)
 _LOOK_EVERYWHERE = """
 const [selector] = arguments, found = [];
 const look = (root) => root.querySelectorAll("*").forEach((element) => {
-  if (element.matches(selector)) found.push(element);
+  if (element.matches(selector) && element.getBoundingClientRect().width > 0) found.push(element);
   if (element.shadowRoot) look(element.shadowRoot);
 });
 look(document);
@@ -69,7 +73,7 @@ def tensorboard(logdir):
 
 
 def elements(driver, selector):
-    """The elements there, those within web components too."""
+    """The elements to be seen, those within web components too; a selector sees one component."""
     return driver.execute_script(_LOOK_EVERYWHERE, selector)
 
 
@@ -83,6 +87,45 @@ def wait_for(driver, ready, *, patience_s=60):
     from selenium.webdriver.support.ui import WebDriverWait
 
     return WebDriverWait(driver, patience_s, poll_frequency=0.2).until(ready)
+
+
+class TensorBoardPage:
+    """TensorBoard in a browser.
+
+    Args:
+        driver: selenium's.
+        address: TensorBoard's.
+    """
+
+    def __init__(self, driver, address):
+        self.driver = driver
+        self._address = address
+
+    def open(self, dashboard, **query):
+        """Open a dashboard anew; what was complained of before is forgotten."""
+        self.driver.switch_to.default_content()
+        self.driver.get("about:blank")
+        errors(self.driver)
+        self.driver.get(f"{self._address}?{urllib.parse.urlencode(query)}#{dashboard}")
+
+    def enter_frame(self):
+        """Look into the frame of the page, or of the frame, from now on."""
+        (frame,) = wait_for(self.driver, lambda driver: elements(driver, "iframe"))
+        self.driver.switch_to.frame(frame)
+
+    def click(self, selector, text=None, *, number=0):
+        """Click on an element, wherever it is, as soon as it is there; None: of any text."""
+
+        def found(driver):
+            return [e for e in elements(driver, selector) if text in (None, e.text)][number:]
+
+        element = wait_for(self.driver, found)[0]
+        self.driver.execute_script("arguments[0].click()", element)
+
+    def texts(self, selector, attribute="innerText"):
+        """The texts of the elements to be seen, or another attribute."""
+        script = "return arguments[0].map((e) => String(e[arguments[1]]).trim())"
+        return self.driver.execute_script(script, elements(self.driver, selector), attribute)
 
 
 def picture_at_rest(driver):

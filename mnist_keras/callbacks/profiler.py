@@ -30,10 +30,11 @@ class Profiler(StepCallback):
 
     def __init__(self, logdir, *, first, last):
         super().__init__()
-        if not 0 <= first <= last:
+        are_steps = type(first) is int and type(last) is int and 0 <= first <= last
+        if not are_steps:
             raise UsageError(
-                f"these are no steps to profile. Received: {first} to {last}. "
-                "Expected: two numbers from 0, the first not above the last."
+                f"these are no steps to profile. Received: {first!r} to {last!r}. "
+                "Expected: two whole numbers from 0, the first not above the last."
             )
         self._directory = pathlib.Path(logdir, "plugins", "profile")
         self._first, self._last = first, last

@@ -13,8 +13,20 @@ import pytest
 
 from tests.command_line import MAIN, command, environment, run_main, write_small_mnist
 
+EVERYTHING = (
+    "--histograms_every_epochs=10",
+    "--pr_curves_every_epochs=10",
+    "--projector",
+    "--profile_steps=5-8",
+)
 # 30 steps an epoch, the last one on a short batch; more lines than four parts can get through.
-RECIPE = ("--batch_size=34", "--epochs=34", "--log_every_steps=1", "--checkpoint_every_steps=13")
+RECIPE = (
+    "--batch_size=34",
+    "--epochs=34",
+    "--log_every_steps=1",
+    "--checkpoint_every_steps=13",
+    *EVERYTHING,
+)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,5 +1,6 @@
 import hashlib
 import json
+import platform
 import re
 import subprocess
 import sys
@@ -65,6 +66,7 @@ def test_the_run_leaves_these_files(path):
     kept = [f"checkpoints/step-{step:08d}" for step in (1001, 1014, 1020)]
     files = ["manifest.json", "state.json", "state.npz"]
     found = [re.sub(r"events\.out\.tfevents\..+", "events", name) for name in tree(path)]
+    projector, profile = "plugins/org_tensorflow_tensorboard_projector", "plugins/profile"
     assert found == [
         "checkpoints",
         *sorted(kept + [f"{directory}/{file}" for directory in kept for file in files]),
@@ -72,6 +74,13 @@ def test_the_run_leaves_these_files(path):
         "events",
         "flags.txt",
         "model.keras",
+        "plugins",
+        projector,
+        *(f"{projector}/{name}" for name in ("images.png", "labels.tsv", "points.tsv")),
+        f"{projector}/projector_config.pbtxt",
+        profile,
+        f"{profile}/steps_5-8",
+        f"{profile}/steps_5-8/{platform.node()}.xplane.pb",
         "report.html",
         "summary.json",
         "train",

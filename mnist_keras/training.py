@@ -165,6 +165,11 @@ def _load(config, workers):
             f"--warmup_steps is over the whole training. Received: {config.warmup_steps}. "
             f"Expected: less than {steps}, its steps."
         )
+    if config.profile_steps is not None and int(config.profile_steps.split("-")[0]) >= steps:
+        raise UsageError(
+            f"--profile_steps begins after the whole training. Received: {config.profile_steps}. "
+            f"Expected: a first step below {steps}, the number of its steps."
+        )
     return data
 
 

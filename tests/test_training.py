@@ -183,6 +183,16 @@ def test_a_warm_up_that_is_longer_than_the_training_is_wrong_usage(start, tmp_pa
     start("a", epochs=2, validation_examples=1, warmup_steps=19)
 
 
+def test_a_profile_of_steps_that_never_come_is_wrong_usage(start, tmp_path):
+    with pytest.raises(UsageError) as caught:
+        start("a", epochs=2, validation_examples=1, profile_steps="20-25")
+    assert str(caught.value) == (
+        "--profile_steps begins after the whole training. Received: 20-25. "
+        "Expected: a first step below 20, the number of its steps."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("steps_per_execution", [7, 10**30])
 def test_no_number_depends_on_the_steps_per_execution(
     steps_per_execution, start, result, tmp_path, whole_run

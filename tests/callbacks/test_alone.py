@@ -1,0 +1,121 @@
+"""Each callback for TensorBoard, used by itself with a plain ``keras.Model`` of any kind."""
+
+import keras
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+
+from mnist_keras import callbacks
+from mnist_keras.exam import Exam
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (12, 6, 6), np.uint8)
+LABELS = np.arange(12) % 3
+INPUTS = IMAGES / np.float32(255)
+TARGETS = np.eye(3, dtype=np.float32)[LABELS]
+
+
+def layers():
+    dense = [keras.layers.Dense(4, activation="relu"), keras.layers.Dense(3)]
+    return [keras.layers.Flatten(), *dense]
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.parts = layers()
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+def functional():
+    outputs = inputs = keras.Input((6, 6))
+    for layer in layers():
+        outputs = layer(outputs)
+    return keras.Model(inputs, outputs)
+
+
+KINDS = {
+    "sequential": lambda: keras.Sequential(layers()),
+    "functional": functional,
+    "subclassed": Subclassed,
+}
+MAKE = {
+    "ChartLayout": callbacks.ChartLayout,
+    "ClassScores": lambda path: callbacks.ClassScores(path, Exam(IMAGES, LABELS)),
+    "ConfusionMatrix": lambda path: callbacks.ConfusionMatrix(path, Exam(IMAGES, LABELS)),
+    "FirstLayerWeights": callbacks.FirstLayerWeights,
+    "HParams": lambda path: callbacks.HParams(
+        path, {"layers": [4, 3], "decay": None, "a": {"b": 1}}
+    ),
+    "Histograms": lambda path: callbacks.Histograms(path, (INPUTS, TARGETS), every_epochs=1),
+    "InputSample": lambda path: callbacks.InputSample(path, lambda: (IMAGES, LABELS)),
+    "MemoryUsage": callbacks.MemoryUsage,
+    "Mistakes": lambda path: callbacks.Mistakes(path, Exam(IMAGES, LABELS)),
+    "NetworkGraph": callbacks.NetworkGraph,
+    "PRCurves": lambda path: callbacks.PRCurves(path, Exam(IMAGES, LABELS), every_epochs=1),
+    "Profiler": lambda path: callbacks.Profiler(path, first=0, last=1),
+    "Projector": lambda path: callbacks.Projector(path, Exam(IMAGES, LABELS)),
+    "RunText": lambda path: callbacks.RunText(path, {"layers": [4, 3]}),
+    "WeightNorms": callbacks.WeightNorms,
+}
+PLUGINS = {
+    "ChartLayout": {"custom_scalars"},
+    "ClassScores": {"scalars"},
+    "ConfusionMatrix": {"images"},
+    "FirstLayerWeights": {"images"},
+    "HParams": {"hparams"},
+    "Histograms": {"histograms"},
+    "InputSample": {"images"},
+    "MemoryUsage": {"scalars"},
+    "Mistakes": {"images"},
+    "NetworkGraph": {"graphs"},
+    "PRCurves": {"pr_curves"},
+    "Profiler": set(),
+    "Projector": set(),
+    "RunText": {"text"},
+    "WeightNorms": {"scalars"},
+}
+FILES = {"Profiler": "profile/steps_0-1/*.xplane.pb", "Projector": "*projector/points.tsv"}
+
+
+def plugins_in(directory):
+    """The dashboards that the event files of a directory have something for."""
+    return {
+        value.metadata.plugin_data.plugin_name
+        for path in directory.glob("events*")
+        for event in EventFileLoader(str(path)).Load()
+        for value in event.summary.value
+    }
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_it_writes_for_its_dashboard(kind, tmp_path):
+    model = KINDS[kind]()
+    model.compile(optimizer="sgd", loss="mse", metrics=["accuracy"])
+    found, files = {}, {}
+    for name, make in MAKE.items():
+        path = tmp_path / name
+        model.fit(INPUTS, TARGETS, batch_size=4, verbose=0, callbacks=[make(path)])
+        found[name] = plugins_in(path)
+        files[name] = [str(p.relative_to(path / "plugins")) for p in path.glob("plugins/**/*.*")]
+    assert found == PLUGINS
+    for name, pattern in FILES.items():
+        assert list((tmp_path / name / "plugins").glob(pattern)), name
+    assert {name for name, written in files.items() if written} == {*FILES}
+
+
+def test_there_is_none_besides():
+    others = {
+        "AveragedWeights",
+        "Checkpoint",
+        "DivergedError",
+        "DivergenceGuard",
+        "GracefulShutdown",
+        "Interrupted",
+        "Progress",
+        "StepLogger",
+    }
+    assert {*callbacks.__all__} - others == {*MAKE}

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import gc
 import math
 
 from mnist_keras import batch_parts, distribution
@@ -208,7 +209,12 @@ def _train_in(run, config, workers, strategy, data):
         if workers.is_chief:
             notice(f"run {run.name} is interrupted. To go on: {command(_flagfile(run))}")
         raise
-    _finish(run, config, workers, model, stream, data.test, seconds=stopwatch.seconds)
+    examples = stream.examples
+    # The training images have done their work.
+    del stream, watchers
+    model.train_function = None
+    gc.collect()
+    _finish(run, config, workers, model, data.test, examples=examples, seconds=stopwatch.seconds)
 
 
 def _announce(run, config, model, stream, *, images_shape):
@@ -287,7 +293,7 @@ def _at_a_lower_rate(run, config):
     return f"{kept} at a lower rate: {command(_flagfile(run), *flags)}"
 
 
-def _finish(run, config, workers, model, stream, test_set, *, seconds):
+def _finish(run, config, workers, model, test_set, *, examples, seconds):
     """Score the network, write model.keras and summary.json, and print the last line."""
     from mnist_keras.evaluation import test_scores
 
@@ -302,7 +308,7 @@ def _finish(run, config, workers, model, stream, test_set, *, seconds):
         "epochs": config.epochs,
         "steps": model.steps_trained,
         "seconds": round(seconds, 3),
-        "images_per_second": round(config.epochs * stream.examples / seconds, 1),
+        "images_per_second": round(config.epochs * examples / seconds, 1),
         "test_loss": test_loss,
         "test_accuracy": test_accuracy,
     }

@@ -69,6 +69,12 @@ def epoch_order(count, *, seed, epoch):
     return np.argsort(draws, kind="stable").astype(np.int32)
 
 
+class _Epoch:
+    """The number of an epoch, for functions that TensorFlow keeps for good: not the images too."""
+
+    number = -1
+
+
 class BatchStream(DataAdapter):
     """Batches cut out of uint8 arrays on the device, see `mnist_keras.data.windows`.
 
@@ -79,7 +85,6 @@ class BatchStream(DataAdapter):
 
     Attributes:
         examples: their number, n.
-        epoch: the present one, from 0; -1 before the first.
     """
 
     def __init__(self, images, labels, *, batch_size, shuffle=False, seed=0, augmentation=None):
@@ -104,19 +109,26 @@ class BatchStream(DataAdapter):
                 f"the labels are no classes. Received: {labels.dtype}, {labels.min()} to "
                 f"{labels.max()}. Expected: whole numbers, 0 to {CLASSES - 1}."
             )
-        self.examples = len(images)
+        self.examples = examples = len(images)
         self.shuffle = shuffle
         self.seed = seed
-        self.epoch = -1
+        self._epoch = _Epoch()
         self._batch_size = batch_size
         self._augmentation = augmentation
         # The next epoch's order is asked for while the present one's is in use.
-        order = functools.lru_cache(2)(
-            lambda epoch: epoch_order(len(images), seed=seed, epoch=epoch)
-        )
+        order = functools.lru_cache(2)(lambda epoch: epoch_order(examples, seed=seed, epoch=epoch))
         self._share, self._strategy = WHOLE, None
         source = Mapped if isinstance(images, np.memmap) else Held
         self._source = source(images, labels, order=order if shuffle else None)
+
+    @property
+    def epoch(self):
+        """The present one, from 0; -1 before the first."""
+        return self._epoch.number
+
+    @epoch.setter
+    def epoch(self, number):
+        self._epoch.number = number
 
     @functools.cached_property
     def identity(self):
@@ -287,7 +299,8 @@ class BatchStream(DataAdapter):
         return present.flat_map(steps).apply(length)
 
     def _epoch_now(self):
-        epoch = tf.numpy_function(lambda: np.int32(max(self.epoch, 0)), [], tf.int32)
+        present = self._epoch
+        epoch = tf.numpy_function(lambda: np.int32(max(present.number, 0)), [], tf.int32)
         return tf.ensure_shape(epoch, [])
 
     def get_numpy_iterator(self):

@@ -91,9 +91,9 @@ class Held:
     def windows_in_graph(self, epoch, size):
         """A function of the step that gives its `Window`, inside a graph; ``epoch`` is a tensor."""
         del size
-        order = tf.zeros([0], tf.int32)
-        if self._order is not None:
-            order = tf.numpy_function(lambda epoch: self._order(int(epoch)), [epoch], tf.int32)
+        order, order_of = tf.zeros([0], tf.int32), self._order
+        if order_of is not None:
+            order = tf.numpy_function(lambda epoch: order_of(int(epoch)), [epoch], tf.int32)
         window = self._window(tf.ensure_shape(order, [None]), epoch)
         return lambda step: window
 

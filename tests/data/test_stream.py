@@ -1,4 +1,6 @@
 import doctest
+import gc
+import weakref
 from typing import ClassVar
 
 import keras
@@ -128,3 +130,17 @@ def test_what_cannot_be_a_stream_is_wrong_usage():
 
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(stream).failed == 0
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_a_model_that_was_trained_on_it_keeps_no_image_of_it(shuffle, make_model):
+    images = IMAGES.copy()
+    ten = batches(images, LABELS, batch_size=10, shuffle=shuffle)
+    model = make_model()
+    model.fit(ten, verbose=0)
+    drawn(ten)
+    images, ten = weakref.ref(images), weakref.ref(ten)
+    model.train_function = None
+    gc.collect()
+    assert images() is None
+    assert ten() is None

@@ -11,7 +11,7 @@ from mnist_keras.run_directory import training_recipe
 
 _RUN = "."
 _BATCH_SIZE = 200
-_EXAM_IMAGES = 1000  # More of them would cost more than they tell.
+_EXAM_IMAGES = 500  # More of them would cost more than they tell.
 
 
 def callbacks(run, config, *, stream, train_set):

@@ -185,7 +185,9 @@ class Checkpoint(StepCallback):
         found, self._found = self._found, None
         if found is not None:
             kept = ("learning_rate",) if self._keeps_learning_rate else ()
-            training_state.restore(found, self.model, self._peers, data=self._data(), kept=kept)
+            stream = self._stream()
+            data = stream and stream.identity
+            training_state.restore(found, self.model, self._peers, data=data, kept=kept)
             self.model.steps_trained = found.position.step
             self._mid_epoch = found if found.position.step_in_epoch > 0 else None
         elif self._resume and not hasattr(self.model, "steps_trained"):
@@ -268,12 +270,13 @@ class Checkpoint(StepCallback):
         if not workers_of(self.model).is_chief:
             training_state.take_part_in_capture(self.model)
             return
-        state = training_state.capture(self.model, self._peers, position, data=self._data())
+        state = training_state.capture(self.model, self._peers, position)
+        stream = self._stream()
         flushes = [peer.flush for peer in self._peers if hasattr(peer, "flush")]
         taken_at_s = self._saved_at_s
-        self._writer.start(lambda: self._write(state, metrics, flushes, taken_at_s))
+        self._writer.start(lambda: self._write(state, stream, metrics, flushes, taken_at_s))
 
-    def _write(self, state, metrics, flushes, taken_at_s):
+    def _write(self, state, stream, metrics, flushes, taken_at_s):
         step = state.position.step
         if not training_state.is_finite(state):
             self._notice(f"no checkpoint at step {step}: a weight is not finite.")
@@ -281,6 +284,8 @@ class Checkpoint(StepCallback):
         # What was logged before it has to be there whenever the checkpoint is.
         for flush in flushes:
             flush()
+        # Here, since to look through all the data takes a while.
+        state = state.of(stream and stream.identity)
         self._checkpoints.save(step, state.to_files(), metrics)
         self._on_disk_at_s = taken_at_s
 
@@ -295,10 +300,9 @@ class Checkpoint(StepCallback):
                 f"a checkpoint could not be written ({self._failure}); trying again later."
             )
 
-    def _data(self):
-        """What tells the stream of this fit from every other one, or None."""
-        stream = getattr(getattr(self.model, "fit_callbacks", None), "stream", None)
-        return stream and stream.identity
+    def _stream(self):
+        """What this fit trains on, a `mnist_keras.data.stream.BatchStream`, or None."""
+        return getattr(getattr(self.model, "fit_callbacks", None), "stream", None)
 
 
 def _bytes(files):

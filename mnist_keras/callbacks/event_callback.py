@@ -62,6 +62,11 @@ class EventCallback(StepCallback):
         if self._log is not None:
             self._log.summary(RUN, summary, self.step, keep=keep)
 
+    def _write_scalars(self, values, *, keep=True):
+        """Write a point of each curve, {tag: number}; as `_write`."""
+        if self._log is not None:
+            self._log.scalars(RUN, values, self.step, keep=keep)
+
     def _write_once(self, summary, *, keep=True):
         """As `_write`, unless the run has had it before."""
         tag = summary.value[0].tag

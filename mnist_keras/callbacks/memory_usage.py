@@ -3,7 +3,6 @@
 import sys
 
 import psutil
-from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from mnist_keras.callbacks.event_callback import EventCallback
 
@@ -24,11 +23,15 @@ class MemoryUsage(EventCallback):
     True
     """
 
+    def __init__(self, logdir):
+        super().__init__(logdir)
+        self._process = psutil.Process()
+
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
-        present = psutil.Process().memory_info().rss / _MIB
-        self._write(scalar_pb("memory/present_mib", present))
-        self._write(scalar_pb("memory/peak_mib", max(present, peak_mib())))
+        present = self._process.memory_info().rss / _MIB
+        peak = max(present, peak_mib())
+        self._write_scalars({"memory/present_mib": present, "memory/peak_mib": peak})
 
 
 def peak_mib():

@@ -73,7 +73,7 @@ class StepLogger(EventCallback):
                 # After the batch a schedule gives the next step's.
                 self._learning_rate = float(self.model.optimizer.learning_rate)
         if self._examples_before is None:
-            self._examples_before = examples_in_epoch(self.model)
+            self._examples_before = self._examples(batch)
         self._batch_began = self._clock()
 
     def on_train_batch_end(self, batch, logs=None):
@@ -121,11 +121,18 @@ class StepLogger(EventCallback):
         return {**values, "learning_rate": self._learning_rate}
 
     def _examples_per_second(self):
-        examples, seconds = examples_in_epoch(self.model), self._seconds
+        examples, seconds = self._examples(self.step_in_epoch), self._seconds
         before, self._examples_before, self._seconds = self._examples_before, examples, 0.0
         if examples is None or before is None or examples <= before or seconds <= 0:
             return {}
         return {"examples_per_second": (examples - before) / seconds}
+
+    def _examples(self, batches):
+        """How many there are in the first batches of the epoch; None: nobody knows."""
+        stream = getattr(getattr(self.model, "fit_callbacks", None), "stream", None)
+        if stream is None:
+            return examples_in_epoch(self.model)
+        return min(batches * stream.batch_size, stream.examples)
 
     def _print(self, *words):
         if self._echo:

@@ -4,7 +4,6 @@ import collections
 import math
 
 import tensorflow as tf
-from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from mnist_keras.callbacks.event_callback import EventCallback
 from mnist_keras.callbacks.step_callback import require_single_steps
@@ -60,8 +59,8 @@ class WeightNorms(EventCallback):
     def on_train_batch_end(self, batch, logs=None):
         if self._before:
             variables = self.model.trainable_variables
-            for summary in _summaries(variables, self._before, _tensors(variables)):
-                self._write(summary, keep=False)
+            norms = _norms(variables, self._before, _tensors(variables))
+            self._write_scalars(norms, keep=False)
             self._before = []
         super().on_train_batch_end(batch, logs)
 
@@ -75,13 +74,16 @@ def _tensors(variables):
     return [tf.cast(tf.convert_to_tensor(variable.value), tf.float32) for variable in variables]
 
 
-def _summaries(variables, before, after):
+def _norms(variables, before, after):
+    """{tag: number}."""
     squares, squares_of_update = collections.defaultdict(float), collections.defaultdict(float)
     for variable, old, new in zip(variables, before, after, strict=True):
         layer = variable.path.rpartition("/")[0]
         squares[layer] += 2 * float(tf.nn.l2_loss(old))
         squares_of_update[layer] += 2 * float(tf.nn.l2_loss(new - old))
+    norms = {}
     for layer, square in squares.items():
-        yield scalar_pb(f"weight_norm/{layer}", math.sqrt(square))
+        norms[f"weight_norm/{layer}"] = math.sqrt(square)
         if square > 0:
-            yield scalar_pb(f"update_ratio/{layer}", math.sqrt(squares_of_update[layer] / square))
+            norms[f"update_ratio/{layer}"] = math.sqrt(squares_of_update[layer] / square)
+    return norms

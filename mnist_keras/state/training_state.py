@@ -57,6 +57,13 @@ class TrainingState:
     arrays: dict
     description: dict
 
+    def of(self, data):
+        """The same state of a training on these data, {name: value}, which tells them from others.
+
+        Without it, or where it is None, a state may go on with any data.
+        """
+        return dataclasses.replace(self, description={**self.description, "data": data})
+
     def to_files(self):
         """{file name: bytes}."""
         buffer = io.BytesIO()
@@ -79,14 +86,13 @@ class TrainingState:
         return cls(Position(**description.pop("position")), arrays, description)
 
 
-def capture(model, callbacks, position, *, data=None):
+def capture(model, callbacks, position):
     """Copy the state of a model and its callbacks to the host.
 
     Args:
         model: a built keras.Model.
         callbacks: the list of callbacks, in the order of fit.
         position: the `Position` it is taken at.
-        data: what tells the data from any other, {name: value}, or None.
     """
     arrays, variables = {}, []
     for group, members in _groups(model).items():
@@ -96,7 +102,7 @@ def capture(model, callbacks, position, *, data=None):
             arrays[key] = np.require(keras.ops.convert_to_numpy(variable), requirements="O")
             variables.append({"key": key, **_describe(variable)})
     states, callback_arrays = callback_state.capture(callbacks)
-    description = {"variables": variables, "callbacks": states, "data": data}
+    description = {"variables": variables, "callbacks": states, "data": None}
     return TrainingState(position, {**arrays, **callback_arrays}, description)
 
 
@@ -116,7 +122,7 @@ def restore(state, model, callbacks, *, data=None, kept=()):
         state: a `TrainingState`.
         model: a built keras.Model.
         callbacks: the list of callbacks, in the order of fit.
-        data: as for `capture`.
+        data: as for `TrainingState.of`.
         kept: names of the optimizer's variables that stay as they are, as "learning_rate".
 
     Raises:

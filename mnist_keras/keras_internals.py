@@ -1,6 +1,7 @@
 """The few names of Keras that its public interface does not carry, and why each is needed."""
 
-# Where its layers draw: replicas that share a batch have to draw for all of it.
+# Where its layers draw: replicas that share a batch have to draw for all of it. And the masks of
+# tensors, which a batch in parts would lose.
 from keras.src import backend
 
 # What keras.Model(inputs, outputs) makes: TapeModel(inputs, outputs) has to be one too.

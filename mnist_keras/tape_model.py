@@ -5,6 +5,7 @@ import contextvars
 import functools
 import inspect
 import itertools
+import warnings
 
 import keras
 import tensorflow as tf
@@ -14,7 +15,7 @@ from mnist_keras import losses, optimizers, replicas  # noqa: F401
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.errors import UsageError
 from mnist_keras.fit_callbacks import FitCallbacks
-from mnist_keras.keras_internals import Functional
+from mnist_keras.keras_internals import Functional, backend
 from mnist_keras.multi_step import MultiStepFunction, is_wholly_built
 from mnist_keras.replicated_steps import ReplicatedStepFunction, ReplicatedTestFunction
 
@@ -89,6 +90,11 @@ class TapeModel(keras.Model):
             network = kwargs.pop("network", network)
             super().__init__(*args, **kwargs)
         self.network = network
+        if hasattr(network, "output_names"):
+            # Losses and metrics are told by them.
+            self.output_names = network.output_names
+        if getattr(network, "built", False) and type(self).build is keras.Model.build:
+            self.built = True  # So that weights can be loaded before the first call.
         self.batch_parts = batch_parts
         _require_batch_parts(batch_parts, network)
         self.steps_trained = 0
@@ -103,7 +109,7 @@ class TapeModel(keras.Model):
         if self.batch_parts == 1 or keras.utils.is_keras_tensor(tf.nest.flatten(inputs)[0]):
             return self.network(inputs)
         parts = [self.network(part) for part in _split(inputs, self.batch_parts)]
-        return tf.nest.map_structure(lambda *outputs: tf.concat(outputs, axis=0), *parts)
+        return tf.nest.map_structure(_joined, *parts)
 
     def train_step(self, data):
         """One step of the tutorial: forward, loss, gradient, update.
@@ -125,11 +131,14 @@ class TapeModel(keras.Model):
         gradients = tape.gradient(scaled_loss, variables)
         loss, gradients = self.sum_over_replicas(loss, gradients)
         self.record_step(loss=loss, gradients=gradients)
-        self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        if variables:
+            self.optimizer.apply_gradients(zip(gradients, variables, strict=True))
+        else:
+            warnings.warn("a step changes nothing: all weights are frozen.", stacklevel=2)
 
         # While the last and largest products run, not in the way of the others.
         with tf.control_dependencies(_early(gradients)):
-            self._loss_tracker.update_state(loss, sample_weight=tf.shape(tf.nest.flatten(x)[0])[0])
+            self._loss_tracker.update_state(loss, sample_weight=_batch_size(x))
             return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -266,7 +275,13 @@ class TapeModel(keras.Model):
         if iterator is not None:
             data_batch = _example_batch(iterator.data_adapter)
         strategy = self._distribute_strategy
-        with contextlib.nullcontext() if strategy is None else strategy.scope():
+        if strategy is not None:
+            with strategy.scope():
+                self._symbolic_build(data_batch=data_batch)
+            return
+        # What cannot be traced so is built by its first step, as keras.Model builds all: a
+        # train_step without a call, or Python that needs values and is run eagerly.
+        with contextlib.suppress(Exception):
             self._symbolic_build(data_batch=data_batch)
 
     def get_config(self):
@@ -276,6 +291,11 @@ class TapeModel(keras.Model):
             config["network"] = keras.saving.serialize_keras_object(self.network)
             config["batch_parts"] = self.batch_parts
         return config
+
+    def __reduce__(self):
+        """As ``keras.Model``; pickle finds no functional twin under its name, so none is named."""
+        _, *arguments = super().__reduce__()
+        return TapeModel._unpickle_model, *arguments
 
     @classmethod
     def from_config(cls, config, custom_objects=None):
@@ -289,6 +309,11 @@ class TapeModel(keras.Model):
 def _present(gradients):
     """Those of the weights that the loss depends on."""
     return [gradient for gradient in gradients if gradient is not None]
+
+
+def _batch_size(inputs):
+    """The number of examples in a nested structure, some of whose parts may be None."""
+    return tf.shape(next(part for part in tf.nest.flatten(inputs) if part is not None))[0]
 
 
 def _early(gradients):
@@ -335,6 +360,15 @@ def _split(inputs, count):
         tf.nest.map_structure(lambda x, begin=begin, end=end: x[begin:end], inputs)
         for begin, end in itertools.pairwise(bounds)
     ]
+
+
+def _joined(*parts):
+    """The outputs for the parts of a batch as one; their masks too, where they have any."""
+    whole = tf.concat(parts, axis=0)
+    masks = [backend.get_keras_mask(part) for part in parts]
+    if masks[0] is not None:
+        backend.set_keras_mask(whole, tf.concat(masks, axis=0))
+    return whole
 
 
 def _are_functional(args, kwargs):

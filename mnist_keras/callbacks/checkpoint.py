@@ -63,6 +63,7 @@ class Checkpoint(StepCallback):
         CheckpointError: out of ``fit``, when the last checkpoint could not be written.
         StateMismatchError: out of ``fit``, when the newest checkpoint is of another model, of
             other data or of other callbacks.
+        LaterFormatError: out of ``fit``, when a later version of this package has written it.
 
     Example:
 

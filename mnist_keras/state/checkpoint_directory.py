@@ -54,6 +54,10 @@ class CheckpointDirectory:
 
         Returns:
             A `mnist_keras.state.storage.Stored`, or None.
+
+        Raises:
+            LaterFormatError: it was written by a later version of this package; to go on from the
+                one before it would lose what that version has trained.
         """
         steps = self.steps()
         for step in reversed(steps):
@@ -101,7 +105,7 @@ class CheckpointDirectory:
         for step in self.steps():
             try:
                 metrics = storage.read_manifest(self.directory(step))["description"]["metrics"]
-            except (storage.DamagedError, KeyError):
+            except (storage.DamagedError, storage.LaterFormatError, KeyError):
                 continue
             score = self._score(metrics)
             if score < math.inf:

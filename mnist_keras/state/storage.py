@@ -22,6 +22,8 @@ import uuid
 from mnist_keras.errors import MnistKerasError
 
 MANIFEST = "manifest.json"
+# Rises when an earlier version of the package could not read, or would misread, what a later one
+# writes: the manifest, or anything in the files of a checkpoint. All formats up to it are read.
 FORMAT = 1
 _TEMPORARY = ".unfinished-"
 _ASIDE = ".replaced-"
@@ -29,6 +31,10 @@ _ASIDE = ".replaced-"
 
 class DamagedError(MnistKerasError):
     """What is on the disk is not what was written."""
+
+
+class LaterFormatError(MnistKerasError):
+    """What is on the disk is whole, and of a version of this package that is still to come here."""
 
 
 class Disk:
@@ -218,7 +224,8 @@ def read_manifest(path):
     """A directory's manifest, checked for its form: {"format", "files", "description"}.
 
     Raises:
-        DamagedError: it is missing, no manifest, or of a later format.
+        DamagedError: it is missing, or no manifest.
+        LaterFormatError: a later version of this package has written it.
     """
     path = _where(pathlib.Path(path)) / MANIFEST
     try:
@@ -234,11 +241,14 @@ def read_manifest(path):
         raise DamagedError(f"{path} cannot be read: {error.strerror}.") from error
     except Exception as error:  # Bytes at random fail in more ways than one can list.
         raise DamagedError(f"{path} is no manifest: {type(error).__name__}.") from error
-    if version != FORMAT:
-        raise DamagedError(f"{path} has another format. Received: {version}. Expected: {FORMAT}.")
     # Two texts of a number may have one value: the bytes themselves are compared as well.
     if seal != _seal(version, entries, description) or data != _text(manifest):
         raise DamagedError(f"{path} is damaged: its own checksum does not fit.")
+    if version > FORMAT:
+        raise LaterFormatError(
+            f"{path} was written by a later version of mnist_keras. Received: format {version}. "
+            f"Expected: at most {FORMAT}, or a newer mnist_keras."
+        )
     return {"format": version, "files": entries, "description": description}
 
 

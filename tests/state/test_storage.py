@@ -197,6 +197,24 @@ def test_missing_parents_are_made_and_synced_from_the_top(tmp_path):
     ]
 
 
+def test_what_a_later_version_has_written_is_no_damage(tmp_path, monkeypatch):
+    with monkeypatch.context() as later:
+        later.setattr(storage, "FORMAT", storage.FORMAT + 1)
+        storage.write_directory(tmp_path / "it", NEW, DESCRIPTION)
+    for read in (
+        storage.read_directory,
+        storage.read_manifest,
+        lambda path: storage.read_member(path, "state.json"),
+    ):
+        with pytest.raises(storage.LaterFormatError) as caught:
+            read(tmp_path / "it")
+        assert str(caught.value) == (
+            f"{tmp_path / 'it' / 'manifest.json'} was written by a later version of mnist_keras. "
+            f"Received: format {storage.FORMAT + 1}. Expected: at most {storage.FORMAT}, "
+            "or a newer mnist_keras."
+        )
+
+
 # Damage
 
 
@@ -301,7 +319,7 @@ DAMAGE = {
         "is no manifest: OverflowError.",
     ),
     "a manifest nested too deeply": (deeply_nested, "is no manifest: RecursionError."),
-    "a later format": (changed(format=2), "has another format. Received: 2. Expected: 1."),
+    "another format": (changed(format=2), "its own checksum does not fit"),
     "another description": (changed(description={}), "its own checksum does not fit"),
     "an empty directory": (lambda path: [f.unlink() for f in path.iterdir()], "No such file"),
     "no directory": (shutil.rmtree, "No such file or directory"),

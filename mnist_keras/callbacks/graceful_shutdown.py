@@ -17,6 +17,10 @@ class Interrupted(SystemExit):
         super().__init__(128 + signum)
         self.signum = signum
 
+    def __str__(self):
+        name = signal.Signals(self.signum).name
+        return f"training was ended by {name}, between two steps; fit again goes on from there."
+
 
 class GracefulShutdown(StepCallback):
     """Ends training by `Interrupted` at the first batch boundary after a signal.

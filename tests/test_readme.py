@@ -30,12 +30,24 @@ def test_the_program_in_the_readme_runs_and_goes_on_when_run_again(
         write_idx(tmp_path / f"{role}-labels-idx1-ubyte", labels[:count].astype(np.uint8))
     monkeypatch.setenv("MNIST_KERAS_DATA_DIR", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    program = next(block for block in blocks("python") if "import" in block)
+    program = next(block for block in blocks("python") if 'load("mnist")' in block)
     exec(program, {})
     printed = capsys.readouterr().out.splitlines()
     assert [line.partition(" loss")[0] for line in printed] == ["0", "0 0", "1", "2"]
     exec(program.replace("epochs=3", "epochs=5"), {})
     assert capsys.readouterr().out.splitlines() == ["3", "4"]
+
+
+def test_the_ten_lines_run_and_go_on_when_run_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    program = next(block for block in blocks("python") if "TapeModel(network)" in block)
+    assert program.count("\n") == 10
+    exec(program, {})
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if "loss" not in line] == ["0", "1", "2", "3", "4"]
+    exec(program.replace("epochs=5", "epochs=7"), {})
+    printed = capsys.readouterr().out.splitlines()
+    assert [line for line in printed if "loss" not in line] == ["5", "6"]
 
 
 def test_the_step_in_the_readme_is_the_step_in_the_code():

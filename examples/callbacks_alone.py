@@ -1,0 +1,58 @@
+"""The callbacks alone, on a plain keras.Model and beside Keras's own callbacks.
+
+    python examples/callbacks_alone.py --logdir=logs/callbacks_alone
+
+Ctrl-C or a kill ends it between two steps, after a checkpoint that is whole. A plain keras.Model
+begins anew when it is run again; TapeModel(network) in its place goes on.
+"""
+
+import argparse
+
+import keras
+import numpy as np
+
+from mnist_keras.callbacks import Checkpoint, GracefulShutdown, Mistakes, StepLogger
+from mnist_keras.data import load
+from mnist_keras.exam import Exam
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--logdir", default="logs/callbacks_alone")
+    parser.add_argument("--epochs", type=int, default=3)
+    arguments = parser.parse_args()
+
+    train, test = load("auto")
+    layers = [keras.layers.Flatten(), keras.layers.Dense(128, "relu"), keras.layers.Dense(10)]
+    model = keras.Sequential([keras.Input((28, 28)), *layers])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("adam", loss, metrics=["accuracy"])
+    # Outside TapeModel.fit, `with` gives back what a callback holds when fit ends by an exception.
+    with (
+        StepLogger(arguments.logdir, every_steps=50) as logger,
+        Checkpoint(f"{arguments.logdir}/checkpoints", resume=False) as checkpoint,
+        GracefulShutdown() as shutdown,
+        Mistakes(arguments.logdir, Exam(test.images, test.labels), every_epochs=1) as mistakes,
+    ):
+        model.fit(
+            train.images / np.float32(255),
+            train.labels,
+            batch_size=100,
+            epochs=arguments.epochs,
+            verbose=0,
+            validation_split=0.1,
+            callbacks=[
+                logger,
+                checkpoint,
+                shutdown,
+                mistakes,
+                keras.callbacks.EarlyStopping("val_loss", patience=2),
+                keras.callbacks.ReduceLROnPlateau("val_loss", patience=1),
+            ],
+        )
+    scores = model.evaluate(test.images / np.float32(255), test.labels, verbose=0, return_dict=True)
+    print(f"test accuracy: {scores['accuracy']:.4f}")
+
+
+if __name__ == "__main__":
+    main()

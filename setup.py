@@ -50,7 +50,9 @@ setup(
         "tests": [
             *EXPORT,
             "hypothesis>=6.100",
+            "ipykernel>=6.29",
             "matplotlib>=3.8",
+            "nbclient>=0.10",
             "pyte>=0.8,<1",
             "pytest>=8",
             "ruff>=0.6",

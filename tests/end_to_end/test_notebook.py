@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import signal
 
 import jupyter_client
 import nbclient
@@ -31,7 +32,10 @@ def place(small_mnist, tmp_path, monkeypatch):
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
-    return tmp_path
+    handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
+    yield tmp_path
+    for signum, handler in handlers.items():  # nbclient leaves Python's own.
+        signal.signal(signum, handler)
 
 
 @pytest.fixture

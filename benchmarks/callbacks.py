@@ -3,8 +3,7 @@
 Between two executions nothing but the callbacks runs, so the time in a callback's methods is what
 training waits for it. That is measured in runs of the tutorial's 30 epochs; what another thread
 works for it meanwhile stands beside it. Runs without any callback take turns with them: a share is
-one of the epoch of the same round. How much longer whole runs take, which holds whatever else there
-is, is given too.
+one of the epoch of the same round.
 """
 
 import collections
@@ -115,7 +114,7 @@ def turn(recipe_run, *, epochs, wanted, **flags):
 def summary(results):
     """{label: (ms in its methods, ms beside, `Spread` of the shares of the epoch)}, per epoch.
 
-    First the sums, then whole runs, then each callback, the dearest first.
+    First the sums, then each callback, the dearest first.
     """
     epochs = [it["epoch"] for it in results[WITHOUT]]
 
@@ -125,21 +124,16 @@ def summary(results):
         shares = measuring.ratios(in_methods, of=epochs)
         return 1000 * statistics.median(in_methods), 1000 * statistics.median(beside), shares
 
-    def whole(turns):
-        more = [it["epoch"] - epoch for it, epoch in zip(turns, epochs, strict=True)]
-        return 1000 * statistics.median(more), 0.0, measuring.ratios(more, of=epochs)
-
     sums = {
         label: row(results[label], results[label][0]["seconds"]) for label in (LOGGING, DEFAULT)
     }
-    runs = {f"whole runs: {label}": whole(results[label]) for label in (LOGGING, DEFAULT, ALL)}
     defaults, everything = (results[label][0]["seconds"] for label in (DEFAULT, ALL))
     singles = {name: row(results[DEFAULT], [name]) for name in defaults}
     for name in everything:
         if name not in defaults:
             singles[f"{name} (on request)"] = row(results[ALL], [name])
     singles = dict(sorted(singles.items(), key=lambda item: -item[1][0]))
-    return {**sums, **runs, **singles}
+    return {**sums, **singles}
 
 
 def table(rows):

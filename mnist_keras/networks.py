@@ -82,7 +82,7 @@ def cnn_fast(*, dtype=None):
 
 
 def deep_cnn(*, dtype=None):
-    """Four convolutions with batch normalization, about 0.1 million weights, for accuracy.
+    """Four convolutions with batch normalization, about 0.3 million weights, for accuracy.
 
     No image is padded, so that the later layers see ever fewer places: digits have wide margins.
 
@@ -96,11 +96,12 @@ def deep_cnn(*, dtype=None):
         [
             keras.Input((28, 28), name="image"),
             layers.Reshape((28, 28, 1), name="channel", dtype=dtype),
-            *_convolution(32, 5, name="conv_1", pools=True, dtype=dtype),
-            *_convolution(64, 3, name="conv_2", dtype=dtype),
-            *_convolution(64, 3, name="conv_3", pools=True, dtype=dtype),
-            *_convolution(128, 3, name="conv_4", dtype=dtype),
-            layers.GlobalMaxPooling2D(name="global_pool", dtype=dtype),
+            *_convolution(48, 5, name="conv_1", pools=True, dtype=dtype),
+            *_convolution(96, 3, name="conv_2", dtype=dtype),
+            *_convolution(96, 3, name="conv_3", pools=True, dtype=dtype),
+            *_convolution(192, 3, name="conv_4", dtype=dtype),
+            layers.Flatten(name="flatten", dtype=dtype),
+            layers.Dropout(0.4, name="dropout", dtype=dtype),
             layers.Dense(10, name="scores", dtype="float32"),
         ],
         name="deep_cnn",

@@ -1,0 +1,15 @@
+import json
+
+from benchmarks import measuring
+from docs import make_speed_tables
+
+
+def test_the_page_shows_the_figures_that_were_measured():
+    reports = {
+        name: json.loads((measuring.RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+        for name in make_speed_tables.TABLES
+    }
+    page = make_speed_tables.PAGE.read_text(encoding="utf-8")
+    assert page == make_speed_tables.filled(page, reports)
+    for name in make_speed_tables.TABLES:
+        assert f"<!-- {name} -->\n|" in page

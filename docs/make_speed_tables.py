@@ -1,4 +1,7 @@
-"""Writes the tables of docs/speed.md from benchmarks/results: ``python -m docs.make_speed_tables``."""
+"""Writes the tables of docs/speed.md: ``python -m docs.make_speed_tables``.
+
+They are made of what the benchmarks have left in benchmarks/results.
+"""
 
 import json
 import pathlib

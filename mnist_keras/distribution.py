@@ -1,14 +1,15 @@
 """The devices and machines of ``--distribution``: how they are joined, and what is lost with one.
 
 How long a worker waits. At the start for the others: `JOIN_S`, and as long again for one that ends
-just when all have come. In the training for one whose process has ended: about a second, as its
-connections are closed with it; for one that is silent, as a machine without power or network is:
-`SILENCE_S` and a few seconds. It then ends with one line on stderr and status 1.
+just when all have come. In the training for one that has ended, or is silent, as a machine without
+power or network is: `SILENCE_S` and a few seconds at most. It then ends with one line on stderr and
+status 1.
 """
 
 import contextlib
 import faulthandler
 import re
+import signal
 
 from mnist_keras import __version__, terminal
 from mnist_keras import cluster as clusters
@@ -165,8 +166,14 @@ def one_for_all(cluster):
     except (WorkerLostError, Interrupted):  # The others know.
         raise
     except BaseException as error:
-        _tell_the_others(str(error) or type(error).__name__)
+        _tell_the_others(_words(error))
         raise
+
+
+def _words(error):
+    if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
+        return f"ended by {signal.Signals(error.code - 128).name}"
+    return str(error) or type(error).__name__
 
 
 def _set_time_limits(count):

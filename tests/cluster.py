@@ -1,5 +1,6 @@
 """main.py as the workers of one training, on this machine, for the tests of what a user sees."""
 
+import concurrent.futures
 import contextlib
 import dataclasses
 import fcntl
@@ -40,9 +41,10 @@ class Workers:
         directory: the chief's working directory; the others' are made beside it.
         arguments: main.py's, the same for all.
         count: how many; 1: no cluster.
+        data_dirs: where the data of each lie; None: the arguments say so.
     """
 
-    def __init__(self, directory, *arguments, count=2):
+    def __init__(self, directory, *arguments, count=2, data_dirs=None):
         self.directories = [directory]
         self.directories += [directory.with_name(f"{directory.name}-{i}") for i in range(1, count)]
         addresses = ",".join(free_addresses(count))
@@ -50,6 +52,8 @@ class Workers:
         for index, cwd in enumerate(self.directories):
             cwd.mkdir(exist_ok=True)
             variables = {"MNIST_KERAS_WORKERS": addresses, "MNIST_KERAS_WORKER_INDEX": str(index)}
+            if data_dirs is not None:
+                variables["MNIST_KERAS_DATA_DIR"] = str(data_dirs[index])
             self.processes.append(
                 subprocess.Popen(
                     command(*arguments),
@@ -70,14 +74,20 @@ class Workers:
 
     def end(self):
         """What all came to, once all have ended: a list of `Ended`."""
-        outputs = []
-        try:
+        # Not communicate(), which passes over what readline() has taken in already.
+        pipes = [pipe for process in self.processes for pipe in (process.stdout, process.stderr)]
+        with concurrent.futures.ThreadPoolExecutor(len(pipes)) as pool:
+            reading = [pool.submit(pipe.read) for pipe in pipes]
+            concurrent.futures.wait(reading, timeout=LONGEST_S)
             for process in self.processes:
-                outputs.append(process.communicate(timeout=LONGEST_S))
-        finally:
-            for process in self.processes:
-                with contextlib.suppress(ProcessLookupError):
-                    process.kill()
+                with contextlib.suppress(subprocess.TimeoutExpired):
+                    process.wait(timeout=1 if any(not f.done() for f in reading) else LONGEST_S)
+                process.kill()
+                process.wait()
+        texts = [future.result() for future in reading]
+        outputs = list(zip(texts[::2], texts[1::2], strict=True))
+        for pipe in pipes:
+            pipe.close()
         lines = [out.splitlines() for out, _ in outputs]
         lines[0] = [*self._lines, *lines[0]]
         return [

@@ -28,21 +28,23 @@ def test_saving_compares_each_way_with_its_own_training_without_it():
     ]
 
 
-def test_callbacks_are_measured_alone_and_all_that_are_on_together():
-    assert callbacks.choices(["Log", "Save"], ["Log", "Save", "Draw"]) == {
-        "no callback": (),
-        "all that are on by default": ("Log", "Save"),
-        "Log": ("Log",),
-        "Save": ("Save",),
-        "Draw (on request)": ("Draw",),
+def test_callbacks_are_shares_of_the_epoch_of_their_round_the_dearest_first():
+    def turns(*epochs, **seconds):
+        beside = {"Checkpoint": 0.004} if "Checkpoint" in seconds else {}
+        return [{"epoch": epoch, "seconds": seconds, "beside": beside} for epoch in epochs]
+
+    results = {
+        callbacks.WITHOUT: turns(1.0, 2.0),
+        callbacks.LOGGING: turns(9.0, 9.0, Checkpoint=0.02),
+        callbacks.DEFAULT: turns(9.0, 9.0, Checkpoint=0.02, Mistakes=0.04),
+        callbacks.ALL: turns(9.0, 9.0, Checkpoint=0.02, Mistakes=0.04, Histograms=0.01),
     }
-
-
-def test_callbacks_are_named_by_what_they_add_the_dearest_first():
-    seconds = {"no callback": [1.0, 2.0], "Log": [1.0, 2.0], "Draw": [1.01, 2.04]}
-    assert callbacks.table(callbacks.summary(seconds)).splitlines()[2:] == [
-        "| Draw | 25.0 | 1.015 | 1.010 | 1.020 |",
-        "| Log | 0.0 | 1.000 | 1.000 | 1.000 |",
+    assert callbacks.table(callbacks.summary(results)).splitlines()[2:] == [
+        "| StepLogger, Checkpoint and Progress | 20.00 | 4.00 | 1.50 | 1.00 | 2.00 |",
+        "| all that are on by default | 60.00 | 4.00 | 4.50 | 3.00 | 6.00 |",
+        "| Mistakes | 40.00 | 0.00 | 3.00 | 2.00 | 4.00 |",
+        "| Checkpoint | 20.00 | 4.00 | 1.50 | 1.00 | 2.00 |",
+        "| Histograms (on request) | 10.00 | 0.00 | 0.75 | 0.50 | 1.00 |",
     ]
 
 

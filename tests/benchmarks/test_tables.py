@@ -1,3 +1,7 @@
+import doctest
+
+import pytest
+
 from benchmarks import callbacks, saving, scaling, speed, startup, time_to_99
 from benchmarks.program import Outcome
 
@@ -97,3 +101,8 @@ def test_time_to_99_tells_how_many_seeds_reached_it():
         "| a | 99.00 ± 0.02 | 2 of 3 | 6.0 (5.0 – 9.0) | 12.0 (10.0 – 18.0) |",
         "| b | 99.00 ± 0.00 | 1 of 1 | 5.0 (5.0 – 5.0) | 10.0 (10.0 – 10.0) |",
     ]
+
+
+@pytest.mark.parametrize("module", [callbacks, speed])
+def test_the_examples_are_true(module):
+    assert doctest.testmod(module).failed == 0

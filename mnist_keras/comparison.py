@@ -4,12 +4,14 @@ import dataclasses
 import json
 import os
 import pathlib
+import shutil
+import sys
 
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.run_directory import RunDirectory
 from mnist_keras.state import storage
 from mnist_keras.state.checkpoint_directory import CheckpointDirectory
-from mnist_keras.terminal import duration, notice, printable
+from mnist_keras.terminal import duration, is_terminal, notice, printable
 
 _PLACES = ("run_name", "logdir", "data_dir")
 _SCORES = ("test_loss", "test_accuracy")
@@ -43,7 +45,8 @@ class Run:
 def compare(config):
     """Print a table of runs, one a line, with the flags that differ.
 
-    What is no run is left out, and named on stderr.
+    On a terminal that is too narrow for it, it is cut into several, one below the other. What is
+    no run is left out, and named on stderr.
 
     Args:
         config: a `mnist_keras.config.RunConfig`; its ``paths`` are directories of runs. Without
@@ -65,7 +68,8 @@ def compare(config):
         raise UsageError(
             f"there is no run to compare. Received: {received}. Expected: the directories of runs."
         )
-    for line in table(list(runs.values())):
+    columns = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+    for line in table(list(runs.values()), columns=columns):
         print(line)
 
 
@@ -129,8 +133,12 @@ def _number(value):
     return value if isinstance(value, (int, float)) else None
 
 
-def table(runs):
-    """The lines of a table of runs, its columns aligned also where characters are wide.
+def table(runs, *, columns=None):
+    """The lines of a table of runs, aligned also where characters are wide.
+
+    Args:
+        runs: a list of `Run`.
+        columns: how wide it may be; wider ones go on below, after an empty line. None: as it comes.
 
     >>> rest = {"steps": 600, "metrics": {"loss": 0.5}, "seconds": 75, "images_per_second": 1600.2}
     >>> runs = [
@@ -142,18 +150,36 @@ def table(runs):
     数字     0       2    600  0.5000  1:15     1,600
     a        1     2/3    600  0.5000  1:15     1,600
     """
-    columns = [_names(runs)]
+    cells = []
     for name in _differing(runs):
-        columns.append([name, *(run.recipe.get(name) for run in runs)])
-    columns.append(["epochs", *(run.epochs for run in runs)])
-    columns.append(["steps", *(_text(run.steps, "{:.0f}".format) for run in runs)])
+        cells.append([name, *(run.recipe.get(name) for run in runs)])
+    cells.append(["epochs", *(run.epochs for run in runs)])
+    cells.append(["steps", *(_text(run.steps, "{:.0f}".format) for run in runs)])
     metrics = dict.fromkeys(name for run in runs for name in run.metrics)
     for name in sorted(metrics, key=_rank):
-        columns.append([name, *(_text(run.metrics.get(name), "{:.4f}".format) for run in runs)])
-    columns.append(["time", *(_text(run.seconds, duration) for run in runs)])
-    columns.append(["images/s", *(_text(run.images_per_second, "{:,.0f}".format) for run in runs)])
-    first, *others = (_padded(column, left=column is columns[0]) for column in columns)
-    return ["  ".join(cells) for cells in zip(first, *others, strict=True)]
+        cells.append([name, *(_text(run.metrics.get(name), "{:.4f}".format) for run in runs)])
+    cells.append(["time", *(_text(run.seconds, duration) for run in runs)])
+    cells.append(["images/s", *(_text(run.images_per_second, "{:,.0f}".format) for run in runs)])
+    names = _padded(_names(runs), left=True)
+    lines = []
+    for part in _parts(names, [_padded(column, left=False) for column in cells], columns):
+        lines += ["", *("  ".join(row) for row in zip(names, *part, strict=True))]
+    return lines[1:]
+
+
+def _parts(names, padded, columns):
+    """The padded columns in as few parts as have room beside the names, at least one in each."""
+    from rich.cells import cell_len
+
+    parts, free = [], 0
+    for column in padded:
+        width = 2 + cell_len(column[0])
+        if not parts or (columns is not None and width > free):
+            parts.append([])
+            free = (columns or 0) - cell_len(names[0])
+        parts[-1].append(column)
+        free -= width
+    return parts
 
 
 def _names(runs):

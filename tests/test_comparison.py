@@ -1,6 +1,7 @@
 import doctest
 import json
 import pathlib
+import sys
 
 import pytest
 
@@ -11,6 +12,7 @@ from mnist_keras.errors import UsageError
 from mnist_keras.run_directory import RunDirectory
 from mnist_keras.state import storage
 from tests.command_line import run_main, tree
+from tests.terminals import Screen, Terminal, use_terminal
 
 SCORES = {"test_loss": 0.25512, "test_accuracy": 0.9201}
 
@@ -191,6 +193,40 @@ def test_without_any_run_there_is_nothing_to_compare(paths, received):
     assert str(caught.value) == (
         f"there is no run to compare. Received: {received}. Expected: the directories of runs."
     )
+
+
+def shown_on_a_terminal(columns, monkeypatch):
+    """The lines of two runs that differ in their seeds."""
+    for name, seed in (("数字", 0), ("a", 1)):
+        finish(begin(name, seed=seed))
+    use_terminal(monkeypatch, columns=columns)
+    screen = Screen(columns)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", Terminal(screen))
+        compare(RunConfig(mode="compare", paths=("logs/数字", "logs/a")))
+    return screen.lines
+
+
+def test_a_table_that_is_wider_than_the_terminal_goes_on_below(monkeypatch):
+    assert shown_on_a_terminal(42, monkeypatch) == [
+        "run   seed  epochs  steps    loss",
+        "数字     0       3   1800  0.3000",
+        "a        1       3   1800  0.3000",
+        "",
+        "run   accuracy  test_loss  test_accuracy",
+        "数字    0.9000     0.2551         0.9201",
+        "a       0.9000     0.2551         0.9201",
+        "",
+        "run   time  images/s",
+        "数字  1:15     2,384",
+        "a     1:15     2,384",
+    ]
+
+
+@pytest.mark.parametrize(("columns", "tables"), [(100, 1), (85, 1), (84, 2), (10, 9)])
+def test_it_is_cut_where_it_has_to_be(columns, tables, monkeypatch):
+    lines = shown_on_a_terminal(columns, monkeypatch)
+    assert sum(line.startswith("run") for line in lines) == tables
 
 
 def test_the_command_needs_no_tensorflow_and_changes_no_file(tmp_path):

@@ -117,7 +117,8 @@ class TensorBoardPage:
         """Click on an element, wherever it is, as soon as it is there; None: of any text."""
 
         def found(driver):
-            return [e for e in elements(driver, selector) if text in (None, e.text)][number:]
+            found = elements(driver, selector)
+            return [e for e in found if text in (None, " ".join(e.text.split()))][number:]
 
         element = wait_for(self.driver, found)[0]
         self.driver.execute_script("arguments[0].click()", element)

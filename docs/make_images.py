@@ -97,7 +97,7 @@ def projector(page):
     page.open("projector")
     page.enter_frame()
     page.enter_frame()
-    wait_for(page.driver, lambda driver: page.texts(".numDataPoints") == ["1000"])
+    wait_for(page.driver, lambda driver: page.texts(".numDataPoints") not in ([], ["0"]))
     page.click("paper-dropdown-menu", number=3)
     page.click("paper-item", "is 10 colors")
     time.sleep(5)  # It never rests.

@@ -58,6 +58,16 @@ def test_the_step_in_the_readme_is_the_step_in_the_code():
     assert missing == ["..."]
 
 
-@pytest.mark.parametrize("path", re.findall(r"\]\((?!http)([^)]+)\)", README))
-def test_what_the_readme_links_to_is_there(path):
-    assert (ROOT / path).is_file()
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_a_page_links_to_is_there(page):
+    links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).is_file()] == []
+
+
+def test_every_picture_is_on_a_page():
+    shown = "".join(page.read_text(encoding="utf-8") for page in PAGES)
+    pictures = (ROOT / "docs" / "images").iterdir()
+    assert [picture.name for picture in pictures if picture.name not in shown] == []

@@ -246,6 +246,19 @@ def test_a_batch_cut_into_parts_trains_as_the_whole_one(parts, batch_size):
     np.testing.assert_allclose(ours[2], whole[2], rtol=1e-5)
 
 
+def test_a_mask_reaches_the_loss_of_a_batch_in_parts_too():
+    def loss(parts, *, mask_zero=True):
+        keras.utils.set_random_seed(0)
+        layers = [keras.layers.Embedding(5, 3, mask_zero=mask_zero), keras.layers.Dense(1)]
+        model = TapeModel(keras.Sequential([keras.Input((4,)), *layers]), batch_parts=parts)
+        model.compile(loss="mse")
+        words = np.arange(28).reshape(7, 4) % 5
+        return model.train_on_batch(words, np.ones((7, 4, 1)))
+
+    assert loss(3) == pytest.approx(loss(1), rel=1e-6)
+    assert loss(3) != pytest.approx(loss(1, mask_zero=False), rel=1e-3)
+
+
 def test_a_network_of_several_inputs_and_outputs_is_cut():
     inputs = {"a": keras.Input((6,), name="a"), "b": keras.Input((3,), name="b")}
     joined = keras.layers.Concatenate()([inputs["a"], inputs["b"]])
@@ -269,6 +282,16 @@ def test_each_part_is_a_call_of_its_own():
     sizes.clear()
     model(X[:10])
     assert sizes == [3, 3, 4]
+
+
+def test_around_a_network_that_is_built_it_is_built_too(tmp_path):
+    trained, anew = TapeModel(cut_network()), TapeModel(cut_network())
+    trained.compile(loss="mse")
+    trained.fit(X, Y, verbose=0)
+    trained.save_weights(tmp_path / "a.weights.h5")
+    anew.load_weights(tmp_path / "a.weights.h5")
+    np.testing.assert_array_equal(anew(X), trained(X))
+    assert not TapeModel(keras.Sequential([keras.layers.Dense(1)])).built
 
 
 def test_the_parts_are_saved_with_the_model(tmp_path):

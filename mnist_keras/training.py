@@ -128,7 +128,7 @@ def _is_finished(run, config):
 
 @dataclasses.dataclass
 class _Data:
-    """A data set's name and its two halves, `mnist_keras.data.Examples`."""
+    """As `mnist_keras.data.sources.Resolved`, but a half that has done its work can be let go."""
 
     name: str
     train: object

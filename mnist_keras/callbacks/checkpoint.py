@@ -186,8 +186,7 @@ class Checkpoint(StepCallback):
         found, self._found = self._found, None
         if found is not None:
             kept = ("learning_rate",) if self._keeps_learning_rate else ()
-            stream = self._stream()
-            data = stream and stream.identity
+            data = self.stream and self.stream.identity
             training_state.restore(found, self.model, self._peers, data=data, kept=kept)
             self.model.steps_trained = found.position.step
             self._mid_epoch = found if found.position.step_in_epoch > 0 else None
@@ -272,7 +271,7 @@ class Checkpoint(StepCallback):
             training_state.take_part_in_capture(self.model)
             return
         state = training_state.capture(self.model, self._peers, position)
-        stream = self._stream()
+        stream = self.stream
         flushes = [peer.flush for peer in self._peers if hasattr(peer, "flush")]
         taken_at_s = self._saved_at_s
         self._writer.start(lambda: self._write(state, stream, metrics, flushes, taken_at_s))
@@ -300,10 +299,6 @@ class Checkpoint(StepCallback):
             self._notice(
                 f"a checkpoint could not be written ({self._failure}); trying again later."
             )
-
-    def _stream(self):
-        """What this fit trains on, a `mnist_keras.data.stream.BatchStream`, or None."""
-        return getattr(getattr(self.model, "fit_callbacks", None), "stream", None)
 
 
 def _bytes(files):

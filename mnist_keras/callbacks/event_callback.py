@@ -62,10 +62,11 @@ class EventCallback(StepCallback):
         if self._log is not None:
             self._log.summary(RUN, summary, self.step, keep=keep)
 
-    def _write_scalars(self, values, *, keep=True):
-        """Write a point of each curve, {tag: number}; as `_write`."""
-        if self._log is not None:
-            self._log.scalars(RUN, values, self.step, keep=keep)
+    def _write_scalars(self, values, *, subdirectory=RUN, step=None, keep=True):
+        """Write a point of each curve, {tag: number}; as `_write`, or elsewhere, at any step."""
+        if self._log is not None and values:
+            step = self.step if step is None else step
+            self._log.scalars(subdirectory, values, step, keep=keep)
 
     def _write_once(self, summary, *, keep=True):
         """As `_write`, unless the run has had it before."""

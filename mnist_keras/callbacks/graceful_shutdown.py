@@ -19,7 +19,10 @@ class Interrupted(SystemExit):
 
     def __str__(self):
         name = signal.Signals(self.signum).name
-        return f"training was ended by {name}, between two steps; fit again goes on from there."
+        return (
+            f"training was ended by {name}, between two steps; "
+            "a TapeModel with a Checkpoint goes on from there."
+        )
 
 
 class GracefulShutdown(StepCallback):

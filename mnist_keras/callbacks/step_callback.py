@@ -57,6 +57,11 @@ class StepCallback(keras.callbacks.Callback):
         return self.wish() if fit_callbacks is None else fit_callbacks.granted(self)
 
     @property
+    def stream(self):
+        """The `mnist_keras.data.stream.BatchStream` a `TapeModel` trains on; other data: None."""
+        return getattr(getattr(self.model, "fit_callbacks", None), "stream", None)
+
+    @property
     def position(self):
         """Where the training is, a `Position`."""
         return Position(self.step, self.epoch, self.step_in_epoch)

@@ -89,7 +89,8 @@ class StepLogger(EventCallback):
             if "loss" in values[step]:
                 step_in_epoch = first_batch + step - first_step
                 self._print(self.epoch, step_in_epoch, "loss:", values[step]["loss"])
-            self._write_scalars("train", {**values[step], **rate}, step)
+            points = {**values[step], **rate}
+            self._write_scalars(points, subdirectory="train", step=step, keep=False)
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
@@ -100,7 +101,7 @@ class StepLogger(EventCallback):
             subdirectory = "validation" if name.startswith("val_") else "train"
             values[subdirectory][f"epoch_{name.removeprefix('val_')}"] = value
         for subdirectory, points in values.items():
-            self._write_scalars(subdirectory, points, self.step, keep=True)
+            self._write_scalars(points, subdirectory=subdirectory)
 
     def state_dict(self):
         """What a resumed run needs to go on as if nothing had happened."""
@@ -129,15 +130,10 @@ class StepLogger(EventCallback):
 
     def _examples(self, batches):
         """How many there are in the first batches of the epoch; None: nobody knows."""
-        stream = getattr(getattr(self.model, "fit_callbacks", None), "stream", None)
-        if stream is None:
+        if self.stream is None:
             return examples_in_epoch(self.model)
-        return min(batches * stream.batch_size, stream.examples)
+        return min(batches * self.stream.batch_size, self.stream.examples)
 
     def _print(self, *words):
         if self._echo:
             print(*words, flush=True)
-
-    def _write_scalars(self, subdirectory, values, step, *, keep=False):
-        if self._log is not None and values:
-            self._log.scalars(subdirectory, values, step, keep=keep)

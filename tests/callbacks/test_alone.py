@@ -1,5 +1,7 @@
 """Each callback for TensorBoard, used by itself with a plain ``keras.Model`` of any kind."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 
 from mnist_keras import callbacks
 from mnist_keras.exam import Exam
+from tests.models import Subclassed, functional
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 6, 6), np.uint8)
 LABELS = np.arange(12) % 3
@@ -19,27 +22,9 @@ def layers():
     return [keras.layers.Flatten(), *dense]
 
 
-class Subclassed(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.parts = layers()
-
-    def call(self, x):
-        for part in self.parts:
-            x = part(x)
-        return x
-
-
-def functional():
-    outputs = inputs = keras.Input((6, 6))
-    for layer in layers():
-        outputs = layer(outputs)
-    return keras.Model(inputs, outputs)
-
-
 KINDS = {
-    "sequential": lambda: keras.Sequential(layers()),
-    "functional": functional,
+    "sequential": keras.Sequential,
+    "functional": functools.partial(functional, shape=(6, 6)),
     "subclassed": Subclassed,
 }
 MAKE = {

@@ -1,5 +1,6 @@
 """The callbacks on a plain keras.Model, as in somebody else's program."""
 
+import functools
 import json
 import signal
 import threading
@@ -22,39 +23,18 @@ from mnist_keras.callbacks import (
 )
 from mnist_keras.exam import Exam
 from mnist_keras.state.storage import read_directory
+from tests.models import Subclassed, functional
 
 
 def layers():
     return [keras.layers.Flatten(), keras.layers.Dense(10)]
 
 
-def sequential():
-    return keras.Sequential(layers())
-
-
-def functional():
-    inputs = outputs = keras.Input((28, 28))
-    for layer in layers():
-        outputs = layer(outputs)
-    return keras.Model(inputs, outputs)
-
-
-class Subclassed(keras.Model):
-    def __init__(self):
-        super().__init__()
-        self.stack = layers()
-
-    def call(self, x):
-        for layer in self.stack:
-            x = layer(x)
-        return x
-
-
 class OwnStep(Subclassed):
     """Its train_step is its own, and so are its metrics."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, layers):
+        super().__init__(layers)
         self.mean = keras.metrics.Mean(name="my_loss")
 
     @property
@@ -68,8 +48,8 @@ class OwnStep(Subclassed):
 
 
 MODELS = {
-    "Sequential": sequential,
-    "functional": functional,
+    "Sequential": keras.Sequential,
+    "functional": functools.partial(functional, shape=(28, 28)),
     "subclassed": Subclassed,
     "with a train_step of its own": OwnStep,
 }
@@ -82,7 +62,7 @@ def images(digits):
 
 def compiled(kind, **arguments):
     keras.utils.set_random_seed(1)
-    model = MODELS[kind]()
+    model = MODELS[kind](layers())
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile(keras.optimizers.SGD(0.1), loss, metrics=["accuracy"], **arguments)
     return model

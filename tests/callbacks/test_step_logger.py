@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mnist_keras import TapeModel
-from mnist_keras.callbacks import StepLogger, step_logger
+from mnist_keras.callbacks import Checkpoint, StepLogger, step_logger
 from mnist_keras.data import batches
 from mnist_keras.errors import UsageError
 
@@ -162,6 +162,29 @@ def test_examples_per_second_are_those_trained_on_since_the_last_point(
     model.fit(stream, epochs=2, verbose=0, callbacks=[clock, logger])
     found = points_of(tmp_path / "train")["examples_per_second"]
     assert found == RATES[make, steps_per_execution]
+
+
+def test_a_run_resumed_amid_an_epoch_counts_what_it_trains_on_itself(
+    make_model, stream, tmp_path, points_of
+):
+    class Break(keras.callbacks.Callback):
+        order = 2  # After the checkpoint.
+
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 5:
+                raise KeyboardInterrupt
+
+    def fit(seconds):
+        clock = Clock(first_epoch=seconds, second_epoch=seconds)
+        logger = StepLogger(tmp_path, every_steps=3, clock=clock)
+        checkpoint = Checkpoint(tmp_path / "checkpoints", every_steps=6)
+        make_model().fit(stream, verbose=0, callbacks=[clock, logger, checkpoint, Break()])
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(0.5)
+    fit(0.25)
+    # 10 in 0.5 s; 30 in 1.5 s; the last batch alone, 5 in 0.25 s.
+    assert points_of(tmp_path / "train")["examples_per_second"] == {0: 20.0, 3: 20.0, 6: 20.0}
 
 
 def test_a_clock_that_stands_still_gives_no_rate(make_plain, stream, tmp_path, points_of):

@@ -134,6 +134,13 @@ def test_a_line_that_the_pen_has_left_out_in_part_is_one_digit():
     assert boxes(sheet) == [(150, 60, 6, 90)]
 
 
+def test_a_digit_whose_tail_nearly_meets_the_one_below_is_one_of_its_own():
+    sheet = page()
+    sheet[60:120, 250:256] = PEN
+    sheet[60:120, 150:156] = sheet[126:186, 150:156] = PEN
+    assert boxes(sheet) == [(150, 60, 6, 60), (250, 60, 6, 60), (150, 126, 6, 60)]
+
+
 def test_a_four_whose_strokes_are_far_apart_is_one_digit_too():
     sheet = page()
     sheet[60:150, 150:156] = sheet[144:150, 100:156] = PEN

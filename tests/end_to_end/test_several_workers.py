@@ -11,23 +11,9 @@ import numpy as np
 import pytest
 
 from mnist_keras.state.storage import read_directory
-from tests.cluster import Workers
+from tests.cluster import RECIPE, Workers
 from tests.command_line import tree, write_small_mnist
 
-# 30 steps an epoch, the last one of 33 examples; more lines than a pipe of one page can hold. At a
-# small rate, as rounding may put an input of a ReLU on the other side of 0, which then shows less.
-RECIPE = (
-    "--batch_size=33",
-    "--epochs=10",
-    "--learning_rate=0.0002",
-    "--shuffle",
-    "--log_every_steps=1",
-    "--checkpoint_every_steps=13",
-    "--validation_examples=10",
-    "--batch_parts=1",
-    "--pictures_every_epochs=0",
-    "--noreport",
-)
 STEPS = 300
 SHARED = ("mirrored", "shrunk", "grown")
 LOST = re.compile(

@@ -20,23 +20,10 @@ import sys
 import tempfile
 import time
 
-from tests.cluster import Workers
+from tests.cluster import RECIPE, Workers
 from tests.command_line import write_small_mnist
 from tests.faults.kills import outcome
 
-# 30 steps an epoch; at a small rate, see tests/end_to_end/test_several_workers.py.
-RECIPE = (
-    "--batch_size=33",
-    "--epochs=10",
-    "--learning_rate=0.0002",
-    "--shuffle",
-    "--log_every_steps=1",
-    "--checkpoint_every_steps=13",
-    "--validation_examples=10",
-    "--batch_parts=1",
-    "--pictures_every_epochs=0",
-    "--noreport",
-)
 LINES = 250  # of about 310; more than a pipe holds are left.
 LONGEST_S = 60
 WAYS = ("kill", "silence", "terminate", "change of size")

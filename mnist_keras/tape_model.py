@@ -2,20 +2,18 @@
 
 import contextlib
 import contextvars
-import functools
 import inspect
-import itertools
 import warnings
 
 import keras
 import tensorflow as tf
 
 # Registers the loss and the optimizer too: a saved model may have been compiled with them.
-from mnist_keras import losses, optimizers, replicas  # noqa: F401
+from mnist_keras import batch_split, losses, optimizers, replicas  # noqa: F401
 from mnist_keras.data.stream import BatchStream
-from mnist_keras.errors import UsageError
 from mnist_keras.fit_callbacks import FitCallbacks
-from mnist_keras.keras_internals import Functional, backend
+from mnist_keras.functional_twin import are_functional, functional_twin
+from mnist_keras.keras_internals import Functional
 from mnist_keras.multi_step import MultiStepFunction, is_wholly_built
 from mnist_keras.replicated_steps import ReplicatedStepFunction, ReplicatedTestFunction
 
@@ -74,8 +72,8 @@ class TapeModel(keras.Model):
 
     def __new__(cls, *args, **kwargs):
         """Functional arguments make a functional model, as they do for ``keras.Model``."""
-        if _are_functional(args, kwargs) and not issubclass(cls, Functional):
-            cls = _functional_twin(cls)
+        if are_functional(args, kwargs) and not issubclass(cls, Functional):
+            cls = functional_twin(cls)
         return super().__new__(cls, *args, **kwargs)
 
     def __init__(self, *args, **kwargs):
@@ -96,7 +94,7 @@ class TapeModel(keras.Model):
         if getattr(network, "built", False) and type(self).build is keras.Model.build:
             self.built = True  # So that weights can be loaded before the first call.
         self.batch_parts = batch_parts
-        _require_batch_parts(batch_parts, network)
+        batch_split.require(batch_parts, network)
         self.steps_trained = 0
         self.step_records = None
         self.examples_in_epoch = None
@@ -108,8 +106,8 @@ class TapeModel(keras.Model):
             return super().call(inputs, training=training, mask=mask)
         if self.batch_parts == 1 or keras.utils.is_keras_tensor(tf.nest.flatten(inputs)[0]):
             return self.network(inputs)
-        parts = [self.network(part) for part in _split(inputs, self.batch_parts)]
-        return tf.nest.map_structure(_joined, *parts)
+        parts = [self.network(part) for part in batch_split.split(inputs, self.batch_parts)]
+        return tf.nest.map_structure(batch_split.joined, *parts)
 
     def train_step(self, data):
         """One step of the tutorial: forward, loss, gradient, update.
@@ -138,7 +136,7 @@ class TapeModel(keras.Model):
 
         # While the last and largest products run, not in the way of the others.
         with tf.control_dependencies(_early(gradients)):
-            self._loss_tracker.update_state(loss, sample_weight=_batch_size(x))
+            self._loss_tracker.update_state(loss, sample_weight=replicas.example_count(x))
             return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -311,11 +309,6 @@ def _present(gradients):
     return [gradient for gradient in gradients if gradient is not None]
 
 
-def _batch_size(inputs):
-    """The number of examples in a nested structure, some of whose parts may be None."""
-    return tf.shape(next(part for part in tf.nest.flatten(inputs) if part is not None))[0]
-
-
 def _early(gradients):
     """Gradients that are there before the largest ones: those of the biases."""
     return [gradient for gradient in _present(gradients) if len(gradient.shape) < 2]
@@ -330,62 +323,3 @@ def _example_batch(data_adapter):
     if all(part.shape.rank is not None for part in tf.nest.flatten(spec)):
         return spec
     return next(iter(dataset))
-
-
-def _require_batch_parts(parts, network):
-    if not isinstance(parts, int) or parts < 1:
-        raise UsageError(
-            f"batch_parts is wrong. Received: {parts!r}. Expected: a whole number of at least 1."
-        )
-    if parts == 1:
-        return
-    if network is None:
-        raise UsageError(
-            f"only a wrapped network's batch can be cut. Received: batch_parts={parts}. "
-            "Expected: TapeModel(network, batch_parts=...), or 1."
-        )
-    normalization = keras.layers.BatchNormalization
-    if any(isinstance(layer, normalization) for layer in network._flatten_layers()):
-        raise UsageError(
-            f"batch normalization needs the whole batch. Received: batch_parts={parts}. "
-            "Expected: 1."
-        )
-
-
-def _split(inputs, count):
-    """A batch cut into so many parts of as equal sizes as can be; a nested structure likewise."""
-    size = tf.shape(tf.nest.flatten(inputs)[0])[0]
-    bounds = [size * part // count for part in range(count + 1)]
-    return [
-        tf.nest.map_structure(lambda x, begin=begin, end=end: x[begin:end], inputs)
-        for begin, end in itertools.pairwise(bounds)
-    ]
-
-
-def _joined(*parts):
-    """The outputs for the parts of a batch as one; their masks too, where they have any."""
-    whole = tf.concat(parts, axis=0)
-    masks = [backend.get_keras_mask(part) for part in parts]
-    if masks[0] is not None:
-        backend.set_keras_mask(whole, tf.concat(masks, axis=0))
-    return whole
-
-
-def _are_functional(args, kwargs):
-    """Whether these are (inputs, outputs), by position or by name, as Keras tells."""
-    return len(args) == 2 or "outputs" in kwargs
-
-
-@functools.cache
-def _functional_twin(cls):
-    """A subclass of ``cls`` that is a functional model too, saved under the name of ``cls``."""
-    twin = type(
-        cls.__name__,
-        (cls, Functional),
-        {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__},
-    )
-    name = keras.saving.get_registered_name(cls)
-    if ">" in name:
-        keras.saving.register_keras_serializable(*name.split(">"))(twin)
-        keras.saving.get_custom_objects()[name] = cls
-    return twin

@@ -78,7 +78,7 @@ def plugins_in(directory):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_it_writes_for_its_dashboard(kind, tmp_path):
-    model = KINDS[kind]()
+    model = KINDS[kind](layers())
     model.compile(optimizer="sgd", loss="mse", metrics=["accuracy"])
     found, files = {}, {}
     for name, make in MAKE.items():

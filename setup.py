@@ -14,6 +14,7 @@ EXPORT = [
     # The first one for NumPy 2.
     "tf2onnx>=1.17",
 ]
+DOCS = ["furo>=2024.8", "sphinx>=8.1"]
 
 setup(
     name="mnist_keras",
@@ -48,11 +49,13 @@ setup(
     ],
     extras_require={
         "tests": [
+            *DOCS,
             *EXPORT,
             "hypothesis>=6.100",
             "ipykernel>=6.29",
             "matplotlib>=3.8",
             "nbclient>=0.10",
+            "pandas>=2.2",
             "pyte>=0.8,<1",
             "pytest>=8",
             "ruff>=0.6",
@@ -65,6 +68,7 @@ setup(
             "orbax-checkpoint>=0.6",
             "torch>=2.4",
         ],
+        "docs": DOCS,
         "export": EXPORT,
     },
 )

@@ -5,16 +5,35 @@ A message has the form ``what is wrong. Received: x. Expected: y.``
 
 
 class MnistKerasError(Exception):
-    """Something failed while running: data, disk, NaN. Exit status 1."""
+    """Something failed while running: data, disk, NaN. Exit status 1.
+
+    >>> from mnist_keras.callbacks import DivergedError
+    >>> issubclass(DivergedError, MnistKerasError)
+    True
+    """
 
     exit_status = 1
 
 
 class DataError(MnistKerasError):
-    """A data set is missing, damaged or not what its name promises."""
+    """A data set is missing, damaged or not what its name promises.
+
+    >>> from mnist_keras.data import read_idx
+    >>> read_idx("no_such_file")
+    Traceback (most recent call last):
+    mnist_keras.errors.DataError: 'no_such_file' cannot be read. Received: No such file or \
+directory. Expected: a readable IDX file.
+    """
 
 
 class UsageError(MnistKerasError, ValueError):
-    """A flag or an argument is wrong. Exit status 2."""
+    """A flag or an argument is wrong. Exit status 2. A ``ValueError`` too.
+
+    >>> from mnist_keras.triggers import every
+    >>> every(0)
+    Traceback (most recent call last):
+    mnist_keras.errors.UsageError: no interval of steps. Received: 0. Expected: a whole number of \
+at least 1.
+    """
 
     exit_status = 2

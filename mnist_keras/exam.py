@@ -32,6 +32,7 @@ class Exam:
 
     Example:
 
+    >>> import keras, numpy as np
     >>> model = keras.Sequential([keras.Input((2,)), keras.layers.Softmax()])
     >>> exam = Exam(np.array([[0.0, 0.0], [0.0, 9.0]]), np.array([1, 1]))
     >>> exam.probabilities(model, step=0).round(2).tolist()

@@ -41,6 +41,12 @@ class StepRecords:
         first_step: the first one's number, from 0 over all the training of the model.
         values: {name: float32 (steps,)}: ``loss`` before the update, ``learning_rate``, and
             ``gradient_norm``, which is nan at the steps for which no callback asked.
+
+    Example:
+
+    >>> records = StepRecords(6, {"loss": tf.constant([0.5, 0.25])})
+    >>> float(records.at(7)["loss"])
+    0.25
     """
 
     first_step: int
@@ -52,7 +58,7 @@ class StepRecords:
 
     @property
     def losses(self):
-        """The loss of each step, NumPy float32 (steps,); None: the steps gave none."""
+        """The loss of each step, NumPy float32 (steps,), or None where they gave none."""
         return self._on_host.get("loss")
 
     @functools.cached_property

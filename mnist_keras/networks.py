@@ -126,8 +126,15 @@ NETWORKS = {"mlp": mlp, "cnn": cnn, "cnn_fast": cnn_fast, "deep_cnn": deep_cnn}
 def build(name, *, dtype_policy="float32"):
     """The network of that name, built, under a dtype policy.
 
+    Args:
+        name: "mlp", "cnn", "cnn_fast" or "deep_cnn".
+        dtype_policy: a dtype policy's name, as "mixed_bfloat16".
+
     Raises:
         UsageError: no network has that name.
+
+    >>> build("cnn", dtype_policy="mixed_bfloat16").input_shape
+    (None, 28, 28)
     """
     if name not in NETWORKS:
         raise UsageError(

@@ -17,6 +17,7 @@ class SGD(keras.optimizers.SGD):
 
     Example:
 
+    >>> import keras, tensorflow as tf
     >>> weight = keras.Variable([1.0, 2.0])
     >>> SGD(0.5).apply([tf.constant([2.0, 2.0])], [weight])
     >>> weight.numpy().tolist()

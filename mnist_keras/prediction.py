@@ -41,7 +41,7 @@ def predict(config):
     same.
 
     Args:
-        config: a `mnist_keras.config.RunConfig` with the run's name and the files' paths.
+        config: a ``mnist_keras.config.RunConfig`` with the run's name and the files' paths.
 
     Returns:
         The exit status: 1 where some file could not be read, else 0.
@@ -82,6 +82,13 @@ def read(path):
 
     Raises:
         DataError: the file is neither, is damaged or holds anything else.
+
+    Example:
+
+    >>> from mnist_keras.data import write_idx
+    >>> write_idx("digits-idx3-ubyte", np.zeros((2, 28, 28), np.uint8))
+    >>> read("digits-idx3-ubyte").boxes
+    [(0, 0, 28, 28), (0, 0, 28, 28)]
     """
     if _is_idx(path):
         images = read_idx(path)

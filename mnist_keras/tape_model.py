@@ -55,10 +55,11 @@ class TapeModel(keras.Model):
 
     Attributes:
         steps_trained: updates done since the first fit, also before an interruption.
-        step_records: `mnist_keras.multi_step.StepRecords` of the steps just run, for callbacks.
+        step_records: the `mnist_keras.multi_step.StepRecords` of the steps just run; None before
+            the first one.
         examples_in_epoch: where several workers train it, how many examples of the present epoch
             were trained on when the last execution ended.
-        fit_callbacks: the `mnist_keras.fit_callbacks.FitCallbacks` of the fit that runs, or None.
+        fit_callbacks: the ``mnist_keras.fit_callbacks.FitCallbacks`` of the fit that runs, or None.
 
     Example:
 
@@ -192,7 +193,7 @@ class TapeModel(keras.Model):
 
     @contextlib.contextmanager
     def recording(self, record):
-        """Let `record_step` write into a `mnist_keras.multi_step.StepRecord` meanwhile."""
+        """Let `record_step` write into a ``mnist_keras.multi_step.StepRecord`` meanwhile."""
         token = _RECORD.set(record)
         try:
             yield

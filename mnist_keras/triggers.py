@@ -25,5 +25,9 @@ def every(steps, *, of="steps"):
 
 
 def never(step):
-    """False at every step."""
+    """False at every step.
+
+    >>> never(0)
+    False
+    """
     return False

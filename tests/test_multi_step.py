@@ -1,9 +1,11 @@
+import doctest
 import itertools
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from mnist_keras import multi_step
 from mnist_keras.callbacks import Checkpoint, StepLogger
 from mnist_keras.data import batches
 
@@ -124,3 +126,7 @@ def test_evaluate_and_predict_do_not_depend_on_the_steps_per_execution(
     one, many = make_model(), make_model(steps_per_execution=steps_per_execution)
     assert many.evaluate(stream, verbose=0) == one.evaluate(stream, verbose=0)
     np.testing.assert_array_equal(many.predict(stream, verbose=0), one.predict(stream, verbose=0))
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(multi_step).failed == 0

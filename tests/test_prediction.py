@@ -209,7 +209,8 @@ def test_logits_become_their_softmax_however_large_they_are():
     assert probabilities([[1000.0, 1000.0, 0.0]], loss=CROSS).tolist() == [[0.5, 0.5, 0]]
 
 
-def test_the_examples_are_true():
+def test_the_examples_are_true(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     assert doctest.testmod(prediction).failed == 0
 
 

@@ -1,3 +1,4 @@
+import doctest
 import re
 import subprocess
 import sys
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mnist_keras import SumSquaredError, TapeModel
+from mnist_keras import SumSquaredError, TapeModel, tape_model
 from mnist_keras.callbacks import StepLogger
 from mnist_keras.data import batches
 from mnist_keras.errors import UsageError
@@ -299,3 +300,7 @@ def test_the_parts_are_saved_with_the_model(tmp_path):
 def test_a_batch_that_cannot_be_cut_is_told_of(make, message):
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         make()
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(tape_model).failed == 0

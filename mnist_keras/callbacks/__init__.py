@@ -6,7 +6,7 @@ Those for TensorBoard's other dashboards are imported when they are first used.
 import importlib
 
 from mnist_keras.callbacks.averaged_weights import AveragedWeights
-from mnist_keras.callbacks.checkpoint import Checkpoint
+from mnist_keras.callbacks.checkpoint import Checkpoint, CheckpointError
 from mnist_keras.callbacks.divergence_guard import DivergedError, DivergenceGuard
 from mnist_keras.callbacks.graceful_shutdown import GracefulShutdown, Interrupted
 from mnist_keras.callbacks.progress import Progress
@@ -33,6 +33,7 @@ __all__ = [
     "AveragedWeights",
     "ChartLayout",
     "Checkpoint",
+    "CheckpointError",
     "ClassScores",
     "ConfusionMatrix",
     "DivergedError",

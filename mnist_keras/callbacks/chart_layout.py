@@ -26,8 +26,13 @@ class ChartLayout(EventCallback):
 
     Example:
 
-    >>> [category.title for category in layout(["loss", "accuracy"]).category]
-    ['training and validation', 'steps', 'weights', 'classes', 'machine']
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras import TapeModel
+    >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> x, y = np.ones((8, 3)), np.ones((8, 1))
+    >>> logdir = tempfile.mkdtemp()
+    >>> history = model.fit(x, y, verbose=0, callbacks=[ChartLayout(logdir)])
     """
 
     def on_epoch_end(self, epoch, logs=None):
@@ -37,7 +42,11 @@ class ChartLayout(EventCallback):
 
 
 def layout(metrics):
-    """The layout for some metrics, their names without ``val_``; a ``Layout``."""
+    """The layout for some metrics, their names without ``val_``; a ``Layout``.
+
+    >>> [category.title for category in layout(["loss", "accuracy"]).category]
+    ['training and validation', 'steps', 'weights', 'classes', 'machine']
+    """
     charts = {
         "training and validation": {name: f"^epoch_{name}$" for name in metrics},
         "steps": _STEPS,

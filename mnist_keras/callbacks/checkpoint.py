@@ -18,7 +18,25 @@ from mnist_keras.workers import workers_of
 
 
 class CheckpointError(MnistKerasError):
-    """The last checkpoint of a training could not be written."""
+    """The last checkpoint of a training could not be written; those before it are whole.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras import TapeModel
+    >>> from mnist_keras.state.storage import Disk
+    >>> class FullDisk(Disk):
+    ...     def write(self, path, data):
+    ...         raise OSError(28, "No space left on device")
+    >>> checkpoint = Checkpoint(tempfile.mkdtemp(), disk=FullDisk(), notice=lambda line: None)
+    >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> x, y = np.zeros((2, 3)), np.ones((2, 1))
+    >>> model.fit(x, y, verbose=0, callbacks=[checkpoint])  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    mnist_keras.callbacks.checkpoint.CheckpointError: the last checkpoint could not be written: No \
+space left on device: ...
+    """
 
 
 class Checkpoint(StepCallback):
@@ -137,7 +155,7 @@ class Checkpoint(StepCallback):
 
     @property
     def seconds_since_save(self):
-        """How old the newest state is that this callback has brought to the disk; None: none."""
+        """How old the newest state is that this callback has brought to the disk, or None."""
         return None if self._on_disk_at_s is None else self._clock() - self._on_disk_at_s
 
     @property

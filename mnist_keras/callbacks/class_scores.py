@@ -22,6 +22,16 @@ class ClassScores(EveryEpochsCallback):
     Raises:
         UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the model
             is no classifier.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras.exam import Exam
+    >>> model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> images, labels = np.zeros((4, 28, 28), "uint8"), np.arange(4)
+    >>> scores = ClassScores(tempfile.mkdtemp(), Exam(images, labels), every_epochs=1)
+    >>> history = model.fit(images, np.eye(10)[labels], verbose=0, callbacks=[scores])
     """
 
     def __init__(self, logdir, exam, *, every_epochs=10):

@@ -26,8 +26,13 @@ class ConfusionMatrix(EveryEpochsCallback):
 
     Example:
 
-    >>> count(np.array([0, 0, 1]), np.array([0, 1, 1]), classes=2).tolist()
-    [[1, 1], [0, 1]]
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras.exam import Exam
+    >>> model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> images, labels = np.zeros((4, 28, 28), "uint8"), np.arange(4)
+    >>> matrix = ConfusionMatrix(tempfile.mkdtemp(), Exam(images, labels), every_epochs=1)
+    >>> history = model.fit(images, np.eye(10)[labels], verbose=0, callbacks=[matrix])
     """
 
     def __init__(self, logdir, exam, *, every_epochs=10):
@@ -62,6 +67,9 @@ def count(labels, guesses, *, classes):
         labels: what they are, int (n,).
         guesses: what they are taken for, int (n,).
         classes: how many there are.
+
+    >>> count(np.array([0, 0, 1]), np.array([0, 1, 1]), classes=2).tolist()
+    [[1, 1], [0, 1]]
     """
     counts = np.bincount(labels * classes + guesses, minlength=classes**2)
     return counts.reshape(classes, classes)

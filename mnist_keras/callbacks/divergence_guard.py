@@ -11,6 +11,11 @@ class DivergedError(MnistKerasError):
 
     Attributes:
         step: the step's number, from 0 over the whole run.
+
+    Example:
+
+    >>> DivergedError("the loss is not finite at step 7.", 7).step
+    7
     """
 
     def __init__(self, message, step):

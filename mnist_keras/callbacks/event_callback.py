@@ -9,10 +9,26 @@ RUN = "."  # The run's directory itself: what is not among the curves of StepLog
 class EventCallback(StepCallback):
     """Writes into the event files of a run, which all the callbacks of a fit share.
 
-    However often the run is resumed, TensorBoard shows each step once.
+    However often the run is resumed, TensorBoard shows each step once. A subclass writes by
+    ``_write_scalars`` and, what TensorBoard's own builders give, by ``_write`` and ``_write_once``.
 
     Args:
         logdir: the run's directory; None: nothing is written.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras.event_log import read_scalars
+    >>> class Bias(EventCallback):
+    ...     def on_epoch_end(self, epoch, logs=None):
+    ...         super().on_epoch_end(epoch, logs)
+    ...         self._write_scalars({"bias": float(self.model.layers[0].bias[0])})
+    >>> model = keras.Sequential([keras.layers.Dense(1)])
+    >>> model.compile(optimizer=keras.optimizers.SGD(0.25), loss="mse")
+    >>> x, y, logdir = np.zeros((8, 3)), np.ones((8, 1)), tempfile.mkdtemp()
+    >>> history = model.fit(x, y, verbose=0, callbacks=[Bias(logdir)])
+    >>> read_scalars(logdir, ".")
+    {'bias': [(1, 0.5)]}
     """
 
     on_chief_only = True
@@ -86,6 +102,19 @@ class EveryEpochsCallback(EventCallback):
 
     Raises:
         UsageError: ``every_epochs`` is no whole number of at least 1.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> from tensorboard.plugins.text.summary_v2 import text_pb
+    >>> class Weights(EveryEpochsCallback):
+    ...     def summaries(self):
+    ...         yield text_pb("kernel", str(self.model.get_weights()[0]))
+    >>> model = keras.Sequential([keras.layers.Dense(1)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> x, y = np.ones((8, 3)), np.ones((8, 1))
+    >>> weights = Weights(tempfile.mkdtemp(), every_epochs=10)
+    >>> history = model.fit(x, y, verbose=0, callbacks=[weights])
     """
 
     def __init__(self, logdir, *, every_epochs):

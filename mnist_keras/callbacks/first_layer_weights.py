@@ -29,8 +29,12 @@ class FirstLayerWeights(EveryEpochsCallback):
 
     Example:
 
-    >>> images(np.zeros((784, 512)), image_shape=None).shape
-    (512, 28, 28)
+    >>> import keras, numpy as np, tempfile
+    >>> model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> x, y = np.zeros((4, 28, 28)), np.ones((4, 10))
+    >>> weights = FirstLayerWeights(tempfile.mkdtemp(), every_epochs=1)
+    >>> history = model.fit(x, y, verbose=0, callbacks=[weights])
     """
 
     def __init__(self, logdir, *, image_shape=None, every_epochs=10, most=64):
@@ -52,6 +56,9 @@ def images(kernel, *, image_shape):
 
     Returns:
         (units, height, width); the mean over the channels where there are several.
+
+    >>> images(np.zeros((784, 512)), image_shape=None).shape
+    (512, 28, 28)
     """
     if kernel.ndim == 4:
         return np.moveaxis(kernel.mean(2), -1, 0)

@@ -11,6 +11,15 @@ class Interrupted(SystemExit):
 
     Attributes:
         signum: the signal's number.
+
+    Example:
+
+    >>> interrupted = Interrupted(signal.SIGTERM)
+    >>> print(interrupted)
+    training was ended by SIGTERM, between two steps; a TapeModel with a Checkpoint goes on from \
+there.
+    >>> interrupted.code
+    143
     """
 
     def __init__(self, signum):

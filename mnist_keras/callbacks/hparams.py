@@ -23,8 +23,14 @@ class HParams(EventCallback):
 
     Example:
 
-    >>> flat({"lr": 0.1, "layers": [512, 10], "decay": None, "adam": {"beta": 0.9}})
-    {'lr': 0.1, 'layers': '[512, 10]', 'decay': 'none', 'adam.beta': 0.9}
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras import TapeModel
+    >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> x, y = np.ones((8, 3)), np.ones((8, 1))
+    >>> logdir = tempfile.mkdtemp()
+    >>> hparams = HParams(logdir, {"optimizer": "sgd", "units": [1]})
+    >>> history = model.fit(x, y, verbose=0, callbacks=[hparams])
     """
 
     def __init__(self, logdir, recipe):
@@ -41,7 +47,11 @@ class HParams(EventCallback):
 
 
 def flat(values, prefix=""):
-    """{name: bool, int, float or str} of any values; an inner dict's names follow a dot."""
+    """{name: bool, int, float or str} of any values; an inner dict's names follow a dot.
+
+    >>> flat({"lr": 0.1, "layers": [512, 10], "decay": None, "adam": {"beta": 0.9}})
+    {'lr': 0.1, 'layers': '[512, 10]', 'decay': 'none', 'adam.beta': 0.9}
+    """
     plain = {}
     for name, value in values.items():
         if isinstance(value, dict):

@@ -19,8 +19,13 @@ class MemoryUsage(EventCallback):
 
     Example:
 
-    >>> peak_mib() >= 1
-    True
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras import TapeModel
+    >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> x, y = np.ones((8, 3)), np.ones((8, 1))
+    >>> logdir = tempfile.mkdtemp()
+    >>> history = model.fit(x, y, verbose=0, callbacks=[MemoryUsage(logdir)])
     """
 
     def __init__(self, logdir):
@@ -35,7 +40,11 @@ class MemoryUsage(EventCallback):
 
 
 def peak_mib():
-    """The most memory that this process has taken so far, resident, in MiB."""
+    """The most memory that this process has taken so far, resident, in MiB.
+
+    >>> peak_mib() >= 1
+    True
+    """
     if sys.platform == "win32":
         return psutil.Process().memory_info().peak_wset / _MIB
     import resource

@@ -28,10 +28,13 @@ class NetworkGraph(EventCallback):
 
     Example:
 
-    >>> layers = [keras.Input((2,)), keras.layers.Dense(1, name="score")]
-    >>> model = keras.Sequential(layers, name="sequential")
-    >>> [node.name for node in network_graph(model).node if node.op == "MatMul"]
-    ['sequential/score/MatMul']
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras import TapeModel
+    >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> x, y = np.ones((8, 3)), np.ones((8, 1))
+    >>> logdir = tempfile.mkdtemp()
+    >>> history = model.fit(x, y, verbose=0, callbacks=[NetworkGraph(logdir)])
     """
 
     def __init__(self, logdir, *, example=None):
@@ -51,7 +54,13 @@ class NetworkGraph(EventCallback):
 
 
 def network_graph(model, example=None):
-    """The operations of a built model, a ``GraphDef``; arguments as for `NetworkGraph`."""
+    """The operations of a built model, a ``GraphDef``; arguments as for `NetworkGraph`.
+
+    >>> layers = [keras.Input((2,)), keras.layers.Dense(1, name="score")]
+    >>> model = keras.Sequential(layers, name="sequential")
+    >>> [node.name for node in network_graph(model).node if node.op == "MatMul"]
+    ['sequential/score/MatMul']
+    """
     spec = _input_spec(model) if example is None else tf.nest.map_structure(_spec_of, example)
 
     def outputs(inputs):

@@ -18,6 +18,16 @@ class PRCurves(EveryEpochsCallback):
     Raises:
         UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the model
             is no classifier.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras.exam import Exam
+    >>> model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> images, labels = np.zeros((4, 28, 28), "uint8"), np.arange(4)
+    >>> curves = PRCurves(tempfile.mkdtemp(), Exam(images, labels), every_epochs=1)
+    >>> history = model.fit(images, np.eye(10)[labels], verbose=0, callbacks=[curves])
     """
 
     def __init__(self, logdir, exam, *, every_epochs):

@@ -26,6 +26,18 @@ class Profiler(StepCallback):
         UsageError: these are no steps; or, out of ``fit``, a plain ``keras.Model`` runs several
             steps per execution.
         MnistKerasError: out of ``fit``, when the disk does not take the profile.
+
+    Example:
+
+    >>> import keras, numpy as np, os, tempfile
+    >>> model = keras.Sequential([keras.layers.Dense(1)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> logdir = tempfile.mkdtemp()
+    >>> x, y = np.ones((8, 3)), np.ones((8, 1))
+    >>> profiler = Profiler(logdir, first=1, last=2)
+    >>> history = model.fit(x, y, batch_size=2, verbose=0, callbacks=[profiler])
+    >>> os.listdir(f"{logdir}/plugins/profile")
+    ['steps_1-2']
     """
 
     def __init__(self, logdir, *, first, last):

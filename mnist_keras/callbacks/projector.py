@@ -34,6 +34,16 @@ class Projector(EveryEpochsCallback):
         UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, no layer
             has that name.
         MnistKerasError: the disk does not take the files.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras.exam import Exam
+    >>> model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> images, labels = np.zeros((4, 28, 28), "uint8"), np.arange(4)
+    >>> projector = Projector(tempfile.mkdtemp(), Exam(images, labels), every_epochs=1)
+    >>> history = model.fit(images, np.eye(10)[labels], verbose=0, callbacks=[projector])
     """
 
     def __init__(self, logdir, exam, *, layer=None, every_epochs=10, most=1000):

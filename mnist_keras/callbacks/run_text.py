@@ -19,11 +19,14 @@ class RunText(EventCallback):
 
     Example:
 
-    >>> print(table({"epochs": 3, "a|b": None}))
-    | | |
-    | --- | --- |
-    | epochs | 3 |
-    | a&#124;b | None |
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras import TapeModel
+    >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> x, y = np.ones((8, 3)), np.ones((8, 1))
+    >>> logdir = tempfile.mkdtemp()
+    >>> text = RunText(logdir, {"optimizer": "sgd", "epochs": 1})
+    >>> history = model.fit(x, y, verbose=0, callbacks=[text])
     """
 
     def __init__(self, logdir, recipe, *, command=None):
@@ -44,7 +47,14 @@ class RunText(EventCallback):
 
 
 def table(values):
-    """{name: value} as a table in Markdown."""
+    """{name: value} as a table in Markdown.
+
+    >>> print(table({"epochs": 3, "a|b": None}))
+    | | |
+    | --- | --- |
+    | epochs | 3 |
+    | a&#124;b | None |
+    """
     rows = ["| | |", "| --- | --- |"]
     rows += [f"| {_cell(name)} | {_cell(value)} |" for name, value in values.items()]
     return "\n".join(rows)

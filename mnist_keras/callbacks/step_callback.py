@@ -17,6 +17,23 @@ class StepCallback(keras.callbacks.Callback):
         step: batches trained on over the whole run, before an interruption too.
         epoch: the epoch of the next batch, from 0.
         step_in_epoch: batches of that epoch trained on.
+
+    Example, of a callback that makes an execution of a `TapeModel` end after every third step:
+
+    >>> import keras, numpy as np
+    >>> from mnist_keras import TapeModel
+    >>> class EveryThird(StepCallback):
+    ...     def stops_at(self, step):
+    ...         return step % 3 == 0
+    ...     def on_train_batch_end(self, batch, logs=None):
+    ...         super().on_train_batch_end(batch, logs)
+    ...         print(self.position)
+    >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
+    >>> model.compile(optimizer="sgd", loss="mse", steps_per_execution=100)
+    >>> x, y = np.ones((8, 3)), np.ones((8, 1))
+    >>> history = model.fit(x, y, batch_size=2, verbose=0, callbacks=[EveryThird()])
+    Position(step=3, epoch=0, step_in_epoch=3)
+    Position(step=4, epoch=0, step_in_epoch=4)
     """
 
     def __init__(self):
@@ -58,12 +75,12 @@ class StepCallback(keras.callbacks.Callback):
 
     @property
     def stream(self):
-        """The `mnist_keras.data.stream.BatchStream` a `TapeModel` trains on; other data: None."""
+        """The `mnist_keras.data.stream.BatchStream` a `TapeModel` trains on, or None."""
         return getattr(getattr(self.model, "fit_callbacks", None), "stream", None)
 
     @property
     def position(self):
-        """Where the training is, a `Position`."""
+        """Where the training is, a `mnist_keras.state.training_state.Position`."""
         return Position(self.step, self.epoch, self.step_in_epoch)
 
     def close(self):

@@ -37,6 +37,7 @@ class Augmentation:
 
     Example:
 
+    >>> import tensorflow as tf
     >>> augmentation = Augmentation(shift_pixels=2, rotation_degrees=10)
     >>> augmentation(tf.zeros((5, 28, 28)), tf.constant([7, 0])).shape
     TensorShape([5, 28, 28])
@@ -59,7 +60,7 @@ class Augmentation:
 
     @property
     def identity(self):
-        """What tells this augmentation from every other one, {name: amount}."""
+        """What tells this augmentation from every other one, a dict of the amounts."""
         return dataclasses.asdict(self)
 
     def __call__(self, images, seed, *, begin=0, of=None):

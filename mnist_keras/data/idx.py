@@ -34,14 +34,24 @@ _GZIP_MAGIC = b"\x1f\x8b"
 
 
 def read_idx(path):
-    """Returns the array of one IDX file, in the machine's byte order and writable.
+    """The array of one IDX file.
 
     Whether the file is gzipped is told by its first bytes, not by its name. No more is
     decompressed or allocated than the header promises, and no header is believed that promises
     more than a file of this size can hold.
 
-    Raises DataError, naming the file, when it cannot be read or is not exactly one IDX array.
+    Args:
+        path: the file.
 
+    Returns:
+        An array of the file's shape and type, in the machine's byte order and writable.
+
+    Raises:
+        DataError: the file, which it names, cannot be read or is not exactly one IDX array.
+
+    Example:
+
+    >>> import numpy as np
     >>> write_idx("labels-idx1-ubyte.gz", np.array([5, 0, 4], np.uint8))
     >>> read_idx("labels-idx1-ubyte.gz")
     array([5, 0, 4], dtype=uint8)
@@ -74,10 +84,20 @@ def is_idx(head):
 
 
 def map_idx(path):
-    """Returns a read-only np.memmap of one uncompressed IDX file, in the file's big-endian dtype.
+    """The array of one uncompressed IDX file, left in the file and read as it is used.
 
-    Raises DataError as read_idx does, and for a gzipped file.
+    Args:
+        path: the file.
 
+    Returns:
+        A read-only ``np.memmap`` in the file's big-endian dtype.
+
+    Raises:
+        DataError: as `read_idx`, and for a gzipped file.
+
+    Example:
+
+    >>> import numpy as np
     >>> write_idx("images-idx3-ubyte", np.zeros((2, 28, 28), np.uint8))
     >>> map_idx("images-idx3-ubyte").shape
     (2, 28, 28)
@@ -91,13 +111,22 @@ def map_idx(path):
 
 
 def write_idx(path, array):
-    """Writes the array as IDX, gzipped when the name ends in .gz, whole or not at all.
+    """Writes an array as IDX, gzipped when the name ends in .gz, whole or not at all.
 
-    The same array always gives the same bytes. Takes uint8, int8, int16, int32, float32 and
-    float64 in any byte order, with 1 to 32 dimensions.
+    The same array always gives the same bytes.
 
-    Raises UsageError for an array that IDX cannot hold and DataError when the disk refuses.
+    Args:
+        path: the file; one that is there is replaced.
+        array: uint8, int8, int16, int32, float32 or float64 in any byte order, with 1 to 32
+            dimensions.
 
+    Raises:
+        UsageError: IDX cannot hold the array.
+        DataError: the disk refuses.
+
+    Example:
+
+    >>> import numpy as np
     >>> write_idx("ramp.idx", np.arange(3, dtype=np.int16))
     >>> open("ramp.idx", "rb").read().hex(" ")
     '00 00 0b 01 00 00 00 03 00 00 00 01 00 02'

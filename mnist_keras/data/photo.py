@@ -69,6 +69,9 @@ def find_digits(grey):
     Returns:
         A list of `Digit`; empty where there is none.
 
+    Example:
+
+    >>> import numpy as np
     >>> grey = np.full((60, 90), 230, np.uint8)
     >>> grey[10:50, 20:24] = grey[10:50, 60:64] = 40
     >>> [digit.box for digit in find_digits(grey)]

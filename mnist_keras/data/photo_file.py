@@ -54,8 +54,7 @@ class Photo:
 def read_photo(path):
     """Reads a JPEG, PNG, HEIC, WebP, GIF or BMP file, turned as its EXIF orientation says.
 
-    No more is decoded than the file's header may promise, `MOST_PIXELS`, and of a large JPEG no
-    more than is needed. What is transparent counts as ground.
+    Of a large JPEG no more is decoded than is needed. What is transparent counts as ground.
 
     Args:
         path: the file.
@@ -64,8 +63,12 @@ def read_photo(path):
         A `Photo`.
 
     Raises:
-        DataError: it cannot be read, is no photo, is damaged, too large or moves.
+        DataError: it cannot be read, is no photo, is damaged, moves, or has more than 120 million
+            pixels.
 
+    Example:
+
+    >>> from PIL import Image
     >>> Image.new("L", (8000, 6000), 255).save("page.png")
     >>> photo = read_photo("page.png")
     >>> photo.size, photo.grey.shape

@@ -31,10 +31,18 @@ _SYNTHETIC_COUNTS = (60_000, 10_000)  # drawn with seeds 0 and 1
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Images, uint8 (n, 28, 28), ink 255 on 0, and their labels, uint8 (n,), 0 to 9.
+    """Images and their labels. A slice of Examples is Examples.
 
-    Raises DataError for any other shape, type or label. A slice of Examples is Examples.
+    Args:
+        images: uint8 (n, 28, 28), ink up to 255 on 0.
+        labels: uint8 (n,), 0 to 9.
 
+    Raises:
+        DataError: another shape, type or label.
+
+    Example:
+
+    >>> import numpy as np
     >>> Examples(np.zeros((5, 28, 28), np.uint8), np.arange(5, dtype=np.uint8))[1:3].labels
     array([1, 2], dtype=uint8)
     """
@@ -68,7 +76,12 @@ class Examples:
 
 
 class Resolved(NamedTuple):
-    """A data set that was had: its name (never auto) and its two halves."""
+    """A data set that was had: its name (never auto) and its two halves.
+
+    Attributes:
+        name: as `load` takes it.
+        train, test: each `Examples`.
+    """
 
     name: str
     train: Examples
@@ -158,7 +171,23 @@ NAMES = ("auto", *SOURCES, "synthetic")
 
 
 def load(name="auto", *, data_dir=None, cache_dir=None, notice=terminal.notice):
-    """Returns (train, test), two Examples, of the data set with this name; see ``resolve``.
+    """The data set with this name, from a directory, the cache or a mirror.
+
+    Args:
+        name: "auto", "mnist", "fashion_mnist", "kmnist" or "synthetic"; what each is, see
+            `resolve`.
+        data_dir: a directory with the four IDX files or an .npz; None: $MNIST_KERAS_DATA_DIR.
+        cache_dir: where downloads are kept; None: see `resolve`.
+        notice: takes each message for the user, a text; stderr by default.
+
+    Returns:
+        (train, test), two `Examples`.
+
+    Raises:
+        DataError: a named data set cannot be had, or ``data_dir`` is not as it should be.
+        UsageError: an unknown name.
+
+    Example:
 
     >>> train, test = load("mnist", data_dir="digits")
     >>> train.images.shape, test.labels.shape
@@ -176,17 +205,34 @@ def resolve(
     sources=SOURCES,
     limits=None,
 ):
-    """Returns (name, train, test) of a data set: auto, mnist, fashion_mnist, kmnist or synthetic.
+    """As `load`, and says which data set it was.
 
-    ``data_dir``, else $MNIST_KERAS_DATA_DIR, holds the four IDX files or an .npz: then only this
-    is read. Otherwise the data come from the cache or, verified, from a mirror into it; the cache
-    is ``cache_dir``, else $MNIST_KERAS_CACHE_DIR, else mnist_keras in $XDG_CACHE_HOME or
-    ~/.cache, else, where that cannot be written, in the temporary directory. auto is mnist, or,
-    where it cannot be had, synthetic, which ``notice`` is told with one call; so is any damaged
-    file in the cache. ``sources`` and ``limits`` are where and how patiently to look.
+    Where ``data_dir``, else $MNIST_KERAS_DATA_DIR, names a directory, only this is read. Otherwise
+    the data come from the cache or, verified, from a mirror into it. "auto" is "mnist", or, where
+    it cannot be had, "synthetic", which ``notice`` is told with one call; so is any damaged file
+    in the cache.
 
-    Raises DataError when a named data set cannot be had or ``data_dir`` is not as it should be,
-    UsageError for an unknown name.
+    Args:
+        name: "auto", "mnist", "fashion_mnist", "kmnist" or "synthetic".
+        data_dir: a directory with the four IDX files, .gz or not, or an .npz.
+        cache_dir: where downloads are kept; None: $MNIST_KERAS_CACHE_DIR, else mnist_keras in
+            $XDG_CACHE_HOME or ~/.cache, else, where that cannot be written, in the temporary
+            directory.
+        notice: takes each message for the user, a text; stderr by default.
+        sources: {name: ``Source``}, where to look.
+        limits: how patiently, ``mnist_keras.data.download.Limits``.
+
+    Returns:
+        (name, train, test), a named tuple; the name is never "auto".
+
+    Raises:
+        DataError: a named data set cannot be had, or ``data_dir`` is not as it should be.
+        UsageError: an unknown name.
+
+    Example:
+
+    >>> resolve("auto", data_dir="digits").name
+    'mnist'
     """
     if name not in NAMES:
         raise UsageError(

@@ -76,15 +76,24 @@ class _Epoch:
 
 
 class BatchStream(DataAdapter):
-    """Batches cut out of uint8 arrays on the device, see `mnist_keras.data.windows`.
+    """Batches cut out of uint8 arrays on the device, made by `batches`.
 
-    Made by `batches`.
+    Its arguments are those of `batches`.
 
     `TapeModel` cuts the batches inside its own graph and sets ``epoch`` itself. A plain
     ``keras.Model`` iterates over it as over any data set; each pass is the next epoch.
 
     Attributes:
         examples: their number, n.
+        shuffle: whether each epoch has an order of its own.
+        seed: what that order is a function of, besides the epoch.
+
+    Example:
+
+    >>> import numpy as np
+    >>> stream = BatchStream(np.zeros((5, 28, 28), "uint8"), np.arange(5), batch_size=2)
+    >>> len(stream), stream.partial_batch_size
+    (3, 1)
     """
 
     def __init__(self, images, labels, *, batch_size, shuffle=False, seed=0, augmentation=None):
@@ -132,7 +141,7 @@ class BatchStream(DataAdapter):
 
     @functools.cached_property
     def identity(self):
-        """What tells this stream from every other one, {name: value}: its examples and its order.
+        """What tells this stream from every other one, as a dict of its examples and its order.
 
         A training that goes on with another stream would not be the same training.
         """
@@ -212,7 +221,7 @@ class BatchStream(DataAdapter):
         """What `batch` cuts the steps from ``begin`` to before ``end`` of the present epoch from.
 
         Returns:
-            (a `mnist_keras.data.windows.Window`, the step before which it ends); where all these
+            (a ``mnist_keras.data.windows.Window``, the step before which it ends); where all these
             steps would take too much memory, it ends earlier.
         """
         size = self._batch_size

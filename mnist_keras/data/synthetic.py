@@ -1,12 +1,12 @@
 """Digits that look handwritten, drawn from strokes: the data set that is there without any file.
 
-A digit begins as one of the forms in `mnist_keras.data.glyphs`. Each is written anew: its points
+A digit begins as one of the forms in ``mnist_keras.data.glyphs``. Each is written anew: its points
 are jittered, the whole is bent, stretched, slanted and turned, a pen of some width is led along it,
 and the ink is framed as MNIST's is.
 
-The pixels are the same everywhere because only +, -, *, / and square roots touch a value, one
-array operation at a time: IEEE 754 fixes their last bit. It fixes that of no exponential, sine,
-power or long sum, so that there are none here.
+The pixels are the same everywhere because only sums, products, quotients and square roots touch a
+value, one array operation at a time: IEEE 754 fixes their last bit. It fixes that of no
+exponential, sine, power or long sum, so that there are none here.
 """
 
 import math

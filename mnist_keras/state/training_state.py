@@ -24,7 +24,7 @@ DESCRIPTION = "state.json"
 
 
 class StateMismatchError(MnistKerasError):
-    """A saved state does not fit the model or the callbacks that are to take it."""
+    """A saved state does not fit the model, the data or the callbacks that are to take it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +35,9 @@ class Position:
         step: batches trained on over the whole run, which is the number of updates.
         epoch: the epoch of the next batch, from 0.
         step_in_epoch: batches of that epoch already trained on.
+
+    >>> Position(step=7, epoch=1, step_in_epoch=3)
+    Position(step=7, epoch=1, step_in_epoch=3)
     """
 
     step: int

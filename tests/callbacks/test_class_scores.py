@@ -1,5 +1,8 @@
+import doctest
+
 import numpy as np
 
+from mnist_keras.callbacks import class_scores
 from mnist_keras.callbacks.class_scores import ClassScores
 from mnist_keras.exam import Exam
 
@@ -26,3 +29,7 @@ def test_each_class_has_a_curve_of_precision_and_of_recall_where_it_has_any(
         "recall/1": {7: 1.0, 14: 1.0},
         "recall/2": {7: 0.0, 14: 1.0},
     }
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(class_scores).failed == 0

@@ -1,7 +1,9 @@
+import doctest
+
 import pytest
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
-from mnist_keras.callbacks import StepLogger
+from mnist_keras.callbacks import StepLogger, event_callback
 from mnist_keras.callbacks.event_callback import EventCallback, EveryEpochsCallback
 from mnist_keras.errors import UsageError
 
@@ -127,3 +129,7 @@ def test_a_wrong_interval_is_refused(every_epochs, tmp_path):
         f"no interval of epochs. Received: {every_epochs!r}. "
         "Expected: a whole number of at least 1."
     )
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(event_callback).failed == 0

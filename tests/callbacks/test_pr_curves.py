@@ -1,6 +1,9 @@
+import doctest
+
 import numpy as np
 import pytest
 
+from mnist_keras.callbacks import pr_curves
 from mnist_keras.callbacks.pr_curves import PRCurves
 from mnist_keras.exam import Exam
 
@@ -38,3 +41,7 @@ def test_each_class_has_its_curve_of_precision_and_recall(
             assert at[RECALL] == true / 2
             if taken.any():
                 assert at[PRECISION] == pytest.approx(true / taken.sum())
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(pr_curves).failed == 0

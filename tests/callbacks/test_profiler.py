@@ -1,12 +1,13 @@
 """A profile holds the steps asked for, and lies where TensorBoard's page for profiles looks."""
 
 import collections
+import doctest
 
 import pytest
 from tensorboard.backend.event_processing import plugin_asset_util
 from tensorflow.tsl.profiler.protobuf.xplane_pb2 import XSpace
 
-from mnist_keras.callbacks import Checkpoint, Profiler
+from mnist_keras.callbacks import Checkpoint, Profiler, profiler
 from mnist_keras.errors import MnistKerasError, UsageError
 
 
@@ -104,3 +105,7 @@ def test_a_profile_that_the_disk_does_not_take_ends_the_training_in_one_line(
         "the profile cannot be written: Not a directory. "
         f"Received: {tmp_path}/plugins/profile/steps_0-1. Expected: a directory with space left."
     )
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(profiler).failed == 0

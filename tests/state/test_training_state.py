@@ -1,3 +1,4 @@
+import doctest
 import json
 import re
 
@@ -305,3 +306,7 @@ def test_a_weight_or_momentum_that_is_not_finite_is_found(dtype, value):
 def test_a_large_number_of_double_precision_is_finite():
     state = TrainingState(PLACE, {"model/0000": np.array([1e300])}, {})
     assert training_state.is_finite(state)
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(training_state).failed == 0

@@ -169,20 +169,6 @@ def _on_this_device(tensor):
     return tensor if isinstance(tensor, tf.IndexedSlices) else tf.identity(tensor)
 
 
-def assign_total(variable, value):
-    """Set what is summed over the replicas when it is read, exactly.
-
-    TensorFlow would give each replica an equal part, whose sum need not be the whole to the bit.
-    """
-    value = tf.cast(value, variable.dtype)
-    strategy = tf.distribute.get_strategy()
-    is_summed = getattr(variable, "synchronization", None) == "on_read"
-    if strategy.num_replicas_in_sync == 1 or not is_summed:
-        variable.assign(value)
-        return
-    strategy.run(lambda: variable.assign(value if number() == 0 else tf.zeros_like(value)))
-
-
 def example_count(data):
     """How many examples a batch has, an int32 scalar."""
     leaves = [part for part in tf.nest.flatten(data) if part is not None]

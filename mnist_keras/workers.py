@@ -94,6 +94,19 @@ class Workers:
         # The others give zeros, which leave the chief's bits as they are.
         return self._sum(tf.constant(words)).numpy().tobytes()[:length]
 
+    def from_each(self, data):
+        """What each worker gives, a list in their order; all have to ask at the same place.
+
+        Args:
+            data: bytes, as many on each worker.
+        """
+        if not self.are_several:
+            return [data]
+        words = np.zeros((self.count, -(-len(data) // 4)), np.int32)
+        words[self.index].view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
+        rows = self._sum(tf.constant(words)).numpy()
+        return [row.tobytes()[: len(data)] for row in rows]
+
     def on_chief(self, function):
         """What a function gives on the chief, where alone it is called; all have to ask.
 

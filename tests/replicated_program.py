@@ -29,7 +29,9 @@ def main():
     strategy = strategy_of(role)
     for name in cases():
         for steps in STEPS_PER_EXECUTION:
-            train(name, strategy, steps, directory / f"{name}-{steps}.npz")
+            model = train(name, strategy, steps, directory / f"{name}-{steps}.npz")
+    if strategy is not None:
+        restore_sums(model, directory / "sums.npz")
 
 
 def strategy_of(role):
@@ -143,6 +145,41 @@ def train(name, strategy, steps_per_execution, path):
     )
     weights = np.concatenate([np.ravel(weight) for weight in model.get_weights()])
     np.savez(path, losses=recorder.losses, norms=recorder.norms, weights=weights, **history.history)
+    return model
+
+
+def restore_sums(model, path):
+    """What each replica has of the metrics before a state is taken, and after it was put back."""
+    import numpy as np
+
+    from mnist_keras import replica_sums
+    from mnist_keras.state import training_state
+    from mnist_keras.workers import workers_of
+
+    def joined():
+        rows = replica_sums.read(model).values()
+        return np.concatenate([part.reshape(len(part), -1) for part in rows], axis=1)
+
+    found = {"before": joined()}
+    place = training_state.Position(step=1, epoch=0, step_in_epoch=1)
+    state = None
+    if workers_of(model).is_chief:
+        state = training_state.capture(model, [], place).to_files()
+    else:
+        training_state.take_part_in_capture(model)
+    names = [training_state.ARRAYS, training_state.DESCRIPTION]
+    files = {name: workers_of(model).from_chief(state and state[name]) for name in names}
+    state = training_state.TrainingState.from_files(files)
+    model.reset_metrics()
+    found["reset"] = joined()
+    training_state.restore_metrics(state, model)
+    found["after"] = joined()
+    of_one = {k: v for k, v in state.arrays.items() if not k.startswith("metrics_of_replicas")}
+    training_state.restore_metrics(
+        training_state.TrainingState(place, of_one, state.description), model
+    )
+    found["of one"] = joined()
+    np.savez(path, **found)
 
 
 if __name__ == "__main__":

@@ -70,3 +70,16 @@ def test_no_number_depends_on_the_steps_of_an_execution(trained, role, case):
     one_by_one, at_once = (result(trained, role, case, steps) for steps in STEPS_PER_EXECUTION)
     for name in at_once:
         np.testing.assert_array_equal(one_by_one[name], at_once[name], err_msg=name)
+
+
+@pytest.mark.parametrize("role", DIRECTORIES)
+def test_each_replica_gets_back_its_own_sums_of_the_metrics(trained, role):
+    with np.load(trained / role / "sums.npz") as stored:
+        sums = dict(stored)
+    before = sums["before"]
+    assert len(before) == 2
+    assert (before > 0).all()
+    assert not sums["reset"].any()
+    np.testing.assert_array_equal(sums["after"], before)
+    # From another number of replicas there is the total alone.
+    np.testing.assert_array_equal(sums["of one"], [before.sum(axis=0), np.zeros(before.shape[1])])

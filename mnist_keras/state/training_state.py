@@ -15,8 +15,8 @@ import keras
 import ml_dtypes
 import numpy as np
 
+from mnist_keras import replica_sums
 from mnist_keras.errors import MnistKerasError
-from mnist_keras.replicas import assign_total
 from mnist_keras.state import callback_state
 
 ARRAYS = "state.npz"
@@ -51,7 +51,8 @@ class TrainingState:
 
     Attributes:
         position: a `Position`.
-        arrays: {key: array}; keys are ``group/number``, and what the callbacks gave.
+        arrays: {key: array}; keys are ``group/number``, and what the callbacks gave. The group
+            "metrics_of_replicas" holds what each of several replicas has of the metrics.
         description: of each array of the model its group, path, shape and dtype; of the callbacks
             what they gave, the arrays in it replaced by their keys.
     """
@@ -97,12 +98,16 @@ def capture(model, callbacks, position):
         callbacks: the list of callbacks, in the order of fit.
         position: the `Position` it is taken at.
     """
-    arrays, variables = {}, []
+    sums = {_sums_key(number): rows for number, rows in replica_sums.read(model).items()}
+    arrays, variables = dict(sums), []
     for group, members in _groups(model).items():
         for number, variable in enumerate(members):
             key = f"{group}/{number:04d}"
-            # One that owns its numbers shares them with no variable.
-            arrays[key] = np.require(keras.ops.convert_to_numpy(variable), requirements="O")
+            if group == "metrics" and _sums_key(number) in sums:
+                arrays[key] = sums[_sums_key(number)].sum(axis=0)
+            else:
+                # One that owns its numbers shares them with no variable.
+                arrays[key] = np.require(keras.ops.convert_to_numpy(variable), requirements="O")
             variables.append({"key": key, **_describe(variable)})
     states, callback_arrays = callback_state.capture(callbacks)
     description = {"variables": variables, "callbacks": states, "data": None}
@@ -110,12 +115,8 @@ def capture(model, callbacks, position):
 
 
 def take_part_in_capture(model):
-    """What another worker does while the chief takes `capture` of the model they train together.
-
-    Metrics are summed over the workers when they are read.
-    """
-    for variable in model.metrics_variables:
-        keras.ops.convert_to_numpy(variable)
+    """What another worker does while the chief takes `capture` of the model they train together."""
+    replica_sums.read(model)
 
 
 def restore(state, model, callbacks, *, data=None, kept=()):
@@ -142,11 +143,12 @@ def restore(state, model, callbacks, *, data=None, kept=()):
 
 
 def restore_metrics(state, model):
-    """Put the metrics of a state back."""
+    """Put the metrics of a state back; to the bit where there are as many replicas."""
     strategy = getattr(model, "distribute_strategy", None)
     with contextlib.nullcontext() if strategy is None else strategy.scope():
         for number, variable in enumerate(model.metrics_variables):
-            assign_total(variable, state.arrays[f"metrics/{number:04d}"])
+            total, rows = state.arrays[f"metrics/{number:04d}"], state.arrays.get(_sums_key(number))
+            replica_sums.assign(variable, total=total, rows=rows)
 
 
 def is_finite(state):
@@ -164,6 +166,10 @@ def _groups(model):
         "optimizer": model.optimizer.variables if model.optimizer else [],
         "metrics": model.metrics_variables,
     }
+
+
+def _sums_key(number):
+    return f"metrics_of_replicas/{number:04d}"
 
 
 def _describe(variable):

@@ -41,6 +41,7 @@ _LEAST = {
     "keep_best_checkpoints": 1,
     "keep_every_steps": 1,
     "cpu_devices": 1,
+    "data_partitions": 1,
     "pictures_every_epochs": 0,
     "histograms_every_epochs": 0,
     "pr_curves_every_epochs": 0,
@@ -142,6 +143,7 @@ class RunConfig:
     dtype_policy: str = "float32"
     distribution: str = "auto"
     cpu_devices: int = 1
+    data_partitions: int = 1
     json: bool = False
     contact_sheet: str | None = None
     formats: tuple = FORMATS

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from mnist_keras.data.sharded import those_here
 from mnist_keras.data.stream import CLASSES
 from mnist_keras.event_log import EventLog
 from mnist_keras.exam import Exam
@@ -26,7 +27,8 @@ def callbacks(run, config, *, stream, train_set):
     """
     held_out = config.validation_examples
     begin, name = (-held_out, "held-out images") if held_out else (0, "training images")
-    exam = Exam(train_set.images[begin:], train_set.labels[begin:], name=name, most=_EXAM_IMAGES)
+    x, y = those_here(train_set.images[begin:], train_set.labels[begin:])
+    exam = Exam(x, y, name=name, most=_EXAM_IMAGES)
     return [
         *_of_the_run(run.path, config),
         *_of_the_numbers(run.path, config, train_set),
@@ -74,8 +76,8 @@ def _of_the_numbers(logdir, config, train_set):
     if config.memory_usage:
         yield MemoryUsage(logdir)
     if config.histograms_every_epochs:
-        images, labels = train_set.images[:_BATCH_SIZE], train_set.labels[:_BATCH_SIZE]
-        batch = images / np.float32(255), np.eye(CLASSES, dtype=np.float32)[labels]
+        images, labels = those_here(train_set.images[:_BATCH_SIZE], train_set.labels[:_BATCH_SIZE])
+        batch = np.asarray(images) / np.float32(255), np.eye(CLASSES, dtype=np.float32)[labels]
         yield Histograms(logdir, batch, every_epochs=config.histograms_every_epochs)
     if config.profile_steps is not None:
         first, _, last = config.profile_steps.partition("-")

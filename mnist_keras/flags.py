@@ -178,6 +178,12 @@ def define():
         "cpu_devices",
         "auto, mirrored: without a GPU, as how many devices the processor counts, to try it out.",
     )
+    _whole(
+        "data_partitions",
+        "Equal runs of the training images, and so of their shards, of which each batch takes an "
+        "equal part. With as many workers, or a divisor of it, each worker's disk needs to hold "
+        "its own runs alone: the first worker's the first ones.",
+    )
     _switch("json", "--mode=predict, export: print a line of JSON for each file.")
     _text(
         "contact_sheet",

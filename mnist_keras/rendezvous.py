@@ -47,8 +47,11 @@ def meet(cluster, *, told, wait_s):
                 missing -= {index for index in missing if listener.ask(index)}
                 if missing or not listener.was_asked_by_all:
                     time.sleep(_ASK_EVERY_S)
-        except MnistKerasError as error:
+        except BaseException as error:  # A signal ends a worker by an exception too.
+            if not isinstance(error, MnistKerasError):
+                error = MnistKerasError(f"worker {cluster.index} was ended before all had come.")
             listener.failure = listener.failure or error
+            listener.tell_those_who_asked()
             time.sleep(_LINGER_S)
             raise
 
@@ -114,6 +117,12 @@ class _Listener:
         self._compare(other, expected=index)
         self.raise_failure()
         return True
+
+    def tell_those_who_asked(self):
+        """Say to them what was wrong: they may not ask again."""
+        for index in self._asked_by - {self._cluster.index}:
+            with contextlib.suppress(MnistKerasError):
+                self.ask(index)
 
     def _serve(self):
         while not self._is_closed:

@@ -44,6 +44,7 @@ _OPTIONAL_TRAINING_FIELDS = (
     "augment_shear",
     "augment_elastic",
     "batch_parts",
+    "data_partitions",
 )
 _CHOSEN_ONCE = ("dataset", "batch_parts")  # What "auto" came to holds for the run's whole life.
 _NOT_IN_RECIPE = (

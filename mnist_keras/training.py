@@ -171,7 +171,23 @@ def _load(config, workers):
             f"--profile_steps begins after the whole training. Received: {config.profile_steps}. "
             f"Expected: a first step below {steps}, the number of its steps."
         )
+    data.train = _in_partitions(config, data.train)
     return data
+
+
+def _in_partitions(config, train_set):
+    """The training images with the held-out ones last: the last ones of each partition."""
+    from mnist_keras.data import Examples
+    from mnist_keras.data.partitions import held_out_last, require_even
+
+    partitions, held_out = config.data_partitions, config.validation_examples
+    if partitions == 1:
+        return train_set
+    counts = {"images": len(train_set), "validation_examples": held_out}
+    require_even(partitions, batch_size=config.batch_size, **counts)
+    return Examples(
+        *held_out_last(train_set.images, train_set.labels, partitions=partitions, held_out=held_out)
+    )
 
 
 def _train_in(run, config, workers, strategy, data):
@@ -242,11 +258,17 @@ def streams(config, train_set):
         shuffle=config.shuffle,
         seed=config.seed,
         augmentation=augmentation(config),
+        partitions=config.data_partitions,
     )
     if not held_out:
         return stream, None
     images, labels = train_set.images[split:], train_set.labels[split:]
-    return stream, batches(images, labels, batch_size=min(config.batch_size, held_out))
+    return stream, batches(
+        images,
+        labels,
+        batch_size=min(config.batch_size, held_out),
+        partitions=config.data_partitions,
+    )
 
 
 def callbacks(run, config, *, stream, train_set):

@@ -11,10 +11,10 @@ from tests.command_line import command, environment
 
 # No training here is alive so long, nor waits so long for one that is gone.
 LONGEST_S = 300
-# 30 steps an epoch, the last one of 33 examples; more lines than a pipe of one page can hold. At a
+# 30 steps an epoch, the last one of 4 examples; more lines than a pipe of one page can hold. At a
 # small rate, as rounding may put an input of a ReLU on the other side of 0, which then shows less.
 RECIPE = (
-    "--batch_size=33",
+    "--batch_size=34",
     "--epochs=10",
     "--learning_rate=0.0002",
     "--shuffle",

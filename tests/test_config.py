@@ -256,6 +256,7 @@ def test_the_recipe_without_flags_is_the_tutorials():
         "dtype_policy": "float32",
         "distribution": "auto",
         "cpu_devices": 1,
+        "data_partitions": 1,
         "debug": False,
         "json": False,
         "contact_sheet": None,

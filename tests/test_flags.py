@@ -98,6 +98,7 @@ def test_every_flag_reaches_the_recipe():
         "dtype_policy": "mixed_bfloat16",
         "distribution": "one_device",
         "cpu_devices": 2,
+        "data_partitions": 4,
         "json": True,
         "contact_sheet": "sheet.png",
         "export_dir": "exports",

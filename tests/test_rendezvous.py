@@ -2,6 +2,9 @@ import concurrent.futures
 import json
 import re
 import socket
+import sys
+import threading
+import time
 
 import pytest
 
@@ -59,6 +62,24 @@ def test_all_learn_of_one_that_was_told_something_else():
             r"Received: keras 3\.\d by worker \d, keras 3\.\d by worker \d\. Expected: the same\.",
             str(error),
         )
+
+
+def test_a_worker_that_is_ended_meanwhile_says_so_to_the_others(monkeypatch):
+    addresses = tuple(free_addresses(3))
+    sleep = time.sleep
+
+    def end_worker_0(seconds):
+        if threading.current_thread() is threading.main_thread() and seconds < 1:
+            sys.exit(143)
+        sleep(seconds)
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        other = pool.submit(meet_all, addresses, [1])
+        monkeypatch.setattr(rendezvous.time, "sleep", end_worker_0)
+        with pytest.raises(SystemExit):
+            rendezvous.meet(Cluster(addresses, 0, ""), told={}, wait_s=LONG_S)
+        [error] = other.result()
+    assert str(error) == "worker 0 was ended before all had come."
 
 
 def test_an_address_that_is_in_use_is_no_address():

@@ -192,6 +192,7 @@ def test_the_recipe_is_stored_whole_and_with_paths_that_hold_from_any_working_di
         "--dtype_policy=float32",
         "--distribution=auto",
         "--cpu_devices=1",
+        "--data_partitions=1",
     ]
     assert run.stored_recipe()["run_name"] == "数字"
 

@@ -18,7 +18,7 @@ from mnist_keras import SumSquaredError, networks
 from mnist_keras.callbacks import Interrupted
 from mnist_keras.config import RunConfig
 from mnist_keras.data import load, sources
-from mnist_keras.data.stream import epoch_order
+from mnist_keras.data.order import epoch_order
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.run_directory import RunDirectory
 from mnist_keras.state import storage

@@ -4,8 +4,10 @@ Importing this imports neither TensorFlow nor Keras; ``batches`` and ``BatchStre
 used.
 """
 
+from mnist_keras.data.examples import Examples
 from mnist_keras.data.idx import map_idx, read_idx, write_idx
-from mnist_keras.data.sources import Examples, load, resolve
+from mnist_keras.data.shard_files import write_shards
+from mnist_keras.data.sources import load, resolve
 
 _STREAM = ("BatchStream", "batches")
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "read_idx",
     "resolve",
     "write_idx",
+    "write_shards",
 ]
 
 

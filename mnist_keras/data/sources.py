@@ -15,64 +15,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
 from mnist_keras import terminal
+from mnist_keras.data.directory import ROLES, halves, read_directory, spellings
 from mnist_keras.data.download import Downloader, DownloadError
-from mnist_keras.data.idx import map_idx, read_idx, replacing, sha256_idx, write_idx
-from mnist_keras.data.npz import read_npz
+from mnist_keras.data.examples import Examples
+from mnist_keras.data.idx import read_idx, replacing, sha256_idx, write_idx
 from mnist_keras.errors import DataError, UsageError
 from mnist_keras.progress_display import task_progress
 
-_ROLES = ("train-images", "train-labels", "t10k-images", "t10k-labels")
-_MAPPED_FROM_BYTES = 2**30
 _SYNTHETIC_COUNTS = (60_000, 10_000)  # drawn with seeds 0 and 1
-
-
-@dataclass(frozen=True, eq=False)
-class Examples:
-    """Images and their labels. A slice of Examples is Examples.
-
-    Args:
-        images: uint8 (n, 28, 28), ink up to 255 on 0.
-        labels: uint8 (n,), 0 to 9.
-
-    Raises:
-        DataError: another shape, type or label.
-
-    Example:
-
-    >>> import numpy as np
-    >>> Examples(np.zeros((5, 28, 28), np.uint8), np.arange(5, dtype=np.uint8))[1:3].labels
-    array([1, 2], dtype=uint8)
-    """
-
-    images: np.ndarray
-    labels: np.ndarray
-
-    def __post_init__(self):
-        """Checks what the class promises."""
-        images, labels = np.asarray(self.images), np.asarray(self.labels)
-        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28):
-            raise DataError(
-                f"The images have the wrong form. Received: {images.dtype} {images.shape}. "
-                "Expected: uint8 (n, 28, 28)."
-            )
-        if labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
-            raise DataError(
-                f"The labels have the wrong form. Received: {labels.dtype} {labels.shape}. "
-                f"Expected: uint8 ({len(images)},), one for each image."
-            )
-        if len(labels) and labels.max() > 9:
-            raise DataError(f"A label is no class. Received: {labels.max()}. Expected: 0 to 9.")
-
-    def __len__(self):
-        """The number of examples."""
-        return len(self.labels)
-
-    def __getitem__(self, part):
-        """The examples of a slice or an index array, as Examples."""
-        return Examples(self.images[part], self.labels[part])
 
 
 class Resolved(NamedTuple):
@@ -90,7 +41,7 @@ class Resolved(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A published data set: the mirrors' addresses, and a sha256 for each of _ROLES.
+    """A published data set: the mirrors' addresses, and a sha256 for each of ROLES.
 
     ``sums_are_of`` says what the sums are of: the "content", the uncompressed IDX bytes, or the
     "container", the .gz file as published.
@@ -105,7 +56,7 @@ class Source:
         """Returns the array in the file; raises DataError unless it is the published one."""
         array = read_idx(path)
         received = sha256_idx(array) if self.sums_are_of == "content" else _sha256_file(path)
-        expected = self.sha256[_ROLES.index(role)]
+        expected = self.sha256[ROLES.index(role)]
         if received != expected:
             raise DataError(
                 f"{os.fspath(path)!r} is not the published file. Received: sha256 {received} of "
@@ -176,7 +127,8 @@ def load(name="auto", *, data_dir=None, cache_dir=None, notice=terminal.notice):
     Args:
         name: "auto", "mnist", "fashion_mnist", "kmnist" or "synthetic"; what each is, see
             `resolve`.
-        data_dir: a directory with the four IDX files or an .npz; None: $MNIST_KERAS_DATA_DIR.
+        data_dir: a directory with the four IDX files, their shards, TFRecord files or an .npz;
+            None: $MNIST_KERAS_DATA_DIR.
         cache_dir: where downloads are kept; None: see `resolve`.
         notice: takes each message for the user, a text; stderr by default.
 
@@ -214,7 +166,8 @@ def resolve(
 
     Args:
         name: "auto", "mnist", "fashion_mnist", "kmnist" or "synthetic".
-        data_dir: a directory with the four IDX files, .gz or not, or an .npz.
+        data_dir: a directory with the four IDX files, .gz or not, their shards, TFRecord files or
+            an .npz.
         cache_dir: where downloads are kept; None: $MNIST_KERAS_CACHE_DIR, else mnist_keras in
             $XDG_CACHE_HOME or ~/.cache, else, where that cannot be written, in the temporary
             directory.
@@ -241,7 +194,7 @@ def resolve(
     published = "mnist" if name == "auto" else name
     data_dir = data_dir or os.environ.get("MNIST_KERAS_DATA_DIR")
     if data_dir and name != "synthetic":
-        return Resolved(published, *_read_dir(Path(data_dir).expanduser(), published))
+        return Resolved(published, *read_directory(Path(data_dir).expanduser(), published))
     caches = _caches(cache_dir)
     if name == "synthetic":
         return Resolved(name, *_synthetic(caches, notice))
@@ -270,66 +223,6 @@ def _not_mnist(error):
     edge = "+" + "-" * (width + 2) + "+"
     rows = (f"| {line}{' ' * (width - cell_len(line))} |" for line in lines)
     return "\n".join([edge, *rows, edge])
-
-
-def _read_dir(folder, name):
-    """The user's own files: any data of the right structure will do."""
-    try:
-        present = set(os.listdir(folder))
-    except OSError as error:
-        raise DataError(
-            f"The data directory cannot be read. Received: {os.fspath(folder)!r}: "
-            f"{error.strerror}. Expected: a directory with {_expected_files(name)}."
-        ) from error
-    paths = {}
-    for role in _ROLES:
-        spellings = (f"{stem}{end}" for end in ("", ".gz") for stem in _spellings(role))
-        found = next((spelling for spelling in spellings if spelling in present), None)
-        if found:
-            paths[role] = folder / found
-    archive = next((npz for npz in _npz_names(name) if npz in present), None)
-    if len(paths) == len(_ROLES):
-        return _halves(folder, [_read_or_map(paths[role]) for role in _ROLES])
-    if archive:
-        return _halves(folder / archive, read_npz(folder / archive))
-    missing = ", ".join(_spellings(role)[0] for role in _ROLES if role not in paths)
-    raise DataError(
-        f"The data directory lacks {missing}. Received: {os.fspath(folder)!r} with "
-        f"{len(present)} entries. Expected: {_expected_files(name)}."
-    )
-
-
-def _read_or_map(path):
-    """The array in the file; a large one stays there, and is read as it is used."""
-    if path.suffix != ".gz" and path.stat().st_size >= _MAPPED_FROM_BYTES:
-        return map_idx(path)
-    return read_idx(path)
-
-
-def _spellings(role):
-    end = "idx3-ubyte" if role.endswith("images") else "idx1-ubyte"
-    return f"{role}-{end}", f"{role}.{end}"
-
-
-def _npz_names(name):
-    return tuple(f"{stem}.npz" for stem in dict.fromkeys((name, *SOURCES)))
-
-
-def _expected_files(name):
-    return f"the four IDX files, .gz or not, or {name}.npz"
-
-
-def _halves(where, arrays):
-    try:
-        train, test = Examples(*arrays[:2]), Examples(*arrays[2:])
-    except DataError as error:
-        raise DataError(f"{os.fspath(where)!r}: {error}") from error
-    if not len(train) or not len(test):
-        raise DataError(
-            f"{os.fspath(where)!r} holds no examples. Received: {len(train)} for training, "
-            f"{len(test)} for testing. Expected: at least one of each."
-        )
-    return train, test
 
 
 def _caches(cache_dir):
@@ -365,15 +258,15 @@ def _published(source, caches, notice, limits):
     arrays = {}
     for cache in caches:
         arrays |= _cached(source, cache / source.name, notice, skip=arrays)
-    if len(arrays) < len(_ROLES):
+    if len(arrays) < len(ROLES):
         arrays |= _downloaded(source, caches[-1] / source.name, limits, skip=arrays)
-    return _halves(caches[-1] / source.name, [arrays[role] for role in _ROLES])
+    return halves(caches[-1] / source.name, [arrays[role] for role in ROLES])
 
 
 def _cached(source, folder, notice, *, skip):
     arrays = {}
-    for role in _ROLES:
-        path = folder / f"{_spellings(role)[0]}.gz"
+    for role in ROLES:
+        path = folder / f"{spellings(role)[0]}.gz"
         if role in skip or not os.path.exists(path):
             continue
         try:
@@ -388,10 +281,10 @@ def _downloaded(source, folder, limits, *, skip):
     with downloader.alone_in(folder):
         # another process may have fetched them while this one waited for the lock
         arrays |= _cached(source, folder, lambda _: None, skip=skip)
-        for role in _ROLES:
+        for role in ROLES:
             if role in skip or role in arrays:
                 continue
-            name = f"{_spellings(role)[0]}.gz"
+            name = f"{spellings(role)[0]}.gz"
             urls = [f"{mirror}{name}" for mirror in source.mirrors]
             try:
                 path = downloader.fetch(
@@ -429,8 +322,8 @@ def _cached_synthetic(folder, notice):
         return None
     try:
         sums = json.loads((folder / "sha256.json").read_text())
-        arrays = [read_idx(folder / _spellings(role)[0]) for role in _ROLES]
-        if sums != {role: sha256_idx(array) for role, array in zip(_ROLES, arrays, strict=True)}:
+        arrays = [read_idx(folder / spellings(role)[0]) for role in ROLES]
+        if sums != {role: sha256_idx(array) for role, array in zip(ROLES, arrays, strict=True)}:
             raise DataError(
                 f"{os.fspath(folder)!r} is damaged. Received: other sha256 sums. "
                 "Expected: those in sha256.json."
@@ -446,9 +339,9 @@ def _cache_synthetic(folder, arrays):
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise DataError(f"{os.fspath(folder)!r} cannot be made: {error.strerror}.") from error
-    for role, array in zip(_ROLES, arrays, strict=True):
-        write_idx(folder / _spellings(role)[0], array)
-    sums = {role: sha256_idx(array) for role, array in zip(_ROLES, arrays, strict=True)}
+    for role, array in zip(ROLES, arrays, strict=True):
+        write_idx(folder / spellings(role)[0], array)
+    sums = {role: sha256_idx(array) for role, array in zip(ROLES, arrays, strict=True)}
     # last: without it the other four count for nothing
     with replacing(folder / "sha256.json") as (stream, _):
         stream.write(json.dumps(sums, indent=1).encode())

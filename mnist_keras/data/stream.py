@@ -5,25 +5,33 @@ uint8, as in the file, until the step that uses them casts and scales its own ba
 """
 
 import functools
+import hashlib
 
 import numpy as np
 import tensorflow as tf
 
+from mnist_keras.data.order import order_of_epoch
+from mnist_keras.data.partitions import require_even
+from mnist_keras.data.sharded import Sharded
 from mnist_keras.data.shares import WHOLE
 from mnist_keras.data.windows import Held, Mapped, Window
 from mnist_keras.errors import UsageError
 from mnist_keras.keras_internals import DataAdapter
 from mnist_keras.replicas import share_of_worker
+from mnist_keras.workers import Workers
 
 CLASSES = 10
+# Less than any other one as whole numbers: of several workers' the largest is taken.
+_NO_DIGEST = bytes.fromhex("80000000" * 8)
 
 
-def batches(images, labels, *, batch_size, shuffle=False, seed=0, augmentation=None):
+def batches(images, labels, *, batch_size, shuffle=False, seed=0, augmentation=None, partitions=1):
     """The training stream over some examples: what `TapeModel.fit` takes as its ``x``.
 
     Args:
-        images: uint8 (n, 28, 28). A ``np.memmap``, as `mnist_keras.data.map_idx` gives, is read
-            as the training comes to it, and may be larger than memory.
+        images: uint8 (n, 28, 28). A ``np.memmap``, as `mnist_keras.data.map_idx` gives, or a
+            `mnist_keras.data.sharded.Sharded` is read as the training comes to it, and may be
+            larger than memory.
         labels: whole numbers (n,), each 0 to 9.
         batch_size: examples in a batch; the last batch of an epoch holds what is left over.
         shuffle: another order each epoch, a pure function of (seed, epoch); else the order given.
@@ -33,6 +41,8 @@ def batches(images, labels, *, batch_size, shuffle=False, seed=0, augmentation=N
             with an ``identity`` as it has; it is called inside a graph. Where replicas share a
             batch it is told too, ``begin`` and ``of``, where these images begin in it and how many
             it has.
+        partitions: how many equal runs of the examples each batch takes an equal part of; shuffling
+            stays within them. As many workers, or a divisor of it, read their own runs alone.
 
     Returns:
         A `BatchStream`. A step sees float32 images (batch, 28, 28) in [0, 1] and one-hot float32
@@ -56,17 +66,8 @@ def batches(images, labels, *, batch_size, shuffle=False, seed=0, augmentation=N
         shuffle=shuffle,
         seed=seed,
         augmentation=augmentation,
+        partitions=partitions,
     )
-
-
-def epoch_order(count, *, seed, epoch):
-    """The order of ``count`` examples in a shuffled epoch: a permutation, int32 (count,).
-
-    It sorts raw 64-bit draws of Philox, whose stream NumPy guarantees across versions, which it
-    does not for ``Generator.permutation``.
-    """
-    draws = np.random.Philox(np.random.SeedSequence([seed, epoch])).random_raw(count)
-    return np.argsort(draws, kind="stable").astype(np.int32)
 
 
 class _Epoch:
@@ -96,8 +97,12 @@ class BatchStream(DataAdapter):
     (3, 1)
     """
 
-    def __init__(self, images, labels, *, batch_size, shuffle=False, seed=0, augmentation=None):
-        images, labels = np.asanyarray(images), np.asarray(labels)
+    def __init__(
+        self, images, labels, *, batch_size, shuffle=False, seed=0, augmentation=None, partitions=1
+    ):
+        labels = np.asarray(labels)
+        if not isinstance(images, Sharded):
+            images = np.asanyarray(images)
         if len(images) != len(labels):
             raise UsageError(
                 f"images and labels differ in number. Received: {len(images)} and {len(labels)}. "
@@ -118,17 +123,31 @@ class BatchStream(DataAdapter):
                 f"the labels are no classes. Received: {labels.dtype}, {labels.min()} to "
                 f"{labels.max()}. Expected: whole numbers, 0 to {CLASSES - 1}."
             )
-        self.examples = examples = len(images)
+        require_even(partitions, batch_size=batch_size, examples=len(images))
+        self.examples = len(images)
         self.shuffle = shuffle
         self.seed = seed
         self._epoch = _Epoch()
         self._batch_size = batch_size
         self._augmentation = augmentation
+        self._partitions = partitions
         # The next epoch's order is asked for while the present one's is in use.
-        order = functools.lru_cache(2)(lambda epoch: epoch_order(examples, seed=seed, epoch=epoch))
+        # It knows nothing of the stream, which is freed when nobody needs it any more.
+        order = functools.lru_cache(2)(
+            functools.partial(
+                order_of_epoch,
+                len(images),
+                partitions=partitions,
+                batch_size=batch_size,
+                shuffle=shuffle,
+                seed=seed,
+            )
+        )
+        is_in_order = not shuffle and partitions == 1
         self._share, self._strategy = WHOLE, None
-        source = Mapped if isinstance(images, np.memmap) else Held
-        self._source = source(images, labels, order=order if shuffle else None)
+        source = Mapped if isinstance(images, (np.memmap, Sharded)) else Held
+        self._source = source(images, labels, order=None if is_in_order else order)
+        self._has_order = not is_in_order
 
     @property
     def epoch(self):
@@ -150,11 +169,27 @@ class BatchStream(DataAdapter):
             "batch_size": self._batch_size,
             "shuffle": self.shuffle,
             "seed": self.seed,
-            "sha256": self._source.digest(),
+            "sha256": self._digest(),
         }
+        if self._partitions > 1:
+            identity["partitions"] = self._partitions
         if self._augmentation is not None:
             identity["augmentation"] = self._augmentation.identity
         return identity
+
+    def _digest(self):
+        """That of the examples; with partitions, that of theirs, each from a worker that has it."""
+        if self._partitions == 1:
+            return self._source.digest()
+        size, words = self.examples // self._partitions, []
+        for begin in range(0, self.examples, size):
+            part = self._source.part(begin, begin + size)
+            digest = bytes.fromhex(part.digest()) if part.is_here else _NO_DIGEST
+            words.append(np.frombuffer(digest, ">i4").astype(int))
+        words = np.concatenate(words).tolist()
+        if self._strategy is not None:
+            words = Workers(self._strategy).largest(words)
+        return hashlib.sha256(np.array(words, ">i4").tobytes()).hexdigest()
 
     def __len__(self):
         """Batches in an epoch."""
@@ -261,7 +296,7 @@ class BatchStream(DataAdapter):
             part = {"begin": part_begin, "of": size}
             batch_begin = step * read.width(self._batch_size) - first - read.begin(size)
             begin, end = batch_begin + part_begin, batch_begin + part_end
-        if self.shuffle:
+        if self._has_order:
             chosen = order[begin:end]
             images, labels = tf.gather(images, chosen), tf.gather(labels, chosen)
         else:

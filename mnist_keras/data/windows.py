@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from mnist_keras.data.sharded import those_here
 from mnist_keras.data.shares import WHOLE
 
 _READ_AT_ONCE_BYTES = 2**26
@@ -77,6 +78,11 @@ class Held:
         digest.update(memoryview(self._labels))
         return digest.hexdigest()
 
+    def part(self, begin, end):
+        """Some of the examples, a `Mapped`."""
+        images, labels = (np.asarray(memoryview(it)) for it in (self._images, self._labels))
+        return Mapped(images[begin:end], labels[begin:end], order=None)
+
     def window(self, epoch, begin, end, *, size):
         """The `Window` for the examples from ``begin`` to before ``end`` of an epoch, and its end.
 
@@ -141,10 +147,19 @@ class Mapped:
         digest.update(np.ascontiguousarray(self._labels))
         return digest.hexdigest()
 
+    def part(self, begin, end):
+        """As `Held.part`."""
+        return Mapped(self._images[begin:end], self._labels[begin:end], order=None)
+
+    @property
+    def is_here(self):
+        """Whether all of them can be read."""
+        return len(those_here(self._images, self._labels)[1]) == self._count
+
     def window(self, epoch, begin, end, *, size):
         """As `Held.window`; ends earlier where the examples would take too much memory."""
         width = max(1, self.share.width(size))
-        batches = max(1, _READ_AT_ONCE_BYTES // (width * self._images[0].nbytes))
+        batches = max(1, _READ_AT_ONCE_BYTES // (width * int(np.prod(self.image_shape))))
         end = min(end, begin + batches * size)
         ahead, self._ahead = self._ahead, None
         if ahead is not None and ahead.covers(epoch, begin, end):
@@ -152,7 +167,8 @@ class Mapped:
         else:
             window = self._read(epoch, begin, end)
         next_epoch, next_begin = (epoch, end) if end < self._count else (epoch + 1, 0)
-        next_end = min(next_begin + end - begin, self._count)
+        # Whole batches: a worker's part of another one would not be what is asked for.
+        next_end = min(next_begin + -(-(end - begin) // size) * size, self._count)
         self._ahead = _Ahead(self._read, next_epoch, next_begin, next_end)
         return window, end
 
@@ -188,7 +204,7 @@ class Mapped:
             ascending = np.argsort(rows)
             rows, order = rows[ascending], np.argsort(ascending).astype(np.int32)
         return Window(
-            tf.constant(self._images[rows]),
+            tf.constant(np.asarray(self._images[rows])),
             tf.constant(self._labels[rows]),
             tf.constant(order),
             tf.constant(first),

@@ -8,7 +8,7 @@ from PIL import Image
 from mnist_keras import drawing
 from mnist_keras.callbacks import input_sample
 from mnist_keras.callbacks.input_sample import InputSample
-from mnist_keras.data.stream import epoch_order
+from mnist_keras.data.order import epoch_order
 
 
 def picture_at(written, step):

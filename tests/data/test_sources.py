@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from rich.cells import cell_len
 
-from mnist_keras.data import sources
+from mnist_keras.data import directory, sources
 from mnist_keras.data.idx import sha256_idx, write_idx
 from mnist_keras.data.npz import KEYS
 from mnist_keras.data.sources import SOURCES, Examples, load, resolve
@@ -161,7 +161,7 @@ def test_a_bad_directory_is_an_error_and_never_a_substitute(tmp_path, arrays, ge
     (tmp_path / "partial" / FILES[2]).unlink()
     (tmp_path / "empty").mkdir()
     folders = [tmp_path / name for name in ("missing", "empty", "partial")]
-    files = "the four IDX files, .gz or not, or mnist.npz."
+    files = "the four IDX files, .gz or not, their shards, TFRecord files, or mnist.npz."
     assert [message_of(get, name, None, data_dir=folder) for folder in folders] == [
         f"The data directory cannot be read. Received: {str(folders[0])!r}: No such file or "
         f"directory. Expected: a directory with {files}",
@@ -611,7 +611,7 @@ def test_the_examples_in_the_docstrings_run(tmp_path, monkeypatch):
 
 def test_a_large_file_stays_on_the_disk_and_is_the_same_data(tmp_path, arrays, get, monkeypatch):
     write_idx_files(tmp_path, arrays)
-    monkeypatch.setattr(sources, "_MAPPED_FROM_BYTES", arrays[0].nbytes)
+    monkeypatch.setattr(directory, "_MAPPED_FROM_BYTES", arrays[0].nbytes)
     found = get("mnist", None, data_dir=tmp_path)
     kinds = [type(part) for part in arrays_of(found)]
     assert kinds[:2] == [np.memmap, np.ndarray]

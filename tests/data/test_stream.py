@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from mnist_keras import SumSquaredError, TapeModel
 from mnist_keras.data import batches, stream
-from mnist_keras.data.stream import epoch_order
+from mnist_keras.data.order import epoch_order
 from mnist_keras.errors import UsageError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (25, 28, 28), dtype=np.uint8)

@@ -10,6 +10,7 @@ import signal
 import numpy as np
 import pytest
 
+from mnist_keras import shard
 from mnist_keras.state.storage import read_directory
 from tests.cluster import RECIPE, Workers
 from tests.command_line import tree, write_small_mnist
@@ -51,13 +52,28 @@ class Runs:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    small_mnist = write_small_mnist(tmp_path_factory.mktemp("small"))
     work = tmp_path_factory.mktemp("cluster")
+    whole_data = write_small_mnist(work / "data")
+    # Each of two workers has no other shards than its own.
+    halves = [work / f"data-{index}" for index in range(2)]
+    for index, half in enumerate(halves):
+        form = ("idx", "tfrecord")[index]
+        shard.main([f"--data_dir={whole_data}", f"--to={half}", "--count=4", f"--format={form}"])
+        for path in half.glob("train*"):
+            if int(path.name[-14:-9]) // 2 != index:
+                path.unlink()
 
     def part(name, *arguments, count, signum=None, to=0):
         """One part of a run, ended by a signal to one of its processes after 40 lines, or not."""
-        flags = (f"--data_dir={small_mnist}", f"--logdir={work}/logs", f"--run_name={name}")
-        workers = Workers(work / name, *flags, *RECIPE, *arguments, count=count)
+        flags = (
+            f"--logdir={work}/logs",
+            f"--run_name={name}",
+            *RECIPE,
+            "--data_partitions=2",
+            *arguments,
+        )
+        data_dirs = halves if count == 2 else [whole_data]
+        workers = Workers(work / name, *flags, count=count, data_dirs=data_dirs)
         if signum is not None:
             workers.read_lines(40)
             workers.processes[to].send_signal(signum)

@@ -71,6 +71,7 @@ class _Listener:
         try:
             self._server = socket.create_server(("", port), **family)
         except OSError as error:
+            self._introduce_itself_at(port)
             raise UsageError(
                 f"worker {cluster.index} cannot listen at its address. Received: "
                 f"{cluster.addresses[cluster.index]}: {error.strerror or error}. "
@@ -79,6 +80,14 @@ class _Listener:
         self._server.settimeout(_ASK_EVERY_S)
         self._is_closed = False
         self._thread = threading.Thread(target=self._serve, name="rendezvous", daemon=True)
+
+    def _introduce_itself_at(self, port):
+        """Let another worker that has the same number, on this machine, know of it."""
+        with (
+            contextlib.suppress(OSError, ValueError),
+            socket.create_connection(("localhost", port), _ANSWER_WITHIN_S) as connection,
+        ):
+            connection.sendall(self._line())
 
     def __enter__(self):
         self._thread.start()

@@ -82,6 +82,14 @@ def test_a_worker_that_is_ended_meanwhile_says_so_to_the_others(monkeypatch):
     assert str(error) == "worker 0 was ended before all had come."
 
 
+def test_both_of_two_that_have_one_number_on_one_machine_learn_of_it():
+    errors = meet_all(tuple(free_addresses(2)), [0, 0])
+    assert all(type(error) is UsageError for error in errors)
+    second, first = sorted(errors, key=str, reverse=True)
+    assert str(second).startswith("worker 0 cannot listen at its address. Received: 127.0.0.1:")
+    assert str(first).startswith("two workers have one number or one address. Received: worker 0 ")
+
+
 def test_an_address_that_is_in_use_is_no_address():
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = f"127.0.0.1:{server.getsockname()[1]}"

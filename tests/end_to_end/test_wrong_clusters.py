@@ -1,0 +1,76 @@
+"""main.py as workers of a wrongly described cluster: each says so in one line and ends."""
+
+import concurrent.futures
+import re
+import subprocess
+
+import pytest
+
+from tests.cluster import free_addresses
+from tests.command_line import command, environment, write_small_mnist
+
+LONGEST_S = 120
+NO_CLUSTER = r"error: --distribution=multi_worker has no cluster\. Received: neither TF_CONFIG .*"
+PARTIAL = r"error: TF_CONFIG describes no whole cluster\. Received: worker 2 of 2\. Expected: .*"
+DIFFERENT = (
+    r"(worker 1: )?error: the workers were told different things\. Received: workers "
+    r"[\d.:,]+ by worker \d, workers [\d.:,]+ by worker \d\. Expected: the same\."
+)
+FLAGS = r"(worker 1: )?error: the workers differ in their flags\. Received: .*\. Expected: .*"
+
+
+def two_workers(addresses, of_second=None, *, flags=((), ())):
+    """(environment, flags) of each of two workers."""
+    each = addresses, of_second or addresses
+    return [
+        (
+            {"MNIST_KERAS_WORKERS": ",".join(known), "MNIST_KERAS_WORKER_INDEX": str(index)},
+            more,
+        )
+        for known, index, more in zip(each, range(2), flags, strict=True)
+    ]
+
+
+def cases():
+    """{what is wrong: the (environment, flags) of each worker, what each one says}."""
+    task = '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 2}}'
+    a, b, c = free_addresses(3)
+    return {
+        "none": ([({}, ["--distribution=multi_worker"])], NO_CLUSTER),
+        "a worker too many": ([({"TF_CONFIG": task}, [])], PARTIAL),
+        "one knows of three": (two_workers([a, b], [a, b, c]), DIFFERENT),
+        "other flags": (two_workers([a, b], flags=((), ["--seed=3"])), FLAGS),
+    }
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    return write_small_mnist(tmp_path_factory.mktemp("data"))
+
+
+@pytest.mark.parametrize("case", cases())
+def test_each_worker_says_in_one_line_what_is_wrong(case, data, tmp_path):
+    workers, expected = cases()[case]
+
+    def run(place, variables, flags):
+        place.mkdir()
+        own = {"MNIST_KERAS_DATA_DIR": str(data), **variables}
+        return subprocess.run(
+            command("--run_name=one", "--epochs=1", *flags),
+            cwd=place,
+            env=environment(**own),
+            capture_output=True,
+            text=True,
+            timeout=LONGEST_S,
+        )
+
+    places = [tmp_path / str(number) for number in range(len(workers))]
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        ends = list(pool.map(run, places, *zip(*workers, strict=True)))
+    for end in ends:
+        assert (end.returncode, end.stdout) == (2, "")
+        errors = [line for line in end.stderr.splitlines() if "error:" in line]
+        assert len(errors) == 1
+        assert re.fullmatch(expected, errors[0])
+        assert "Traceback" not in end.stderr
+    assert [list(place.rglob("logs/*")) for place in places] == [[]] * len(places)

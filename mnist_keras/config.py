@@ -42,6 +42,7 @@ _LEAST = {
     "keep_every_steps": 1,
     "cpu_devices": 1,
     "data_partitions": 1,
+    "weight_norms_every_epochs": 0,
     "pictures_every_epochs": 0,
     "histograms_every_epochs": 0,
     "pr_curves_every_epochs": 0,
@@ -134,7 +135,7 @@ class RunConfig:
     hparams: bool = True
     network_graph: bool = True
     memory_usage: bool = True
-    weight_norms: bool = True
+    weight_norms_every_epochs: int = 5
     pictures_every_epochs: int = 10
     histograms_every_epochs: int = 0
     pr_curves_every_epochs: int = 0

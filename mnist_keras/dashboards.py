@@ -71,8 +71,8 @@ def _of_the_numbers(logdir, config, train_set):
     from mnist_keras.callbacks.profiler import Profiler
     from mnist_keras.callbacks.weight_norms import WeightNorms
 
-    if config.weight_norms:
-        yield WeightNorms(logdir)
+    if config.weight_norms_every_epochs:
+        yield WeightNorms(logdir, every_epochs=config.weight_norms_every_epochs)
     if config.memory_usage:
         yield MemoryUsage(logdir)
     if config.histograms_every_epochs:

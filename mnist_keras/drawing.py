@@ -161,6 +161,8 @@ def matrix(texts, shades, *, row_names, column_names, title):
     picture.paste(cells, (margin, top))
     if has_text:
         for row, column in np.ndindex(rows, columns):
+            if not texts[row][column]:
+                continue
             ink = _PAPER if shades[row, column] > 0.5 else _INK
             centre = (margin + (column + 0.5) * cell, top + (row + 0.5) * cell)
             draw.text(centre, texts[row][column], ink, font(), anchor="mm")

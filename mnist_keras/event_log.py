@@ -11,7 +11,6 @@ import time
 
 import google_crc32c
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
-from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.util import tensor_util
@@ -67,7 +66,12 @@ class EventLog:
 
     def scalars(self, subdirectory, values, step, *, keep=False):
         """Write a point of each curve, {tag: number}; as `summary`."""
-        self.summary(subdirectory, _scalar_summary(values), step, keep=keep)
+        event = Event(wall_time=time.time(), step=step)
+        for tag, value in values.items():
+            point = event.summary.value.add()
+            point.CopyFrom(_point(tag))
+            point.tensor.float_val[0] = value
+        self._append_summary(subdirectory, event, keep=keep)
 
     def summary(self, subdirectory, summary, step, *, keep=False):
         """Write what one of TensorBoard's own builders gives.
@@ -80,14 +84,7 @@ class EventLog:
         """
         event = Event(wall_time=time.time(), step=step)
         event.summary.ParseFromString(summary.SerializeToString())
-        if keep:
-            for value in event.summary.value:
-                value.node_name = _OUTLASTS
-            if step == self._step:
-                self._drop_the_kept(subdirectory, event.summary)
-                if not event.summary.value:
-                    return
-        self._append(subdirectory, event)
+        self._append_summary(subdirectory, event, keep=keep)
 
     def graph(self, subdirectory, graph_def, step):
         """Write a graph, a ``GraphDef``; its tag is `GRAPH`."""
@@ -122,6 +119,16 @@ class EventLog:
             for file in self._files.values():
                 stack.callback(file.close)
             self._files = {}
+
+    def _append_summary(self, subdirectory, event, *, keep):
+        if keep:
+            for value in event.summary.value:
+                value.node_name = _OUTLASTS
+            if event.step == self._step:
+                self._drop_the_kept(subdirectory, event.summary)
+                if not event.summary.value:
+                    return
+        self._append(subdirectory, event)
 
     def _append(self, subdirectory, event):
         with self._lock:
@@ -221,15 +228,6 @@ class _EventFile:
             self._file = _create(self._directory)
         while self._held_back:  # An unbuffered file may take a part, and fail at the next.
             del self._held_back[: self._file.write(self._held_back)]
-
-
-def _scalar_summary(values):
-    summary = Summary()
-    for tag, value in values.items():
-        point = summary.value.add()
-        point.CopyFrom(_point(tag))
-        point.tensor.float_val[0] = value
-    return summary
 
 
 @functools.lru_cache(maxsize=1000)

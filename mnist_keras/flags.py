@@ -144,7 +144,10 @@ def define():
     _switch(
         "memory_usage", "TensorBoard: present and peak memory of the process, each epoch, in MiB."
     )
-    _switch("weight_norms", "TensorBoard: each layer's norm and relative update, each epoch.")
+    _whole(
+        "weight_norms_every_epochs",
+        "TensorBoard: epochs from one norm and relative update of each layer to the next. 0: none.",
+    )
     _whole(
         "pictures_every_epochs",
         "TensorBoard: epochs from one set of pictures to the next: mistakes, confusion matrix, "

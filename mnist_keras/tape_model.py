@@ -105,7 +105,8 @@ class TapeModel(keras.Model):
         """The wrapped network's output, or the functional model's own."""
         if self.network is None:
             return super().call(inputs, training=training, mask=mask)
-        if self.batch_parts == 1 or keras.utils.is_keras_tensor(tf.nest.flatten(inputs)[0]):
+        # Only in a graph are the parts computed side by side.
+        if self.batch_parts == 1 or tf.executing_eagerly():
             return self.network(inputs)
         parts = [self.network(part) for part in batch_split.split(inputs, self.batch_parts)]
         return tf.nest.map_structure(batch_split.joined, *parts)

@@ -66,7 +66,7 @@ REFUSED = [
             {f"{what}_every_epochs": -1},
             f"--{what}_every_epochs is too small. Received: -1. Expected: at least 0.",
         )
-        for what in ("pictures", "histograms", "pr_curves")
+        for what in ("weight_norms", "pictures", "histograms", "pr_curves")
     ),
     *(
         (
@@ -247,7 +247,7 @@ def test_the_recipe_without_flags_is_the_tutorials():
         "hparams": True,
         "network_graph": True,
         "memory_usage": True,
-        "weight_norms": True,
+        "weight_norms_every_epochs": 5,
         "pictures_every_epochs": 10,
         "histograms_every_epochs": 0,
         "pr_curves_every_epochs": 0,

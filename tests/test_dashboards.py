@@ -13,6 +13,7 @@ from mnist_keras.data import Examples, batches
 from mnist_keras.run_directory import RunDirectory
 
 EVERYTHING = {
+    "weight_norms_every_epochs": 1,
     "pictures_every_epochs": 2,
     "histograms_every_epochs": 1,
     "pr_curves_every_epochs": 1,
@@ -25,7 +26,7 @@ NOTHING = {
     "hparams": False,
     "network_graph": False,
     "memory_usage": False,
-    "weight_norms": False,
+    "weight_norms_every_epochs": 0,
     "pictures_every_epochs": 0,
 }
 HELD_OUT = 15
@@ -57,10 +58,10 @@ def test_each_flag_has_its_callbacks(names):
         "hparams": ["HParams"],
         "network_graph": ["NetworkGraph"],
         "memory_usage": ["MemoryUsage"],
-        "weight_norms": ["WeightNorms"],
         "projector": ["Projector"],
     }.items():
         assert names(**{**NOTHING, flag: True}) == expected
+    assert names(**{**NOTHING, "weight_norms_every_epochs": 3}) == ["WeightNorms"]
     pictures = ["Mistakes", "ConfusionMatrix", "ClassScores", "InputSample", "FirstLayerWeights"]
     assert names(**{**NOTHING, "pictures_every_epochs": 3}) == pictures
     assert names(**{**NOTHING, "histograms_every_epochs": 3}) == ["Histograms"]

@@ -89,7 +89,7 @@ def test_every_flag_reaches_the_recipe():
         "hparams": False,
         "network_graph": False,
         "memory_usage": False,
-        "weight_norms": False,
+        "weight_norms_every_epochs": 14,
         "pictures_every_epochs": 15,
         "histograms_every_epochs": 16,
         "pr_curves_every_epochs": 17,

@@ -62,6 +62,16 @@ def test_a_debugger_hears_everything_on_the_same_backend(start_as, capfd):
     assert "TF_CPP_MIN_LOG_LEVEL" not in os.environ
 
 
+def test_what_tensorflow_loads_is_not_searched_for_garbage_and_all_else_is():
+    script = (
+        "import gc; from mnist_keras.quiet_tensorflow import import_tensorflow\n"
+        "searches = []; gc.callbacks.append(lambda phase, info: searches.append(phase))\n"
+        "import_tensorflow(); print(searches, len(gc.get_objects()) < 1000, gc.isenabled())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "[] True True\n"
+
+
 def test_each_part_of_a_batch_gets_a_thread_of_its_own():
     script = (
         "from mnist_keras.quiet_tensorflow import import_tensorflow; import_tensorflow(parts=2)\n"

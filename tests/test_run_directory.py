@@ -184,7 +184,7 @@ def test_the_recipe_is_stored_whole_and_with_paths_that_hold_from_any_working_di
         "--hparams=true",
         "--network_graph=true",
         "--memory_usage=true",
-        "--weight_norms=true",
+        "--weight_norms_every_epochs=5",
         "--pictures_every_epochs=10",
         "--histograms_every_epochs=0",
         "--pr_curves_every_epochs=0",

@@ -1,6 +1,6 @@
 """Which curves belong into one chart: TensorBoard's custom scalars dashboard."""
 
-from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 from tensorboard.plugins.custom_scalar.summary import pb
 
 from mnist_keras.callbacks.event_callback import EventCallback
@@ -37,8 +37,9 @@ class ChartLayout(EventCallback):
 
     def on_epoch_end(self, epoch, logs=None):
         super().on_epoch_end(epoch, logs)
-        metrics = dict.fromkeys(name.removeprefix("val_") for name in scalars(logs))
-        self._write_once(pb(layout(metrics)))
+        if self._lacks(metadata.CONFIG_SUMMARY_TAG):
+            metrics = dict.fromkeys(name.removeprefix("val_") for name in scalars(logs))
+            self._write(pb(layout(metrics)))
 
 
 def layout(metrics):

@@ -12,8 +12,8 @@ class ConfusionMatrix(EveryEpochsCallback):
     """Shows how many examples of each class the model takes for which class.
 
     A row is what the examples are, a column what the model takes them for. A cell is as dark as
-    its share of the row. The last column holds the recall of each class, the last row its
-    precision, in percent.
+    its share of the row, and without a number where there is none. The last column holds the recall
+    of each class, the last row its precision, in percent.
 
     Args:
         logdir: the run's directory.
@@ -45,7 +45,7 @@ class ConfusionMatrix(EveryEpochsCallback):
         counts = count(self._exam.labels, probabilities.argmax(-1), classes=classes)
         precision, recall = precision_and_recall(counts)
         names = self._exam.class_names(classes)
-        texts = [[str(number) for number in row] for row in counts]
+        texts = [[str(number or "") for number in row] for row in counts]
         texts = [[*row, percent] for row, percent in zip(texts, _percents(recall), strict=True)]
         texts.append([*_percents(precision), ""])
         shades = np.zeros((classes + 1, classes + 1))

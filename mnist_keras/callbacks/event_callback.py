@@ -86,9 +86,12 @@ class EventCallback(StepCallback):
 
     def _write_once(self, summary, *, keep=True):
         """As `_write`, unless the run has had it before."""
-        tag = summary.value[0].tag
-        if self._log is not None and not self._log.has(RUN, tag):
+        if self._lacks(summary.value[0].tag):
             self._write(summary, keep=keep)
+
+    def _lacks(self, tag):
+        """Whether the run's directory is written into and has nothing of that tag."""
+        return self._log is not None and not self._log.has(RUN, tag)
 
 
 class EveryEpochsCallback(EventCallback):

@@ -5,12 +5,13 @@ import math
 
 import tensorflow as tf
 
+from mnist_keras import triggers
 from mnist_keras.callbacks.event_callback import EventCallback
 from mnist_keras.callbacks.step_callback import require_single_steps
 
 
 class WeightNorms(EventCallback):
-    """Writes ``weight_norm/LAYER`` and ``update_ratio/LAYER`` once in each epoch.
+    """Writes ``weight_norm/LAYER`` and ``update_ratio/LAYER`` once in every so many epochs.
 
     The norm is the Euclidean one of all trainable weights of the layer. The ratio is the norm of
     the difference that the epoch's first update makes, over the norm before it; about 1e-3 is
@@ -20,9 +21,11 @@ class WeightNorms(EventCallback):
 
     Args:
         logdir: the run's directory.
+        every_epochs: how often, in epochs.
 
     Raises:
-        UsageError: out of ``fit``, when a plain ``keras.Model`` runs several steps per execution.
+        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, a plain
+            ``keras.Model`` runs several steps per execution.
 
     Example:
 
@@ -33,8 +36,9 @@ class WeightNorms(EventCallback):
     >>> history = model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=[norms])
     """
 
-    def __init__(self, logdir):
+    def __init__(self, logdir, *, every_epochs=1):
         super().__init__(logdir)
+        self._is_due = triggers.every(every_epochs, of="epochs")
         self._update_step = None
         self._before = []
 
@@ -44,6 +48,9 @@ class WeightNorms(EventCallback):
 
     def on_epoch_begin(self, epoch, logs=None):
         super().on_epoch_begin(epoch, logs)
+        self._update_step = None
+        if not self._is_due(epoch):
+            return
         steps = getattr(_inner(self.model.optimizer), "gradient_accumulation_steps", None) or 1
         passed_over = getattr(getattr(self.model, "fit_callbacks", None), "steps_passed_over", 0)
         first = self.step - passed_over

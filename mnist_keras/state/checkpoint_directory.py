@@ -101,6 +101,8 @@ class CheckpointDirectory:
 
     def _best(self):
         """[(score, step), ...] of the best checkpoints, best first, the earlier one of equals."""
+        if self._monitor is None:
+            return []
         pairs = []
         for step in self.steps():
             try:

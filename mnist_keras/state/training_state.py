@@ -14,6 +14,7 @@ import re
 import keras
 import ml_dtypes
 import numpy as np
+import tensorflow as tf
 
 from mnist_keras import replica_sums
 from mnist_keras.errors import MnistKerasError
@@ -106,8 +107,7 @@ def capture(model, callbacks, position):
             if group == "metrics" and _sums_key(number) in sums:
                 arrays[key] = sums[_sums_key(number)].sum(axis=0)
             else:
-                # One that owns its numbers shares them with no variable.
-                arrays[key] = np.require(keras.ops.convert_to_numpy(variable), requirements="O")
+                arrays[key] = _copy(variable)
             variables.append({"key": key, **_describe(variable)})
     states, callback_arrays = callback_state.capture(callbacks)
     description = {"variables": variables, "callbacks": states, "data": None}
@@ -170,6 +170,11 @@ def _groups(model):
 
 def _sums_key(number):
     return f"metrics_of_replicas/{number:04d}"
+
+
+def _copy(variable):
+    """Its numbers on the host; Keras's conversion copies them twice."""
+    return np.asarray(tf.convert_to_tensor(variable.value).numpy())
 
 
 def _describe(variable):

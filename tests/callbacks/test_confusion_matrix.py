@@ -39,9 +39,9 @@ def test_the_picture_has_the_counts_and_each_class_recall_and_precision(
     found = Image.open(io.BytesIO(written[14][1][2])).convert("RGB")
     expected = drawing.matrix(
         [
-            ["3", "1", "0", "75"],
-            ["0", "2", "0", "100"],
-            ["0", "1", "0", "0"],
+            ["3", "1", "", "75"],
+            ["", "2", "", "100"],
+            ["", "1", "", "0"],
             ["100", "50", "-", ""],
         ],
         [[0.75, 0.25, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]],

@@ -82,6 +82,14 @@ def test_it_writes_each_layers_norm_and_the_share_that_the_epochs_first_update_c
     assert points_of(tmp_path) == by_hand(weights, [0, 7])
 
 
+def test_so_many_epochs_lie_from_one_to_the_next(make, stream, tmp_path, points_of):
+    weights = Weights()
+    make().fit(stream, epochs=6, verbose=0, callbacks=[weights])
+    norms = WeightNorms(tmp_path, every_epochs=3)
+    make(steps_per_execution=100).fit(stream, epochs=6, verbose=0, callbacks=[norms])
+    assert points_of(tmp_path) == by_hand(weights, [0, 21])
+
+
 def test_a_plain_keras_model_has_the_same(make, stream, tmp_path, points_of):
     weights, model = Weights(), make(wrap=lambda network: network)
     model.fit(stream, epochs=2, verbose=0, callbacks=[weights, WeightNorms(tmp_path)])

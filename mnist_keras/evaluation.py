@@ -58,13 +58,22 @@ def open_model(run):
     Raises:
         MnistKerasError: its file cannot be opened.
     """
+    return open_model_file(run.model)
+
+
+def open_model_file(path):
+    """The network in a ``.keras`` file.
+
+    Raises:
+        MnistKerasError: the file cannot be opened.
+    """
     import keras
 
     try:
-        return keras.models.load_model(run.model)
+        return keras.models.load_model(path)
     except Exception as error:  # Keras lets through whatever zipfile, json and h5py raise.
         raise MnistKerasError(
-            f"{run.model} cannot be opened. Received: {type(error).__name__}: {error}. "
+            f"{path} cannot be opened. Received: {type(error).__name__}: {error}. "
             "Expected: the model that the run has saved."
         ) from error
 

@@ -27,7 +27,8 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = [_TURNS[number] for number in (5, 6, 7, 8)]
-_EXPECTED = "a photo (JPEG, PNG, HEIC, WebP, GIF or BMP) or an IDX file"
+_PHOTO = "a photo (JPEG, PNG, HEIC, WebP, GIF or BMP)"
+_EXPECTED = f"{_PHOTO} or an IDX file"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -51,13 +52,14 @@ class Photo:
         return left, top, right - left, bottom - top
 
 
-def read_photo(path):
+def read_photo(path, *, most_pixels=MOST_PIXELS):
     """Reads a JPEG, PNG, HEIC, WebP, GIF or BMP file, turned as its EXIF orientation says.
 
     Of a large JPEG no more is decoded than is needed. What is transparent counts as ground.
 
     Args:
-        path: the file.
+        path: the file, or a binary file object, as `io.BytesIO`.
+        most_pixels: that its header may promise.
 
     Returns:
         A `Photo`.
@@ -74,50 +76,56 @@ def read_photo(path):
     >>> photo.size, photo.grey.shape
     ((8000, 6000), (1200, 1600))
     """
+    if hasattr(path, "read"):
+        return _read("the file", path, most_pixels, expected=_PHOTO)
+    name = repr(os.fspath(path))
     try:
         # before open, which would wait for ever at a named pipe
         if not stat.S_ISREG(os.stat(path).st_mode):
-            raise _bad(path, "cannot be read", "a directory or device", _EXPECTED)
-        with open(path, "rb") as file, warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd metadata: the pixels are what counts
-            return _read(path, file)
+            raise _bad(name, "cannot be read", "a directory or device", _EXPECTED)
+        with open(path, "rb") as file:
+            return _read(name, file, most_pixels, expected=_EXPECTED)
     except OSError as error:
-        raise _bad(path, "cannot be read", error.strerror or error, _EXPECTED) from error
+        raise _bad(name, "cannot be read", error.strerror or error, _EXPECTED) from error
 
 
-def _read(path, file):
-    try:
-        image = Image.open(file, formats=_formats(file))
-        moves = getattr(image, "is_animated", False)
-    except Image.DecompressionBombError as error:
-        received = str(error).partition(" exceeds ")[0]
-        expected = f"at most {MOST_PIXELS} pixels"
-        raise _bad(path, "is too large", received, expected) from error
-    except Exception as error:  # Pillow lets through whatever its readers of headers raise.
-        head = os.pread(file.fileno(), 8, 0)
-        received = f"bytes {head.hex(' ')}" if head else "an empty file"
-        raise _bad(path, "is no photo", received, _EXPECTED) from error
-    if image.width * image.height > MOST_PIXELS:
-        received = f"{image.width} x {image.height} pixels"
-        raise _bad(path, "is too large", received, f"at most {MOST_PIXELS} pixels")
-    if moves and image.format not in _FIRST_PICTURE_IS_THE_PHOTO:
-        raise _bad(path, "moves", f"{image.n_frames} pictures", "a single one")
-    try:
-        size = image.size
-        image.draft("L", _working_size(size))
-        grey = _grey(image)
-        turn = _turn(image)
-    except Exception as error:  # As above, of its decoders.
-        raise _bad(path, "is damaged", error or type(error).__name__, "a whole file") from error
+def _read(name, file, most_pixels, *, expected):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of odd metadata: the pixels are what counts
+        head = file.read(12)
+        file.seek(0)
+        try:
+            image = Image.open(file, formats=_formats(head))
+            moves = getattr(image, "is_animated", False)
+        except Image.DecompressionBombError as error:
+            received = str(error).partition(" exceeds ")[0]
+            raise _bad(name, "is too large", received, f"at most {most_pixels} pixels") from error
+        except Exception as error:  # Pillow lets through whatever its readers of headers raise.
+            received = f"bytes {head[:8].hex(' ')}" if head else "an empty file"
+            raise _bad(name, "is no photo", received, expected) from error
+        if image.width * image.height > most_pixels:
+            received = f"{image.width} x {image.height} pixels"
+            raise _bad(name, "is too large", received, f"at most {most_pixels} pixels")
+        if moves and image.format not in _FIRST_PICTURE_IS_THE_PHOTO:
+            raise _bad(name, "moves", f"{image.n_frames} pictures", "a single one")
+        try:
+            return _photo(image)
+        except Exception as error:  # As above, of its decoders.
+            raise _bad(name, "is damaged", error or type(error).__name__, "a whole file") from error
+
+
+def _photo(image):
+    size = image.size
+    image.draft("L", _working_size(size))
+    grey = _grey(image)
+    turn = _turn(image)
     if turn is not None:
         grey = grey.transpose(turn)
         size = size[::-1] if turn in _SIDEWAYS else size
     return Photo(np.asarray(grey), size)
 
 
-def _formats(file):
-    head = file.read(12)
-    file.seek(0)
+def _formats(head):
     if head[4:8] != b"ftyp":
         return _FORMATS
     import pi_heif
@@ -159,6 +167,6 @@ def _turn(image):
     return None
 
 
-def _bad(path, problem, received, expected):
+def _bad(name, problem, received, expected):
     received = " ".join(str(received).split())
-    return DataError(f"{os.fspath(path)!r} {problem}. Received: {received}. Expected: {expected}.")
+    return DataError(f"{name} {problem}. Received: {received}. Expected: {expected}.")

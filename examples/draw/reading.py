@@ -1,0 +1,138 @@
+"""What a trained network reads in the bytes of a drawing or a photo."""
+
+import base64
+import io
+import math
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from mnist_keras.config import RunConfig
+from mnist_keras.data.photo import find_digits
+from mnist_keras.data.photo_file import read_photo
+from mnist_keras.errors import UsageError
+from mnist_keras.evaluation import finished_run, open_model_file
+from mnist_keras.prediction import probabilities
+from mnist_keras.run_directory import RunDirectory
+
+_FIELD = (28, 28)
+_BATCH_SIZE = 100
+_PREVIEW_PIXELS = 1000  # of the longer side
+_PROBABILITIES, _LOGITS = "sum_squared_error", "categorical_crossentropy"
+
+
+def find_model(path):
+    """The file of a network and the loss that it was trained with; None: nobody knows.
+
+    Args:
+        path: the directory of a finished run, or a ``.keras`` file.
+
+    Raises:
+        UsageError: there is neither.
+    """
+    path = pathlib.Path(path)
+    if path.is_dir():
+        run = finished_run(RunConfig(logdir=str(path.absolute().parent), run_name=path.name))
+        return run.model, run.stored_recipe()["loss"]
+    if not path.is_file():
+        raise UsageError(
+            f"there is no model. Received: {path}. "
+            "Expected: the directory of a finished run, as logs/first, or a .keras file."
+        )
+    recipe = RunDirectory(path.parent).recipe
+    is_of_run = path.name == "model.keras" and recipe.exists()
+    return path, RunDirectory(path.parent).stored_recipe()["loss"] if is_of_run else None
+
+
+class Reader:
+    """A trained network that reads pictures.
+
+    Args:
+        path: of its file.
+        loss: that it was trained with; None: its scores are taken for probabilities if its last
+            layer is a softmax, for logits if it is not.
+
+    Raises:
+        UsageError: it does not take 28x28 pixels or does not tell ten digits.
+        MnistKerasError: the file cannot be opened.
+    """
+
+    def __init__(self, path, *, loss=None):
+        self._network = open_model_file(path)
+        self._loss = loss or (_PROBABILITIES if _ends_in_softmax(self._network) else _LOGITS)
+        self._shape = _input_shape(self._network, path)
+        for count in (1, 2):  # The second shape makes the graph one for any count.
+            self._probabilities(np.zeros((count, *_FIELD), np.uint8))
+
+    def read(self, data, *, most_pixels, with_preview=False):
+        """The digits in a picture, prepared and read as ``main.py --mode=predict`` does.
+
+        Args:
+            data: the bytes of a file that `mnist_keras.data.photo_file.read_photo` takes.
+            most_pixels: that it may have.
+            with_preview: add the picture as it was read: grey, upright, small.
+
+        Returns:
+            A dict for JSON: ``size`` (width, height) in pixels, and ``digits`` in reading order,
+            each with its ten ``probabilities``, ``box`` (x, y, width, height) in pixels and
+            ``image``, its 28x28 bytes in base64; ``preview``, a JPEG in base64.
+
+        Raises:
+            DataError: the picture cannot be read.
+        """
+        photo = read_photo(io.BytesIO(data), most_pixels=most_pixels)
+        digits = find_digits(photo.grey)
+        images = np.array([digit.image for digit in digits], np.uint8).reshape(-1, *_FIELD)
+        answer = {
+            "size": photo.size,
+            "digits": [
+                {
+                    "probabilities": [round(float(chance), 4) for chance in chances],
+                    "box": [int(number) for number in photo.in_own_pixels(digit.box)],
+                    "image": _base64(digit.image.tobytes()),
+                }
+                for digit, chances in zip(digits, self._probabilities(images), strict=True)
+            ],
+        }
+        if with_preview:
+            answer["preview"] = _base64(_jpeg(photo.grey))
+        return answer
+
+    def _probabilities(self, images):
+        images = (images / np.float32(255)).reshape(-1, *self._shape)
+        batches = [images[i : i + _BATCH_SIZE] for i in range(0, len(images), _BATCH_SIZE)]
+        scores = [np.asarray(self._network.predict_on_batch(batch)) for batch in batches]
+        return probabilities(np.concatenate([np.zeros((0, 10)), *scores]), loss=self._loss)
+
+
+def _ends_in_softmax(network):
+    layers = getattr(network, "layers", None) or [network]
+    activation = getattr(layers[-1], "activation", None)
+    return getattr(activation, "__name__", type(layers[-1]).__name__.lower()) == "softmax"
+
+
+def _input_shape(network, path):
+    takes, gives = getattr(network, "input_shape", None), getattr(network, "output_shape", None)
+    if (
+        not isinstance(takes, tuple)
+        or None in takes[1:]
+        or math.prod(takes[1:]) != math.prod(_FIELD)
+        or gives != (None, 10)
+    ):
+        raise UsageError(
+            f"{path} does not read digits. Received: a network from {takes} to {gives}. "
+            "Expected: from (None, 28, 28) to (None, 10)."
+        )
+    return takes[1:]
+
+
+def _jpeg(grey):
+    picture, file = Image.fromarray(grey), io.BytesIO()
+    picture.thumbnail((_PREVIEW_PIXELS, _PREVIEW_PIXELS))
+    picture.save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
+def _base64(data):
+    return base64.b64encode(data).decode()

@@ -1,0 +1,87 @@
+"""A page to draw a digit on, or drop a photo, and see what a trained network reads meanwhile.
+
+    python examples/draw/serve.py logs/first
+
+Serves this machine alone, and needs no other. The extra `examples` holds what it needs.
+"""
+
+import argparse
+import asyncio
+import functools
+import importlib.util
+import signal
+import socket
+import sys
+import traceback
+
+from mnist_keras.errors import MnistKerasError
+from mnist_keras.quiet_tensorflow import import_tensorflow
+from mnist_keras.terminal import notice
+
+HOST = "127.0.0.1"
+DRAWING = {"types": ("image/png",), "most_bytes": 200_000, "most_waiting": 16}
+PHOTO = {
+    "types": ("image/", "application/octet-stream"),
+    "most_bytes": 20_000_000,
+    "most_waiting": 8,
+}
+DRAWING_PIXELS, PHOTO_PIXELS = 1_000_000, 60_000_000
+
+
+def main(arguments):
+    """Load the network and answer until interrupted."""
+    if importlib.util.find_spec("aiohttp") is None:
+        raise MnistKerasError(
+            "the server needs one more library. Received: no aiohttp. "
+            "Expected: pip install '.[examples]'."
+        )
+    with _listener(arguments.port) as listener:
+        from reading import Reader, find_model
+        from server import Question, serve
+
+        path, loss = find_model(arguments.model)
+        import_tensorflow(quiet=not arguments.debug)
+        read = Reader(path, loss=loss).read
+        questions = {
+            "/drawing": Question(functools.partial(read, most_pixels=DRAWING_PIXELS), **DRAWING),
+            "/photo": Question(
+                functools.partial(read, most_pixels=PHOTO_PIXELS, with_preview=True), **PHOTO
+            ),
+        }
+        address = f"http://{HOST}:{listener.getsockname()[1]}/"
+        started = functools.partial(print, f"open {address} (Ctrl+C ends it)", flush=True)
+        asyncio.run(serve(questions, listener, started=started, debug=arguments.debug))
+
+
+def _listener(port):
+    try:
+        return socket.create_server((HOST, port))
+    except (OSError, OverflowError) as error:
+        raise MnistKerasError(
+            f"the port cannot be had. Received: --port={port}: "
+            f"{getattr(error, 'strerror', None) or error}. "
+            "Expected: one that is free; --port=0 takes any."
+        ) from error
+
+
+def _arguments():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("model", help="the directory of a finished run, or a .keras file")
+    parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
+    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    arguments = _arguments()
+    try:
+        signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
+        main(arguments)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+    except Exception as error:
+        if arguments.debug:
+            traceback.print_exc()
+        message = str(error) if isinstance(error, MnistKerasError) else repr(error)
+        notice(f"error: {' '.join(message.split())}")
+        sys.exit(getattr(error, "exit_status", 1))

@@ -1,0 +1,231 @@
+"""The web server of the page: two questions, some files, and bounds on all that it takes."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import json
+import logging
+import pathlib
+import traceback
+import urllib.parse
+
+from aiohttp import web
+
+from mnist_keras.errors import DataError
+from mnist_keras.terminal import notice
+
+HOSTS = ("127.0.0.1", "localhost")
+MOST_CONNECTIONS = 100
+HEADERS_S, BODY_S = 5, 10  # for all of it, however steadily it drips
+_BACKLOG = 50
+_PAGE = pathlib.Path(__file__).parent / "page"
+_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+        "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "Server": "draw",
+    "X-Content-Type-Options": "nosniff",
+}
+_DEBUG = web.AppKey("debug", bool)
+_UNDISTURBED = logging.getLogger("examples.draw.aiohttp")
+_UNDISTURBED.disabled = True  # What a client does wrong is told to the client.
+
+
+class Question:
+    """What a picture may be, and the one thread that reads such pictures.
+
+    Args:
+        read: from the bytes of a picture to an answer for JSON; a DataError is told.
+        types: of content, by their beginning.
+        most_bytes: of a picture.
+        most_waiting: pictures that are held at once, from the first byte to the answer.
+    """
+
+    def __init__(self, read, *, types, most_bytes, most_waiting):
+        self._read, self._types, self._most_bytes = read, types, most_bytes
+        self._places = most_waiting
+        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+
+    async def answer(self, request):
+        """The answer to a request that brings a picture."""
+        data = await self._body_in_time(request)
+        loop = asyncio.get_running_loop()
+        answer = await loop.run_in_executor(self._thread, self._read, data)
+        return _response(200, json.dumps(answer).encode(), "application/json")
+
+    @contextlib.contextmanager
+    def place(self):
+        """A place among the pictures that are held; refused where there is none."""
+        if not self._places:
+            raise _Refusal(503, "the server is busy: ask again in a second", {"Retry-After": "1"})
+        self._places -= 1
+        try:
+            yield
+        finally:
+            self._places += 1
+
+    async def _body_in_time(self, request):
+        if not request.content_type.startswith(self._types) or request.headers.get(
+            "Content-Encoding"
+        ):
+            raise _Refusal(415, f"a picture is expected: {' or '.join(self._types)}")
+        if request.content_length is None:
+            raise _Refusal(411, "the picture's length is missing")
+        if request.content_length > self._most_bytes:
+            raise _Refusal(413, f"the picture is too large: at most {self._most_bytes} bytes")
+        try:
+            return await asyncio.wait_for(request.read(), BODY_S)
+        except asyncio.TimeoutError:
+            raise _Refusal(408, f"the picture did not come within {BODY_S} seconds") from None
+
+    def close(self):
+        """Let the thread end, after the picture that it is reading."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+class _Refusal(Exception):
+    """A request that is not answered: status, one line, headers."""
+
+    def __init__(self, status, line, headers=()):
+        super().__init__(line)
+        self.response = _response(
+            status, json.dumps({"error": line}).encode(), "application/json", headers
+        )
+        if status == 408:
+            self.response.force_close()
+
+
+class _Connection(web.RequestHandler):
+    """aiohttp's, which answers what is no HTTP as all else that is wrong."""
+
+    __slots__ = ()
+
+    def handle_error(self, request, status=500, exc=None, message=None):
+        """The answer where no handler gave one."""
+        response = _Refusal(status, "this is no request that the server understands").response
+        response.force_close()
+        return response
+
+
+class _Crowd(asyncio.Protocol):
+    """A connection too many."""
+
+    def connection_made(self, transport):
+        transport.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n")
+        transport.close()
+
+
+async def serve(questions, listener, *, started, debug=False):
+    """Answer until cancelled.
+
+    Args:
+        questions: {path: `Question`}.
+        listener: a bound socket.
+        started: called once requests are answered.
+        debug: show on stderr where an unforeseen error comes from.
+    """
+    runner = web.AppRunner(_application(questions, debug), shutdown_timeout=1)
+    await runner.setup()
+    loop = asyncio.get_running_loop()
+
+    def connection():
+        if len(runner.server.connections) >= MOST_CONNECTIONS:
+            return _Crowd()
+        return _Connection(
+            runner.server,
+            loop=loop,
+            logger=_UNDISTURBED,
+            access_log=None,
+            keepalive_timeout=HEADERS_S,
+            lingering_time=HEADERS_S,
+            auto_decompress=False,
+        )
+
+    try:
+        async with await loop.create_server(connection, sock=listener, backlog=_BACKLOG) as server:
+            started()
+            await server.serve_forever()
+    finally:
+        for question in questions.values():
+            question.close()
+        await runner.cleanup()
+
+
+def _application(questions, debug):
+    application = web.Application(middlewares=[_guard], client_max_size=0)
+    application[_DEBUG] = debug
+    for file in _PAGE.iterdir():
+        path = "/" if file.name == "index.html" else f"/{file.name}"
+        application.router.add_get(path, _always(file.read_bytes(), _TYPES[file.suffix]))
+    for path, question in questions.items():
+        application.router.add_post(path, _in_place(question))
+    return application
+
+
+def _always(content, content_type):
+    async def handler(request):
+        return _response(200, content, content_type)
+
+    return handler
+
+
+def _in_place(question):
+    async def handler(request):
+        with question.place():
+            return await question.answer(request)
+
+    return handler
+
+
+@web.middleware
+async def _guard(request, handler):
+    """No page of another host gets an answer; whatever goes wrong is a line of JSON."""
+    try:
+        _refuse_strangers(request)
+        return await handler(request)
+    except _Refusal as refusal:
+        return refusal.response
+    except DataError as error:
+        return _Refusal(422, str(error)).response
+    except web.HTTPException as error:
+        allow = {name: value for name, value in error.headers.items() if name == "Allow"}
+        return _Refusal(error.status, error.reason.lower(), allow).response
+    except (ConnectionError, web.RequestPayloadError):
+        raise  # The client has gone: nobody hears the answer.
+    except Exception as error:
+        notice(f"error: {type(error).__name__} at {request.path!r}. --debug shows where.")
+        if request.app[_DEBUG]:
+            traceback.print_exc()
+        return _Refusal(500, "the server failed; its terminal says how").response
+
+
+def _refuse_strangers(request):
+    # A name of another site may lead to this machine: its page would read the answers.
+    if _host_name(request.headers.get("Host", "")) not in HOSTS:
+        raise _Refusal(421, f"another host is asked for; this one is {HOSTS[0]}")
+    origin = request.headers.get("Origin")
+    if origin is not None and origin != f"http://{request.headers['Host']}":
+        raise _Refusal(403, "a page of another site asks")
+
+
+def _host_name(host):
+    try:
+        return urllib.parse.urlsplit(f"//{host}").hostname
+    except ValueError:
+        return None
+
+
+def _response(status, body, content_type, headers=()):
+    return web.Response(
+        status=status,
+        body=body,
+        content_type=content_type,
+        charset="utf-8",
+        headers={**_HEADERS, **dict(headers)},
+    )

@@ -15,6 +15,10 @@ EXPORT = [
     "tf2onnx>=1.17",
 ]
 DOCS = ["furo>=2024.8", "sphinx>=8.1"]
+EXAMPLES = [
+    # The first one that ends connections on which no request comes.
+    "aiohttp>=3.14.5,<4",
+]
 
 setup(
     name="mnist_keras",
@@ -51,6 +55,7 @@ setup(
         "tests": [
             *DOCS,
             *EXPORT,
+            *EXAMPLES,
             "hypothesis>=6.100",
             "ipykernel>=6.29",
             "matplotlib>=3.8",
@@ -70,6 +75,7 @@ setup(
             "torch>=2.4",
         ],
         "docs": DOCS,
+        "examples": EXAMPLES,
         "export": EXPORT,
     },
 )

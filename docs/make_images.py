@@ -1,17 +1,22 @@
-"""Takes the pictures of the README and of docs/dashboards.md: ``python -m docs.make_images``.
+"""Takes the pictures of the README, docs/ and examples/: ``python -m docs.make_images``.
 
 It trains the three runs that are shown, some minutes, on MNIST, or takes those of a log directory.
 Chromium and chromedriver have to be installed, and the extra ``tests``.
 """
 
 import argparse
+import io
 import os
 import pathlib
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 
+from PIL import Image
+
+from mnist_keras.drawing import png
 from tests.browser import (
     TensorBoardPage,
     browser,
@@ -20,6 +25,8 @@ from tests.browser import (
     tensorboard,
     wait_for,
 )
+from tests.examples.drawing import Hand, strokes_of
+from tests.examples.page_server import Server
 
 IMAGES = pathlib.Path(__file__).resolve().parent / "images"
 MAIN = pathlib.Path(__file__).parent.parent / "main.py"
@@ -44,6 +51,8 @@ _COLUMNS = (
     "validation.epoch_accuracy",
     "test_accuracy",
 )
+_DRAW_SIZES = (("light", 1100, 740), ("dark", 380, 740))
+_GAP_PIXELS = 20
 _LIGHT = {"features": [{"name": "prefers-color-scheme", "value": "light"}]}
 
 
@@ -113,6 +122,33 @@ def report(page, path):
     return picture_at_rest(page.driver)
 
 
+def draw(driver, run):
+    """The page of examples/draw with a drawn digit, at a phone's width and at a desk's."""
+    server = Server(run)
+    try:
+        pictures = [_drawn(driver, server.address, *size) for size in _DRAW_SIZES]
+    finally:
+        server.end(signal.SIGTERM)
+    width = sum(picture.width for picture in pictures) + _GAP_PIXELS
+    both = Image.new("RGB", (width, max(picture.height for picture in pictures)), "white")
+    both.paste(pictures[0], (0, 0))
+    both.paste(pictures[1], (width - pictures[1].width, 0))
+    return png(both)
+
+
+def _drawn(driver, address, scheme, width, height):
+    size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    features = [{"name": "prefers-color-scheme", "value": scheme}]
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+    driver.get(address)
+    Hand(driver).draw(strokes_of(5))
+    wait_for(driver, lambda driver: driver.execute_script("return answer.ariaBusy") == "false")
+    picture = picture_at_rest(driver)
+    driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    return Image.open(io.BytesIO(picture)).convert("RGB")
+
+
 def main():
     """Train where nothing is given, and write the pictures."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -126,6 +162,7 @@ def main():
             train(logdir, data_dir=arguments.data_dir)
         IMAGES.mkdir(exist_ok=True)
         report_page = (logdir / SHOWN / "report.html").resolve()
+        drawn_run = (logdir / "cnn").resolve()
         os.chdir(logdir.parent)  # TensorBoard shows the path that it was given.
         with tensorboard(logdir.name) as address, browser(height=1020) as driver:
             driver.execute_cdp_cmd("Emulation.setEmulatedMedia", _LIGHT)
@@ -138,6 +175,7 @@ def main():
                 "tensorboard_hparams": lambda: hparams(page),
                 "tensorboard_projector": lambda: projector(page),
                 "report": lambda: report(page, report_page),
+                "draw": lambda: draw(driver, drawn_run),
             }.items():
                 (IMAGES / f"{name}.png").write_bytes(picture())
 

@@ -58,13 +58,17 @@ def test_the_step_in_the_readme_is_the_step_in_the_code():
     assert missing == ["..."]
 
 
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "examples" / "README.md",
+    *sorted((ROOT / "docs").glob("*.md")),
+]
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_what_a_page_links_to_is_there(page):
     links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8"))
-    assert [link for link in links if not (page.parent / link).is_file()] == []
+    assert [link for link in links if not (page.parent / link).exists()] == []
 
 
 def test_every_picture_is_on_a_page():

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import functools
 import importlib.util
+import os
 import signal
 import socket
 import sys
@@ -19,11 +20,11 @@ from mnist_keras.quiet_tensorflow import import_tensorflow
 from mnist_keras.terminal import notice
 
 HOST = "127.0.0.1"
-DRAWING = {"types": ("image/png",), "most_bytes": 200_000, "most_waiting": 16}
+DRAWING = {"types": ("image/png",), "most_bytes": 200_000, "most_bytes_at_once": 10_000_000}
 PHOTO = {
     "types": ("image/", "application/octet-stream"),
     "most_bytes": 20_000_000,
-    "most_waiting": 8,
+    "most_bytes_at_once": 160_000_000,
 }
 DRAWING_PIXELS, PHOTO_PIXELS = 1_000_000, 60_000_000
 
@@ -57,9 +58,10 @@ def _listener(port):
     try:
         return socket.create_server((HOST, port))
     except (OSError, OverflowError) as error:
+        errno = getattr(error, "errno", None)
         raise MnistKerasError(
-            f"the port cannot be had. Received: --port={port}: "
-            f"{getattr(error, 'strerror', None) or error}. "
+            "the port cannot be had. "
+            f"Received: --port={port}: {os.strerror(errno) if errno else error}. "
             "Expected: one that is free; --port=0 takes any."
         ) from error
 

@@ -16,10 +16,15 @@ from mnist_keras.terminal import notice
 
 HOSTS = ("127.0.0.1", "localhost")
 MOST_CONNECTIONS = 100
-HEADERS_S, BODY_S = 5, 10  # for all of it, however steadily it drips
+HEADERS_S, BODY_S = 3, 8  # for all of it, however steadily it drips
 _BACKLOG = 50
 _PAGE = pathlib.Path(__file__).parent / "page"
-_TYPES = {".html": "text/html", ".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
@@ -44,49 +49,52 @@ class Question:
         read: from the bytes of a picture to an answer for JSON; a DataError is told.
         types: of content, by their beginning.
         most_bytes: of a picture.
-        most_waiting: pictures that are held at once, from the first byte to the answer.
+        most_bytes_at_once: of all pictures that are held, from their first byte to the answer.
     """
 
-    def __init__(self, read, *, types, most_bytes, most_waiting):
+    def __init__(self, read, *, types, most_bytes, most_bytes_at_once):
         self._read, self._types, self._most_bytes = read, types, most_bytes
-        self._places = most_waiting
+        self._bytes_left = most_bytes_at_once
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
 
     async def answer(self, request):
         """The answer to a request that brings a picture."""
-        data = await self._body_in_time(request)
-        loop = asyncio.get_running_loop()
-        answer = await loop.run_in_executor(self._thread, self._read, data)
+        self._check(request)
+        with self._room(request.content_length):
+            data = await _body_in_time(request)
+            loop = asyncio.get_running_loop()
+            answer = await loop.run_in_executor(self._thread, self._read, data)
         return _response(200, json.dumps(answer).encode(), "application/json")
 
-    @contextlib.contextmanager
-    def place(self):
-        """A place among the pictures that are held; refused where there is none."""
-        if not self._places:
-            raise _Refusal(503, "the server is busy: ask again in a second", {"Retry-After": "1"})
-        self._places -= 1
-        try:
-            yield
-        finally:
-            self._places += 1
-
-    async def _body_in_time(self, request):
-        if not request.content_type.startswith(self._types) or request.headers.get(
-            "Content-Encoding"
-        ):
+    def _check(self, request):
+        is_coded = "Content-Encoding" in request.headers
+        if is_coded or not request.content_type.startswith(self._types):
             raise _Refusal(415, f"a picture is expected: {' or '.join(self._types)}")
         if request.content_length is None:
             raise _Refusal(411, "the picture's length is missing")
         if request.content_length > self._most_bytes:
             raise _Refusal(413, f"the picture is too large: at most {self._most_bytes} bytes")
+
+    @contextlib.contextmanager
+    def _room(self, size):
+        if size > self._bytes_left:
+            raise _Refusal(503, "the server is busy: ask again in a second", {"Retry-After": "1"})
+        self._bytes_left -= size
         try:
-            return await asyncio.wait_for(request.read(), BODY_S)
-        except asyncio.TimeoutError:
-            raise _Refusal(408, f"the picture did not come within {BODY_S} seconds") from None
+            yield
+        finally:
+            self._bytes_left += size
 
     def close(self):
         """Let the thread end, after the picture that it is reading."""
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+async def _body_in_time(request):
+    try:
+        return await asyncio.wait_for(request.read(), BODY_S)
+    except asyncio.TimeoutError:
+        raise _Refusal(408, f"the picture did not come within {BODY_S} seconds") from None
 
 
 class _Refusal(Exception):
@@ -164,21 +172,13 @@ def _application(questions, debug):
         path = "/" if file.name == "index.html" else f"/{file.name}"
         application.router.add_get(path, _always(file.read_bytes(), _TYPES[file.suffix]))
     for path, question in questions.items():
-        application.router.add_post(path, _in_place(question))
+        application.router.add_post(path, question.answer)
     return application
 
 
 def _always(content, content_type):
     async def handler(request):
         return _response(200, content, content_type)
-
-    return handler
-
-
-def _in_place(question):
-    async def handler(request):
-        with question.place():
-            return await question.answer(request)
 
     return handler
 

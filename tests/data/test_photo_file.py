@@ -1,4 +1,5 @@
 import doctest
+import io
 import os
 import struct
 import zlib
@@ -9,6 +10,7 @@ from PIL import Image
 
 from mnist_keras.data import photo_file
 from mnist_keras.data.photo_file import MOST_PIXELS, read_photo
+from mnist_keras.errors import DataError
 from tests.data.files import message_of
 
 PHOTO = "a photo (JPEG, PNG, HEIC, WebP, GIF or BMP) or an IDX file"
@@ -127,6 +129,30 @@ def test_fifty_megapixels_are_made_smaller_and_boxes_large_again(name):
     assert (y, height) == (0, 5774)
     assert x == pytest.approx(866, abs=4)
     assert width == pytest.approx(866, abs=8)
+
+
+def test_a_file_that_lies_in_memory_is_read_and_has_no_name(marked):
+    name = save(marked, "photo.png")
+    with open(name, "rb") as file:
+        content = file.read()
+    np.testing.assert_array_equal(read_photo(io.BytesIO(content)).grey, marked)
+    for damaged, problem in {
+        b"seven": "is no photo. Received: bytes 73 65 76 65 6e. "
+        "Expected: a photo (JPEG, PNG, HEIC, WebP, GIF or BMP).",
+        content[:-30]: "is damaged. Received: image file is truncated. Expected: a whole file.",
+    }.items():
+        assert message_of(read_photo, io.BytesIO(damaged)) == f"the file {problem}"
+    with open(HEIC, "rb") as file:
+        assert read_photo(io.BytesIO(file.read())).size == (96, 64)
+
+
+def test_fewer_pixels_may_be_allowed(marked):
+    name = save(marked, "photo.png")
+    assert read_photo(name, most_pixels=2400).size == (60, 40)
+    expected = f"{name!r} is too large. Received: 60 x 40 pixels. Expected: at most 2399 pixels."
+    with pytest.raises(DataError, match="too large") as caught:
+        read_photo(name, most_pixels=2399)
+    assert str(caught.value) == expected
 
 
 def test_a_single_pixel_is_a_photo():

@@ -3,6 +3,9 @@
 import base64
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+from selenium.webdriver.common.actions.action_builder import ActionBuilder
+from selenium.webdriver.common.actions.pointer_input import PointerInput
 
 # Of each digit its strokes, through points (x, y) in a square of side 1.
 STROKES = {
@@ -30,7 +33,10 @@ def strokes_of(digit):
 def by_hand(digit, random):
     """The strokes of a digit in another size, place, slant and with a tremor."""
     slant, turn = random.uniform(-0.15, 0.25), random.uniform(-0.15, 0.15)
-    size, place = random.uniform(0.45, 1.0, 2) * random.uniform(0.7, 1), random.uniform(-0.1, 0.1, 2)
+    size, place = (
+        random.uniform(0.45, 1.0, 2) * random.uniform(0.7, 1),
+        random.uniform(-0.1, 0.1, 2),
+    )
     matrix = [[np.cos(turn), np.sin(turn)], [-np.sin(turn) - slant, np.cos(turn)]]
     strokes = []
     for points in strokes_of(digit):
@@ -39,7 +45,7 @@ def by_hand(digit, random):
     return strokes
 
 
-def curve(points, *, dots=5):
+def curve(points, *, dots=3):
     """A smooth line through the points, as a pointer reports it; a point twice is a corner.
 
     Source: Catmull and Rom, "A class of local interpolating splines", 1974.
@@ -54,6 +60,24 @@ def curve(points, *, dots=5):
         for a, b, c, d in zip(points, points[1:], points[2:], points[3:], strict=False)
     ]
     return np.clip(np.concatenate([*line, points[-1:]]), 0, 1)
+
+
+def photo_of(digits, *, side=200):
+    """A photo of digits in a line, dark on a sheet that lies half in the shade.
+
+    Args:
+        digits: in a line.
+        side: pixels of the square that each is written in.
+    """
+    sheet = Image.new("L", (side * len(digits), side), 0)
+    draw = ImageDraw.Draw(sheet)
+    for number, digit in enumerate(digits):
+        for points in strokes_of(digit):
+            points = (curve(points, dots=20) + np.array([number, 0])) * side
+            draw.line([tuple(point) for point in points.tolist()], 255, side // 20, "curve")
+    ink = np.asarray(sheet.filter(ImageFilter.GaussianBlur(1.5)), np.float32) / 255
+    light = np.linspace(215, 130, sheet.width) + np.random.default_rng(0).normal(0, 2, ink.shape)
+    return Image.fromarray((light * (1 - 0.7 * ink)).astype(np.uint8))
 
 
 class Hand:
@@ -73,26 +97,16 @@ class Hand:
             "const p = pad.getBoundingClientRect(); return [p.left, p.top, p.width, p.height];"
         )
         corner, size = np.array(place[:2]), np.array(place[2:])
+        pointer = PointerInput("touch" if by == "finger" else "mouse", by)
+        actions = ActionBuilder(self._driver, mouse=pointer, duration=0)
         for points in strokes:
-            points = (corner + curve(np.asarray(points, float)) * size).tolist()
-            (self._with_mouse if by == "mouse" else self._with_finger)(points)
-
-    def _with_mouse(self, points):
-        kinds = ["mousePressed", *["mouseMoved"] * (len(points) - 2), "mouseReleased"]
-        for kind, (x, y) in zip(kinds, points, strict=True):
-            self._send(
-                "Input.dispatchMouseEvent",
-                {"type": kind, "x": x, "y": y, "button": "left", "buttons": 1, "clickCount": 1},
-            )
-
-    def _with_finger(self, points):
-        kinds = ["touchStart", *["touchMove"] * (len(points) - 1)]
-        for kind, (x, y) in zip(kinds, points, strict=True):
-            self._send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [{"x": x, "y": y}]})
-        self._send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
-
-    def _send(self, name, arguments):
-        self._driver.execute_cdp_cmd(name, arguments)
+            points = corner + curve(np.asarray(points, float)) * size
+            for number, (x, y) in enumerate(points.round().astype(int).tolist()):
+                actions.pointer_action.move_to_location(x, y)
+                if number == 0:
+                    actions.pointer_action.pointer_down()
+            actions.pointer_action.pointer_up()
+        actions.perform()
 
 
 def seen(driver):

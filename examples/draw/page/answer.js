@@ -6,6 +6,7 @@ export class Answer {
   #digits = [];
   #chosen = 0;
   #boxes = [];
+  #summary;
   #parts;
   #bars;
   #timer;
@@ -30,11 +31,20 @@ export class Answer {
     this.#showSeen();
     this.#choose(this.#chosen);
     const read = digits.map(guessOf);
-    this.#parts.summary.textContent =
-      digits.length === 0 ? summary : digits.length === 1 ? certainty(digits[0]) : `${digits.length} digits: ${read.join(" ")}`;
-    this.#announce(
-      digits.length === 1 ? `${read[0]}, ${certainty(digits[0])}` : this.#parts.summary.textContent,
-    );
+    if (digits.length === 1) summary = certainty(digits[0]);
+    if (digits.length > 1) summary = `${digits.length} digits: ${read.join(" ")}`;
+    this.#summary = summary;
+    this.goOn();
+    this.#announce(digits.length === 1 ? `${read[0]}, ${summary}` : summary);
+  }
+
+  // Say meanwhile that it takes a while.
+  wait(text) {
+    this.#parts.summary.textContent = text;
+  }
+
+  goOn() {
+    this.#parts.summary.textContent = this.#summary;
   }
 
   say(text) {
@@ -51,6 +61,7 @@ export class Answer {
     const digit = this.#digits[number];
     const guess = digit ? guessOf(digit) : null;
     this.#parts.guess.textContent = guess ?? "–";
+    this.#parts.guess.classList.toggle("none", guess === null);
     this.#bars.forEach(({ row, bar, percent }, value) => {
       const chance = digit?.probabilities[value] ?? 0;
       row.classList.toggle("first", value === guess);

@@ -3,6 +3,7 @@
 const SIDE = 400; // units of the drawing, whatever size it is shown in
 const PEN = 24;
 const MARGIN = 40; // around what is sent, so that no digit touches its edge
+const SCALE = 0.6; // pixels sent for a unit: a digit has 20 in the end
 const STEP = 10;
 const SMALL_STEP = 2;
 const WAYS = {
@@ -57,17 +58,19 @@ export class Pad extends EventTarget {
   // The drawing as a PNG, black on white.
   picture() {
     const canvas = document.createElement("canvas");
-    canvas.width = canvas.height = SIDE + 2 * MARGIN;
+    canvas.width = canvas.height = SCALE * (SIDE + 2 * MARGIN);
     const context = canvas.getContext("2d");
     context.fillStyle = "#fff";
     context.fillRect(0, 0, canvas.width, canvas.height);
+    context.scale(SCALE, SCALE);
     context.translate(MARGIN, MARGIN);
     drawStrokes(context, this.#strokes, "#000");
     return new Promise((done) => canvas.toBlob(done, "image/png"));
   }
 
   // Where a box of the picture is on the drawing, in shares of its side.
-  shares([x, y, width, height]) {
+  shares(box) {
+    const [x, y, width, height] = box.map((pixels) => pixels / SCALE);
     return [(x - MARGIN) / SIDE, (y - MARGIN) / SIDE, width / SIDE, height / SIDE];
   }
 

@@ -14,7 +14,8 @@ const answer = new Answer(parts);
 
 let waiting = null; // what is to be sent next: only the newest
 let isSending = false;
-let epoch = 0; // grows when what was asked is no longer wanted
+let emptied = 0; // how often the drawing was: answers to earlier ones are not wanted
+let photos = 0; // grows whenever an answer to an earlier photo is no longer wanted
 
 pad.addEventListener("change", drawingChanged);
 pad.addEventListener("pen", (event) => answer.say(event.detail ? "pen down" : "pen up"));
@@ -46,14 +47,31 @@ addEventListener("paste", (event) => openPhoto(event.clipboardData.files[0]));
 showMode();
 
 function drawingChanged() {
-  if (pad.isEmpty) {
-    epoch++;
-    answer.clear();
-    parts.problem.textContent = "";
-  }
+  photos++;
+  parts.problem.textContent = "";
   showMode();
-  if (pad.isEmpty) waiting = null;
-  else ask(sendDrawing);
+  readDrawing();
+}
+
+function readDrawing() {
+  if (pad.isEmpty) {
+    emptied++;
+    waiting = null;
+    answer.clear();
+    return;
+  }
+  const number = emptied;
+  ask(() => sendDrawing(() => emptied === number && parts.photo.hidden));
+}
+
+function openPhoto(file) {
+  if (!file) return;
+  const number = ++photos;
+  if (file.size > MOST_PHOTO_BYTES) {
+    parts.problem.textContent = `The photo is too large: at most ${MOST_PHOTO_BYTES / 1e6} MB.`;
+    return;
+  }
+  ask(() => sendPhoto(file, () => photos === number));
 }
 
 function clear() {
@@ -61,20 +79,11 @@ function clear() {
     pad.clear();
     return;
   }
-  epoch++;
+  photos++;
   parts.photo.hidden = true;
-  answer.clear();
-  drawingChanged();
-}
-
-function openPhoto(file) {
-  if (!file) return;
-  epoch++;
-  if (file.size > MOST_PHOTO_BYTES) {
-    parts.problem.textContent = `The photo is too large: at most ${MOST_PHOTO_BYTES / 1e6} MB.`;
-    return;
-  }
-  ask((isWanted) => sendPhoto(file, isWanted));
+  parts.problem.textContent = "";
+  showMode();
+  readDrawing();
 }
 
 async function ask(send) {
@@ -83,9 +92,9 @@ async function ask(send) {
   isSending = true;
   parts.answer.ariaBusy = true;
   while (waiting) {
-    const [next, begun] = [waiting, epoch];
+    const next = waiting;
     waiting = null;
-    await next(() => epoch === begun);
+    await next();
   }
   isSending = false;
   parts.answer.ariaBusy = false;
@@ -99,23 +108,20 @@ async function sendDrawing(isWanted) {
 }
 
 async function sendPhoto(file, isWanted) {
-  answer.clear("reading …");
+  answer.wait("reading …");
   const found = await post("photo", file, file.type || "application/octet-stream", isWanted);
   if (!found) {
-    if (isWanted()) clearPhoto();
+    if (isWanted()) answer.goOn();
     return;
   }
   const [width, height] = found.size;
   parts.photo.src = `data:image/jpeg;base64,${found.preview}`;
   parts.photo.hidden = false;
   showMode();
-  const boxes = found.digits.map(({ box: [x, y, w, h] }) => [x / width, y / height, w / width, h / height]);
-  answer.show(found.digits, boxes);
-}
-
-function clearPhoto() {
-  answer.clear();
-  if (parts.photo.hidden && !pad.isEmpty) ask(sendDrawing);
+  answer.show(
+    found.digits,
+    found.digits.map(({ box: [x, y, w, h] }) => [x / width, y / height, w / width, h / height]),
+  );
 }
 
 // The server's answer; null: there is none, and why stands on the page.

@@ -1,0 +1,42 @@
+"""The server of the page as a process, for its tests and for the picture of it."""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+import psutil
+
+from tests.command_line import environment
+
+EXAMPLE = pathlib.Path(__file__).parent.parent.parent / "examples" / "draw"
+
+
+class Server:
+    """A server of the page in a process of its own.
+
+    Args:
+        model: what it is given.
+    """
+
+    def __init__(self, model):
+        command = [sys.executable, str(EXAMPLE / "serve.py"), str(model), "--port=0"]
+        self._process = subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=environment(PYTHONPATH=str(EXAMPLE.parent.parent)),
+        )
+        self.said = self._process.stdout.readline()
+        self.address = re.search(r"http://[\d.:]+", self.said)[0]
+        self.port = int(self.address.rpartition(":")[2])
+
+    def memory_mib(self):
+        return psutil.Process(self._process.pid).memory_info().rss / 2**20
+
+    def end(self, number):
+        """Send it a signal; (exit status, what it has said on stderr)."""
+        self._process.send_signal(number)
+        _, complaints = self._process.communicate()
+        return self._process.returncode, complaints

@@ -59,14 +59,13 @@ def read_photo(path, *, most_pixels=MOST_PIXELS):
 
     Args:
         path: the file, or a binary file object, as `io.BytesIO`.
-        most_pixels: that its header may promise.
+        most_pixels: more are not decoded, whatever the file's size.
 
     Returns:
         A `Photo`.
 
     Raises:
-        DataError: it cannot be read, is no photo, is damaged, moves, or has more than 120 million
-            pixels.
+        DataError: it cannot be read, is no photo, is damaged, moves or has more pixels.
 
     Example:
 

@@ -90,7 +90,12 @@ class ReplicatedStepFunction(MultiStepFunction):
 
         first = replicas.share_of_worker(self._strategy).first
         spec = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.bool)
-        step_function = tf.function(step, autograph=False).get_concrete_function(*spec)
+        # Where it is a part of the loop's graph, TensorFlow's choice of kernels depends on chance:
+        # the gradient of a pooling is then five times as slow on some workers.
+        apart = {"_noinline": True}
+        step_function = tf.function(
+            step, autograph=False, experimental_attributes=apart
+        ).get_concrete_function(*spec)
 
         def run(index):
             return step_function(begin + index, due[index])

@@ -58,7 +58,7 @@ def read_photo(path, *, most_pixels=MOST_PIXELS):
     Of a large JPEG no more is decoded than is needed. What is transparent counts as ground.
 
     Args:
-        path: the file, or a binary file object, as `io.BytesIO`.
+        path: the file, or a binary file object, as ``io.BytesIO``.
         most_pixels: more are not decoded, whatever the file's size.
 
     Returns:

@@ -20,17 +20,18 @@ TABLES = {
 }
 
 
-def filled(page, reports):
+def filled(page, reports, tables=TABLES):
     """The page with each table between its marks.
 
     Args:
         page: Markdown, with ``<!-- NAME -->`` and ``<!-- end -->`` around each table.
         reports: {NAME: what the benchmark has written as JSON}.
+        tables: {NAME: a function of the report that gives the table}.
     """
     for name, report in reports.items():
         marked = re.compile(rf"(<!-- {name} -->\n).*?(?=<!-- end -->)", re.DOTALL)
         machine = ", ".join(f"{key} {value}" for key, value in report["machine"].items())
-        text = f"{TABLES[name](report)}\n\n{machine}.\n"
+        text = f"{tables[name](report)}\n\n{machine}.\n"
         page = marked.sub(lambda found, text=text: found[1] + text, page)
     return page
 

@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from benchmarks import callbacks, scaling, speed, startup, time_to_99
+from benchmarks import batch_size, callbacks, scaling, speed, startup, time_to_99, workers
 from mnist_keras import batch_parts
 from tests.command_line import write_small_mnist
 from tests.conftest import ROOT
@@ -79,3 +79,22 @@ def test_time_to_99(run, tmp_path):
     rows, report = run(time_to_99, "--seeds=1")
     assert rows == set(report["runs"]) == {time_to_99.THIS, time_to_99.PUBLISHED}
     assert (tmp_path / "time_to_99.png").exists()
+
+
+def test_workers(run):
+    sizes = ["--batch_sizes", "20", "--fitted_sizes", "10", "30"]
+    rows, report = run(workers, "--networks", "mlp", "--seconds=0.01", *sizes)
+    assert rows == set(report["found"]) == {"mlp"}
+    assert set(report["found"]["mlp"]["together"]) == {
+        "20",
+        "bytes",
+        "all_reduce",
+        "small_all_reduce",
+    }
+    assert len(workers.reach_table(report).splitlines()) == 2 + 9
+
+
+def test_batch_size(run):
+    rows, report = run(batch_size, "--accuracy=0.3", "--sizes", "20", "100", "--rates", "0.1")
+    assert rows == set(report["sizes"]) == {"20", "100"}
+    assert all(best["steps"] > 0 for best in report["sizes"].values())

@@ -2,7 +2,16 @@ import doctest
 
 import pytest
 
-from benchmarks import callbacks, saving, scaling, speed, startup, time_to_99
+from benchmarks import (
+    batch_size,
+    callbacks,
+    saving,
+    scaling,
+    speed,
+    startup,
+    time_to_99,
+    workers,
+)
 from benchmarks.program import Outcome
 
 
@@ -103,6 +112,43 @@ def test_time_to_99_tells_how_many_seeds_reached_it():
     ]
 
 
-@pytest.mark.parametrize("module", [callbacks, speed])
+def test_workers_divide_a_step_into_its_parts_beside_what_the_model_says():
+    def timed(step_s):
+        return {"step": step_s, "input": 0.001}
+
+    ring = {"bytes": 4_000_000, "all_reduce": 0.004, "small_all_reduce": 0.0}
+    found = {
+        "alone": {"200": timed(0.02)},
+        "side_by_side": {"50": timed(0.006), "300": timed(0.031), "100": timed(0.012)},
+        "together": {"200": timed(0.018), **ring},
+    }
+    report = {"batch_sizes": [200], "fitted_sizes": [50, 300], "found": {"mlp": found}}
+    assert workers.cost_table(report).splitlines() == [
+        "| network | batch | workers | compute, ms | input, ms | all-reduce, ms | wait, ms "
+        "| step, ms | by the model, ms | images/s |",
+        f"| {' | '.join(['---'] * 10)} |",
+        "| mlp | 200 | 1 | 19.00 | 1.00 | 0.00 | 0.00 | 20.00 | 21.00 (+5 %) | 10,000 |",
+        "| mlp | 200 | 2 | 11.00 | 1.00 | 4.00 | 2.00 | 18.00 | 15.00 (-17 %) | 11,111 |",
+    ]
+    # 0.001 + 0.0001 * 1600 alone; over 1 Gb/s to 32 workers 62 * 0.1 ms + 31 * 2 ms more.
+    assert "| mlp | 1,600 | 1 Gb/s, 100 µs | 1.4 |" in workers.reach_table(report)
+
+
+def test_batch_sizes_that_never_came_there_are_shown_as_such():
+    report = {
+        "fewest_steps": 50.0,
+        "critical_size": 800.0,
+        "sizes": {
+            "200": {"steps": 251, "learning_rate": 0.1},
+            "8000": {"steps": None, "learning_rate": 0.3},
+        },
+    }
+    assert batch_size.table(report).splitlines()[2:] == [
+        "| 200 | 251 | 250 | 50,200 | 0.1 |",
+        "| 8,000 | – | 55 | – | – |",
+    ]
+
+
+@pytest.mark.parametrize("module", [batch_size, callbacks, speed, workers])
 def test_the_examples_are_true(module):
     assert doctest.testmod(module).failed == 0

@@ -1,0 +1,135 @@
+"""Times the parts of a training step in one process: see `benchmarks.workers`.
+
+``python -m benchmarks.programs.step_parts NETWORK BATCH_SIZES SECONDS DATA_DIR INDEX ADDRESSES``
+prints {batch size: {what: seconds a step}} as JSON. With addresses it is one of so many workers.
+"""
+
+import contextlib
+import json
+import os
+import statistics
+import sys
+import time
+
+STEPS = 10  # In one call of the device.
+LEAST_CALLS = 4
+
+
+def main(network, batch_sizes, seconds, data_dir, index, addresses):
+    """Time a step, its input, and its all-reduce, for each size of batch."""
+    index, seconds = int(index), float(seconds)
+    if hasattr(os, "sched_setaffinity"):
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[index % len(cores)]})
+    from mnist_keras.quiet_tensorflow import import_tensorflow
+
+    import_tensorflow(silent=True)
+    import tensorflow as tf
+
+    from mnist_keras.cluster import Cluster
+    from mnist_keras.data import load
+    from mnist_keras.distribution import join
+    from mnist_keras.workers import Workers
+
+    strategy = join(Cluster(tuple(addresses.split(",")), index, "")) if addresses else None
+    workers = Workers(strategy or tf.distribute.get_strategy())
+
+    def timed(call, steps):
+        """The lower quartile of the seconds a step takes; on every worker of as many calls.
+
+        What else runs on the machine only ever adds to them.
+        """
+        call()
+        began = time.perf_counter()
+        call()
+        calls = max(LEAST_CALLS, int(seconds / (time.perf_counter() - began)))
+        times = []
+        for _ in range(workers.largest([calls])[0]):
+            began = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - began)
+        return statistics.quantiles(times, n=4)[0] / steps
+
+    train, _ = load(data_dir=data_dir or None)
+    found = {}
+    for text in batch_sizes.split(","):
+        size, replica = int(text), None if strategy is None else index
+        model, stream = prepared(network, train, batch_size=size, strategy=strategy)
+        steps = min(STEPS, len(stream))
+        run, read = model.make_train_function().run, reading(stream, steps, replica=replica)
+
+        def train_some(run=run, stream=stream, steps=steps):
+            _, logs = run(None, 0, steps, stream=stream)
+            float(logs["loss"])
+
+        found[text] = {
+            "step": timed(train_some, steps),
+            "input": timed(lambda read=read: float(read()), steps),
+        }
+    shapes = [tuple(variable.shape) for variable in model.trainable_variables]
+    found["bytes"] = 4 * sum(variable.numpy().size for variable in model.trainable_variables)
+    if strategy is not None:
+        for name, some in (("all_reduce", shapes), ("small_all_reduce", [(1,)])):
+            sums = all_reduces(strategy, some)
+            found[name] = timed(lambda sums=sums: float(sums()), STEPS)
+    print(json.dumps(found))
+
+
+def prepared(network, train, *, batch_size, strategy):
+    """A model and the stream that it is to train on, neither used so far."""
+    from mnist_keras.config import RunConfig
+    from mnist_keras.data import batches
+    from mnist_keras.recipe import build_model
+
+    stream = batches(train.images, train.labels, batch_size=batch_size)
+    stream.epoch = 0
+    config = RunConfig(network=network, batch_size=batch_size, batch_parts=1)
+    with contextlib.nullcontext() if strategy is None else strategy.scope():
+        model = build_model(config, steps=10**6)
+        model._symbolic_build(data_batch=stream.element_spec)
+    if strategy is not None:
+        stream.share_among(strategy)
+    return model, stream
+
+
+def reading(stream, steps, *, replica):
+    """A function that cuts so many batches out of the images and does nothing with them."""
+    import tensorflow as tf
+
+    window, _ = stream.window(0, steps)
+
+    @tf.function
+    def read():
+        total = 0.0
+        for step in tf.range(steps):
+            images, labels = stream.batch(window, step, replica=replica)
+            # One number of each, for which all of it has to be there.
+            total += images[0, 0, 0] + labels[0, 0]
+        return total
+
+    return read
+
+
+def all_reduces(strategy, shapes):
+    """A function that sums tensors of these shapes over the workers, `STEPS` times."""
+    import tensorflow as tf
+
+    tensors = [tf.ones(shape) for shape in shapes]
+
+    def one():
+        context = tf.distribute.get_replica_context()
+        sums = context.all_reduce("SUM", [tf.identity(tensor) for tensor in tensors])
+        return tf.add_n([tf.reshape(tensor, [-1])[0] for tensor in sums])
+
+    @tf.function
+    def many():
+        last = 0.0
+        for _ in tf.range(STEPS):
+            last = strategy.experimental_local_results(strategy.run(one))[0]
+        return last
+
+    return many
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

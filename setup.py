@@ -50,6 +50,7 @@ setup(
         # Earlier ones break with setuptools 82.
         "tensorboard>=2.21,<2.22",
         "tensorflow>=2.21,<2.22",
+        "typing-extensions>=4.6",
     ],
     extras_require={
         "tests": [
@@ -59,6 +60,7 @@ setup(
             "hypothesis>=6.100",
             "ipykernel>=6.29",
             "matplotlib>=3.8",
+            "mypy>=1.14",
             "nbclient>=0.10",
             "pandas>=2.2",
             "pyte>=0.8,<1",
@@ -66,6 +68,9 @@ setup(
             "pyyaml>=6",
             "ruff>=0.6",
             "selenium>=4.20",
+            "types-protobuf",
+            "types-psutil",
+            "types-requests",
         ],
         "benchmarks": [
             "jax>=0.4.30",

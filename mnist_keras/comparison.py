@@ -57,7 +57,7 @@ def compare(config):
     """
     recipes = pathlib.Path(config.logdir).glob("*/flags.txt")
     paths = config.paths or sorted(str(recipe.parent) for recipe in recipes)
-    runs = {}
+    runs: dict[str, Run] = {}
     for path in paths:
         try:
             runs.setdefault(os.path.realpath(path), read_run(path))
@@ -171,7 +171,8 @@ def _parts(names, padded, columns):
     """The padded columns in as few parts as have room beside the names, at least one in each."""
     from rich.cells import cell_len
 
-    parts, free = [], 0
+    parts: list[list[list[str]]] = []
+    free = 0
     for column in padded:
         width = 2 + cell_len(column[0])
         if not parts or (columns is not None and width > free):

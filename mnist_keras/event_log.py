@@ -174,10 +174,10 @@ class EventLog:
 
 def read_scalars(logdir, subdirectory):
     """The scalars of all sessions, {tag: [(step, value), ...]} in ascending steps."""
-    points = {}
+    points: dict[str, dict[int, float]] = {}
     for path in sorted((pathlib.Path(logdir) / subdirectory).glob(EVENT_FILES)):
         with open(path, "rb") as file:
-            for event in iter(lambda file=file: _read(file), None):
+            while (event := _read(file)) is not None:
                 for value in event.summary.value:
                     if value.metadata.plugin_data.plugin_name == scalar_metadata.PLUGIN_NAME:
                         number = float(tensor_util.make_ndarray(value.tensor))
@@ -205,7 +205,7 @@ class _EventFile:
 
     def sync(self):
         """Bring to the disk what was written."""
-        if self._is_synced:
+        if self._is_synced or self._file is None:
             return
         self._is_synced = True  # Until the next is appended, which may be before this ends.
         try:
@@ -241,8 +241,8 @@ def _create(directory):
     # them have to ascend, also where two sessions begin within one.
     directory.mkdir(parents=True, exist_ok=True)
     earlier = (path.name.removeprefix(_PREFIX) for path in directory.glob(f"{_PREFIX}*"))
-    seconds = [int(name[:10]) + 1 for name in earlier if name[:10].isdecimal()]
-    seconds = max(int(time.time()), *seconds, 0)
+    later = [int(name[:10]) + 1 for name in earlier if name[:10].isdecimal()]
+    seconds = max(int(time.time()), *later, 0)
     name = f"{_PREFIX}{seconds:010d}.{socket.gethostname()}.{os.getpid()}{_SUFFIX}"
     return open(directory / name, "xb", buffering=0)
 
@@ -264,7 +264,9 @@ def _look_through(path, step):
         (where to cut it off: at its first event of that step or a later one, or where it is torn;
         the tags before there; the events behind that are to be kept).
     """
-    end, tags, kept = None, set(), []
+    end: int | None = None
+    tags: set[str] = set()
+    kept: list[Event] = []
     with open(path, "rb") as file:
         while True:
             begin = file.tell()

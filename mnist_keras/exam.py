@@ -1,9 +1,12 @@
 """Examples that a model is asked about, once for all the callbacks that show its answers."""
 
 import weakref
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from mnist_keras.errors import UsageError
@@ -39,7 +42,15 @@ class Exam:
     [[0.5, 0.5], [0.0, 1.0]]
     """
 
-    def __init__(self, x, y, *, name="examples", class_names=None, most=2000):
+    def __init__(
+        self,
+        x: npt.NDArray[Any],
+        y: npt.NDArray[Any],
+        *,
+        name: str = "examples",
+        class_names: Sequence[str] | None = None,
+        most: int = 2000,
+    ) -> None:
         if len(x) != len(y) or len(x) == 0:
             raise UsageError(
                 f"these are no examples with their classes. Received: {len(x)} examples and "
@@ -51,18 +62,18 @@ class Exam:
         self.labels = (y.argmax(-1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel()).astype(int)
         self.name = name
         self._class_names = class_names
-        self._asked = None
-        self._probabilities = None
+        self._asked: tuple[int, int | None] | None = None
+        self._probabilities = np.zeros((0, 0), np.float32)
         self._model = lambda: None
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def class_names(self, count):
+    def class_names(self, count: int) -> Sequence[str]:
         """A text for each of so many classes."""
         return self._class_names or [str(number) for number in range(count)]
 
-    def probabilities(self, model, step):
+    def probabilities(self, model: keras.Model, step: int) -> npt.NDArray[np.float32]:
         """What the model thinks of each example, without dropout and without a trace in the model.
 
         Where the loss is from logits their softmax is taken; scores that are no probabilities, as

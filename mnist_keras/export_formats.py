@@ -33,12 +33,12 @@ class SavedModel:
         import tensorflow as tf
 
         loaded = tf.saved_model.load(path)
-        signature = loaded.signatures["serving_default"]
 
         def run(images):
+            # Looked up here: the variables live no longer than what was loaded.
+            signature = loaded.signatures["serving_default"]
             return signature(images=tf.constant(images))["scores"].numpy()
 
-        run.owner = loaded  # Whose variables live no longer than itself.
         return run
 
 

@@ -28,6 +28,8 @@ class FitCallbacks(keras.callbacks.CallbackList):
     workers' wishes in ``granted(callback)`` at the same boundary on each of them.
     """
 
+    callbacks: list[keras.callbacks.Callback]
+
     def __init__(self, model, callbacks, *, stream, verbose, epochs):
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = callbacks.callbacks

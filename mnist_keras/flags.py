@@ -3,6 +3,7 @@
 import contextlib
 import io
 import os
+from typing import Any
 
 from absl import flags
 
@@ -11,10 +12,12 @@ from mnist_keras.config import RunConfig
 from mnist_keras.errors import UsageError
 from mnist_keras.run_directory import RunDirectory, newest_run
 
-_DEFAULTS = {name: field.default for name, field in RunConfig.__dataclass_fields__.items()}
+_DEFAULTS: dict[str, Any] = {
+    name: field.default for name, field in RunConfig.__dataclass_fields__.items()
+}
 del _DEFAULTS["paths"]  # The words that are no flags.
 _DEFAULTS["formats"] = ",".join(_DEFAULTS["formats"])
-_EXPECTED = {}
+_EXPECTED: dict[str, str] = {}
 
 
 def define():
@@ -287,7 +290,7 @@ def _run_to_open():
 
 
 def _to_config(*, paths):
-    values = {name: flags.FLAGS[name].value for name in _DEFAULTS}
+    values: dict[str, Any] = {name: flags.FLAGS[name].value for name in _DEFAULTS}
     if values["data_dir"] is None:
         values["data_dir"] = os.environ.get("MNIST_KERAS_DATA_DIR") or None
     for name in ("data_dir", "logdir", "start_from", "contact_sheet", "export_dir"):

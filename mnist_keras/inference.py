@@ -30,7 +30,7 @@ def validated_weights(model):
 
     optimizer = getattr(model, "optimizer", None)
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    if not (getattr(optimizer, "use_ema", False) and optimizer.built):
+    if optimizer is None or not (getattr(optimizer, "use_ema", False) and optimizer.built):
         yield
         return
     averages = AveragedWeights()

@@ -1,5 +1,7 @@
 """The tutorial's loss."""
 
+from typing import Any
+
 import keras
 
 
@@ -25,16 +27,21 @@ class SumSquaredError(keras.losses.Loss):
     2.5
     """
 
-    def __init__(self, reduction="sum_over_batch_size", name="sum_squared_error", dtype=None):
+    def __init__(
+        self,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "sum_squared_error",
+        dtype: Any = None,
+    ) -> None:
         super().__init__(name=name, reduction=reduction, dtype=dtype)
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Any, y_pred: Any) -> Any:
         """Per-example losses, shape (n,)."""
         y_pred = keras.ops.convert_to_tensor(y_pred)
         y_true = keras.ops.cast(y_true, y_pred.dtype)
         error = keras.ops.square(y_pred - y_true)
         return keras.ops.sum(error, axis=tuple(range(1, len(error.shape))))
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; ``dtype`` as its policy's name."""
         return {"reduction": self.reduction, "name": self.name, "dtype": self.dtype}

@@ -3,9 +3,11 @@
 import dataclasses
 import functools
 import itertools
+from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 
@@ -23,7 +25,7 @@ class StepRecord:
     loss: tf.Tensor = None
     gradient_norm: tf.Tensor = None
 
-    def values(self):
+    def values(self) -> dict[str, tf.Tensor]:
         """{name: float32 scalar} of what was given."""
         given = {
             "loss": self.loss,
@@ -52,12 +54,12 @@ class StepRecords:
     first_step: int
     values: dict
 
-    def at(self, step):
+    def at(self, step: int) -> dict[str, np.float32]:
         """The values of one step, {name: NumPy float32 scalar}."""
         return {name: value[step - self.first_step] for name, value in self._on_host.items()}
 
     @property
-    def losses(self):
+    def losses(self) -> npt.NDArray[np.float32] | None:
         """The loss of each step, NumPy float32 (steps,), or None where they gave none."""
         return self._on_host.get("loss")
 
@@ -80,7 +82,7 @@ class MultiStepFunction:
 
     def __init__(self, model):
         self._model = model
-        self._one_step = self._recorded_step
+        self._one_step: Any = self._recorded_step
         if not model.run_eagerly:
             self._one_step = tf.function(
                 self._recorded_step,

@@ -6,7 +6,7 @@ from keras import layers
 from mnist_keras.errors import UsageError
 
 
-def mlp(*, dtype=None):
+def mlp(*, dtype: str | None = None) -> keras.Sequential:
     """The tutorial's network: dense layers of 512, 256 and 10 units, relu between them.
 
     Built after ``keras.utils.set_random_seed(seed)`` it has the same initial weights as the
@@ -30,7 +30,7 @@ def mlp(*, dtype=None):
     )
 
 
-def cnn(*, dtype=None):
+def cnn(*, dtype: str | None = None) -> keras.Sequential:
     """Two convolutions and two dense layers, about 0.2 million weights.
 
     Args:
@@ -56,7 +56,7 @@ def cnn(*, dtype=None):
     )
 
 
-def cnn_fast(*, dtype=None):
+def cnn_fast(*, dtype: str | None = None) -> keras.Sequential:
     """`cnn` with half the channels and no dropout, for a good network in one epoch.
 
     Args:
@@ -81,7 +81,7 @@ def cnn_fast(*, dtype=None):
     )
 
 
-def deep_cnn(*, dtype=None):
+def deep_cnn(*, dtype: str | None = None) -> keras.Sequential:
     """Four convolutions with batch normalization, about 0.3 million weights, for accuracy.
 
     No image is padded, so that the later layers see ever fewer places: digits have wide margins.
@@ -123,7 +123,7 @@ def _convolution(filters, size, *, name, pools=False, dtype=None):
 NETWORKS = {"mlp": mlp, "cnn": cnn, "cnn_fast": cnn_fast, "deep_cnn": deep_cnn}
 
 
-def build(name, *, dtype_policy="float32"):
+def build(name: str, *, dtype_policy: str = "float32") -> keras.Sequential:
     """The network of that name, built, under a dtype policy.
 
     Args:

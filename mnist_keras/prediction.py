@@ -4,15 +4,22 @@ import dataclasses
 import json
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
+from mnist_keras.annotations import Box, StrPath
+from mnist_keras.config import RunConfig
 from mnist_keras.data.idx import is_idx, read_idx
 from mnist_keras.errors import DataError, MnistKerasError
 from mnist_keras.evaluation import finished_run, open_model
 from mnist_keras.quiet_tensorflow import import_tensorflow
 from mnist_keras.state import storage
 from mnist_keras.terminal import printable
+
+if TYPE_CHECKING:
+    from mnist_keras.data.photo_file import Photo
 
 _BATCH_SIZE = 1000
 
@@ -28,13 +35,13 @@ class Reading:
         photo: the `mnist_keras.data.photo_file.Photo`; None: the file is IDX.
     """
 
-    path: str
+    path: StrPath
     images: np.ndarray
-    boxes: list
-    photo: object = None
+    boxes: list[Box]
+    photo: "Photo | None" = None
 
 
-def predict(config):
+def predict(config: RunConfig) -> int:
     """Read each file and print the digits in it, each with its probability.
 
     A file that cannot be read is told of on stderr, in a line, and the others are read all the
@@ -74,7 +81,7 @@ def predict(config):
     return int(len(readings) < len(config.paths))
 
 
-def read(path):
+def read(path: StrPath) -> Reading:
     """The digits in a photo, prepared as MNIST's were, or the images of an IDX file as they are.
 
     Returns:
@@ -118,7 +125,7 @@ def _is_idx(path):
         return False  # Reading it as a photo will say why.
 
 
-def probabilities(scores, *, loss):
+def probabilities(scores: npt.ArrayLike, *, loss: str) -> npt.NDArray[np.float64]:
     """The scores of a network as probabilities of the ten digits, (n, 10), each row's sum 1.
 
     Crossentropy trains scores whose softmax is a probability. Squared error trains them to be the
@@ -159,11 +166,11 @@ def _as_json(reading, chances):
         }
         for chance, box in zip(chances, reading.boxes, strict=True)
     ]
-    return json.dumps({"file": reading.path, "digits": digits})
+    return json.dumps({"file": os.fspath(reading.path), "digits": digits})
 
 
 def _as_text(reading, chances):
-    name = printable(reading.path)
+    name = printable(os.fspath(reading.path))
     lines = [f"{name}: {chance.argmax()} {chance.max():.4f}" for chance in chances]
     return "\n".join(lines) or f"{name}: no digit"
 

@@ -60,7 +60,7 @@ class ProgressDisplay:
     def show(self, lines):
         """Show lines, lists of `Part`, in place of those shown before."""
         self._due_s = self._clock() + self._every_s
-        if self._console is None:
+        if self._pinned is None:
             self._say(lines)
         else:
             self._pinned.show([self._drawn(*fitted(parts, self._columns)) for parts in lines])

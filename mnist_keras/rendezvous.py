@@ -65,11 +65,10 @@ class _Listener:
         self._own = {"index": cluster.index, "told": told}
         self._asked_by = {cluster.index}
         port = int(cluster.addresses[cluster.index].rpartition(":")[2])
-        family = {"family": socket.AF_INET6, "dualstack_ipv6": True}
-        if not socket.has_dualstack_ipv6():
-            family = {"family": socket.AF_INET}
+        is_dual = socket.has_dualstack_ipv6()
+        family = socket.AF_INET6 if is_dual else socket.AF_INET
         try:
-            self._server = socket.create_server(("", port), **family)
+            self._server = socket.create_server(("", port), family=family, dualstack_ipv6=is_dual)
         except OSError as error:
             self._introduce_itself_at(port)
             raise UsageError(
@@ -160,7 +159,7 @@ class _Listener:
                 ", ".join(f"{name} {_text(said.get(name))}" for name in differing)
                 for said in (told, other["told"])
             )
-            failure = UsageError(
+            failure: MnistKerasError = UsageError(
                 f"the workers were told different things. Received: {ours} by worker {index}, "
                 f"{theirs} by worker {other['index']}. Expected: the same."
             )

@@ -10,6 +10,7 @@ import contextlib
 import contextvars
 import functools
 import types
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -142,7 +143,7 @@ def same_updates(optimizer):
     does per strategy is what it does without one.
     """
     inner = getattr(optimizer, "inner_optimizer", optimizer)
-    patched = [
+    patched: list[tuple[Any, str, Any]] = [
         (inner, name, types.MethodType(getattr(BaseOptimizer, name), inner))
         for name in _MEETING
         if getattr(type(inner), name) is getattr(keras.optimizers.Optimizer, name)

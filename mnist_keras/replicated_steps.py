@@ -38,7 +38,7 @@ class ReplicatedStepFunction(MultiStepFunction):
             replicas.require_mean_losses(model)
         self._one_step = self._in_graph(self._run_on_data)
         self._read_metrics = self._in_graph(functools.partial(read_metrics, model))
-        self._metric_names = frozenset()
+        self._metric_names: tuple[str, ...] = ()
 
     def _in_graph(self, function):
         if self._model.run_eagerly:

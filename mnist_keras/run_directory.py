@@ -237,7 +237,7 @@ class RunDirectory:
             UsageError: names the flags that differ.
         """
         asked = self._flags(config)
-        fixed = _TRAINING_FIELDS + _OPTIONAL_TRAINING_FIELDS
+        fixed: tuple[str, ...] = _TRAINING_FIELDS + _OPTIONAL_TRAINING_FIELDS
         if config.schedule != "constant":
             fixed += ("epochs",)  # The schedule's shape spans all epochs.
         differing = [

@@ -8,7 +8,9 @@ _END = _BEGIN / 1e4
 _ONE_CYCLE_WARMUP = 0.3
 
 
-def build(name, *, learning_rate, steps, warmup_steps=None):
+def build(
+    name: str, *, learning_rate: float, steps: int, warmup_steps: int | None = None
+) -> float | schedules.LearningRateSchedule:
     """A learning rate, constant or as a schedule of the number of steps done.
 
     Args:

@@ -9,7 +9,7 @@ import weakref
 
 from mnist_keras.event_log import EventLog
 
-_LOGS = weakref.WeakValueDictionary()
+_LOGS: weakref.WeakValueDictionary[str, "SharedLog"] = weakref.WeakValueDictionary()
 
 
 def join(logdir):

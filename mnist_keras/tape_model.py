@@ -4,9 +4,12 @@ import contextlib
 import contextvars
 import inspect
 import warnings
+from collections.abc import Callable, Iterator
+from typing import Any, Literal
 
 import keras
 import tensorflow as tf
+from typing_extensions import Self
 
 # Registers the loss and the optimizer too: a saved model may have been compiled with them.
 from mnist_keras import batch_split, losses, optimizers, replicas  # noqa: F401
@@ -14,13 +17,15 @@ from mnist_keras.data.stream import BatchStream
 from mnist_keras.fit_callbacks import FitCallbacks
 from mnist_keras.functional_twin import are_functional, functional_twin
 from mnist_keras.keras_internals import Functional
-from mnist_keras.multi_step import MultiStepFunction, is_wholly_built
+from mnist_keras.multi_step import MultiStepFunction, StepRecord, StepRecords, is_wholly_built
 from mnist_keras.replicated_steps import ReplicatedStepFunction, ReplicatedTestFunction
 
 AUTO_STEPS_PER_EXECUTION = 100
 
+Gradients = list[tf.Tensor | None]  # None: the loss does not depend on the weight
+
 # Each replica's step is traced in a thread, and so in a context, of its own.
-_RECORD = contextvars.ContextVar("record", default=None)
+_RECORD: contextvars.ContextVar[StepRecord | None] = contextvars.ContextVar("record", default=None)
 
 _FIT = inspect.signature(keras.Model.fit)
 
@@ -71,23 +76,25 @@ class TapeModel(keras.Model):
     ['loss']
     """
 
-    def __new__(cls, *args, **kwargs):
+    train_function: Any
+    test_function: Any
+    _steps_per_execution: Any
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Functional arguments make a functional model, as they do for ``keras.Model``."""
         if are_functional(args, kwargs) and not issubclass(cls, Functional):
-            cls = functional_twin(cls)
+            cls = functional_twin(cls)  # type: ignore[arg-type]  # A class can be hashed.
         return super().__new__(cls, *args, **kwargs)
 
-    def __init__(self, *args, **kwargs):
-        network, batch_parts = None, kwargs.pop("batch_parts", 1)
+    def __init__(self, *args: Any, batch_parts: int = 1, **kwargs: Any) -> None:
+        network: Any = None
         if isinstance(self, Functional):
             # keras.Model.__init__ would put Functional among the bases of TapeModel for good.
             super(keras.Model, self).__init__()
             Functional.__init__(self, *args, **kwargs)
         else:
-            if args:
-                network, *args = args
-            network = kwargs.pop("network", network)
-            super().__init__(*args, **kwargs)
+            network, *others = args or (kwargs.pop("network", None),)
+            super().__init__(*others, **kwargs)
         self.network = network
         if hasattr(network, "output_names"):
             # Losses and metrics are told by them.
@@ -97,11 +104,11 @@ class TapeModel(keras.Model):
         self.batch_parts = batch_parts
         batch_split.require(batch_parts, network)
         self.steps_trained = 0
-        self.step_records = None
-        self.examples_in_epoch = None
-        self.fit_callbacks = None
+        self.step_records: StepRecords | None = None
+        self.examples_in_epoch: int | None = None
+        self.fit_callbacks: FitCallbacks | None = None
 
-    def call(self, inputs, training=None, mask=None):
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """The wrapped network's output, or the functional model's own."""
         if self.network is None:
             return super().call(inputs, training=training, mask=mask)
@@ -111,7 +118,7 @@ class TapeModel(keras.Model):
         parts = [self.network(part) for part in batch_split.split(inputs, self.batch_parts)]
         return tf.nest.map_structure(batch_split.joined, *parts)
 
-    def train_step(self, data):
+    def train_step(self, data: Any) -> dict[str, Any]:
         """One step of the tutorial: forward, loss, gradient, update.
 
         Args:
@@ -141,7 +148,14 @@ class TapeModel(keras.Model):
             self._loss_tracker.update_state(loss, sample_weight=replicas.example_count(x))
             return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
-    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> tf.Tensor:
         """As ``keras.Model.compute_loss``; of several replicas each one's part of the batch's loss.
 
         In a training step, the sum of the parts is the loss of the whole batch, of whatever sizes
@@ -150,7 +164,9 @@ class TapeModel(keras.Model):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training=training)
         return replicas.share_of_loss(loss, y_pred) if training else loss
 
-    def sum_over_replicas(self, loss, gradients):
+    def sum_over_replicas(
+        self, loss: tf.Tensor, gradients: Gradients
+    ) -> tuple[tf.Tensor, Gradients]:
         """The whole batch's loss and gradients, of what each replica has; one alone has them.
 
         A ``train_step`` of your own calls it before it looks at its gradients, as to clip them;
@@ -166,7 +182,7 @@ class TapeModel(keras.Model):
         loss, *gradients = replica.sum([loss, *gradients])
         return loss, gradients
 
-    def record_step(self, *, loss, gradients=None):
+    def record_step(self, *, loss: tf.Tensor, gradients: Gradients | None = None) -> None:
         """Keep this step's own loss, and its gradient norm where somebody asks for it.
 
         That is a callback, or anybody after a loss that is not finite.
@@ -193,7 +209,7 @@ class TapeModel(keras.Model):
         return tf.linalg.global_norm(present) / self.optimizer.scale_loss(tf.ones(()))
 
     @contextlib.contextmanager
-    def recording(self, record):
+    def recording(self, record: StepRecord) -> Iterator[None]:
         """Let `record_step` write into a ``mnist_keras.multi_step.StepRecord`` meanwhile."""
         token = _RECORD.set(record)
         try:
@@ -203,7 +219,7 @@ class TapeModel(keras.Model):
 
     # A property, since Keras does not compile a loaded model whose class has a compile of its own.
     @property
-    def steps_per_execution(self):
+    def steps_per_execution(self) -> int:
         """How many steps one call of the device runs, a whole number.
 
         Set to "auto" it is 100 at most, and as many as take about half a second.
@@ -211,18 +227,18 @@ class TapeModel(keras.Model):
         return self._steps_per_execution
 
     @steps_per_execution.setter
-    def steps_per_execution(self, steps):
+    def steps_per_execution(self, steps: int | Literal["auto"]) -> None:
         self.chooses_steps = steps == "auto"
         self._steps_per_execution = AUTO_STEPS_PER_EXECUTION if self.chooses_steps else steps
 
-    def make_train_function(self, force=False):
+    def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:
         """Make ``train_function(iterator)``, which runs steps_per_execution true steps."""
         if self.train_function is None or force:
             is_alone = self._distribute_strategy is None
             self.train_function = (MultiStepFunction if is_alone else ReplicatedStepFunction)(self)
         return self.train_function
 
-    def make_test_function(self, force=False):
+    def make_test_function(self, force: bool = False) -> Callable[[Any], Any]:
         """Make ``test_function(iterator)``, as ``keras.Model`` does, for any strategy."""
         if self._distribute_strategy is None:
             return super().make_test_function(force)
@@ -230,15 +246,15 @@ class TapeModel(keras.Model):
             self.test_function = ReplicatedTestFunction(self)
         return self.test_function
 
-    def fit(self, *args, **kwargs):
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """As ``keras.Model.fit``; goes on from a `Checkpoint` among the callbacks.
 
         The callbacks are called at every step where one of them asks for it, between the
         executions too, and their ``close`` is called when training ends by an exception.
         """
-        arguments = _FIT.bind(self, *args, **kwargs)
-        arguments.apply_defaults()
-        arguments = dict(arguments.arguments)
+        bound = _FIT.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
         del arguments["self"]
         self._share_streams(arguments["x"], arguments["validation_data"])
         callbacks = FitCallbacks(
@@ -256,7 +272,7 @@ class TapeModel(keras.Model):
             self.fit_callbacks = None
             callbacks.close()
 
-    def evaluate(self, x=None, *args, **kwargs):
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """As ``keras.Model.evaluate``."""
         self._share_streams(x)
         return super().evaluate(x, *args, **kwargs)
@@ -284,7 +300,7 @@ class TapeModel(keras.Model):
         with contextlib.suppress(Exception):
             self._symbolic_build(data_batch=data_batch)
 
-    def get_config(self):
+    def get_config(self) -> dict[str, Any]:
         """The wrapped network, or the functional model's graph."""
         config = super().get_config()
         if self.network is not None:
@@ -292,13 +308,15 @@ class TapeModel(keras.Model):
             config["batch_parts"] = self.batch_parts
         return config
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Any, ...]:
         """As ``keras.Model``; pickle finds no functional twin under its name, so none is named."""
         _, *arguments = super().__reduce__()
         return TapeModel._unpickle_model, *arguments
 
     @classmethod
-    def from_config(cls, config, custom_objects=None):
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> "TapeModel":
         """The model that `get_config` described."""
         if "network" in config:
             network = keras.saving.deserialize_keras_object(config["network"], custom_objects)

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import gc
 import math
+from typing import Any
 
 from mnist_keras import batch_parts, distribution
 from mnist_keras.errors import MnistKerasError, UsageError
@@ -131,15 +132,15 @@ class _Data:
     """As `mnist_keras.data.sources.Resolved`, but a half that has done its work can be let go."""
 
     name: str
-    train: object
-    test: object
+    train: Any
+    test: Any
 
 
 def _load(config, workers):
     """The `_Data` of the data set that the chief finds."""
     from mnist_keras.data import sources
 
-    loaded = []
+    loaded: list[Any] = []
 
     def resolve(dataset):
         loaded[:] = sources.resolve(dataset, data_dir=config.data_dir)

@@ -1,9 +1,11 @@
 """When something is due: pure functions ``(step) -> bool``, for logging and saving alike."""
 
+from collections.abc import Callable
+
 from mnist_keras.errors import UsageError
 
 
-def every(steps, *, of="steps"):
+def every(steps: int, *, of: str = "steps") -> Callable[[int], bool]:
     """True at each multiple of ``steps``, 0 among them.
 
     Args:
@@ -24,7 +26,7 @@ def every(steps, *, of="steps"):
     return lambda step: step % steps == 0
 
 
-def never(step):
+def never(step: int) -> bool:
     """False at every step.
 
     >>> never(0)

@@ -7,13 +7,16 @@ what lies on its disk) is therefore settled here before anybody acts on it.
 
 import json
 import weakref
+from collections.abc import Callable
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from mnist_keras.errors import MnistKerasError, UsageError
 
-_WORKERS = weakref.WeakKeyDictionary()
+_WORKERS: weakref.WeakKeyDictionary[keras.Model, "Workers"] = weakref.WeakKeyDictionary()
 
 
 def workers_of(model):
@@ -51,7 +54,7 @@ class Workers:
             self.count = sum(len(addresses.get(job, ())) for job in ("chief", "worker"))
             before = len(addresses.get("chief", ())) if task_type == "worker" else 0
             self.index = before + task_id
-        self._strategy = weakref.ref(strategy)
+        self._strategy: Callable[[], Any] = weakref.ref(strategy)
         self._sum = tf.function(self._sum_over_workers, reduce_retracing=True, autograph=False)
 
     @property

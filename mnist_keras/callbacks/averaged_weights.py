@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+from mnist_keras.annotations import Logs
 from mnist_keras.errors import UsageError
 
 
@@ -34,11 +35,11 @@ class AveragedWeights(keras.callbacks.Callback):
     True
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
-        self._weights = None
+        self._weights: list[np.ndarray] | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         optimizer = self.model.optimizer
         if not getattr(optimizer, "inner_optimizer", optimizer).use_ema:
             raise UsageError(
@@ -46,17 +47,17 @@ class AveragedWeights(keras.callbacks.Callback):
                 "Expected: an optimizer made with use_ema=True."
             )
 
-    def on_test_begin(self, logs=None):
+    def on_test_begin(self, logs: Logs = None) -> None:
         # A fit that was broken off in its validation, and whose callbacks nobody closed.
         self.close()
         variables = self.model.trainable_variables
         self._weights = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
         self.model.optimizer.finalize_variable_values(variables)
 
-    def on_test_end(self, logs=None):
+    def on_test_end(self, logs: Logs = None) -> None:
         self.close()
 
-    def close(self):
+    def close(self) -> None:
         """Put the weights back after a validation that was broken off."""
         if self._weights is None:
             return

@@ -1,8 +1,11 @@
 """Which curves belong into one chart: TensorBoard's custom scalars dashboard."""
 
+from collections.abc import Iterable
+
 from tensorboard.plugins.custom_scalar import layout_pb2, metadata
 from tensorboard.plugins.custom_scalar.summary import pb
 
+from mnist_keras.annotations import Logs
 from mnist_keras.callbacks.event_callback import EventCallback
 from mnist_keras.callbacks.step_callback import scalars
 
@@ -35,14 +38,14 @@ class ChartLayout(EventCallback):
     >>> history = model.fit(x, y, verbose=0, callbacks=[ChartLayout(logdir)])
     """
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
         if self._lacks(metadata.CONFIG_SUMMARY_TAG):
             metrics = dict.fromkeys(name.removeprefix("val_") for name in scalars(logs))
             self._write(pb(layout(metrics)))
 
 
-def layout(metrics):
+def layout(metrics: Iterable[str]) -> layout_pb2.Layout:
     """The layout for some metrics, their names without ``val_``; a ``Layout``.
 
     >>> [category.title for category in layout(["loss", "accuracy"]).category]

@@ -5,15 +5,21 @@ import math
 import pathlib
 import sys
 import time
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
+import keras
 import numpy as np
 
 from mnist_keras import triggers
+from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.step_callback import StepCallback, scalars
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.state import training_state
 from mnist_keras.state.background_writer import BackgroundWriter
 from mnist_keras.state.checkpoint_directory import CheckpointDirectory
+from mnist_keras.state.storage import Disk
+from mnist_keras.state.training_state import Position, TrainingState
 from mnist_keras.workers import workers_of
 
 
@@ -100,21 +106,21 @@ class Checkpoint(StepCallback):
 
     def __init__(
         self,
-        directory,
+        directory: StrPath,
         *,
-        every_steps=None,
-        every_minutes=None,
-        keep=3,
-        keep_best=1,
-        keep_every_steps=None,
-        monitor=None,
-        mode="min",
-        resume=True,
-        start_from=None,
-        notice=lambda line: print(line, file=sys.stderr),
-        disk=None,
-        clock=time.monotonic,
-    ):
+        every_steps: int | None = None,
+        every_minutes: float | None = None,
+        keep: int = 3,
+        keep_best: int = 1,
+        keep_every_steps: int | None = None,
+        monitor: str | None = None,
+        mode: Literal["min", "max"] = "min",
+        resume: bool = True,
+        start_from: StrPath | None = None,
+        notice: Callable[[str], object] = lambda line: print(line, file=sys.stderr),
+        disk: Disk | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__()
         if mode not in ("min", "max"):
             raise UsageError(f'no mode. Received: {mode!r}. Expected: "min" or "max".')
@@ -143,31 +149,34 @@ class Checkpoint(StepCallback):
             disk=disk,
         )
         self._resume = resume
-        self._start_from = start_from and CheckpointDirectory(pathlib.Path(start_from), keep=1)
+        self._start_from = None
+        if start_from is not None:
+            self._start_from = CheckpointDirectory(pathlib.Path(start_from), keep=1)
         self._keeps_learning_rate = False
         self._notice = notice
-        self._peers = [self]
-        self._found = self._mid_epoch = None
+        self._peers: Sequence[keras.callbacks.Callback] = [self]
+        self._found: TrainingState | None = None
+        self._mid_epoch: TrainingState | None = None
         self._writer = BackgroundWriter()
-        self._failure = None
-        self._saved = None
-        self._on_disk_at_s = None
+        self._failure: str | None = None
+        self._saved: Position | None = None
+        self._on_disk_at_s: float | None = None
 
     @property
-    def seconds_since_save(self):
+    def seconds_since_save(self) -> float | None:
         """How old the newest state is that this callback has brought to the disk, or None."""
         return None if self._on_disk_at_s is None else self._clock() - self._on_disk_at_s
 
     @property
-    def directory(self):
+    def directory(self) -> pathlib.Path:
         """Where the checkpoints lie."""
         return self._checkpoints.path
 
-    def stops_at(self, step):
+    def stops_at(self, step: int) -> bool:
         """Whether a checkpoint is due after ``step`` updates; cuts a `TapeModel`'s executions."""
         return self._trigger is not None and self._trigger(step)
 
-    def find_position(self, callbacks):
+    def find_position(self, callbacks: Sequence[keras.callbacks.Callback]) -> Position | None:
         """Read the newest checkpoint that is whole; called by ``fit`` of a `TapeModel`.
 
         Args:
@@ -183,22 +192,22 @@ class Checkpoint(StepCallback):
         self._keeps_learning_rate = bool(workers.largest([int(self._keeps_learning_rate)])[0])
         if workers.are_several:
             files = _files(workers.from_chief(files and _bytes(files)))
-        self._found = files and training_state.TrainingState.from_files(files)
+        self._found = files and TrainingState.from_files(files)
         return self._found and self._found.position
 
     def _read(self):
         """The files of the newest checkpoint, or of the one to start from, {name: bytes}."""
         stored = self._checkpoints.newest(self._notice) if self._resume else None
         self._keeps_learning_rate = stored is None and self._start_from is not None
-        if self._keeps_learning_rate and self._resume:
+        if stored is None and self._start_from is not None and self._resume:
             stored = self._start_from.newest(self._notice)
         return stored and stored.files
 
-    def forget_position(self):
+    def forget_position(self) -> None:
         """Restore nothing: another `Checkpoint` of this fit has got further."""
         self._found = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         self._failure = self._saved = self._mid_epoch = None
         self._saved_at_s = self._clock()
         found, self._found = self._found, None
@@ -214,19 +223,19 @@ class Checkpoint(StepCallback):
         self.model.checkpoint_callback = self
         super().on_train_begin(logs)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
         if self._mid_epoch is not None:
             training_state.restore_metrics(self._mid_epoch, self.model)
             self._mid_epoch = None
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch, logs)
         ends_epoch = self.step_in_epoch == self.params.get("steps")
         if (self.stops_at(self.step) or self.granted()) and not ends_epoch:
             self._save(self.position, {})
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
         metrics = scalars(logs)
         self._take_result()
@@ -237,11 +246,11 @@ class Checkpoint(StepCallback):
         if self._trigger is None or self.stops_at(self.step) or is_last or improved:
             self._save(self.position, metrics)
 
-    def wish(self):
+    def wish(self) -> int:
         """1 where a checkpoint is due by the time, else 0."""
         return int(self._clock() - self._saved_at_s >= self._every_s)
 
-    def save_now(self, position):
+    def save_now(self, position: Position) -> None:
         """Save the state at this batch boundary and wait until it is on the disk.
 
         Args:
@@ -257,7 +266,7 @@ class Checkpoint(StepCallback):
         self._take_result()
         self._raise_failure()
 
-    def close(self):
+    def close(self) -> None:
         """Wait for the write in flight."""
         self._peers = [self]
         if self.model is not None and getattr(self.model, "checkpoint_callback", None) is self:
@@ -265,7 +274,7 @@ class Checkpoint(StepCallback):
         self._writer.close()
         self._take_result()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         self.close()
         self._raise_failure()
 
@@ -322,7 +331,8 @@ class Checkpoint(StepCallback):
 def _bytes(files):
     """{name: bytes} as one string of bytes."""
     packed = io.BytesIO()
-    np.savez(packed, **{name: np.frombuffer(data, np.uint8) for name, data in files.items()})
+    arrays: dict[str, Any] = {name: np.frombuffer(data, np.uint8) for name, data in files.items()}
+    np.savez(packed, **arrays)
     return packed.getvalue()
 
 

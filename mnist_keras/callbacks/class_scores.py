@@ -1,11 +1,15 @@
 """Precision and recall of each class, as curves in TensorBoard."""
 
 import math
+from collections.abc import Iterator
 
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
+from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.confusion_matrix import count, precision_and_recall
 from mnist_keras.callbacks.event_callback import EveryEpochsCallback
+from mnist_keras.exam import Exam
 
 
 class ClassScores(EveryEpochsCallback):
@@ -34,11 +38,11 @@ class ClassScores(EveryEpochsCallback):
     >>> history = model.fit(images, np.eye(10)[labels], verbose=0, callbacks=[scores])
     """
 
-    def __init__(self, logdir, exam, *, every_epochs=10):
+    def __init__(self, logdir: StrPath, exam: Exam, *, every_epochs: int = 10) -> None:
         super().__init__(logdir, every_epochs=every_epochs)
         self._exam = exam
 
-    def summaries(self):
+    def summaries(self) -> Iterator[Summary]:
         probabilities = self._exam.probabilities(self.model, self.step)
         classes = probabilities.shape[1]
         counts = count(self._exam.labels, probabilities.argmax(-1), classes=classes)

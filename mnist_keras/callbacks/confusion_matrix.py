@@ -1,9 +1,15 @@
 """Which classes the model takes for which, as a picture in TensorBoard."""
 
+from collections.abc import Iterator
+
 import numpy as np
+import numpy.typing as npt
+from tensorboard.compat.proto.summary_pb2 import Summary
 
 from mnist_keras import drawing
+from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.event_callback import EveryEpochsCallback
+from mnist_keras.exam import Exam
 
 TAG = "confusion_matrix"
 
@@ -35,11 +41,11 @@ class ConfusionMatrix(EveryEpochsCallback):
     >>> history = model.fit(images, np.eye(10)[labels], verbose=0, callbacks=[matrix])
     """
 
-    def __init__(self, logdir, exam, *, every_epochs=10):
+    def __init__(self, logdir: StrPath, exam: Exam, *, every_epochs: int = 10) -> None:
         super().__init__(logdir, every_epochs=every_epochs)
         self._exam = exam
 
-    def summaries(self):
+    def summaries(self) -> Iterator[Summary]:
         probabilities = self._exam.probabilities(self.model, self.step)
         classes = probabilities.shape[1]
         counts = count(self._exam.labels, probabilities.argmax(-1), classes=classes)
@@ -60,7 +66,9 @@ class ConfusionMatrix(EveryEpochsCallback):
         yield drawing.image_summary(TAG, picture)
 
 
-def count(labels, guesses, *, classes):
+def count(
+    labels: npt.NDArray[np.integer], guesses: npt.NDArray[np.integer], *, classes: int
+) -> npt.NDArray[np.integer]:
     """How many examples of each class are taken for which, int (classes, classes).
 
     Args:
@@ -75,7 +83,7 @@ def count(labels, guesses, *, classes):
     return counts.reshape(classes, classes)
 
 
-def precision_and_recall(counts):
+def precision_and_recall(counts: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.float64], ...]:
     """Of each class, float (classes,) twice; nan where it has no example or no guess.
 
     >>> precision, recall = precision_and_recall(np.array([[1, 1], [0, 0]]))

@@ -2,6 +2,7 @@
 
 import math
 
+from mnist_keras.annotations import Logs
 from mnist_keras.callbacks.step_callback import StepCallback
 from mnist_keras.errors import MnistKerasError
 
@@ -18,7 +19,7 @@ class DivergedError(MnistKerasError):
     7
     """
 
-    def __init__(self, message, step):
+    def __init__(self, message: str, step: int) -> None:
         super().__init__(message)
         self.step = step
 
@@ -47,11 +48,11 @@ class DivergenceGuard(StepCallback):
 0, step 1). Received: inf, gradient norm inf; 4.0 at the step before. Expected: a finite loss.
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self._loss_before = math.nan
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch, logs)
         records = getattr(self.model, "step_records", None)
         losses = [(logs or {}).get("loss", 0.0)] if records is None else records.losses

@@ -1,7 +1,14 @@
 """What the callbacks that write into the TensorBoard files of a run have in common."""
 
+from collections.abc import Iterable
+
+from tensorboard.compat.proto.summary_pb2 import Summary
+
 from mnist_keras import shared_log, triggers
+from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.step_callback import StepCallback
+from mnist_keras.event_log import EventLog
+from mnist_keras.shared_log import SharedLog
 
 RUN = "."  # The run's directory itself: what is not among the curves of StepLogger.
 
@@ -33,35 +40,35 @@ class EventCallback(StepCallback):
 
     on_chief_only = True
 
-    def __init__(self, logdir):
+    def __init__(self, logdir: StrPath | None) -> None:
         super().__init__()
         self._logdir = logdir
-        self._shared = None
-        self._log = None
+        self._shared: SharedLog | None = None
+        self._log: EventLog | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
         EventCallback.close(self)  # After a fit that was broken off.
         if self._logdir is not None:
             self._shared = shared_log.join(self._logdir)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
         # Only now: in on_train_begin a checkpoint may still be about to be restored.
         if self._shared is not None and self._log is None:
             self._log = self._shared.begin(step=self.step)
             self.on_log_begin()
 
-    def on_log_begin(self):
+    def on_log_begin(self) -> None:
         """Called in each fit when the files have been opened, before its first batch."""
 
-    def flush(self):
+    def flush(self) -> None:
         """Bring all points to the disk; may be called from another thread."""
         log = self._log  # Training may end meanwhile, which closes it.
         if log is not None:
             log.flush()
 
-    def close(self):
+    def close(self) -> None:
         """Flush and close the event files, unless other callbacks still write."""
         shared, self._shared, self._log = self._shared, None, None
         if shared is not None:
@@ -120,15 +127,15 @@ class EveryEpochsCallback(EventCallback):
     >>> history = model.fit(x, y, verbose=0, callbacks=[weights])
     """
 
-    def __init__(self, logdir, *, every_epochs):
+    def __init__(self, logdir: StrPath, *, every_epochs: int) -> None:
         super().__init__(logdir)
         self._is_due = triggers.every(every_epochs, of="epochs")
 
-    def summaries(self):
+    def summaries(self) -> Iterable[Summary]:
         """What there is to show of the model as it is, an iterable of ``Summary``."""
         raise NotImplementedError
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
         is_due = self._is_due(epoch + 1)
         is_last = epoch + 1 == self.params.get("epochs") or self.model.stop_training

@@ -1,11 +1,16 @@
 """What the first layer looks for, as a picture in TensorBoard."""
 
 import math
+from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
+import numpy.typing as npt
+from tensorboard.compat.proto.summary_pb2 import Summary
 
 from mnist_keras import drawing
+from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.event_callback import EveryEpochsCallback
 from mnist_keras.errors import UsageError
 
@@ -37,12 +42,19 @@ class FirstLayerWeights(EveryEpochsCallback):
     >>> history = model.fit(x, y, verbose=0, callbacks=[weights])
     """
 
-    def __init__(self, logdir, *, image_shape=None, every_epochs=10, most=64):
+    def __init__(
+        self,
+        logdir: StrPath,
+        *,
+        image_shape: tuple[int, int] | None = None,
+        every_epochs: int = 10,
+        most: int = 64,
+    ) -> None:
         super().__init__(logdir, every_epochs=every_epochs)
         self._image_shape = image_shape
         self._most = most
 
-    def summaries(self):
+    def summaries(self) -> Iterator[Summary]:
         name, kernel = _first_kernel(self.model)
         shown = images(kernel[..., : self._most], image_shape=self._image_shape)
         picture = drawing.grid(drawing.signed(shown), columns=8, palette=drawing.SIGNED)
@@ -51,7 +63,7 @@ class FirstLayerWeights(EveryEpochsCallback):
         yield drawing.image_summary(TAG, picture, description=description)
 
 
-def images(kernel, *, image_shape):
+def images(kernel: npt.NDArray[Any], *, image_shape: tuple[int, int] | None) -> npt.NDArray[Any]:
     """A kernel, (inputs, units) or (height, width, channels, filters), as one image a unit.
 
     Returns:

@@ -2,7 +2,10 @@
 
 import signal
 import threading
+from collections.abc import Sequence
+from typing import Any
 
+from mnist_keras.annotations import Logs
 from mnist_keras.callbacks.step_callback import StepCallback
 
 
@@ -22,11 +25,11 @@ there.
     143
     """
 
-    def __init__(self, signum):
+    def __init__(self, signum: int) -> None:
         super().__init__(128 + signum)
         self.signum = signum
 
-    def __str__(self):
+    def __str__(self) -> str:
         name = signal.Signals(self.signum).name
         return (
             f"training was ended by {name}, between two steps; "
@@ -60,13 +63,13 @@ class GracefulShutdown(StepCallback):
 
     order = 2
 
-    def __init__(self, signals=(signal.SIGINT, signal.SIGTERM)):
+    def __init__(self, signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM)) -> None:
         super().__init__()
         self._signals = signals
-        self._former = {}
-        self._received = None
+        self._former: dict[int, Any] = {}
+        self._received: int | None = None
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
         if self._former:
             return
@@ -74,25 +77,25 @@ class GracefulShutdown(StepCallback):
         if threading.current_thread() is threading.main_thread():
             self._former = {s: signal.signal(s, self._handle) for s in self._signals}
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch, logs)
         self._stop_if_asked()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
         self._stop_if_asked()
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         super().on_train_end(logs)
         # After the last boundary: its checkpoint was saved as that of the training's end.
         if self.granted():
             raise Interrupted(self.granted())
 
-    def wish(self):
+    def wish(self) -> int:
         """The number of the signal that was received, or 0."""
         return self._received or 0
 
-    def close(self):
+    def close(self) -> None:
         """Bring the former handlers back."""
         for signum, handler in self._former.items():
             signal.signal(signum, handler)

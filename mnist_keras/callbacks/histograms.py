@@ -1,10 +1,15 @@
 """How the weights and the gradients are distributed, in TensorBoard's histograms dashboard."""
 
+from collections.abc import Iterator
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 
+from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.event_callback import EveryEpochsCallback
 from mnist_keras.inference import call
 
@@ -34,11 +39,13 @@ class Histograms(EveryEpochsCallback):
     >>> history = model.fit(x, y, verbose=0, callbacks=[histograms])
     """
 
-    def __init__(self, logdir, batch=None, *, every_epochs):
+    def __init__(
+        self, logdir: StrPath, batch: tuple[Any, Any] | None = None, *, every_epochs: int
+    ) -> None:
         super().__init__(logdir, every_epochs=every_epochs)
         self._batch = batch
 
-    def summaries(self):
+    def summaries(self) -> Iterator[Summary]:
         variables = self.model.trainable_variables
         for variable in variables:
             yield from _summaries(f"weights/{variable.path}", variable)

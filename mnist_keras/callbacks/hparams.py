@@ -2,12 +2,15 @@
 
 import json
 import math
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from tensorboard.plugins.hparams import api_pb2
 from tensorboard.plugins.hparams.summary import session_end_pb
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
+from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.event_callback import EventCallback
 
 
@@ -33,20 +36,20 @@ class HParams(EventCallback):
     >>> history = model.fit(x, y, verbose=0, callbacks=[hparams])
     """
 
-    def __init__(self, logdir, recipe):
+    def __init__(self, logdir: StrPath, recipe: Mapping[str, Any]) -> None:
         super().__init__(logdir)
         self._recipe = recipe
 
-    def on_log_begin(self):
+    def on_log_begin(self) -> None:
         # Without an id TensorBoard calls the trial what it calls the run, and no two are one.
         self._write_once(hparams_pb(flat(self._recipe), trial_id=""))
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         self._write_once(session_end_pb(api_pb2.STATUS_SUCCESS), keep=False)
         super().on_train_end(logs)
 
 
-def flat(values, prefix=""):
+def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
     """{name: bool, int, float or str} of any values; an inner dict's names follow a dot.
 
     >>> flat({"lr": 0.1, "layers": [512, 10], "decay": None, "adam": {"beta": 0.9}})

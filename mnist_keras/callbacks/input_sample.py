@@ -1,8 +1,13 @@
 """What the network is fed, as a picture in TensorBoard."""
 
+from collections.abc import Callable, Iterator
+from typing import Any
+
 import numpy as np
+from tensorboard.compat.proto.summary_pb2 import Summary
 
 from mnist_keras import drawing
+from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.event_callback import EveryEpochsCallback
 
 TAG = "input_sample"
@@ -30,12 +35,19 @@ class InputSample(EveryEpochsCallback):
     >>> sample = InputSample("logs/mine", lambda: next(iter(stream)))
     """
 
-    def __init__(self, logdir, first_batch, *, every_epochs=10, most=25):
+    def __init__(
+        self,
+        logdir: StrPath,
+        first_batch: Callable[[], tuple[Any, Any]],
+        *,
+        every_epochs: int = 10,
+        most: int = 25,
+    ) -> None:
         super().__init__(logdir, every_epochs=every_epochs)
         self._first_batch = first_batch
         self._most = most
 
-    def summaries(self):
+    def summaries(self) -> Iterator[Summary]:
         images, labels = (np.asarray(part[: self._most]) for part in self._first_batch())
         labels = labels.argmax(-1) if labels.ndim == 2 else labels
         captions = [str(label) for label in labels]

@@ -13,7 +13,7 @@ class LossProbe:
     """
 
     def __init__(self):
-        self._held = None
+        self._held: list[float] | None = None
 
     def begin(self, model):
         """Call before the batch."""
@@ -46,6 +46,6 @@ class LossProbe:
         Mends the running mean in the epoch's logs.
         """
         if self._held is not None and logs and "loss" in logs:
-            total, count = np.float32(self._held)
+            total, count = np.array(self._held, np.float32)
             logs["loss"] = float(total / count)
         self._held = None

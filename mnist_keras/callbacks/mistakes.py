@@ -1,9 +1,14 @@
 """The images that the model gets wrong, as a picture in TensorBoard."""
 
+from collections.abc import Iterator
+
 import numpy as np
+from tensorboard.compat.proto.summary_pb2 import Summary
 
 from mnist_keras import drawing
+from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.event_callback import EveryEpochsCallback
+from mnist_keras.exam import Exam
 
 TAG = "mistakes"
 
@@ -34,12 +39,14 @@ class Mistakes(EveryEpochsCallback):
     >>> _ = model.fit(images, np.eye(10)[labels], verbose=0, callbacks=[mistakes])
     """
 
-    def __init__(self, logdir, exam, *, every_epochs=10, most=25):
+    def __init__(
+        self, logdir: StrPath, exam: Exam, *, every_epochs: int = 10, most: int = 25
+    ) -> None:
         super().__init__(logdir, every_epochs=every_epochs)
         self._exam = exam
         self._most = most
 
-    def summaries(self):
+    def summaries(self) -> Iterator[Summary]:
         probabilities = self._exam.probabilities(self.model, self.step)
         guesses, labels = probabilities.argmax(-1), self._exam.labels
         wrong = np.flatnonzero(guesses != labels)

@@ -1,11 +1,14 @@
 """The graph of the network, in TensorBoard's graphs dashboard."""
 
 import re
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.framework.graph_pb2 import GraphDef
 
+from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.event_callback import RUN, EventCallback
 from mnist_keras.errors import UsageError
 from mnist_keras.event_log import GRAPH
@@ -37,23 +40,23 @@ class NetworkGraph(EventCallback):
     >>> history = model.fit(x, y, verbose=0, callbacks=[NetworkGraph(logdir)])
     """
 
-    def __init__(self, logdir, *, example=None):
+    def __init__(self, logdir: StrPath, *, example: Any = None) -> None:
         super().__init__(logdir)
         self._example = example
         self._is_due = False
 
-    def on_log_begin(self):
-        self._is_due = not self._log.has(RUN, GRAPH)
+    def on_log_begin(self) -> None:
+        self._is_due = self._log is not None and not self._log.has(RUN, GRAPH)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         # Not before: a plain subclassed model is built by its first batch.
-        if self._is_due:
+        if self._is_due and self._log is not None:
             self._log.graph(RUN, network_graph(self.model, self._example), self.step)
             self._is_due = False
         super().on_train_batch_end(batch, logs)
 
 
-def network_graph(model, example=None):
+def network_graph(model: keras.Model, example: Any = None) -> GraphDef:
     """The operations of a built model, a ``GraphDef``; arguments as for `NetworkGraph`.
 
     >>> layers = [keras.Input((2,)), keras.layers.Dense(1, name="score")]

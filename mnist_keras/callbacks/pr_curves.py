@@ -1,8 +1,13 @@
 """Precision against recall of each class, in TensorBoard's PR curves dashboard."""
 
+from collections.abc import Iterator
+
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.pr_curve.summary import pb
 
+from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.event_callback import EveryEpochsCallback
+from mnist_keras.exam import Exam
 
 
 class PRCurves(EveryEpochsCallback):
@@ -30,11 +35,11 @@ class PRCurves(EveryEpochsCallback):
     >>> history = model.fit(images, np.eye(10)[labels], verbose=0, callbacks=[curves])
     """
 
-    def __init__(self, logdir, exam, *, every_epochs):
+    def __init__(self, logdir: StrPath, exam: Exam, *, every_epochs: int) -> None:
         super().__init__(logdir, every_epochs=every_epochs)
         self._exam = exam
 
-    def summaries(self):
+    def summaries(self) -> Iterator[Summary]:
         probabilities = self._exam.probabilities(self.model, self.step).clip(0, 1)
         names = self._exam.class_names(probabilities.shape[1])
         for number, name in enumerate(names):

@@ -2,9 +2,11 @@
 
 import pathlib
 import tempfile
+from typing import Any
 
 import tensorflow as tf
 
+from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.step_callback import StepCallback, require_single_steps
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.state import storage
@@ -40,7 +42,7 @@ class Profiler(StepCallback):
     ['steps_1-2']
     """
 
-    def __init__(self, logdir, *, first, last):
+    def __init__(self, logdir: StrPath, *, first: int, last: int) -> None:
         super().__init__()
         are_steps = type(first) is int and type(last) is int and 0 <= first <= last
         if not are_steps:
@@ -50,15 +52,15 @@ class Profiler(StepCallback):
             )
         self._directory = pathlib.Path(logdir, "plugins", "profile")
         self._first, self._last = first, last
-        self._began_at = None
-        self._temporary = None
-        self._trace = None
+        self._began_at: int | None = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._trace: Any = None
 
-    def stops_at(self, step):
+    def stops_at(self, step: int) -> bool:
         """Whether step ``step`` is one of them, or the one after the last."""
         return self._first <= step <= self._last + 1
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_begin(batch, logs)
         require_single_steps(self.model)
         if not self._first <= self.step <= self._last:
@@ -70,17 +72,16 @@ class Profiler(StepCallback):
         self._trace = tf.profiler.experimental.Trace("train", step_num=self.step, _r=1)
         self._trace.__enter__()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self._end_trace()
         super().on_train_batch_end(batch, logs)
-        if self._temporary is not None and self.step > self._last:
+        if self.step > self._last:
             self._save()
 
-    def close(self):
+    def close(self) -> None:
         """Save what was profiled so far."""
         self._end_trace()
-        if self._temporary is not None:
-            self._save()
+        self._save()
 
     def _end_trace(self):
         trace, self._trace = self._trace, None
@@ -89,6 +90,8 @@ class Profiler(StepCallback):
 
     def _save(self):
         temporary, self._temporary = self._temporary, None
+        if temporary is None:
+            return
         with temporary:
             tf.profiler.experimental.stop()
             target = self._directory / f"steps_{self._began_at}-{self.step - 1}"

@@ -3,7 +3,10 @@
 import collections
 import math
 import time
+from collections.abc import Callable
+from typing import Any
 
+from mnist_keras.annotations import Logs
 from mnist_keras.callbacks.step_callback import StepCallback, scalars
 from mnist_keras.loss_tracker import examples_in_epoch
 from mnist_keras.progress_display import LINE_EVERY_S, Part, ProgressDisplay
@@ -36,32 +39,36 @@ class Progress(StepCallback):
 
     on_chief_only = True
 
-    def __init__(self, *, line_every_s=LINE_EVERY_S, clock=time.monotonic):
+    def __init__(
+        self, *, line_every_s: float = LINE_EVERY_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         super().__init__()
         self._line_every_s = line_every_s
         self._clock = clock
-        self._display = None
+        self._display: ProgressDisplay | None = None
         self._began_s = 0.0
-        self._marks = collections.deque(maxlen=_MARKS)
-        self._steps_per_epoch = self._examples_per_step = None
-        self._logs = self._validation = {}
+        self._marks: collections.deque[tuple[float, int]] = collections.deque(maxlen=_MARKS)
+        self._steps_per_epoch: int | None = None
+        self._examples_per_step: float | None = None
+        self._logs: dict[str, Any] = {}
+        self._validation: dict[str, float] = {}
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
         self.close()
         self._display = ProgressDisplay(line_every_s=self._line_every_s, clock=self._clock)
         self._began_s = self._clock()
         self._marks.clear()
         self._steps_per_epoch = self.params.get("steps")
-        self._logs = self._validation = {}
+        self._logs, self._validation = {}, {}
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
         fit_callbacks = getattr(self.model, "fit_callbacks", None)
         self.step_in_epoch = getattr(fit_callbacks, "steps_passed_over", 0)
         self._show_if_due()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch, logs)
         self._logs = logs or {}
         if not self._marks:
@@ -71,7 +78,7 @@ class Progress(StepCallback):
             self._examples_per_step = examples / self.step_in_epoch
         self._show_if_due()
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self._steps_per_epoch = self._steps_per_epoch or self.step_in_epoch
         super().on_epoch_end(epoch, logs)
         metrics = scalars(logs)
@@ -79,7 +86,7 @@ class Progress(StepCallback):
         self._logs = {name: v for name, v in metrics.items() if name not in self._validation}
         self._show_if_due()
 
-    def close(self):
+    def close(self) -> None:
         """Leave the terminal in order, and one plain line that says how far it got."""
         display, self._display = self._display, None
         if display is None:
@@ -91,7 +98,7 @@ class Progress(StepCallback):
             display.close()
 
     def _show_if_due(self):
-        if self._display.is_due:
+        if self._display is not None and self._display.is_due:
             if self._marks:
                 self._mark()
             self._display.show(self._lines())

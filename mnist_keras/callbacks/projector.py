@@ -2,16 +2,23 @@
 
 import contextlib
 import pathlib
+from collections.abc import Iterable
+from typing import Any
 
+import keras
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 from google.protobuf import text_format
+from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.projector import metadata
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from mnist_keras import drawing
+from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.event_callback import EveryEpochsCallback
 from mnist_keras.errors import MnistKerasError, UsageError
+from mnist_keras.exam import Exam
 from mnist_keras.inference import as_input, call, network_of, validated_weights
 from mnist_keras.state import storage
 
@@ -46,24 +53,32 @@ class Projector(EveryEpochsCallback):
     >>> history = model.fit(images, np.eye(10)[labels], verbose=0, callbacks=[projector])
     """
 
-    def __init__(self, logdir, exam, *, layer=None, every_epochs=10, most=1000):
+    def __init__(
+        self,
+        logdir: StrPath,
+        exam: Exam,
+        *,
+        layer: str | None = None,
+        every_epochs: int = 10,
+        most: int = 1000,
+    ) -> None:
         super().__init__(logdir, every_epochs=every_epochs)
         self._exam = exam
         self._layer = layer
+        self._directory = pathlib.Path(logdir, metadata.PLUGINS_DIR, metadata.PLUGIN_ASSETS_NAME)
         self._most = most
 
-    def summaries(self):
+    def summaries(self) -> Iterable[Summary]:
         """None; it writes files of its own."""
         files = self._files()
-        directory = pathlib.Path(self._logdir, metadata.PLUGINS_DIR, metadata.PLUGIN_ASSETS_NAME)
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            self._directory.mkdir(parents=True, exist_ok=True)
             for name, data in files.items():
-                storage.write_file(directory / name, data)
+                storage.write_file(self._directory / name, data)
         except OSError as error:
             raise MnistKerasError(
                 f"the projector's files cannot be written: {error.strerror}. "
-                f"Received: {directory}. Expected: a directory with space left."
+                f"Received: {self._directory}. Expected: a directory with space left."
             ) from error
         return ()
 
@@ -93,7 +108,9 @@ class Projector(EveryEpochsCallback):
         }
 
 
-def input_of_layer(model, x, *, layer=None):
+def input_of_layer(
+    model: keras.Model, x: Any, *, layer: str | None = None
+) -> npt.NDArray[np.float32]:
     """What goes into a layer of a model, float32 (n, features); models of every kind have it.
 
     Args:
@@ -114,7 +131,7 @@ def input_of_layer(model, x, *, layer=None):
             f"no layer with weights has that name. Received: {layer}. "
             f"Expected: one of {', '.join(part.name for part in leaves) or 'none'}."
         )
-    seen = {}
+    seen: dict[int, Any] = {}
     with contextlib.ExitStack() as stack:
         for part in candidates:
             stack.enter_context(_watched(part, seen))

@@ -2,9 +2,12 @@
 
 import shlex
 import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from tensorboard.plugins.text.summary_v2 import text_pb
 
+from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.event_callback import EventCallback
 from mnist_keras.machine import machine, versions
 
@@ -29,12 +32,14 @@ class RunText(EventCallback):
     >>> history = model.fit(x, y, verbose=0, callbacks=[text])
     """
 
-    def __init__(self, logdir, recipe, *, command=None):
+    def __init__(
+        self, logdir: StrPath, recipe: Mapping[str, Any], *, command: Sequence[str] | None = None
+    ) -> None:
         super().__init__(logdir)
         self._recipe = recipe
         self._command = sys.orig_argv if command is None else command
 
-    def on_log_begin(self):
+    def on_log_begin(self) -> None:
         command = shlex.join(self._command)
         texts = {
             "recipe": table(self._recipe),
@@ -46,7 +51,7 @@ class RunText(EventCallback):
             self._write_once(text_pb(tag, text))
 
 
-def table(values):
+def table(values: Mapping[str, Any]) -> str:
     """{name: value} as a table in Markdown.
 
     >>> print(table({"epochs": 3, "a|b": None}))

@@ -2,7 +2,10 @@
 
 import keras
 import numpy as np
+from typing_extensions import Self
 
+from mnist_keras.annotations import Logs
+from mnist_keras.data.stream import BatchStream
 from mnist_keras.errors import UsageError
 from mnist_keras.state.training_state import Position
 
@@ -36,60 +39,60 @@ class StepCallback(keras.callbacks.Callback):
     Position(step=4, epoch=0, step_in_epoch=4)
     """
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.step = 0
         self.epoch = 0
         self.step_in_epoch = 0
         self._begin = 0
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: Logs = None) -> None:
         self._take_models_step()
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._take_models_step()
         self.epoch = epoch
         self.step_in_epoch = 0
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         self._begin = batch
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self.step += batch + 1 - self._begin
         self.step_in_epoch = batch + 1
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         self.epoch, self.step_in_epoch = epoch + 1, 0
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: Logs = None) -> None:
         self.close()
 
-    def wish(self):
+    def wish(self) -> int:
         """What this process asks for by itself, a whole number; of some callbacks alone."""
         return 0
 
-    def granted(self):
+    def granted(self) -> int:
         """The largest `wish` of all workers that train the model together, at this boundary."""
         fit_callbacks = getattr(self.model, "fit_callbacks", None)
         return self.wish() if fit_callbacks is None else fit_callbacks.granted(self)
 
     @property
-    def stream(self):
+    def stream(self) -> BatchStream | None:
         """The `mnist_keras.data.stream.BatchStream` a `TapeModel` trains on, or None."""
         return getattr(getattr(self.model, "fit_callbacks", None), "stream", None)
 
     @property
-    def position(self):
+    def position(self) -> Position:
         """Where the training is, a `mnist_keras.state.training_state.Position`."""
         return Position(self.step, self.epoch, self.step_in_epoch)
 
-    def close(self):
+    def close(self) -> None:
         """Give back what is held open; may be called twice."""
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exception):
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
     def _take_models_step(self):
@@ -97,12 +100,12 @@ class StepCallback(keras.callbacks.Callback):
         self.step = getattr(self.model, "steps_trained", self.step)
 
 
-def scalars(logs):
+def scalars(logs: Logs) -> dict[str, float]:
     """{name: float} of the logs that are single numbers; a metric may give a vector as well."""
     return {name: float(value) for name, value in (logs or {}).items() if np.size(value) == 1}
 
 
-def require_single_steps(model):
+def require_single_steps(model: keras.Model) -> None:
     """Refuse a plain ``keras.Model`` that runs several steps per execution.
 
     Raises:

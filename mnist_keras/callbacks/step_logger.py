@@ -1,8 +1,11 @@
 """Each step's own loss, printed and in TensorBoard, at its true number."""
 
 import time
+from collections.abc import Callable
+from typing import Any
 
 from mnist_keras import triggers
+from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.event_callback import EventCallback
 from mnist_keras.callbacks.loss_probe import LossProbe
 from mnist_keras.callbacks.step_callback import require_single_steps, scalars
@@ -42,29 +45,36 @@ class StepLogger(EventCallback):
     0 2 loss: 0.0625
     """
 
-    def __init__(self, logdir, *, every_steps=100, echo=True, clock=time.perf_counter):
+    def __init__(
+        self,
+        logdir: StrPath | None,
+        *,
+        every_steps: int = 100,
+        echo: bool = True,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
         super().__init__(logdir)
         self._trigger = triggers.every(every_steps)
         self._echo = echo
         self._clock = clock
         self._probe = LossProbe()
-        self._learning_rate = None
-        self._epoch_begun = None
+        self._learning_rate: float | None = None
+        self._epoch_begun: int | None = None
         self._batch_began = self._seconds = 0.0
-        self._examples_before = None
+        self._examples_before: int | None = None
 
-    def records_at(self, step):
+    def records_at(self, step: int) -> bool:
         """Whether step ``step`` is logged; a `TapeModel` then takes its gradient norm."""
         return self._trigger(step)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
         if epoch != self._epoch_begun:
             self._print(epoch)
             self._epoch_begun = epoch
         self._examples_before, self._seconds = None, 0.0
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_begin(batch, logs)
         if not hasattr(self.model, "step_records"):
             require_single_steps(self.model)
@@ -76,7 +86,7 @@ class StepLogger(EventCallback):
             self._examples_before = self._examples(batch)
         self._batch_began = self._clock()
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         self._seconds += self._clock() - self._batch_began
         first_step, first_batch = self.step, self._begin
         super().on_train_batch_end(batch, logs)
@@ -92,22 +102,22 @@ class StepLogger(EventCallback):
             points = {**values[step], **rate}
             self._write_scalars(points, subdirectory="train", step=step, keep=False)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
         self._probe.give_up(logs)
         self._epoch_begun = None
-        values = {"train": {}, "validation": {}}
+        values: dict[str, dict[str, float]] = {"train": {}, "validation": {}}
         for name, value in scalars(logs).items():
             subdirectory = "validation" if name.startswith("val_") else "train"
             values[subdirectory][f"epoch_{name.removeprefix('val_')}"] = value
         for subdirectory, points in values.items():
             self._write_scalars(points, subdirectory=subdirectory)
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, Any]:
         """What a resumed run needs to go on as if nothing had happened."""
         return {"epoch_begun": self._epoch_begun}
 
-    def load_state_dict(self, state):
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
         self._epoch_begun = state["epoch_begun"]
 

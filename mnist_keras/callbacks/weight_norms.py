@@ -6,6 +6,7 @@ import math
 import tensorflow as tf
 
 from mnist_keras import triggers
+from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.event_callback import EventCallback
 from mnist_keras.callbacks.step_callback import require_single_steps
 
@@ -36,17 +37,17 @@ class WeightNorms(EventCallback):
     >>> history = model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=[norms])
     """
 
-    def __init__(self, logdir, *, every_epochs=1):
+    def __init__(self, logdir: StrPath, *, every_epochs: int = 1) -> None:
         super().__init__(logdir)
         self._is_due = triggers.every(every_epochs, of="epochs")
-        self._update_step = None
-        self._before = []
+        self._update_step: int | None = None
+        self._before: list[tf.Tensor] = []
 
-    def stops_at(self, step):
+    def stops_at(self, step: int) -> bool:
         """Whether step ``step`` is the one whose update is measured, or the one after it."""
         return self._update_step is not None and step - self._update_step in (0, 1)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self._update_step = None
         if not self._is_due(epoch):
@@ -57,13 +58,13 @@ class WeightNorms(EventCallback):
         # The first step from there on after which the accumulated gradients are applied.
         self._update_step = first + (-first - 1) % steps
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_begin(batch, logs)
         require_single_steps(self.model)
         is_due = self.step == self._update_step
         self._before = _tensors(self.model.trainable_variables) if is_due else []
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self._before:
             variables = self.model.trainable_variables
             norms = _norms(variables, self._before, _tensors(variables))
@@ -83,7 +84,8 @@ def _tensors(variables):
 
 def _norms(variables, before, after):
     """{tag: number}."""
-    squares, squares_of_update = collections.defaultdict(float), collections.defaultdict(float)
+    squares: dict[str, float] = collections.defaultdict(float)
+    squares_of_update: dict[str, float] = collections.defaultdict(float)
     for variable, old, new in zip(variables, before, after, strict=True):
         layer = variable.path.rpartition("/")[0]
         squares[layer] += 2 * float(tf.nn.l2_loss(old))

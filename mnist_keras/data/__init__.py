@@ -4,10 +4,15 @@ Importing this imports neither TensorFlow nor Keras; ``batches`` and ``BatchStre
 used.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from mnist_keras.data.examples import Examples
 from mnist_keras.data.idx import map_idx, read_idx, write_idx
 from mnist_keras.data.shard_files import write_shards
 from mnist_keras.data.sources import load, resolve
+
+if TYPE_CHECKING:
+    from mnist_keras.data.stream import BatchStream, batches
 
 _STREAM = ("BatchStream", "batches")
 __all__ = [
@@ -23,7 +28,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name):
+def __getattr__(name: str) -> Any:
     if name not in _STREAM:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from mnist_keras.data import stream
@@ -31,5 +36,5 @@ def __getattr__(name):
     return getattr(stream, name)
 
 
-def __dir__():
+def __dir__() -> list[str]:
     return sorted(__all__)

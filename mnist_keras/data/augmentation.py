@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any, Protocol
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +13,20 @@ from mnist_keras.errors import UsageError
 _KNOT_DISTANCE_PIXELS = 4
 _SMOOTHNESS_PIXELS = 4.0
 _BELOW = {"scale": 1, "shear_degrees": 90}
+
+
+class BatchAugmentation(Protocol):
+    """What `mnist_keras.data.batches` takes as ``augmentation``: an `Augmentation`, or your own."""
+
+    @property
+    def identity(self) -> Any:
+        """What tells it from every other one, as JSON takes it."""
+
+    def __call__(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Other images of that shape, float32 (n, height, width); called inside a graph.
+
+        Where replicas share a batch it gets ``begin`` and ``of`` too, as an `Augmentation` does.
+        """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +64,7 @@ class Augmentation:
     shear_degrees: float = 0.0
     elastic_pixels: float = 0.0
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for name, amount in self.identity.items():
             if not 0 <= amount < _BELOW.get(name, math.inf):
                 end = f" to below {_BELOW[name]}" if name in _BELOW else ""
@@ -59,11 +74,13 @@ class Augmentation:
                 )
 
     @property
-    def identity(self):
+    def identity(self) -> dict[str, float]:
         """What tells this augmentation from every other one, a dict of the amounts."""
         return dataclasses.asdict(self)
 
-    def __call__(self, images, seed, *, begin=0, of=None):
+    def __call__(
+        self, images: tf.Tensor, seed: tf.Tensor, *, begin: Any = 0, of: Any = None
+    ) -> tf.Tensor:
         """The deformed images; runs inside a graph.
 
         Args:

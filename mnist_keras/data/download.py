@@ -208,7 +208,7 @@ http://127.0.0.1:9/digits.gz: connection refused. Expected: one mirror that has 
         """
         import requests
 
-        answer = futures.Future()
+        answer: futures.Future[requests.Response] = futures.Future()
 
         def ask():
             with requests.Session() as session:

@@ -1,8 +1,10 @@
 """Images and their labels, as every source of data gives them."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mnist_keras.data.sharded import Sharded
 from mnist_keras.errors import DataError
@@ -27,12 +29,13 @@ class Examples:
     array([1, 2], dtype=uint8)
     """
 
-    images: np.ndarray
-    labels: np.ndarray
+    images: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.uint8]
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         """Checks what the class promises."""
-        images, labels = self.images, np.asarray(self.labels)
+        images: Any = self.images
+        labels = np.asarray(self.labels)
         if not isinstance(images, Sharded):
             images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28):
@@ -48,10 +51,10 @@ class Examples:
         if len(labels) and labels.max() > 9:
             raise DataError(f"A label is no class. Received: {labels.max()}. Expected: 0 to 9.")
 
-    def __len__(self):
+    def __len__(self) -> int:
         """The number of examples."""
         return len(self.labels)
 
-    def __getitem__(self, part):
+    def __getitem__(self, part: slice | npt.NDArray[Any]) -> "Examples":
         """The examples of a slice or an index array, as Examples."""
         return Examples(self.images[part], self.labels[part])

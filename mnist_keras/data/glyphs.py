@@ -10,7 +10,7 @@ Source of the spline: Catmull and Rom, "A class of local interpolating splines",
 """
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -178,9 +178,9 @@ def splines():
         row[: len(points)] = points
     counts = [len(forms) for forms in FORMS.values()]
     shares = np.ones((len(FORMS), max(counts) - 1))
-    for row, forms in zip(shares, FORMS.values(), strict=True):
+    for share, forms in zip(shares, FORMS.values(), strict=True):
         upto = np.add.accumulate([weight for weight, *_ in forms])
-        row[: len(forms) - 1] = upto[:-1] / upto[-1]
+        share[: len(forms) - 1] = upto[:-1] / upto[-1]
     return Splines(
         first=np.add.accumulate([0, *counts[:-1]]),
         shares=shares,
@@ -213,7 +213,8 @@ def _spans(curves):
 
     The second and third are those it joins; the first and last are None at an open end.
     """
-    points, spans = {}, []
+    points: dict[Any, Any] = {}
+    spans = []
     for curve in curves:
         coordinates = [tuple(map(int, point.split())) for point in curve.split(",")]
         path = [points.setdefault(xy, len(points)) for xy in coordinates]

@@ -13,13 +13,17 @@ import secrets
 import stat
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
+from mnist_keras.annotations import StrPath
 from mnist_keras.errors import DataError, UsageError
 
-_CODES = {
+_CODES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(">u1"),
     0x09: np.dtype(">i1"),
     0x0B: np.dtype(">i2"),
@@ -33,7 +37,7 @@ _CHUNK_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
-def read_idx(path):
+def read_idx(path: StrPath) -> npt.NDArray[Any]:
     """The array of one IDX file.
 
     Whether the file is gzipped is told by its first bytes, not by its name. No more is
@@ -74,7 +78,7 @@ def read_idx(path):
     return array.astype(dtype.newbyteorder("="), copy=False)
 
 
-def is_idx(head):
+def is_idx(head: bytes) -> bool:
     """Whether a file that begins with these bytes, at least 3, is IDX or gzip, and so no picture.
 
     >>> is_idx(bytes([0, 0, 8, 3])), is_idx(b"\\xff\\xd8\\xff\\xe0")
@@ -83,7 +87,7 @@ def is_idx(head):
     return head[:2] == _GZIP_MAGIC or (head[:2] == b"\0\0" and head[2] in _CODES)
 
 
-def map_idx(path):
+def map_idx(path: StrPath) -> np.memmap:
     """The array of one uncompressed IDX file, left in the file and read as it is used.
 
     Args:
@@ -110,7 +114,7 @@ def map_idx(path):
         return np.memmap(stream, dtype, "r", offset, shape)
 
 
-def write_idx(path, array):
+def write_idx(path: StrPath, array: npt.ArrayLike) -> None:
     """Writes an array as IDX, gzipped when the name ends in .gz, whole or not at all.
 
     The same array always gives the same bytes.
@@ -144,7 +148,7 @@ def write_idx(path, array):
             stream.write(values)
 
 
-def sha256_idx(array):
+def sha256_idx(array: npt.ArrayLike) -> str:
     """Returns the hex sha256 of the array's uncompressed IDX bytes, however it is stored.
 
     >>> sha256_idx(np.array([5, 0, 4], np.uint8))[:16]
@@ -157,7 +161,7 @@ def sha256_idx(array):
 
 
 @contextlib.contextmanager
-def replacing(path):
+def replacing(path: StrPath) -> Iterator[tuple[BinaryIO, Path]]:
     """Gives (binary stream, its temporary path) and puts the file at ``path`` on success.
 
     The temporary file lies beside the target under a name of its own, so that two writers cannot

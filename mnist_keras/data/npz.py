@@ -72,4 +72,5 @@ def _read_member(archive, name):
         values = stream.read(promised + 1)
         if len(values) != promised:
             raise ValueError(f"{name} has another length than its shape {shape}")
-    return np.frombuffer(bytearray(values), np.uint8).reshape(shape, order="CF"[is_fortran])
+    array = np.frombuffer(bytearray(values), np.uint8)
+    return array.reshape(shape, order="F" if is_fortran else "C")

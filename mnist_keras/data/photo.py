@@ -10,6 +10,7 @@ import functools
 import math
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage, spatial
 
@@ -57,7 +58,7 @@ class Digit:
     image: np.ndarray
 
 
-def find_digits(grey):
+def find_digits(grey: npt.NDArray[np.uint8]) -> list[Digit]:
     """Finds the digits on a photo and returns them in reading order, line by line.
 
     Digits that touch each other are taken for one; what is less than a third as high as the usual
@@ -251,7 +252,7 @@ def _join_parts(shapes, usual):
             continue
         near = [other for other in shapes if part.box_gap(other) <= _BAR_GAP * usual]
         gaps = {other: part.gap(other) for other in near}
-        nearest = min(near, key=gaps.get, default=None)
+        nearest = min(near, key=gaps.__getitem__, default=None)
         if nearest is not None and (
             gaps[nearest] <= _BREAK * usual or _is_bar(part, nearest, gaps[nearest], usual)
         ):
@@ -286,7 +287,7 @@ def _lies_along_edge(shape, size):
 
 def _reading_order(shapes):
     """Lines from top to bottom, each from left to right; lines may slope."""
-    lines = []
+    lines: list[list[_Shape]] = []
     for shape in sorted(shapes, key=lambda shape: shape.left):
         line = max(lines, key=lambda line: line[-1].shared_height(shape), default=None)
         if line is None or line[-1].shared_height(shape) < _SAME_LINE:

@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 from PIL import ExifTags, Image
 
+from mnist_keras.annotations import Box, StrPath
 from mnist_keras.errors import DataError
 
 MOST_PIXELS = 120_000_000  # No telephone's camera gives more in one piece; bombs do.
@@ -43,7 +44,7 @@ class Photo:
     grey: np.ndarray
     size: tuple
 
-    def in_own_pixels(self, box):
+    def in_own_pixels(self, box: Box) -> Box:
         """A box (x, y, width, height) of ``grey`` as whole pixels of the photo itself."""
         scale = [own / shrunk for own, shrunk in zip(self.size, self.grey.shape[::-1], strict=True)]
         x, y, width, height = box
@@ -52,7 +53,7 @@ class Photo:
         return left, top, right - left, bottom - top
 
 
-def read_photo(path, *, most_pixels=MOST_PIXELS):
+def read_photo(path: StrPath, *, most_pixels: int = MOST_PIXELS) -> Photo:
     """Reads a JPEG, PNG, HEIC, WebP, GIF or BMP file, turned as its EXIF orientation says.
 
     Of a large JPEG no more is decoded than is needed. What is transparent counts as ground.
@@ -106,7 +107,8 @@ def _read(name, file, most_pixels, *, expected):
             received = f"{image.width} x {image.height} pixels"
             raise _bad(name, "is too large", received, f"at most {most_pixels} pixels")
         if moves and image.format not in _FIRST_PICTURE_IS_THE_PHOTO:
-            raise _bad(name, "moves", f"{image.n_frames} pictures", "a single one")
+            count = getattr(image, "n_frames", "several")
+            raise _bad(name, "moves", f"{count} pictures", "a single one")
         try:
             return _photo(image)
         except Exception as error:  # As above, of its decoders.

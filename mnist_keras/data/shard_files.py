@@ -7,9 +7,12 @@ files and ``test`` in TFRecord files.
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from mnist_keras.annotations import StrPath
+from mnist_keras.data.examples import Examples
 from mnist_keras.data.idx import map_idx, write_idx
 from mnist_keras.data.sharded import Absent, Sharded, find_shards, shard_name
 from mnist_keras.errors import DataError, UsageError
@@ -20,14 +23,21 @@ FORMATS = ("idx", "tfrecord")
 IDX_HALVES = {"train": "train", "test": "t10k"}
 
 
-def write_shards(directory, examples, *, half="train", count, form="idx"):
+def write_shards(
+    directory: StrPath,
+    examples: Examples,
+    *,
+    half: str = "train",
+    count: int,
+    form: str = "idx",
+) -> None:
     """Write one half of a data set as so many files of as equal sizes as can be.
 
     The files are what ``--data_dir`` and `mnist_keras.data.load` read. Large arrays may be mapped.
 
     Args:
         directory: where to; it is made.
-        examples: a `Examples`.
+        examples: the half, `Examples`.
         half: "train" or "test".
         count: how many shards.
         form: "idx", a file of images and one of labels for each, or "tfrecord", one of both.
@@ -137,7 +147,7 @@ def _joined(images, labels, count, stem):
         for n in range(count)
     ]
     read = [labels.get(n, np.zeros(len(parts[n]), np.uint8)) for n in range(count)]
-    joined = Sharded(parts)
+    joined: Any = Sharded(parts)
     is_small = joined.dtype.itemsize * np.prod(joined.shape, dtype=float) < _KEPT_BELOW_BYTES
     if is_small and len(images) == count:
         joined = np.asarray(joined)

@@ -1,6 +1,8 @@
 """One array whose rows lie in many files: the shards of a data set too large for one."""
 
 import re
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -24,15 +26,17 @@ class Sharded:
 
     Example:
 
+    >>> import numpy as np
     >>> array = Sharded([np.arange(3), np.arange(10, 12)])
     >>> array[[4, 0]], len(array[1:4]), np.asarray(array[2:])
     (array([11,  0]), 3, array([ 2, 10, 11]))
     """
 
-    def __init__(self, parts):
-        parts = [
-            p for part in parts for p in (part.parts if isinstance(part, Sharded) else (part,))
-        ]
+    parts: tuple[Any, ...]
+
+    def __init__(self, parts: Iterable[Any]) -> None:
+        nested = (part.parts if isinstance(part, Sharded) else (part,) for part in parts)
+        parts = [part for several in nested for part in several]
         forms = sorted({f"{part.dtype} (n, {part.shape[1:]})" for part in parts})
         if len(forms) != 1:
             raise DataError(

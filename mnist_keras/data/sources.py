@@ -11,13 +11,18 @@ import json
 import os
 import tempfile
 import textwrap
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from mnist_keras import terminal
+from mnist_keras.annotations import StrPath
 from mnist_keras.data.directory import ROLES, halves, read_directory, spellings
-from mnist_keras.data.download import Downloader, DownloadError
+from mnist_keras.data.download import Downloader, DownloadError, Limits
 from mnist_keras.data.examples import Examples
 from mnist_keras.data.idx import read_idx, replacing, sha256_idx, write_idx
 from mnist_keras.errors import DataError, UsageError
@@ -52,7 +57,7 @@ class Source:
     sha256: tuple
     sums_are_of: str
 
-    def read(self, path, role):
+    def read(self, path: StrPath, role: str) -> npt.NDArray[Any]:
         """Returns the array in the file; raises DataError unless it is the published one."""
         array = read_idx(path)
         received = sha256_idx(array) if self.sums_are_of == "content" else _sha256_file(path)
@@ -121,7 +126,13 @@ SOURCES = {
 NAMES = ("auto", *SOURCES, "synthetic")
 
 
-def load(name="auto", *, data_dir=None, cache_dir=None, notice=terminal.notice):
+def load(
+    name: str = "auto",
+    *,
+    data_dir: StrPath | None = None,
+    cache_dir: StrPath | None = None,
+    notice: Callable[[str], object] = terminal.notice,
+) -> tuple[Examples, Examples]:
     """The data set with this name, from a directory, the cache or a mirror.
 
     Args:
@@ -149,14 +160,14 @@ def load(name="auto", *, data_dir=None, cache_dir=None, notice=terminal.notice):
 
 
 def resolve(
-    name="auto",
+    name: str = "auto",
     *,
-    data_dir=None,
-    cache_dir=None,
-    notice=terminal.notice,
-    sources=SOURCES,
-    limits=None,
-):
+    data_dir: StrPath | None = None,
+    cache_dir: StrPath | None = None,
+    notice: Callable[[str], object] = terminal.notice,
+    sources: Mapping[str, Source] = SOURCES,
+    limits: Limits | None = None,
+) -> Resolved:
     """As `load`, and says which data set it was.
 
     Where ``data_dir``, else $MNIST_KERAS_DATA_DIR, names a directory, only this is read. Otherwise
@@ -255,7 +266,7 @@ def _temporary_cache():
 
 
 def _published(source, caches, notice, limits):
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for cache in caches:
         arrays |= _cached(source, cache / source.name, notice, skip=arrays)
     if len(arrays) < len(ROLES):
@@ -264,7 +275,7 @@ def _published(source, caches, notice, limits):
 
 
 def _cached(source, folder, notice, *, skip):
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for role in ROLES:
         path = folder / f"{spellings(role)[0]}.gz"
         if role in skip or not os.path.exists(path):
@@ -277,7 +288,8 @@ def _cached(source, folder, notice, *, skip):
 
 
 def _downloaded(source, folder, limits, *, skip):
-    downloader, arrays = Downloader(limits), {}
+    downloader = Downloader(limits)
+    arrays: dict[str, np.ndarray] = {}
     with downloader.alone_in(folder):
         # another process may have fetched them while this one waited for the lock
         arrays |= _cached(source, folder, lambda _: None, skip=skip)

@@ -6,10 +6,14 @@ uint8, as in the file, until the step that uses them casts and scales its own ba
 
 import functools
 import hashlib
+from collections.abc import Iterator
+from typing import Any, NoReturn
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
+from mnist_keras.data.augmentation import BatchAugmentation
 from mnist_keras.data.order import order_of_epoch
 from mnist_keras.data.partitions import require_even
 from mnist_keras.data.sharded import Sharded
@@ -25,7 +29,16 @@ CLASSES = 10
 _NO_DIGEST = bytes.fromhex("80000000" * 8)
 
 
-def batches(images, labels, *, batch_size, shuffle=False, seed=0, augmentation=None, partitions=1):
+def batches(
+    images: npt.NDArray[np.uint8] | Sharded,
+    labels: npt.ArrayLike,
+    *,
+    batch_size: int,
+    shuffle: bool = False,
+    seed: int = 0,
+    augmentation: BatchAugmentation | None = None,
+    partitions: int = 1,
+) -> "BatchStream":
     """The training stream over some examples: what `TapeModel.fit` takes as its ``x``.
 
     Args:
@@ -98,8 +111,16 @@ class BatchStream(DataAdapter):
     """
 
     def __init__(
-        self, images, labels, *, batch_size, shuffle=False, seed=0, augmentation=None, partitions=1
-    ):
+        self,
+        images: npt.NDArray[np.uint8] | Sharded,
+        labels: npt.ArrayLike,
+        *,
+        batch_size: int,
+        shuffle: bool = False,
+        seed: int = 0,
+        augmentation: BatchAugmentation | None = None,
+        partitions: int = 1,
+    ) -> None:
         labels = np.asarray(labels)
         if not isinstance(images, Sharded):
             images = np.asanyarray(images)
@@ -144,22 +165,23 @@ class BatchStream(DataAdapter):
             )
         )
         is_in_order = not shuffle and partitions == 1
-        self._share, self._strategy = WHOLE, None
+        self._share = WHOLE
+        self._strategy: tf.distribute.Strategy | None = None
         source = Mapped if isinstance(images, (np.memmap, Sharded)) else Held
         self._source = source(images, labels, order=None if is_in_order else order)
         self._has_order = not is_in_order
 
     @property
-    def epoch(self):
+    def epoch(self) -> int:
         """The present one, from 0; -1 before the first."""
         return self._epoch.number
 
     @epoch.setter
-    def epoch(self, number):
+    def epoch(self, number: int) -> None:
         self._epoch.number = number
 
     @functools.cached_property
-    def identity(self):
+    def identity(self) -> dict[str, Any]:
         """What tells this stream from every other one, as a dict of its examples and its order.
 
         A training that goes on with another stream would not be the same training.
@@ -191,36 +213,36 @@ class BatchStream(DataAdapter):
             words = Workers(self._strategy).largest(words)
         return hashlib.sha256(np.array(words, ">i4").tobytes()).hexdigest()
 
-    def __len__(self):
+    def __len__(self) -> int:
         """Batches in an epoch."""
         return -(-self.examples // self._batch_size)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         """The batches of the present epoch, of epoch 0 before any training."""
         return iter(self.get_tf_dataset())
 
     @property
-    def num_batches(self):
+    def num_batches(self) -> int:
         """Batches in an epoch, the last short one counted."""
         return len(self)
 
     @property
-    def batch_size(self):
+    def batch_size(self) -> int:
         """Examples in a full batch."""
         return self._batch_size
 
     @property
-    def has_partial_batch(self):
+    def has_partial_batch(self) -> bool:
         """Whether the last batch is short."""
         return self.partial_batch_size is not None
 
     @property
-    def partial_batch_size(self):
+    def partial_batch_size(self) -> int | None:
         """Examples in the last batch where it is short, else None."""
         return self.examples % self._batch_size or None
 
     @property
-    def element_spec(self):
+    def element_spec(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
         """What a step sees, as ``tf.TensorSpec``."""
         size = None if self.has_partial_batch else self._batch_size
         return (
@@ -228,11 +250,11 @@ class BatchStream(DataAdapter):
             tf.TensorSpec((size, CLASSES), tf.float32),
         )
 
-    def on_epoch_begin(self):
+    def on_epoch_begin(self) -> None:
         """Called by Keras before each pass over the data."""
         self.epoch += 1
 
-    def share_among(self, strategy):
+    def share_among(self, strategy: tf.distribute.Strategy) -> None:
         """Let the replicas of a ``tf.distribute`` strategy share each batch from now on.
 
         A worker then reads its replicas' parts alone, where the examples are read from files.
@@ -248,11 +270,11 @@ class BatchStream(DataAdapter):
         self._source.read_share(share, batch_size=self._batch_size)
 
     @property
-    def window_spec(self):
+    def window_spec(self) -> Any:
         """What `window` gives, as ``tf.TensorSpec``."""
         return Window.spec(self._source.image_shape)
 
-    def window(self, begin, end):
+    def window(self, begin: int, end: int) -> tuple[Window, int]:
         """What `batch` cuts the steps from ``begin`` to before ``end`` of the present epoch from.
 
         Returns:
@@ -264,20 +286,22 @@ class BatchStream(DataAdapter):
         window, last = self._source.window(max(self.epoch, 0), begin * size, last, size=size)
         return window, -(-last // size)
 
-    def size(self, step):
+    def size(self, step: Any) -> Any:
         """How many examples batch ``step`` has, over all replicas."""
         return tf.minimum(self._batch_size, self.examples - step * self._batch_size)
 
-    def begin(self, step, *, replica):
+    def begin(self, step: Any, *, replica: Any) -> Any:
         """Where in batch ``step`` a replica's part begins."""
         return self._share.bounds(self.size(step), replica)[0]
 
     @property
-    def cuts_evenly(self):
+    def cuts_evenly(self) -> bool:
         """Whether the replicas' parts of each batch are of one size."""
         return self._share.is_even(self._batch_size, self.examples % self._batch_size)
 
-    def batch(self, window, step, *, replica=None):
+    def batch(
+        self, window: Window, step: tf.Tensor, *, replica: tf.Tensor | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Batch ``step`` of the epoch as a step sees it; runs inside a graph.
 
         Args:
@@ -307,11 +331,11 @@ class BatchStream(DataAdapter):
             images = self._augmentation(images, tf.stack([seed, epoch * len(self) + step]), **part)
         return images, tf.one_hot(labels, CLASSES)
 
-    def close(self):
+    def close(self) -> None:
         """Stop reading ahead; it begins again where it is needed."""
         self._source.close()
 
-    def get_tf_dataset(self):
+    def get_tf_dataset(self) -> tf.data.Dataset:
         """The present epoch as a ``tf.data.Dataset``, and the later ones as Keras comes to them.
 
         Where replicas share the batches it is a ``tf.distribute.DistributedDataset``.
@@ -347,15 +371,15 @@ class BatchStream(DataAdapter):
         epoch = tf.numpy_function(lambda: np.int32(max(present.number, 0)), [], tf.int32)
         return tf.ensure_shape(epoch, [])
 
-    def get_numpy_iterator(self):
+    def get_numpy_iterator(self) -> Iterator[Any]:
         """The present epoch as NumPy arrays."""
         return self.get_tf_dataset().as_numpy_iterator()
 
-    def get_jax_iterator(self):
+    def get_jax_iterator(self) -> Iterator[Any]:
         """As `get_numpy_iterator`."""
         return self.get_numpy_iterator()
 
-    def get_torch_dataloader(self):
+    def get_torch_dataloader(self) -> NoReturn:
         """Not offered: the stream's batches are TensorFlow's.
 
         Raises:

@@ -11,8 +11,10 @@ exponential, sine, power or long sum, so that there are none here.
 
 import math
 import operator
+from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
 from mnist_keras.data.glyphs import SAMPLES, splines
 from mnist_keras.errors import UsageError
@@ -36,7 +38,9 @@ _PRESSURE = 0.08  # of the radius, from the first to the last sample and from th
 _EDGE_MEAN, _EDGE = 0.9, 0.15  # ink lost per pixel away from the line: how sharp the scan is
 
 
-def synthetic_digits(count, *, seed, progress=None):
+def synthetic_digits(
+    count: int, *, seed: int, progress: Callable[[int], object] | None = None
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Draws handwriting-like digits, framed as MNIST's are.
 
     As in MNIST the ink just fits a box of 20x20 pixels, shades of grey smooth its edges, and its

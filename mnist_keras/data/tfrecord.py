@@ -10,6 +10,7 @@ import io
 import mmap
 import os
 import struct
+from typing import Any
 
 import google_crc32c
 import numpy as np
@@ -104,7 +105,7 @@ class TFRecordImages:
 
     def _label(self, number):
         features = self._features(number)
-        values = features[_LABEL].int64_list.value if _LABEL in features else ()
+        values = features[_LABEL].int64_list.value if _LABEL in features else []
         if len(values) != 1 or not 0 <= values[0] <= 9:
             received = f"{list(values)} of {', '.join(sorted(features)) or 'no features'}"
             raise self._bad(f"has no label in record {number}", received, "label, 0 to 9")
@@ -113,7 +114,7 @@ class TFRecordImages:
     def _image(self, number):
         features = self._features(number)
         name = next((name for name in _IMAGE if name in features), None)
-        values = features[name].bytes_list.value if name else ()
+        values = features[name].bytes_list.value if name else []
         data = values[0] if len(values) == 1 else b""
         if len(data) == _SIDE * _SIDE:
             return np.frombuffer(data, np.uint8).reshape(_SIDE, _SIDE)
@@ -167,7 +168,7 @@ def _checksum(data):
 def _example_class():
     """``tf.train.Example``, without the import of TensorFlow; its map is a list of entries."""
     field = descriptor_pb2.FieldDescriptorProto
-    messages = {
+    messages: dict[str, list[tuple[str, int, Any, bool]]] = {
         "BytesList": [("value", 1, field.TYPE_BYTES, True)],
         "Int64List": [("value", 1, field.TYPE_INT64, True)],
         "Feature": [("bytes_list", 1, "BytesList", False), ("int64_list", 3, "Int64List", False)],

@@ -143,8 +143,8 @@ class Mapped:
         sample = np.linspace(0, self._count - 1, min(self._count, _SAMPLED_EXAMPLES))
         digest = hashlib.sha256()
         for rows in np.array_split(sample.astype(np.int64), -(-len(sample) // 1024)):
-            digest.update(np.ascontiguousarray(self._images[rows]))
-        digest.update(np.ascontiguousarray(self._labels))
+            digest.update(np.ascontiguousarray(self._images[rows]).data)
+        digest.update(np.ascontiguousarray(self._labels).data)
         return digest.hexdigest()
 
     def part(self, begin, end):

@@ -5,6 +5,8 @@ state is made of dicts with names, lists, numbers, strings, None, and arrays, wh
 NumPy's.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -28,7 +30,8 @@ def capture(callbacks):
         ([[class name, state], ...], {key: array}): the arrays in a state are replaced by
         ``{"__array__": key}``.
     """
-    states, arrays = [], {}
+    states: list[list[Any]] = []
+    arrays: dict[str, np.ndarray] = {}
     for callback in _stateful(callbacks):
         prefix = f"callbacks/{len(states)}"
         states.append([_name(callback), _take_arrays(_state_dict(callback), prefix, arrays)])

@@ -18,13 +18,17 @@ import os
 import pathlib
 import shutil
 import uuid
+from collections.abc import Callable, Mapping
+from typing import IO, Any, TypeVar
 
+from mnist_keras.annotations import StrPath
 from mnist_keras.errors import MnistKerasError
 
 MANIFEST = "manifest.json"
 # Rises when an earlier version of the package could not read, or would misread, what a later one
 # writes: the manifest, or anything in the files of a checkpoint. All formats up to it are read.
 FORMAT = 1
+T = TypeVar("T")
 _TEMPORARY = ".unfinished-"
 _ASIDE = ".replaced-"
 
@@ -40,22 +44,22 @@ class LaterFormatError(MnistKerasError):
 class Disk:
     """The operations that a crash or a full disk can part; tests make each of them fail."""
 
-    def make_directory(self, path):
+    def make_directory(self, path: StrPath) -> None:
         """Make a directory, which must not exist."""
         os.mkdir(path)
 
-    def write(self, path, data):
+    def write(self, path: StrPath, data: bytes) -> None:
         """Write a new file and sync it."""
         with open(path, "xb") as file:
             file.write(data)
             file.flush()
             self.sync_file(file)
 
-    def sync_file(self, file):
+    def sync_file(self, file: IO[bytes]) -> None:
         """Bring an open file's bytes to the disk."""
         os.fsync(file.fileno())
 
-    def sync_directory(self, path):
+    def sync_directory(self, path: StrPath) -> None:
         """Bring a directory's entries to the disk."""
         descriptor = os.open(path, os.O_RDONLY)
         try:
@@ -63,11 +67,11 @@ class Disk:
         finally:
             os.close(descriptor)
 
-    def rename(self, source, target):
+    def rename(self, source: StrPath, target: StrPath) -> None:
         """Rename a file or directory; a file replaces its target."""
         os.replace(source, target)
 
-    def remove(self, path):
+    def remove(self, path: StrPath) -> None:
         """Remove a directory with all in it, or a file."""
         shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
 
@@ -87,7 +91,9 @@ class Stored:
     description: dict
 
 
-def write_directory(path, files, description, *, disk=None):
+def write_directory(
+    path: StrPath, files: Mapping[str, bytes], description: Any, *, disk: Disk | None = None
+) -> None:
     """Write a directory so that a crash leaves it whole or absent.
 
     Args:
@@ -112,7 +118,7 @@ def write_directory(path, files, description, *, disk=None):
     _replace(path, write, disk)
 
 
-def build(path, make, *, disk=None):
+def build(path: StrPath, make: Callable[[pathlib.Path], T], *, disk: Disk | None = None) -> T:
     """Have a file or a directory of any depth made so that a crash leaves it whole or absent.
 
     Args:
@@ -161,7 +167,7 @@ def _replace(path, make, disk):
     return result
 
 
-def write_file(path, data, *, disk=None):
+def write_file(path: StrPath, data: bytes, *, disk: Disk | None = None) -> None:
     """Replace a file so that a crash leaves the old or the new one whole.
 
     Raises:
@@ -171,7 +177,7 @@ def write_file(path, data, *, disk=None):
     _replace(path, lambda temporary: disk.write(temporary, data), disk)
 
 
-def read_directory(path):
+def read_directory(path: StrPath) -> Stored:
     """Read a directory whole and check every byte of it.
 
     Returns:
@@ -180,30 +186,32 @@ def read_directory(path):
     Raises:
         DamagedError: a file is missing, left over, of another size or of other bytes.
     """
-    path = _where(pathlib.Path(path))
-    manifest = read_manifest(path)
+    directory = _where(pathlib.Path(path))
+    manifest = read_manifest(directory)
     listed = manifest["files"]
-    found = {entry.name for entry in path.iterdir()} - {MANIFEST}
+    found = {entry.name for entry in directory.iterdir()} - {MANIFEST}
     if found != set(listed):
         raise DamagedError(
-            f"{path} does not hold the files of its manifest. "
+            f"{directory} does not hold the files of its manifest. "
             f"Received: {_names(found)}. Expected: {_names(listed)}."
         )
-    files = {name: _read_listed(path / name, entry) for name, entry in listed.items()}
-    return Stored(path, files, manifest["description"])
+    files = {name: _read_listed(directory / name, entry) for name, entry in listed.items()}
+    return Stored(directory, files, manifest["description"])
 
 
-def read_member(path, name):
+def read_member(path: StrPath, name: str) -> bytes:
     """Read one file of a directory and check its bytes; the others are left unread.
 
     Raises:
         DamagedError: it is missing, not in the manifest, of another size or of other bytes.
     """
-    path = _where(pathlib.Path(path))
-    listed = read_manifest(path)["files"]
+    directory = _where(pathlib.Path(path))
+    listed = read_manifest(directory)["files"]
     if name not in listed:
-        raise DamagedError(f"{path} has no {name}. Received: {_names(listed)}. Expected: {name}.")
-    return _read_listed(path / name, listed[name])
+        raise DamagedError(
+            f"{directory} has no {name}. Received: {_names(listed)}. Expected: {name}."
+        )
+    return _read_listed(directory / name, listed[name])
 
 
 def _read_listed(path, entry):

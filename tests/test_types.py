@@ -1,0 +1,111 @@
+"""The annotations: complete, true of the code, and of use to others."""
+
+import inspect
+import os
+import pathlib
+import subprocess
+import sys
+import sysconfig
+
+import pytest
+
+from tests.command_line import environment
+from tests.test_api_reference import OBJECTS
+
+ROOT = pathlib.Path(__file__).parent.parent
+PROGRAM = """\
+import keras
+import numpy as np
+from mnist_keras import TapeModel
+from mnist_keras.callbacks import Checkpoint, GracefulShutdown, Mistakes, StepLogger
+from mnist_keras.exam import Exam
+
+model = TapeModel(keras.Sequential([keras.layers.Dense(10)]), batch_parts=2)
+exam = Exam(np.zeros((8, 28, 28), np.uint8), np.zeros(8, np.uint8))
+callbacks = [StepLogger("logs"), Checkpoint("logs/c", keep=5), GracefulShutdown()]
+model.fit(exam.images, exam.labels, callbacks=[*callbacks, Mistakes("logs", exam)])
+steps: int = model.steps_trained
+"""
+
+
+def mypy(*arguments, cwd):
+    pytest.importorskip("mypy", reason="mypy is not installed: no type is checked")
+    return subprocess.run(
+        [sys.executable, "-m", "mypy", *map(str, arguments)],
+        cwd=cwd,
+        env=environment(),
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_the_package_and_the_examples_are_as_their_annotations_say(tmp_path):
+    done = mypy(f"--cache-dir={tmp_path}", cwd=ROOT)
+    assert done.returncode == 0, done.stdout
+
+
+@pytest.fixture(scope="module")
+def check(tmp_path_factory):
+    """What mypy says of a program where the package is installed as others have it."""
+    directory = tmp_path_factory.mktemp("elsewhere")
+    build = [sys.executable, "setup.py", "-q", "build_py", f"--build-lib={directory / 'built'}"]
+    subprocess.run(build, cwd=ROOT, env=environment(), check=True, capture_output=True)
+    venv = directory / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
+    paths = sysconfig.get_paths(vars={"base": str(venv), "platbase": str(venv)})
+    (directory / "built" / "mnist_keras").rename(pathlib.Path(paths["purelib"], "mnist_keras"))
+
+    def check_program(program):
+        (directory / "program.py").write_text(program, encoding="utf-8")
+        python = pathlib.Path(paths["scripts"], "python" + (".exe" if os.name == "nt" else ""))
+        arguments = (f"--python-executable={python}", "--ignore-missing-imports", "program.py")
+        return mypy(*arguments, cwd=directory).stdout.splitlines()
+
+    return check_program
+
+
+def test_the_program_of_somebody_else_is_checked(check):
+    assert check(PROGRAM)[-1].startswith("Success")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "line"),
+    [
+        ('StepLogger("logs")', "StepLogger(100)", 9),
+        ("keep=5", "keep='5'", 9),
+        ("batch_parts=2", "batch_parts='2'", 7),
+        ('Mistakes("logs", exam)', 'Mistakes("logs", 3)', 10),
+        ("steps: int", "steps: str", 11),
+    ],
+)
+def test_and_a_mistake_in_it_is_found_at_its_line(right, wrong, line, check):
+    found = check(PROGRAM.replace(right, wrong))
+    assert found[0].startswith(f"program.py:{line}: error: ")
+
+
+def functions(name, value):
+    """The public functions of a public name, itself or its methods, {name: function}."""
+    if not inspect.isclass(value):
+        return {name: value}
+    found = {}
+    for own_name, member in vars(value).items():
+        if isinstance(member, property):
+            member = member.fget
+        member = getattr(member, "__func__", member)
+        is_public = own_name == "__init__" or not own_name.startswith("_")
+        if is_public and inspect.isfunction(member) and member.__module__ == value.__module__:
+            found[f"{name}.{own_name}"] = member
+    return found
+
+
+def test_every_public_function_says_what_it_takes_and_gives():
+    incomplete = []
+    for name, value in OBJECTS.items():
+        for function_name, function in functions(name, value).items():
+            signature = inspect.signature(function)
+            hints = [parameter.annotation for parameter in signature.parameters.values()]
+            if next(iter(signature.parameters), None) in ("self", "cls"):
+                del hints[0]
+            if inspect.Signature.empty in (*hints, signature.return_annotation):
+                incomplete.append(function_name)
+    assert incomplete == []

@@ -277,6 +277,12 @@ class TapeModel(keras.Model):
         self._share_streams(x)
         return super().evaluate(x, *args, **kwargs)
 
+    def export(self, *args: Any, **kwargs: Any) -> None:
+        """As ``keras.Model.export``; what is wrapped is written, and need not have been called."""
+        is_wrapper = isinstance(self.network, keras.Model) and type(self).call is TapeModel.call
+        exported = self.network if is_wrapper else super()
+        exported.export(*args, **kwargs)
+
     def _share_streams(self, *data):
         for stream in data:
             if isinstance(stream, BatchStream):

@@ -8,6 +8,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mnist_keras import SumSquaredError, TapeModel, optimizers
 from mnist_keras.callbacks import Checkpoint
@@ -141,6 +142,14 @@ def test_a_clone_is_a_tape_model_with_weights_of_its_own(kind, trained):
     np.testing.assert_array_equal(clone(X), trained[kind](X))
     compiled(clone).fit(X, Y, verbose=0)
     assert not np.array_equal(clone(X), trained[kind](X))
+
+
+@pytest.mark.parametrize("kind", MAKE)
+def test_what_keras_exports_of_it_gives_what_it_gives(kind, trained, tmp_path):
+    model = trained[kind]
+    model.export(tmp_path / "exported", verbose=False)
+    exported = tf.saved_model.load(tmp_path / "exported")
+    np.testing.assert_allclose(exported.serve(X), model.predict(X, verbose=0), atol=1e-6)
 
 
 def test_a_wrapped_network_alone_is_a_file_that_needs_no_tape_model(trained, tmp_path):

@@ -96,6 +96,7 @@ def test_there_is_none_besides():
     others = {
         "AveragedWeights",
         "Checkpoint",
+        "CheckpointError",
         "DivergedError",
         "DivergenceGuard",
         "GracefulShutdown",

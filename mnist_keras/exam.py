@@ -64,7 +64,11 @@ class Exam:
         self._class_names = class_names
         self._asked: tuple[int, int | None] | None = None
         self._probabilities = np.zeros((0, 0), np.float32)
-        self._model = lambda: None
+        self._model: weakref.ref[keras.Model] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: what was answered, and by which model, is left out."""
+        return {**vars(self), "_model": None, "_asked": None}
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -91,7 +95,7 @@ class Exam:
         """
         optimizer = getattr(model, "optimizer", None)
         iterations = None if optimizer is None else int(_numpy(optimizer.iterations))
-        if model is not self._model():
+        if self._model is None or model is not self._model():
             self._model, self._asked = weakref.ref(model), None
         if self._asked != (step, iterations):
             with validated_weights(model):

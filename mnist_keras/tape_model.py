@@ -279,9 +279,10 @@ class TapeModel(keras.Model):
 
     def export(self, *args: Any, **kwargs: Any) -> None:
         """As ``keras.Model.export``; what is wrapped is written, and need not have been called."""
-        is_wrapper = isinstance(self.network, keras.Model) and type(self).call is TapeModel.call
-        exported = self.network if is_wrapper else super()
-        exported.export(*args, **kwargs)
+        if isinstance(self.network, keras.Model) and type(self).call is TapeModel.call:
+            self.network.export(*args, **kwargs)
+        else:
+            super().export(*args, **kwargs)
 
     def _share_streams(self, *data):
         for stream in data:

@@ -1,5 +1,6 @@
 """When something is due: pure functions ``(step) -> bool``, for logging and saving alike."""
 
+import functools
 from collections.abc import Callable
 
 from mnist_keras.errors import UsageError
@@ -23,7 +24,11 @@ def every(steps: int, *, of: str = "steps") -> Callable[[int], bool]:
         raise UsageError(
             f"no interval of {of}. Received: {steps!r}. Expected: a whole number of at least 1."
         )
-    return lambda step: step % steps == 0
+    return functools.partial(_divides, steps)  # A lambda could not be pickled.
+
+
+def _divides(steps, step):
+    return step % steps == 0
 
 
 def never(step: int) -> bool:

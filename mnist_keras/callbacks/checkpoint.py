@@ -3,7 +3,6 @@
 import io
 import math
 import pathlib
-import sys
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
@@ -11,7 +10,7 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from mnist_keras import triggers
+from mnist_keras import terminal, triggers
 from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.step_callback import StepCallback, scalars
 from mnist_keras.errors import MnistKerasError, UsageError
@@ -117,7 +116,7 @@ class Checkpoint(StepCallback):
         mode: Literal["min", "max"] = "min",
         resume: bool = True,
         start_from: StrPath | None = None,
-        notice: Callable[[str], object] = lambda line: print(line, file=sys.stderr),
+        notice: Callable[[str], object] = terminal.notice,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

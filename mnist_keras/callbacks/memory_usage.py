@@ -4,7 +4,7 @@ import sys
 
 import psutil
 
-from mnist_keras.annotations import Logs, StrPath
+from mnist_keras.annotations import Logs
 from mnist_keras.callbacks.event_callback import EventCallback
 
 _MIB = 2**20
@@ -29,13 +29,9 @@ class MemoryUsage(EventCallback):
     >>> history = model.fit(x, y, verbose=0, callbacks=[MemoryUsage(logdir)])
     """
 
-    def __init__(self, logdir: StrPath) -> None:
-        super().__init__(logdir)
-        self._process = psutil.Process()
-
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
-        present = self._process.memory_info().rss / _MIB
+        present = psutil.Process().memory_info().rss / _MIB
         peak = max(present, peak_mib())
         self._write_scalars({"memory/present_mib": present, "memory/peak_mib": peak})
 

@@ -1,6 +1,7 @@
 """Each callback for TensorBoard, used by itself with a plain ``keras.Model`` of any kind."""
 
 import functools
+import pickle
 
 import keras
 import numpy as np
@@ -22,6 +23,10 @@ def layers():
     return [keras.layers.Flatten(), *dense]
 
 
+def first_batch():
+    return IMAGES, LABELS
+
+
 KINDS = {
     "sequential": keras.Sequential,
     "functional": functools.partial(functional, shape=(6, 6)),
@@ -36,7 +41,7 @@ MAKE = {
         path, {"layers": [4, 3], "decay": None, "a": {"b": 1}}
     ),
     "Histograms": lambda path: callbacks.Histograms(path, (INPUTS, TARGETS), every_epochs=1),
-    "InputSample": lambda path: callbacks.InputSample(path, lambda: (IMAGES, LABELS)),
+    "InputSample": lambda path: callbacks.InputSample(path, first_batch),
     "MemoryUsage": callbacks.MemoryUsage,
     "Mistakes": lambda path: callbacks.Mistakes(path, Exam(IMAGES, LABELS)),
     "NetworkGraph": callbacks.NetworkGraph,
@@ -92,16 +97,32 @@ def test_it_writes_for_its_dashboard(kind, tmp_path):
     assert {name for name, written in files.items() if written} == {*FILES}
 
 
+CORE = {
+    "AveragedWeights": lambda path: callbacks.AveragedWeights(),
+    "Checkpoint": lambda path: callbacks.Checkpoint(path / "checkpoints", every_steps=2),
+    "DivergenceGuard": lambda path: callbacks.DivergenceGuard(),
+    "GracefulShutdown": lambda path: callbacks.GracefulShutdown(),
+    "Progress": lambda path: callbacks.Progress(),
+    "StepLogger": callbacks.StepLogger,
+}
+
+
 def test_there_is_none_besides():
-    others = {
-        "AveragedWeights",
-        "Checkpoint",
-        "CheckpointError",
-        "DivergedError",
-        "DivergenceGuard",
-        "GracefulShutdown",
-        "Interrupted",
-        "Progress",
-        "StepLogger",
-    }
-    assert {*callbacks.__all__} - others == {*MAKE}
+    errors = {"CheckpointError", "DivergedError", "Interrupted"}
+    assert {*callbacks.__all__} == {*MAKE, *CORE} | errors
+
+
+def test_all_together_and_pickled_before_and_after_they_do_the_same(tmp_path):
+    model = KINDS["sequential"](layers())
+    sgd = keras.optimizers.SGD(use_ema=True)
+    model.compile(optimizer=sgd, loss="mse", metrics=["accuracy"])
+    used = [make(tmp_path) for make in {**MAKE, **CORE}.values()]
+    for fit in range(2):
+        used = pickle.loads(pickle.dumps(used))
+        for path in tmp_path.rglob("*.*"):
+            path.unlink()
+        model.fit(INPUTS, TARGETS, batch_size=4, verbose=0, callbacks=used)
+        assert plugins_in(tmp_path) | {"scalars"} == set().union(*PLUGINS.values()), fit
+        assert plugins_in(tmp_path / "train") == {"scalars"}
+        assert [*tmp_path.glob("plugins/" + FILES["Projector"])]
+        assert [*tmp_path.glob("checkpoints/step-*/manifest.json")]

@@ -32,6 +32,7 @@ MODULES = (
 # Parts of modules that are the package's own otherwise.
 NAMES = (
     "mnist_keras.callbacks.step_callback.StepCallback",
+    "mnist_keras.data.sharded.Sharded",
     "mnist_keras.multi_step.StepRecords",
     "mnist_keras.prediction.probabilities",
     "mnist_keras.prediction.read",

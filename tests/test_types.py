@@ -27,6 +27,15 @@ model.fit(exam.images, exam.labels, callbacks=[*callbacks, Mistakes("logs", exam
 steps: int = model.steps_trained
 """
 
+# Of the program, what makes it wrong, and in which line.
+MISTAKES = [
+    ('StepLogger("logs")', "StepLogger(100)", 9),
+    ("keep=5", "keep='5'", 9),
+    ("batch_parts=2", "batch_parts='2'", 7),
+    ('Mistakes("logs", exam)', 'Mistakes("logs", 3)', 10),
+    ("steps: int", "steps: str", 11),
+]
+
 
 def mypy(*arguments, cwd):
     pytest.importorskip("mypy", reason="mypy is not installed: no type is checked")
@@ -45,8 +54,8 @@ def test_the_package_and_the_examples_are_as_their_annotations_say(tmp_path):
 
 
 @pytest.fixture(scope="module")
-def check(tmp_path_factory):
-    """What mypy says of a program where the package is installed as others have it."""
+def found(tmp_path_factory):
+    """What mypy says of programs where the package is installed as others have it, by file."""
     directory = tmp_path_factory.mktemp("elsewhere")
     build = [sys.executable, "setup.py", "-q", "build_py", f"--build-lib={directory / 'built'}"]
     subprocess.run(build, cwd=ROOT, env=environment(), check=True, capture_output=True)
@@ -54,33 +63,27 @@ def check(tmp_path_factory):
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", venv], check=True)
     paths = sysconfig.get_paths(vars={"base": str(venv), "platbase": str(venv)})
     (directory / "built" / "mnist_keras").rename(pathlib.Path(paths["purelib"], "mnist_keras"))
+    (directory / "right.py").write_text(PROGRAM, encoding="utf-8")
+    for number, (right, wrong, _) in enumerate(MISTAKES):
+        program = PROGRAM.replace(right, wrong)
+        (directory / f"wrong_{number}.py").write_text(program, encoding="utf-8")
+    python = pathlib.Path(paths["scripts"], "python" + (".exe" if os.name == "nt" else ""))
+    programs = sorted(path.name for path in directory.glob("*.py"))
+    done = mypy(
+        f"--python-executable={python}", "--ignore-missing-imports", *programs, cwd=directory
+    )
+    assert f"(checked {len(programs)} source files)" in done.stdout, done.stdout
+    return done.stdout.splitlines()
 
-    def check_program(program):
-        (directory / "program.py").write_text(program, encoding="utf-8")
-        python = pathlib.Path(paths["scripts"], "python" + (".exe" if os.name == "nt" else ""))
-        arguments = (f"--python-executable={python}", "--ignore-missing-imports", "program.py")
-        return mypy(*arguments, cwd=directory).stdout.splitlines()
 
-    return check_program
+def test_the_program_of_somebody_else_is_as_the_annotations_say(found):
+    assert [line for line in found if line.startswith("right.py")] == []
 
 
-def test_the_program_of_somebody_else_is_checked(check):
-    assert check(PROGRAM)[-1].startswith("Success")
-
-
-@pytest.mark.parametrize(
-    ("right", "wrong", "line"),
-    [
-        ('StepLogger("logs")', "StepLogger(100)", 9),
-        ("keep=5", "keep='5'", 9),
-        ("batch_parts=2", "batch_parts='2'", 7),
-        ('Mistakes("logs", exam)', 'Mistakes("logs", 3)', 10),
-        ("steps: int", "steps: str", 11),
-    ],
-)
-def test_and_a_mistake_in_it_is_found_at_its_line(right, wrong, line, check):
-    found = check(PROGRAM.replace(right, wrong))
-    assert found[0].startswith(f"program.py:{line}: error: ")
+@pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[wrong for _, wrong, _ in MISTAKES])
+def test_a_mistake_in_it_is_found_at_its_line(number, found):
+    errors = [line for line in found if line.startswith(f"wrong_{number}.py")]
+    assert errors[0].startswith(f"wrong_{number}.py:{MISTAKES[number][2]}: error: ")
 
 
 def functions(name, value):

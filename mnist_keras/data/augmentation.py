@@ -16,7 +16,21 @@ _BELOW = {"scale": 1, "shear_degrees": 90}
 
 
 class BatchAugmentation(Protocol):
-    """What `mnist_keras.data.batches` takes as ``augmentation``: an `Augmentation`, or your own."""
+    """What `mnist_keras.data.batches` takes as ``augmentation``: an `Augmentation`, or your own.
+
+    Example:
+
+    >>> import numpy as np
+    >>> from mnist_keras.data import batches
+    >>> class Negative:
+    ...     identity = "negative"
+    ...     def __call__(self, images, seed, **part):
+    ...         return 1 - images
+    >>> images, labels = np.zeros((2, 28, 28), np.uint8), np.arange(2)
+    >>> stream = batches(images, labels, batch_size=2, augmentation=Negative())
+    >>> [float(x[0, 0, 0]) for x, y in stream]
+    [1.0]
+    """
 
     @property
     def identity(self) -> Any:

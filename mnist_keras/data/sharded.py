@@ -18,7 +18,7 @@ class Sharded:
     those rows.
 
     Args:
-        parts: what is indexed like an array, as ``np.memmap`` or `Absent`, of one dtype and of one
+        parts: what is indexed like an array, as ``np.memmap``, of one dtype and of one
             shape but for the first axis.
 
     Raises:

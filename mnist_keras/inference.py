@@ -26,11 +26,9 @@ def validated_weights(model):
 
     Those are the averages, where its optimizer keeps averages of the weights.
     """
-    from mnist_keras.callbacks.averaged_weights import AveragedWeights
+    from mnist_keras.callbacks.averaged_weights import AveragedWeights, has_averages
 
-    optimizer = getattr(model, "optimizer", None)
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    if optimizer is None or not (getattr(optimizer, "use_ema", False) and optimizer.built):
+    if not has_averages(getattr(model, "optimizer", None)):
         yield
         return
     averages = AveragedWeights()

@@ -117,6 +117,7 @@ def test_where_the_optimizer_keeps_averages_of_the_weights_the_model_is_asked_wi
     model.set_weights([np.array([[1.0, 3.0]])])
     for average in optimizer._model_variables_moving_average:
         average.assign(np.array([[3.0, 1.0]]))
+    optimizer.iterations.assign(1)
     found = Exam(np.ones((1, 1), np.float32), np.array([0])).probabilities(model, step=0)
     np.testing.assert_allclose(found, [[0.75, 0.25]])
     np.testing.assert_array_equal(model.get_weights()[0], [[1.0, 3.0]])

@@ -1,5 +1,7 @@
 """Validation of the moving average of the weights, while the training goes on with the weights."""
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -50,6 +52,8 @@ class AveragedWeights(keras.callbacks.Callback):
     def on_test_begin(self, logs: Logs = None) -> None:
         # A fit that was broken off in its validation, and whose callbacks nobody closed.
         self.close()
+        if not has_averages(self.model.optimizer):
+            return  # Evaluated before any training.
         variables = self.model.trainable_variables
         self._weights = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
         self.model.optimizer.finalize_variable_values(variables)
@@ -64,3 +68,15 @@ class AveragedWeights(keras.callbacks.Callback):
         for variable, weight in zip(self.model.trainable_variables, self._weights, strict=True):
             variable.assign(weight)
         self._weights = None
+
+
+def has_averages(optimizer: Any) -> bool:
+    """Whether an optimizer keeps averages of the weights, and has made a step; else they are 0.
+
+    >>> has_averages(keras.optimizers.SGD(use_ema=True))
+    False
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    if not (getattr(inner, "use_ema", False) and inner.built):
+        return False
+    return bool(keras.ops.convert_to_numpy(inner.iterations) > 0)

@@ -16,9 +16,13 @@ def averaging(optimizer="adam", *, half=False):
     return keras.optimizers.LossScaleOptimizer(optimizer) if half else optimizer
 
 
-def averages(optimizer):
+def averages_of(optimizer):
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
-    return [np.array(v) for v in optimizer.variables if "average" in v.path]
+    return [variable for variable in optimizer.variables if "average" in variable.path]
+
+
+def averages(optimizer):
+    return [np.array(variable) for variable in averages_of(optimizer)]
 
 
 class Watch(keras.callbacks.Callback):
@@ -127,3 +131,17 @@ def test_an_optimizer_that_keeps_no_average_is_wrong_usage(make_model, stream):
 
 def test_the_example_is_true():
     assert doctest.testmod(averaged_weights).failed == 0
+
+
+def test_evaluate_takes_it_too_before_and_after_the_training(make, stream):
+    model, watch = make(), Watch()
+    before = model.evaluate(stream(), verbose=0)
+    assert model.evaluate(stream(), verbose=0, callbacks=[AveragedWeights()]) == before
+    optimizer = model.optimizer
+    model.fit(stream(), verbose=0, callbacks=[AveragedWeights()])
+    trained = model.get_weights()
+    for variable in averages_of(optimizer):
+        variable.assign(variable + 1)
+    model.evaluate(stream(), verbose=0, callbacks=[AveragedWeights(), watch])
+    assert_same(watch.validated[:1], watch.averages[:1])
+    assert_same([model.get_weights()], [trained])

@@ -60,7 +60,7 @@ setup(
             "hypothesis>=6.100",
             "ipykernel>=6.29",
             "matplotlib>=3.8",
-            "mypy>=1.14",
+            "mypy>=2,<3",
             "nbclient>=0.10",
             "pandas>=2.2",
             "pyte>=0.8,<1",

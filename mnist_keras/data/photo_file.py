@@ -6,6 +6,7 @@ import math
 import os
 import stat
 import warnings
+from typing import IO
 
 import numpy as np
 from PIL import ExifTags, Image
@@ -53,7 +54,7 @@ class Photo:
         return left, top, right - left, bottom - top
 
 
-def read_photo(path: StrPath, *, most_pixels: int = MOST_PIXELS) -> Photo:
+def read_photo(path: StrPath | IO[bytes], *, most_pixels: int = MOST_PIXELS) -> Photo:
     """Reads a JPEG, PNG, HEIC, WebP, GIF or BMP file, turned as its EXIF orientation says.
 
     Of a large JPEG no more is decoded than is needed. What is transparent counts as ground.
@@ -76,7 +77,7 @@ def read_photo(path: StrPath, *, most_pixels: int = MOST_PIXELS) -> Photo:
     >>> photo.size, photo.grey.shape
     ((8000, 6000), (1200, 1600))
     """
-    if hasattr(path, "read"):
+    if not isinstance(path, (str, os.PathLike)):
         return _read("the file", path, most_pixels, expected=_PHOTO)
     name = repr(os.fspath(path))
     try:

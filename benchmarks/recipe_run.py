@@ -5,6 +5,7 @@ import tempfile
 
 from mnist_keras import batch_parts, training
 from mnist_keras.config import RunConfig
+from mnist_keras.quiet_tensorflow import import_tensorflow
 from mnist_keras.run_directory import RunDirectory
 
 
@@ -19,7 +20,7 @@ class RecipeRun:
     def __init__(self, train, **flags):
         config = RunConfig(**flags)
         parts = batch_parts.choose(network=config.network, batch_size=config.batch_size)
-        batch_parts.set_threads(parts)
+        import_tensorflow(quiet=False, parts=parts)
         from mnist_keras.recipe import build_model
 
         self._train = train

@@ -65,7 +65,7 @@ def predict(config: RunConfig) -> int:
         except DataError as error:
             print(f"error: {error}", file=sys.stderr, flush=True)
     images = np.concatenate([np.zeros((0, 28, 28), np.uint8), *(r.images for r in readings)])
-    chances = np.zeros((0, 10))
+    chances: npt.NDArray[np.float64] = np.zeros((0, 10))
     if len(images):
         import_tensorflow(quiet=not config.debug)
         scores = open_model(run).predict(

@@ -8,6 +8,7 @@ import threading
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import tensorflow as tf
 
 from mnist_keras.data.sharded import those_here
@@ -191,7 +192,8 @@ class Mapped:
         return window
 
     def _read(self, epoch, begin, end):
-        first, places, order = begin, slice(begin, end), np.zeros(0, np.int32)
+        first, places = begin, slice(begin, end)
+        order: npt.NDArray[np.int32] = np.zeros(0, np.int32)
         if self.share != WHOLE:
             size = self._batch_size
             places = self.share.positions(begin, end, batch_size=size)

@@ -7,6 +7,7 @@ import json
 import logging
 import pathlib
 import traceback
+import typing
 import urllib.parse
 
 from aiohttp import web
@@ -140,16 +141,17 @@ async def serve(questions, listener, *, started, debug=False):
     """
     runner = web.AppRunner(_application(questions, debug), shutdown_timeout=1)
     await runner.setup()
+    manager = typing.cast(web.Server, runner.server)  # Which setup has made.
     loop = asyncio.get_running_loop()
 
     def connection():
-        if len(runner.server.connections) >= MOST_CONNECTIONS:
+        if len(manager.connections) >= MOST_CONNECTIONS:
             return _Crowd()
         return _Connection(
-            runner.server,
+            manager,
             loop=loop,
             logger=_UNDISTURBED,
-            access_log=None,
+            access_log=_UNDISTURBED,
             keepalive_timeout=HEADERS_S,
             lingering_time=HEADERS_S,
             auto_decompress=False,

@@ -71,7 +71,7 @@ class EventLog:
             point = event.summary.value.add()
             point.CopyFrom(_point(tag))
             point.tensor.float_val[0] = value
-        self._append_summary(subdirectory, event, keep=keep)
+        self._append_summary(subdirectory, event, values, keep=keep)
 
     def summary(self, subdirectory, summary, step, *, keep=False):
         """Write what one of TensorBoard's own builders gives.
@@ -84,12 +84,13 @@ class EventLog:
         """
         event = Event(wall_time=time.time(), step=step)
         event.summary.ParseFromString(summary.SerializeToString())
-        self._append_summary(subdirectory, event, keep=keep)
+        self._append_summary(subdirectory, event, _tags(event), keep=keep)
 
     def graph(self, subdirectory, graph_def, step):
         """Write a graph, a ``GraphDef``; its tag is `GRAPH`."""
         graph_def = graph_def.SerializeToString(deterministic=True)
-        self._append(subdirectory, Event(wall_time=time.time(), step=step, graph_def=graph_def))
+        event = Event(wall_time=time.time(), step=step, graph_def=graph_def)
+        self._append(subdirectory, event, {GRAPH})
 
     def has(self, subdirectory, tag):
         """Whether there is a point of that tag, also of an earlier session."""
@@ -120,7 +121,7 @@ class EventLog:
                 stack.callback(file.close)
             self._files = {}
 
-    def _append_summary(self, subdirectory, event, *, keep):
+    def _append_summary(self, subdirectory, event, tags, *, keep):
         if keep:
             for value in event.summary.value:
                 value.node_name = _OUTLASTS
@@ -128,11 +129,11 @@ class EventLog:
                 self._drop_the_kept(subdirectory, event.summary)
                 if not event.summary.value:
                     return
-        self._append(subdirectory, event)
+        self._append(subdirectory, event, tags)
 
-    def _append(self, subdirectory, event):
+    def _append(self, subdirectory, event, tags):
         with self._lock:
-            self._tags |= {(subdirectory, tag) for tag in _tags(event)}
+            self._tags |= {(subdirectory, tag) for tag in tags}
             self._file(subdirectory).append(event)
 
     def _drop_the_kept(self, subdirectory, summary):
@@ -150,8 +151,9 @@ class EventLog:
                 # Twice where a session was killed before it had cut the file they came from.
                 self._drop_the_kept(subdirectory, event.summary)
                 if event.summary.value:
-                    self._kept |= {(subdirectory, tag) for tag in _tags(event)}
-                    self._append(subdirectory, event)
+                    tags = _tags(event)
+                    self._kept |= {(subdirectory, tag) for tag in tags}
+                    self._append(subdirectory, event, tags)
         self._file(subdirectory)
         for path, end in ends.items():
             os.truncate(path, end)

@@ -15,6 +15,7 @@ from mnist_keras.callbacks.event_callback import EveryEpochsCallback
 from mnist_keras.errors import UsageError
 
 TAG = "first_layer_weights"
+_TILE_PIXELS = 56
 
 
 class FirstLayerWeights(EveryEpochsCallback):
@@ -57,7 +58,9 @@ class FirstLayerWeights(EveryEpochsCallback):
     def summaries(self) -> Iterator[Summary]:
         name, kernel = _first_kernel(self.model)
         shown = images(kernel[..., : self._most], image_shape=self._image_shape)
-        picture = drawing.grid(drawing.signed(shown), columns=8, palette=drawing.SIGNED)
+        picture = drawing.grid(
+            drawing.signed(shown), columns=8, palette=drawing.SIGNED, tile_pixels=_TILE_PIXELS
+        )
         largest = np.abs(shown).max()
         description = f"{name}: blue above 0, red below; the strongest colour is {largest:.3g}."
         yield drawing.image_summary(TAG, picture, description=description)

@@ -1,5 +1,7 @@
 """How much memory the process takes, as curves in TensorBoard."""
 
+import functools
+import os
 import sys
 
 import psutil
@@ -31,7 +33,7 @@ class MemoryUsage(EventCallback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
-        present = psutil.Process().memory_info().rss / _MIB
+        present = _process(os.getpid()).memory_info().rss / _MIB
         peak = max(present, peak_mib())
         self._write_scalars({"memory/present_mib": present, "memory/peak_mib": peak})
 
@@ -48,3 +50,9 @@ def peak_mib() -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / _MIB if sys.platform == "darwin" else peak / 1024  # Linux counts in KiB.
+
+
+@functools.lru_cache(maxsize=1)
+def _process(pid):
+    """To look a process up takes several times as long as to ask it."""
+    return psutil.Process(pid)

@@ -96,13 +96,16 @@ def grid(images, captions=None, *, columns, palette=None, tile_pixels=_TILE_PIXE
     step_y = height + _GAP_PIXELS + max(map(len, texts)) * _LINE_PIXELS
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
-    size = (columns * step_x + _GAP_PIXELS, rows * step_y + _GAP_PIXELS)
-    picture = Image.new("RGB", size, "white") if images.ndim == 4 else Image.new("L", size, _PAPER)
-    for number, (image, lines) in enumerate(zip(images, texts, strict=True)):
-        x = _GAP_PIXELS + number % columns * step_x
-        y = _GAP_PIXELS + number // columns * step_y
-        tile = Image.fromarray(image).resize((width, height), Image.Resampling.NEAREST)
-        picture.paste(tile, (x, y))
+    size = (rows * step_y + _GAP_PIXELS, columns * step_x + _GAP_PIXELS)
+    canvas = np.full((*size, *images.shape[3:]), _PAPER, np.uint8)
+    places = [
+        (_GAP_PIXELS + number % columns * step_x, _GAP_PIXELS + number // columns * step_y)
+        for number in range(len(images))
+    ]
+    for tile, (x, y) in zip(_resized(images, height, width), places, strict=True):
+        canvas[y : y + height, x : x + width] = tile
+    picture = Image.fromarray(canvas)
+    for lines, (x, y) in zip(texts, places, strict=True):
         for row, line in enumerate(lines):
             _write(picture, (x, y + height + row * _LINE_PIXELS), line)
     if picture.mode == "L":
@@ -197,6 +200,15 @@ def _mask(text):
     mask = Image.new("L", (math.ceil(font().getlength(text)), _LINE_PIXELS))
     ImageDraw.Draw(mask).text((0, 0), text, 255, font())
     return mask
+
+
+def _resized(images, height, width):
+    """Of each image the pixels that lie nearest, (n, height, width)."""
+    rows, columns = (
+        np.arange(new) * old // new
+        for new, old in zip((height, width), images.shape[1:3], strict=True)
+    )
+    return images[:, rows][:, :, columns]
 
 
 def _palette(stops):

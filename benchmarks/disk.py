@@ -23,6 +23,7 @@ RUNS = {
 }
 _FRAMING_BYTES = 16  # Of each record in an event file: its length, and two checksums.
 _ONCE = "graph, start of the file"
+_RARE = "images"  # Which come again and again, though 30 epochs have a single set of them.
 
 
 def sizes(run):
@@ -45,7 +46,7 @@ def sizes(run):
     whole, again = collections.Counter(), collections.Counter()
     for (directory, kind, tag), count in of_tag.items():
         whole[kind] += count
-        again[kind] += count if len(steps[directory, kind, tag]) > 1 else 0
+        again[kind] += count if kind == _RARE or len(steps[directory, kind, tag]) > 1 else 0
     for path in pathlib.Path(run, "plugins").rglob("*"):
         if path.is_file():
             kind = path.relative_to(run).parts[1].removeprefix("org_tensorflow_tensorboard_")

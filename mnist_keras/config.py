@@ -135,8 +135,8 @@ class RunConfig:
     hparams: bool = True
     network_graph: bool = True
     memory_usage: bool = True
-    weight_norms_every_epochs: int = 10
-    pictures_every_epochs: int = 15
+    weight_norms_every_epochs: int = 5
+    pictures_every_epochs: int = 30
     histograms_every_epochs: int = 0
     pr_curves_every_epochs: int = 0
     projector: bool = False

@@ -2,6 +2,7 @@ from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.plugins.text.summary_v2 import text_pb
 
 from benchmarks import disk
+from mnist_keras import drawing
 from mnist_keras.event_log import EventLog
 
 
@@ -11,6 +12,7 @@ def write(logdir, *, epochs):
     log.summary(".", text_pb("recipe", "short"), 0)
     for epoch in range(epochs):
         log.scalar("train", "loss", 0.5, epoch + 1)
+    log.summary(".", drawing.image_summary("picture", drawing.note("none")), epochs)
     log.close()
 
 
@@ -28,6 +30,7 @@ def test_every_byte_is_counted_once_and_those_that_come_again_besides(tmp_path):
     assert a["text"][1] == 0
     (three, again), (five, _) = a["scalars"], b["scalars"]
     assert (again, three * 5) == (three, five * 3)
+    assert len(set(a["images"])) == 1, "pictures come again, though there is one set so far"
 
 
 def test_the_table_says_what_each_further_epoch_adds():

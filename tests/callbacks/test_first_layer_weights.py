@@ -55,7 +55,8 @@ def shown(tmp_path, summaries_of):
 
 
 def drawn(images):
-    return np.asarray(drawing.grid(drawing.signed(images), columns=8, palette=drawing.SIGNED))
+    colours = {"palette": drawing.SIGNED, "tile_pixels": 56}
+    return np.asarray(drawing.grid(drawing.signed(images), columns=8, **colours))
 
 
 @pytest.mark.parametrize("kind", KINDS)

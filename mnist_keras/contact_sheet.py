@@ -2,13 +2,13 @@
 
 from PIL import Image, ImageDraw
 
-from mnist_keras.drawing import font, grid, png
+from mnist_keras.drawing import grid, note, png
+from mnist_keras.lettering import write
 from mnist_keras.terminal import printable
 
 _PHOTO_PIXELS = 640
 _COLUMNS = 8
 _MOST_FILES, _MOST_DIGITS = 100, 400  # shown, of those read; a picture has to stay a picture
-_MARGIN_PIXELS, _TITLE_PIXELS = 6, 24
 _RED = (178, 24, 43)
 
 
@@ -25,8 +25,8 @@ def contact_sheet(readings, chances_of):
     shown = list(zip(readings, chances_of, strict=True))[:_MOST_FILES]
     blocks = [part for reading, chances in shown for part in _block(reading, chances)]
     if len(readings) > _MOST_FILES:
-        blocks.append(_title(f"and {len(readings) - _MOST_FILES} more files"))
-    blocks = blocks or [_title("no file could be read")]
+        blocks.append(note(f"and {len(readings) - _MOST_FILES} more files"))
+    blocks = blocks or [note("no file could be read")]
     width = max(block.width for block in blocks)
     sheet = Image.new("RGB", (width, sum(block.height for block in blocks)), "white")
     top = 0
@@ -41,19 +41,12 @@ def _block(reading, chances):
     text = f"{printable(reading.path)}: {count} digit{'s' * (count != 1)}"
     if count > _MOST_DIGITS:
         text += f", the first {_MOST_DIGITS} of them"
-    yield _title(text)
+    yield note(text)
     if reading.photo is not None:
         yield _boxed(reading)
     if count:
         captions = [_caption(number, row) for number, row in enumerate(chances[:_MOST_DIGITS], 1)]
         yield grid(reading.images[:_MOST_DIGITS], captions, columns=_COLUMNS)
-
-
-def _title(text):
-    width = int(font().getlength(text)) + 2 * _MARGIN_PIXELS
-    picture = Image.new("L", (width, _TITLE_PIXELS), "white")
-    ImageDraw.Draw(picture).text((_MARGIN_PIXELS, _MARGIN_PIXELS), text, "black", font())
-    return picture
 
 
 def _caption(number, chances):
@@ -71,5 +64,5 @@ def _boxed(reading):
     for number, box in enumerate(reading.boxes[:_MOST_DIGITS], 1):
         left, top, width, height = (length * scale for length in box)
         draw.rectangle((left, top, left + width, top + height), outline=_RED)
-        draw.text((left, top), str(number), _RED, font(), anchor="lb")
+        write(picture, (left, top), str(number), _RED, anchor=(0, 1))
     return picture

@@ -1,20 +1,21 @@
 """Pictures for TensorBoard, drawn with Pillow: bounded in size, the same for the same numbers."""
 
-import functools
 import io
 import math
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.image import metadata
 from tensorboard.util.tensor_util import make_tensor_proto
 
+from mnist_keras.lettering import LINE_PIXELS, fitted, mask, write
+
 _TILE_PIXELS = 84
-_FONT_PIXELS = 13
-_LINE_PIXELS = 17  # From the top of the tallest letter to the lowest descender.
 _GAP_PIXELS = 6
-_MATRIX_PIXELS, _MOST_CELL_PIXELS, _LEAST_CELL_PIXELS_WITH_TEXT = 520, 40, 26
+_MATRIX_PIXELS, _MOST_CELL_PIXELS = 520, 40
+_MOST_CELLS_WITH_TEXT, _LEAST_CELL_PIXELS_WITH_TEXT = 40, 26
+_MOST_NAME_PIXELS = 160
 _PAPER, _SHADE, _INK = 255, 110, 0  # As grays.
 _WHITE, _BLUE, _RED, _BLACK = (255, 255, 255), (33, 102, 172), (178, 24, 43), (0, 0, 0)
 _SHADES = 31  # Each way. More of them cost bytes and cannot be told apart.
@@ -79,7 +80,8 @@ def grid(images, captions=None, *, columns, palette=None, tile_pixels=_TILE_PIXE
 
     Args:
         images: uint8 (n, height, width) or (n, height, width, 3).
-        captions: a text of one or several lines for each; None: none.
+        captions: a text of one or several lines for each; None: none. A line keeps its two ends
+            where it is wider than two images.
         columns: how many stand in a row.
         palette: red, green and blue of the numbers from 0 to 255, 768 numbers; None: grays.
         tile_pixels: how long the longer side of an image is, about; the other one at most twice.
@@ -90,10 +92,12 @@ def grid(images, captions=None, *, columns, palette=None, tile_pixels=_TILE_PIXE
     captions = [""] * len(images) if captions is None else captions
     scale = max(1, tile_pixels // max(images.shape[1:3]))
     height, width = (max(1, min(side * scale, 2 * tile_pixels)) for side in images.shape[1:3])
-    texts = [caption.splitlines() for caption in captions]
-    widest = max((_mask(line).width for lines in texts for line in lines), default=0)
-    step_x = max(width, min(widest, 2 * tile_pixels)) + _GAP_PIXELS
-    step_y = height + _GAP_PIXELS + max(map(len, texts)) * _LINE_PIXELS
+    texts = [
+        [fitted(line, 2 * tile_pixels) for line in caption.splitlines()] for caption in captions
+    ]
+    widest = max((mask(line).width for lines in texts for line in lines), default=0)
+    step_x = max(width, widest + _GAP_PIXELS) + _GAP_PIXELS
+    step_y = height + _GAP_PIXELS + max(map(len, texts)) * LINE_PIXELS
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     size = (rows * step_y + _GAP_PIXELS, columns * step_x + _GAP_PIXELS)
@@ -107,7 +111,7 @@ def grid(images, captions=None, *, columns, palette=None, tile_pixels=_TILE_PIXE
     picture = Image.fromarray(canvas)
     for lines, (x, y) in zip(texts, places, strict=True):
         for row, line in enumerate(lines):
-            _write(picture, (x, y + height + row * _LINE_PIXELS), line)
+            write(picture, (x, y + height + row * LINE_PIXELS), line, _INK)
     if picture.mode == "L":
         picture.putpalette(palette or _GRAYS)
     return picture
@@ -149,57 +153,53 @@ def matrix(texts, shades, *, row_names, column_names, title):
         title: a line above all.
 
     Returns:
-        A Pillow image; where there are too many cells, without texts.
+        A Pillow image; of more than 40 rows or columns without their texts and names.
     """
     rows, columns = np.shape(shades)
     cell = max(1, min(_MOST_CELL_PIXELS, _MATRIX_PIXELS // max(rows, columns)))
-    has_text = cell >= _LEAST_CELL_PIXELS_WITH_TEXT
-    margin = max(_mask(name).width for name in row_names) + 2 * _GAP_PIXELS if has_text else 0
-    top = (3 if has_text else 2) * (_FONT_PIXELS + _GAP_PIXELS)
-    width = max(margin + columns * cell, _mask(title).width) + 2 * _GAP_PIXELS
+    has_texts = max(rows, columns) <= _MOST_CELLS_WITH_TEXT
+    if has_texts:
+        widest = max(mask(text).width for row in texts for text in row)
+        cell = max(cell, _LEAST_CELL_PIXELS_WITH_TEXT, widest + 4)
+    else:
+        row_names = column_names = [""]
+    row_names, column_names = (
+        [fitted(name, _MOST_NAME_PIXELS) for name in names] for names in (row_names, column_names)
+    )
+    left, above = (
+        max(mask(name).width for name in names) + _GAP_PIXELS for names in (row_names, column_names)
+    )
+    is_upright = above - _GAP_PIXELS > cell - 2
+    above = above if is_upright else LINE_PIXELS
+    left, top = left + _GAP_PIXELS, LINE_PIXELS + 2 * _GAP_PIXELS + above
+    width = max(left + columns * cell, mask(title).width) + 2 * _GAP_PIXELS
     picture = Image.new("L", (width, top + rows * cell + _GAP_PIXELS), _PAPER)
-    _write(picture, (_GAP_PIXELS, _GAP_PIXELS), title)
+    write(picture, (_GAP_PIXELS, _GAP_PIXELS), title, _INK)
     shades = np.clip(np.nan_to_num(np.asarray(shades, np.float32)), 0, 1)
     grays = np.round(_PAPER + shades * (_SHADE - _PAPER)).astype(np.uint8)
     cells = Image.fromarray(grays).resize((columns * cell, rows * cell), Image.Resampling.NEAREST)
-    picture.paste(cells, (margin, top))
-    if has_text:
+    picture.paste(cells, (left, top))
+    if has_texts:
         for row, column in np.ndindex(rows, columns):
             ink = _PAPER if shades[row, column] > 0.5 else _INK
-            centre = (margin + (column + 0.5) * cell, top + (row + 0.5) * cell)
-            _write(picture, centre, texts[row][column], ink, anchor=(0.5, 0.5))
-        for row, name in enumerate(row_names):
-            end = (margin - _GAP_PIXELS, top + (row + 0.5) * cell)
-            _write(picture, end, name, anchor=(1, 0.5))
-        for column, name in enumerate(column_names):
-            _write(picture, (margin + (column + 0.5) * cell, top), name, anchor=(0.5, 1))
+            centre = (left + (column + 0.5) * cell, top + (row + 0.5) * cell)
+            write(picture, centre, texts[row][column], ink, anchor=(0.5, 0.5))
+    for row, name in enumerate(row_names):
+        end = (left - _GAP_PIXELS, top + (row + 0.5) * cell)
+        write(picture, end, name, _INK, anchor=(1, 0.5))
+    for column, name in enumerate(column_names):
+        foot = (left + (column + 0.5) * cell, top - (_GAP_PIXELS if is_upright else 0))
+        write(picture, foot, name, _INK, anchor=(0.5, 1), is_upright=is_upright)
     picture.putpalette(_BLUES)
     return picture
 
 
 def note(text):
     """A line of text instead of a picture."""
-    size = (_mask(text).width + 2 * _GAP_PIXELS, _LINE_PIXELS + 2 * _GAP_PIXELS)
+    size = (mask(text).width + 2 * _GAP_PIXELS, LINE_PIXELS + 2 * _GAP_PIXELS)
     picture = Image.new("L", size, _PAPER)
-    _write(picture, (_GAP_PIXELS, _GAP_PIXELS), text)
+    write(picture, (_GAP_PIXELS, _GAP_PIXELS), text, _INK)
     return picture
-
-
-def _write(picture, place, text, ink=_INK, *, anchor=(0, 0)):
-    """A line of text; the anchor is what lies at the place, in its width and height, 0 to 1."""
-    mask = _mask(text)
-    x, y = (
-        round(at - share * side) for at, share, side in zip(place, anchor, mask.size, strict=True)
-    )
-    picture.paste(ink, (x, y), mask)
-
-
-@functools.lru_cache(maxsize=1000)
-def _mask(text):
-    """A line of text, 255 where all is ink. Most texts come again, and to draw one takes long."""
-    mask = Image.new("L", (math.ceil(font().getlength(text)), _LINE_PIXELS))
-    ImageDraw.Draw(mask).text((0, 0), text, 255, font())
-    return mask
 
 
 def _resized(images, height, width):
@@ -222,9 +222,3 @@ def _palette(stops):
 SIGNED = _palette({0: _RED, _SHADES: _WHITE, 2 * _SHADES: _BLUE, 2 * _SHADES + 1: _WHITE})
 _GRAYS = _palette({0: _BLACK, 255: _WHITE})  # With a palette a PNG is written in half the time.
 _BLUES = _palette({_INK: _BLACK, _SHADE: _BLUE, _PAPER: _WHITE})
-
-
-@functools.cache
-def font():
-    """What texts are drawn with."""
-    return ImageFont.load_default(_FONT_PIXELS)

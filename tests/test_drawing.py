@@ -7,6 +7,7 @@ from tensorboard.plugins.image import metadata
 from tensorboard.util.tensor_util import make_ndarray
 
 from mnist_keras import drawing
+from mnist_keras.lettering import LINE_PIXELS, mask
 
 
 def pixels(picture):
@@ -55,6 +56,29 @@ def test_numbers_around_zero_are_red_white_and_blue():
     assert drawing.signed(np.zeros((1, 1, 1))).item() == drawing.signed(numbers)[0, 0, 2]
 
 
+def test_images_in_colour_stay_as_they_are_above_captions_in_black():
+    images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3)).astype(np.uint8)
+    found = pixels(drawing.grid(images, ["gg", "gg"], columns=2))
+    for number, image in enumerate(images):
+        tile = found[6:90, 6 + 90 * number :][:, :84]
+        np.testing.assert_array_equal(tile[::3, ::3], image)
+    below = found[90:]
+    assert (below == below[..., :1]).all()
+    assert below.min() < 100
+
+
+@pytest.mark.parametrize("lines", [["cat", "Ankle boot: 100%"], ["is " + "w" * 99, "gj"]])
+def test_captions_do_not_run_into_one_another(lines):
+    images = np.full((4, 28, 28), 255, np.uint8)
+    alone = pixels(drawing.grid(images[:1], ["\n".join(lines)], columns=1))
+    found = pixels(drawing.grid(images, ["\n".join(lines)] * 4, columns=4))
+    step = (found.shape[1] - 6) // 4
+    for column in range(4):
+        part = found[:, column * step : column * step + alone.shape[1]]
+        np.testing.assert_array_equal(part, alone)
+    assert alone[:, -12:].min() == 255, "between two captions lies a gap"
+
+
 def test_images_stand_row_by_row_with_their_captions_below():
     images = np.stack([np.full((28, 28), shade, np.uint8) for shade in (0, 60, 120, 180, 240)])
     with_captions = pixels(drawing.grid(images, ["a\nb"] * 5, columns=3))
@@ -91,6 +115,53 @@ def test_a_matrix_is_as_dark_as_its_shades_and_says_its_texts():
     assert left > 0
 
 
+def cells_of(picture, *, classes, cell):
+    """What is dark: above the cells of a matrix, beside them, and in them."""
+    dark = pixels(picture).min(-1) < 128
+    top, left = picture.height - 6 - classes * cell, picture.width - 12 - classes * cell
+    title = 6 + LINE_PIXELS
+    return dark[title:top, left:-12], dark[top:-6, :left], dark[top:-6, left:-12]
+
+
+def table(text, *, names):
+    count = len(names)
+    shades = np.zeros((count, count))
+    title = "title"
+    return drawing.matrix(
+        [[text] * count] * count, shades, row_names=names, column_names=names, title=title
+    )
+
+
+@pytest.mark.parametrize("text", ["7", "100", "1051", "1234567"])
+@pytest.mark.parametrize("classes", [2, 20])
+def test_a_number_stands_in_the_middle_of_its_cell(text, classes):
+    cell = max(40 if classes == 2 else 26, mask(text).width + 4)
+    _, _, dark = cells_of(table(text, names="a" * classes), classes=classes, cell=cell)
+    assert dark.shape == (classes * cell, classes * cell)
+    for row, column in np.ndindex(classes, classes):
+        inside = dark[row * cell :, column * cell :][:cell, :cell]
+        for axis in (0, 1):
+            places = np.flatnonzero(inside.any(axis))
+            assert abs((places[0] + places[-1]) / 2 - (cell - 1) / 2) <= 1.5
+            assert 0 < places[0] <= places[-1] < cell - 1
+
+
+@pytest.mark.parametrize("name", ["9", "recall", "Ankle boot", "golden retriever, long haired" * 3])
+@pytest.mark.parametrize("classes", [2, 10, 30])
+def test_names_touch_neither_the_cells_nor_one_another(name, classes):
+    cell = 40 if classes < 13 else 26
+    picture = table("", names=[name] * classes)
+    above, beside, _ = cells_of(picture, classes=classes, cell=cell)
+    assert not above[-2:].any()
+    assert not beside[:, -4:].any()
+    for number in range(classes):
+        head, side = above[:, number * cell :][:, :cell], beside[number * cell :][:cell]
+        assert head.any()
+        assert side.any()
+        assert not head[:, [0, -1]].any()
+        assert not side[[0, -1]].any()
+
+
 @pytest.mark.parametrize("classes", [2, 10, 30, 100, 1000])
 def test_a_matrix_is_bounded(classes):
     names = [str(number) for number in range(classes)]
@@ -101,7 +172,7 @@ def test_a_matrix_is_bounded(classes):
         column_names=names,
         title="title",
     )
-    assert max(picture.size) <= max(600, classes + 60)
+    assert max(picture.size) <= max(1200, classes + 60)
 
 
 def test_a_sprite_is_a_square_of_whole_images():

@@ -172,8 +172,8 @@ def test_the_contact_sheet_shows_the_photo_and_what_the_network_saw(here, tmp_pa
     assert len(found) == 1
     photo = read("数 字.png").photo.grey
     is_grey = (pixels == pixels[..., :1]).all(2)
-    shown = pixels[24 : 24 + photo.shape[0], : photo.shape[1], 0]
-    unmarked = is_grey[24 : 24 + photo.shape[0], : photo.shape[1]]
+    shown = pixels[29 : 29 + photo.shape[0], : photo.shape[1], 0]
+    unmarked = is_grey[29 : 29 + photo.shape[0], : photo.shape[1]]
     np.testing.assert_array_equal(shown[unmarked], photo[unmarked])
     assert 0 < np.count_nonzero(~unmarked) < 0.1 * unmarked.size
 

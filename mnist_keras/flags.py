@@ -154,8 +154,8 @@ def define():
     _whole(
         "pictures_every_epochs",
         "TensorBoard: epochs from one set of pictures to the next: mistakes, confusion matrix, "
-        "input, first layer; and each class's precision and recall. The last epoch has them too. "
-        "0: none.",
+        "input, first layer; and each class's precision and recall. The last epoch has them too, "
+        "and the first one the input. 0: none.",
     )
     _whole(
         "histograms_every_epochs",

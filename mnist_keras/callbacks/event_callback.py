@@ -129,7 +129,11 @@ class EveryEpochsCallback(EventCallback):
 
     def __init__(self, logdir: StrPath, *, every_epochs: int) -> None:
         super().__init__(logdir)
-        self._is_due = triggers.every(every_epochs, of="epochs")
+        self._divides = triggers.every(every_epochs, of="epochs")
+
+    def is_due(self, epochs: int) -> bool:
+        """Whether it is written after so many epochs, the last ones or not."""
+        return self._divides(epochs)
 
     def summaries(self) -> Iterable[Summary]:
         """What there is to show of the model as it is, an iterable of ``Summary``."""
@@ -137,7 +141,7 @@ class EveryEpochsCallback(EventCallback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
-        is_due = self._is_due(epoch + 1)
+        is_due = self.is_due(epoch + 1)
         is_last = epoch + 1 == self.params.get("epochs") or self.model.stop_training
         if is_due or is_last:
             for summary in self.summaries():

@@ -16,12 +16,14 @@ TAG = "input_sample"
 class InputSample(EveryEpochsCallback):
     """Shows images of an epoch's first batch as the network was fed them, with their classes.
 
+    That of the first epoch comes too: what is wrong with the input should not be seen late.
+
     Args:
         logdir: the run's directory.
         first_batch: a function without arguments that gives (images, labels) of the present
             epoch: numbers (n, height, width), or with one or three channels behind; whole numbers
             (n,) or one-hot (n, classes).
-        every_epochs: how often, in epochs; after the last one too.
+        every_epochs: how often, in epochs; after the first and the last one too.
         most: how many are shown at most.
 
     Raises:
@@ -46,6 +48,9 @@ class InputSample(EveryEpochsCallback):
         super().__init__(logdir, every_epochs=every_epochs)
         self._first_batch = first_batch
         self._most = most
+
+    def is_due(self, epochs: int) -> bool:
+        return epochs == 1 or super().is_due(epochs)
 
     def summaries(self) -> Iterator[Summary]:
         images, labels = (np.asarray(part[: self._most]) for part in self._first_batch())

@@ -14,7 +14,7 @@ import statistics
 import time
 
 from benchmarks import measuring
-from mnist_keras import drawing
+from mnist_keras import lettering
 
 WITHOUT, LOGGING = "no callback", "StepLogger, Checkpoint and Progress"
 DEFAULT, ALL = "all that are on by default", "those on request too"
@@ -92,7 +92,7 @@ def turn(recipe_run, *, epochs, wanted, **flags):
         {"epoch": seconds of an epoch, "seconds": and "beside": {name: per epoch}}.
     """
     costs = Costs()
-    drawing._mask.cache_clear()  # In a process of its own a run draws its texts itself.
+    lettering.mask.cache_clear()  # In a process of its own a run draws its texts itself.
 
     def chosen(logdir):
         callbacks = recipe_run.callbacks(logdir, **flags)

@@ -72,7 +72,9 @@ def html(run):
         [keras.Input((28, 28)), keras.layers.Lambda(lambda x: x[:, 0, :10])], name="reads"
     )
     network.compile(loss="mse")
-    config = RunConfig(epochs=2, learning_rate=0.1, schedule="cosine")
+    config = RunConfig(
+        epochs=2, learning_rate=0.1, schedule="cosine", loss="categorical_crossentropy"
+    )
     exam = Exam(IMAGES, LABELS)
     return render(run_facts(run, config, model=network, exam=exam, summary=SUMMARY))
 
@@ -113,7 +115,12 @@ def test_every_curve_that_there_is_is_drawn(html):
 
 def test_what_differs_from_the_default_is_marked(html):
     changed = re.findall(r'<tr class="changed"><td>--(\w+)</td><td>(.*?)</td>', html)
-    assert changed == [("learning_rate", "0.1"), ("schedule", "cosine"), ("epochs", "2")]
+    assert {name: value.replace("<wbr>", "") for name, value in changed} == {
+        "loss": "categorical_crossentropy",
+        "learning_rate": "0.1",
+        "schedule": "cosine",
+        "epochs": "2",
+    }
 
 
 def test_it_refers_to_nothing_but_itself(html):
@@ -133,13 +140,19 @@ def test_a_browser_shows_it_without_scrolling_sideways(html, tmp_path, width, sc
         media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
         driver.get(page.as_uri())
-        needed, loaded, paper = driver.execute_script(
+        needed, loaded, paper, lines = driver.execute_script(
             "return [document.documentElement.scrollWidth,"
             " performance.getEntriesByType('resource').map(e => e.name)"
             "   .filter(name => !name.startsWith('data:')),"
-            " getComputedStyle(document.body).backgroundColor]"
+            " getComputedStyle(document.body).backgroundColor,"
+            " [...document.querySelectorAll('.facts td:first-child')].map(name => {"
+            "   const range = document.createRange();"
+            "   range.selectNodeContents(name);"
+            "   return new Set([...range.getClientRects()].map(box => box.top)).size;"
+            " })]"
         )
         assert needed <= width
         assert loaded == []
+        assert set(lines) == {1}, "no name is broken in two"
         assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 22, 24)"}[scheme]
         assert driver.get_log("browser") == []

@@ -14,6 +14,20 @@ from mnist_keras.state.checkpoint_directory import CheckpointDirectory
 from mnist_keras.terminal import duration, is_terminal, notice, printable
 
 _PLACES = ("run_name", "logdir", "data_dir")
+_ONLY_SHOWN = (  # They say what a run writes of itself, and change nothing that it comes to.
+    "report",
+    "chart_layout",
+    "run_text",
+    "hparams",
+    "network_graph",
+    "memory_usage",
+    "weight_norms_every_epochs",
+    "pictures_every_epochs",
+    "histograms_every_epochs",
+    "pr_curves_every_epochs",
+    "projector",
+    "profile_steps",
+)
 _SCORES = ("test_loss", "test_accuracy")
 _STATE = "state.json"  # of a checkpoint; mnist_keras.state.training_state itself imports Keras
 
@@ -146,13 +160,13 @@ def table(runs, *, columns=None):
     ...     Run(path=pathlib.Path("logs/a"), recipe={"seed": "1"}, epochs="2/3", **rest),
     ... ]
     >>> print(*table(runs), sep="\\n")
-    run   seed  epochs  steps    loss  time  images/s
-    数字     0       2    600  0.5000  1:15     1,600
-    a        1     2/3    600  0.5000  1:15     1,600
+    run   --seed  epochs  steps    loss  time  images/s
+    数字       0       2    600  0.5000  1:15     1,600
+    a          1     2/3    600  0.5000  1:15     1,600
     """
     cells = []
     for name in _differing(runs):
-        cells.append([name, *(run.recipe.get(name) for run in runs)])
+        cells.append([f"--{name}", *(run.recipe.get(name) for run in runs)])
     cells.append(["epochs", *(run.epochs for run in runs)])
     cells.append(["steps", *(_text(run.steps, "{:.0f}".format) for run in runs)])
     metrics = dict.fromkeys(name for run in runs for name in run.metrics)
@@ -191,8 +205,9 @@ def _names(runs):
 
 
 def _differing(runs):
-    """The flags in which the runs differ, those that the other columns say left out."""
-    names = dict.fromkeys(name for run in runs for name in run.recipe if name != "epochs")
+    """The flags in which the runs differ, without those that the other columns say."""
+    left_out = {"epochs", *_ONLY_SHOWN}
+    names = dict.fromkeys(name for run in runs for name in run.recipe if name not in left_out)
     return [name for name in names if len({run.recipe.get(name) for run in runs}) > 1]
 
 

@@ -215,6 +215,8 @@ class Checkpoint(StepCallback):
             data = self.stream and self.stream.identity
             training_state.restore(found, self.model, self._peers, data=data, kept=kept)
             self.model.steps_trained = found.position.step
+            if workers_of(self.model).is_chief:
+                self._tell_where_from(found.position.step)
             self._mid_epoch = found if found.position.step_in_epoch > 0 else None
         elif self._resume and not hasattr(self.model, "steps_trained"):
             self._warn_of_the_unused()
@@ -276,6 +278,11 @@ class Checkpoint(StepCallback):
     def on_train_end(self, logs: Logs = None) -> None:
         self.close()
         self._raise_failure()
+
+    def _tell_where_from(self, step):
+        is_of_another = self._keeps_learning_rate and self._start_from is not None
+        checkpoints = self._start_from if is_of_another else self._checkpoints
+        self._notice(f"goes on after {step} steps, from {checkpoints.directory(step)}")
 
     def _warn_of_the_unused(self):
         steps = self._checkpoints.steps()

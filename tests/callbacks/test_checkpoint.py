@@ -1,6 +1,7 @@
 import doctest
 import errno
 import json
+import re
 import threading
 
 import keras
@@ -40,7 +41,7 @@ def run(stream, held_out, capsys):
         else:
             history = model.fit(stream, **arguments).history
         printed = capsys.readouterr()
-        assert printed.err == ""
+        assert re.fullmatch(r"(goes on after \d+ steps, from .*\n)?", printed.err)
         return history, printed.out
 
     return run
@@ -141,8 +142,9 @@ def test_a_damaged_checkpoint_costs_its_steps_and_no_more(
             Checkpoint(resumed / "checkpoints", every_steps=4, keep=99, notice=notices.append),
         ],
     )
-    (notice,) = notices
-    assert notice.startswith(f"{resumed}/checkpoints/step-00000012/state.npz is damaged. ")
+    damaged, goes_on = notices
+    assert damaged.startswith(f"{resumed}/checkpoints/step-00000012/state.npz is damaged. ")
+    assert goes_on == f"goes on after 8 steps, from {resumed}/checkpoints/step-00000008"
     found, expected = arrays_in(resumed / "checkpoints"), arrays_in(whole / "checkpoints")
     for key, array in expected["step-00000012"].items():
         np.testing.assert_array_equal(found["step-00000012"][key], array, err_msg=key)
@@ -285,9 +287,11 @@ def test_it_tells_how_old_the_newest_state_on_the_disk_is(make_model, stream, tm
 def test_a_training_may_start_from_anothers_checkpoint_at_a_rate_of_its_own(
     make_model, stream, tmp_path
 ):
+    notices = []
+
     def fit(name, *, epochs, rate, start_from=None):
         model = make_model(optimizer=keras.optimizers.SGD(rate, momentum=0.9))
-        checkpoint = Checkpoint(tmp_path / name, start_from=start_from)
+        checkpoint = Checkpoint(tmp_path / name, start_from=start_from, notice=notices.append)
         model.fit(stream, epochs=epochs, verbose=0, callbacks=[checkpoint])
         return model
 
@@ -301,6 +305,11 @@ def test_a_training_may_start_from_anothers_checkpoint_at_a_rate_of_its_own(
     again = fit("second", epochs=2, rate=0.5, start_from=tmp_path / "first")
     assert float(again.optimizer.learning_rate) == np.float32(0.001)
     np.testing.assert_array_equal(again.get_weights()[0], trained.get_weights()[0])
+    assert notices == [
+        f"goes on after 7 steps, from {tmp_path}/first/step-00000007",
+        f"goes on after 7 steps, from {tmp_path}/first/step-00000007",
+        f"goes on after 14 steps, from {tmp_path}/second/step-00000014",
+    ]
 
 
 @pytest.mark.parametrize("differs", ["images", "labels", "batch_size", "shuffle", "seed"])

@@ -79,7 +79,9 @@ def test_a_terminal_shows_a_bar_meanwhile_and_a_line_of_it_stays(sessions, print
     assert of_stdout(printed) == printed
     assert len(printed) == 1 + 4 * EPOCHS + 1
     bars = [frame[-2:] for frame in screen.frames if re.search(BAR, "".join(frame))]
-    place = rf"\d+/{EPOCHS} epochs  {BAR} \d+/{STEPS_PER_EPOCH} steps(  \d+:\d\d left)?"
+    # Behind the last step, where the run has come to its end, none is counted.
+    steps = rf" \d+/{STEPS_PER_EPOCH} steps(  \d+:\d\d left)?"
+    place = rf"(\d+/{EPOCHS} epochs  {BAR}{steps}|{EPOCHS}/{EPOCHS} epochs  {BAR}  0:00 left)"
     figures = r"loss \S+  accuracy \S+(  [\d,]+ images/s)?(  saved \d+:\d\d ago)?"
     assert re.fullmatch(place, bars[0][1])
     for bar in bars[1:]:

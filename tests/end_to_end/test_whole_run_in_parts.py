@@ -2,6 +2,7 @@ import json
 import re
 
 STARTED = r"run \S*logs/parts: 34 epochs of 30 steps, 100 steps per execution\. Watch: .+\n"
+GOES_ON = r"goes on after \d+ steps, from \S*logs/parts/checkpoints/step-\d{8}\n"
 PROGRESS = r"\d+/34 epochs  .+ images/s\n"
 INTERRUPTED = r"run parts is interrupted\. To go on: .+/main\.py --flagfile=.+/flags\.txt\n"
 
@@ -9,10 +10,10 @@ INTERRUPTED = r"run parts is interrupted\. To go on: .+/main\.py --flagfile=.+/f
 def test_each_part_ends_with_its_status_and_without_a_traceback(parts):
     expected = [
         (143, STARTED + PROGRESS + INTERRUPTED),
-        (130, STARTED + PROGRESS + INTERRUPTED),
-        (-9, STARTED),
-        (1, STARTED + PROGRESS + r"error: nobody reads the output any more\. Received: .+\n"),
-        (0, STARTED + PROGRESS + r"report: .+\nmodel: .+\n"),
+        (130, STARTED + GOES_ON + PROGRESS + INTERRUPTED),
+        (-9, STARTED + GOES_ON),
+        (1, STARTED + GOES_ON + PROGRESS + r"error: nobody reads the output any more\. .+\n"),
+        (0, STARTED + GOES_ON + PROGRESS + r"report: .+\nmodel: .+\n"),
         (1, r"error: another process is training this run\. Received: logs/parts\. .+\n"),
     ]
     for part, (status, stderr) in zip(parts, expected, strict=True):

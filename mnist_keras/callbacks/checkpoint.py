@@ -280,8 +280,8 @@ class Checkpoint(StepCallback):
         self._raise_failure()
 
     def _tell_where_from(self, step):
-        is_of_another = self._keeps_learning_rate and self._start_from is not None
-        checkpoints = self._start_from if is_of_another else self._checkpoints
+        another = self._start_from if self._keeps_learning_rate else None
+        checkpoints = another or self._checkpoints
         self._notice(f"goes on after {step} steps, from {checkpoints.directory(step)}")
 
     def _warn_of_the_unused(self):

@@ -5,10 +5,12 @@ a picture file of 28 x 28, as tensorflow_datasets writes it, and ``label``, a wh
 https://www.tensorflow.org/tutorials/load_data/tfrecord.
 """
 
+import copy
 import functools
 import io
 import mmap
 import os
+import stat
 import struct
 from typing import Any
 
@@ -22,12 +24,14 @@ from mnist_keras.errors import DataError
 _SIDE = 28
 _IMAGE, _LABEL = ("image", "image_raw"), "label"
 _HEAD, _FOOT = 12, 4
+_PNG, _JPEG, _JPEG_END = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd9"
 
 
 class TFRecordImages:
     """The images of one file, indexed like an array uint8 (n, 28, 28).
 
-    Opening it reads the whole file once, to find the records and their labels.
+    Opening it reads the whole file once, to find the records and their labels. A slice of it is
+    such images too and reads nothing.
 
     Args:
         path: the file.
@@ -53,31 +57,41 @@ class TFRecordImages:
     def __init__(self, path):
         self._path = os.fspath(path)
         try:
+            # before open, which would wait for ever at a named pipe
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                raise self._bad("cannot be read", "a directory or device", "a TFRecord file")
             with open(path, "rb") as file:
-                is_empty = os.fstat(file.fileno()).st_size == 0
-                self._bytes = (
-                    b"" if is_empty else mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-                )
+                if os.fstat(file.fileno()).st_size == 0:  # As one lost on its way often is.
+                    raise self._bad("is empty", "0 bytes", "a TFRecord file")
+                self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise self._bad("cannot be read", error.strerror or error, "a TFRecord file") from error
         self._offsets = np.array(self._find_records(), np.int64)
         labels = [self._label(number) for number in range(len(self._offsets))]
-        self.labels = np.array(labels, np.uint8)
-        self.shape = (len(self._offsets), _SIDE, _SIDE)
+        self._show(np.arange(len(labels)), np.array(labels, np.uint8))
+
+    def _show(self, numbers, labels):
+        """Be the images of these records."""
+        self._numbers, self.labels = numbers, labels
+        self.shape = (len(numbers), _SIDE, _SIDE)
 
     def __len__(self):
-        return len(self._offsets)
+        return len(self._numbers)
 
     def __getitem__(self, rows):
         """The images of a slice, of a row, or of an array of rows."""
-        chosen = np.arange(len(self))[rows]
+        chosen = self._numbers[rows]
+        if isinstance(rows, slice):
+            part = copy.copy(self)
+            part._show(chosen, self.labels[rows])
+            return part
         if chosen.ndim == 0:
             return self._image(int(chosen))
         images = [self._image(int(row)) for row in chosen]
         return np.stack(images) if images else np.zeros((0, _SIDE, _SIDE), np.uint8)
 
     def __array__(self, dtype=None, copy=None):
-        return np.asarray(self[:], dtype)
+        return np.asarray(self[np.arange(len(self))], dtype)
 
     def _find_records(self):
         offsets, at, size = [], 0, len(self._bytes)
@@ -116,7 +130,7 @@ class TFRecordImages:
         name = next((name for name in _IMAGE if name in features), None)
         values = features[name].bytes_list.value if name else []
         data = values[0] if len(values) == 1 else b""
-        if len(data) == _SIDE * _SIDE:
+        if len(data) == _SIDE * _SIDE and not _is_picture(data):
             return np.frombuffer(data, np.uint8).reshape(_SIDE, _SIDE)
         return self._picture(data, number)
 
@@ -156,6 +170,11 @@ def write_tfrecord(path, images, labels):
             data = features.SerializeToString()
             length = struct.pack("<Q", len(data))
             stream.write(length + _checksum(length) + data + _checksum(data))
+
+
+def _is_picture(data):
+    """Whether these bytes are a picture file: one may be as long as the pixels are many."""
+    return data.startswith(_PNG) or (data.startswith(_JPEG) and data.endswith(_JPEG_END))
 
 
 def _checksum(data):

@@ -1,11 +1,13 @@
 import doctest
 import io
+import os
 import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from mnist_keras.data import tfrecord
 from mnist_keras.data.tfrecord import TFRecordImages, write_tfrecord
@@ -26,6 +28,18 @@ def test_the_examples_in_the_docstrings_hold(tmp_path, monkeypatch):
     assert doctest.testmod(tfrecord).failed == 0
 
 
+def test_a_slice_reads_nothing_until_its_images_are_asked_for(path, monkeypatch):
+    images, read, image = TFRecordImages(path), [], TFRecordImages._image
+    monkeypatch.setattr(
+        TFRecordImages, "_image", lambda self, number: read.append(number) or image(self, number)
+    )
+    part = images[1:][1:4]
+    assert (read, part.shape, part.labels.tolist()) == ([], (3, 28, 28), LABELS[2:5])
+    np.testing.assert_array_equal(part[[2, 0]], IMAGES[[4, 2]])
+    assert read == [4, 2]
+    np.testing.assert_array_equal(part, IMAGES[2:5])
+
+
 def features(**values):
     kinds = {bytes: tf.train.BytesList, int: tf.train.Int64List, float: tf.train.FloatList}
     fields = {bytes: "bytes_list", int: "int64_list", float: "float_list"}
@@ -36,9 +50,14 @@ def features(**values):
     return tf.train.Example(features=tf.train.Features(feature=made)).SerializeToString()
 
 
-def png(pixels):
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
+def picture(pixels, form="PNG", length=None):
+    """A picture file, as long as wanted by a comment in it."""
+    file, info = io.BytesIO(), PngInfo()
+    comment = b"" if length is None else bytes(length - len(picture(pixels, form)) - 13)
+    if length is not None:
+        info.add(b"teXt", comment + b"-")
+    more = {"pnginfo": info} if form == "PNG" else {"comment": comment + bytes(9)}
+    Image.fromarray(pixels).save(file, form, **(more if length is not None else {}))
     return file.getvalue()
 
 
@@ -68,13 +87,24 @@ def test_a_file_is_indexed_like_an_array(path, rows):
 
 
 @pytest.mark.parametrize(
-    "image", [{"image": png(IMAGES[0])}, {"image_raw": IMAGES[0].tobytes()}], ids=["png", "raw"]
+    "image", [{"image": picture(IMAGES[0])}, {"image_raw": IMAGES[0].tobytes()}], ids=["png", "raw"]
 )
 def test_the_forms_that_others_write_are_read(tmp_path, image):
     record = features(**image, label=7, height=28, note=0.5)
     images = TFRecordImages(write_records(tmp_path / "a", record))
     np.testing.assert_array_equal(images[0], IMAGES[0])
     assert images.labels.tolist() == [7]
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+def test_a_picture_of_as_many_bytes_as_there_are_pixels_is_a_picture(tmp_path, form):
+    pixels = np.zeros((28, 28), np.uint8)
+    pixels[8:20, 10:14] = 255
+    data = picture(pixels, form, length=28 * 28)
+    assert len(data) == 28 * 28
+    images = TFRecordImages(write_records(tmp_path / "a", features(image=data, label=1)))
+    np.testing.assert_array_equal(images[0], np.asarray(Image.open(io.BytesIO(data))))
+    assert np.abs(images[0].astype(int) - pixels).max() < 30
 
 
 @pytest.mark.parametrize(
@@ -85,7 +115,10 @@ def test_the_forms_that_others_write_are_read(tmp_path, image):
         (b"\xff\xff\xff", "holds no examples. Received: record 0."),
         (features(label=1), "has no image in record 0. Received: 0 bytes."),
         (features(label=1, image=b"x" * 783), "has no image in record 0. Received: 783 bytes."),
-        (features(label=1, image=png(IMAGES[0, :9])), "has another image in record 0. Received: "),
+        (
+            features(label=1, image=picture(IMAGES[0, :9])),
+            "has another image in record 0. Received: ",
+        ),
     ],
 )
 def test_what_is_no_example_is_told(tmp_path, record, message):
@@ -105,12 +138,15 @@ def test_every_damaged_byte_is_found(path):
 
 def test_a_file_that_was_cut_off_is_found(path):
     data = path.read_bytes()
-    for end in (1, 11, 12, len(data) - 1):
+    for end in (0, 1, 11, 12, len(data) - 1):
         path.write_bytes(data[:end])
         with pytest.raises(DataError):
             TFRecordImages(path)
 
 
 def test_no_file_is_told(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"cannot be read\. Received: a directory or device\. "):
+        TFRecordImages(tmp_path / "pipe")
     with pytest.raises(DataError, match=r"cannot be read\. Received: No such file"):
         TFRecordImages(tmp_path / "none")

@@ -6,6 +6,7 @@ is written goes into ``--data_dir``: whole on each machine, or cut once more wit
 """
 
 import argparse
+import signal
 import sys
 
 from mnist_keras.errors import MnistKerasError
@@ -31,6 +32,8 @@ def main(arguments=None):
     except MnistKerasError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_status
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
     return 0
 
 

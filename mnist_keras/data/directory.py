@@ -55,7 +55,9 @@ def read_directory(folder, name):
 
 def _read_or_map(path):
     """The array in the file; a large one stays there, and is read as it is used."""
-    if path.suffix != ".gz" and path.stat().st_size >= _MAPPED_FROM_BYTES:
+    # What is no file, as a link to nothing, is told of by what reads it.
+    is_plain = path.suffix != ".gz" and os.path.isfile(path)
+    if is_plain and path.stat().st_size >= _MAPPED_FROM_BYTES:
         return map_idx(path)
     return read_idx(path)
 

@@ -43,7 +43,7 @@ def write_shards(
         form: "idx", a file of images and one of labels for each, or "tfrecord", one of both.
 
     Raises:
-        UsageError: more shards than examples, or another form.
+        UsageError: more shards than examples, another half or another form.
         DataError: the disk refuses.
 
     Example:
@@ -56,6 +56,11 @@ def write_shards(
     >>> sorted(os.listdir("shards"))[1:3]
     ['train-images-idx3-ubyte-00001-of-00002', 'train-labels-idx1-ubyte-00000-of-00002']
     """
+    if half not in IDX_HALVES:
+        raise UsageError(
+            f"there is no such half of a data set. Received: {half!r}. "
+            f"Expected: {' or '.join(IDX_HALVES)}."
+        )
     if form not in FORMATS:
         raise UsageError(
             f"there is no such form of shards. Received: {form!r}. "
@@ -129,9 +134,15 @@ def read_shards(folder, names, *, records, images, labels):
 
 def _joined(images, labels, count, stem):
     for number, part in images.items():
-        if len(part) != len(labels[number]):
+        its_labels = labels[number]
+        if its_labels.dtype != np.uint8 or its_labels.ndim != 1:
             raise DataError(
-                f"a shard has another number of labels. Received: {len(labels[number])} for "
+                f"the labels of a shard have the wrong form. Received: {its_labels.dtype.name} "
+                f"{its_labels.shape} for {shard_name(stem, number, count)}. Expected: uint8 (n,)."
+            )
+        if len(part) != len(its_labels):
+            raise DataError(
+                f"a shard has another number of labels. Received: {len(its_labels)} for "
                 f"{shard_name(stem, number, count)}. Expected: {len(part)}."
             )
     sizes = {len(part) for part in images.values()}

@@ -8,14 +8,14 @@ import numpy as np
 
 from mnist_keras.errors import DataError
 
-_SHARD = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})")
+_SHARD = re.compile(r"(.+)-([0-9]{5,})-of-([0-9]{5,})")
 
 
 class Sharded:
     """Arrays one after the other, indexed like one array along the first axis.
 
-    A slice is a `Sharded` too and reads nothing; an array of rows, or NumPy's ``asarray``, reads
-    those rows.
+    A slice is a `Sharded` too and reads nothing; an array of rows or a mask of them, or NumPy's
+    ``asarray``, reads those rows.
 
     Args:
         parts: what is indexed like an array, as ``np.memmap``, of one dtype and of one
@@ -53,11 +53,13 @@ class Sharded:
         return self.shape[0]
 
     def __getitem__(self, rows):
-        """A slice of step 1, a row, or an array of rows."""
+        """A slice of step 1, a row, an array of rows, or a mask of them."""
         if isinstance(rows, slice):
             begin, end, step = rows.indices(len(self))
             return self._slice(begin, end) if step == 1 else self[np.arange(begin, end, step)]
-        chosen = np.arange(len(self))[rows] if np.min(rows, initial=0) < 0 else np.asarray(rows)
+        chosen = np.asarray(rows)
+        if chosen.dtype == bool or np.min(chosen, initial=0) < 0:
+            chosen = np.arange(len(self))[chosen]
         found = np.empty((chosen.size, *self.shape[1:]), self.dtype)
         flat = np.atleast_1d(chosen)
         numbers = np.searchsorted(self._begins, flat, side="right") - 1

@@ -6,7 +6,7 @@ import pytest
 
 from mnist_keras import shard
 from mnist_keras.data import Examples, resolve, shard_files, write_idx, write_shards
-from mnist_keras.data.sharded import Sharded, shard_name
+from mnist_keras.data.sharded import Sharded, find_shards, shard_name
 from mnist_keras.data.synthetic import synthetic_digits
 from mnist_keras.errors import DataError, UsageError
 
@@ -84,6 +84,14 @@ def drop_of_uneven_ones(folder):
         (folder / shard_name(stem, 2, 4)).unlink()
 
 
+def widen_labels(folder):
+    write_idx(folder / shard_name(TRAIN_LABELS, 1, 4), LABELS[10:20].astype(np.int32) + 256)
+
+
+def stack_labels(folder):
+    write_idx(folder / shard_name(TRAIN_LABELS, 1, 4), LABELS[10:20, np.newaxis])
+
+
 def mix_sets(folder):
     shutil.copy(folder / shard_name(TRAIN_IMAGES, 0, 4), folder / shard_name(TRAIN_IMAGES, 0, 5))
 
@@ -94,6 +102,8 @@ def mix_sets(folder):
         (drop_labels, r"lacks a shard\. Received: no train-labels-idx1-ubyte-00001-of-00004\. "),
         (drop_images, r"lacks a shard\. Received: no train-images-idx3-ubyte-00003-of-00004\. "),
         (shorten_labels, r"^a shard has another number of labels\. Received: 9 for train-images"),
+        (widen_labels, r"^the labels of a shard have the wrong form\. Received: int32 \(10,\) for"),
+        (stack_labels, r"^the labels of a shard have the wrong form\. Received: uint8 \(10, 1\) "),
         (drop_of_uneven_ones, r"^shards are missing, and .* Received: 3 of 4, of 9 and 10 images"),
         (mix_sets, r"^the shards of train-images-idx3-ubyte are no one set\. "),
     ],
@@ -133,6 +143,27 @@ def test_a_command_that_cannot_be_obeyed_says_why(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert shard.main([f"--data_dir={tmp_path}", f"--to={tmp_path}/file/to", "--count=4"]) == 1
     assert capsys.readouterr().err.endswith("cannot be made: Not a directory.\n")
+
+
+def test_there_is_no_third_half(tmp_path):
+    with pytest.raises(UsageError, match=r"^there is no such half of a data set\. .*'validation'"):
+        write_shards(tmp_path, Examples(IMAGES, LABELS), half="validation", count=2)
+
+
+def test_more_shards_than_five_digits_can_number_are_read_too():
+    names = [shard_name("a", 7, 123_456), shard_name("a", 100_000, 123_456)]
+    assert find_shards(names, "a") == ({7: names[0], 100_000: names[1]}, 123_456)
+
+
+def test_a_command_that_is_interrupted_ends_as_main_py_does(tmp_path, monkeypatch, capsys):
+    sharded_idx(tmp_path)
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mnist_keras.data.write_shards", interrupted)
+    assert shard.main([f"--data_dir={tmp_path}", f"--to={tmp_path}/to", "--count=4"]) == 130
+    assert capsys.readouterr() == ("", "")
 
 
 def test_there_is_no_other_form_of_shards(tmp_path):

@@ -30,6 +30,7 @@ def test_the_examples_in_the_docstrings_hold():
         [3],
         [11, 0, 5, 5, 4],
         np.array([-1, 2]),
+        np.arange(12) % 5 == 3,
     ],
     ids=str,
 )

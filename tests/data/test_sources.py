@@ -194,6 +194,13 @@ def test_damaged_or_unfitting_files_are_named(tmp_path, arrays, get):
     assert message_with(FILES[3], arrays[3] + 100).startswith(
         f"{str(tmp_path)!r}: A label is no class. Received: 1"
     )
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
+    (tmp_path / "link").replace(tmp_path / FILES[1])
+    assert message_of(get, "mnist", None, data_dir=tmp_path).startswith(
+        f"{str(tmp_path / FILES[1])!r} cannot be read. Received: No such file"
+    )
+    (tmp_path / FILES[1]).unlink()
+    write_idx(tmp_path / FILES[1], arrays[1])
     write_idx(tmp_path / FILES[2], arrays[2][:0])
     assert message_with(FILES[3], arrays[3][:0]) == (
         f"{str(tmp_path)!r} holds no examples. Received: 30 for training, 0 for testing. "

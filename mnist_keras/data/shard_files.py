@@ -90,7 +90,7 @@ def write_shards(
             write_tfrecord(path, images, labels)
 
 
-def read_shards(folder, names, *, records, images, labels):
+def read_shards(folder, names, *, records, images, labels, all_here=False):
     """(images, labels) of one half of a data set, from the shards in a directory; None: none.
 
     Large images stay in their files, as a `mnist_keras.data.sharded.Sharded`; the labels, uint8
@@ -102,6 +102,7 @@ def read_shards(folder, names, *, records, images, labels):
         names: of the files in it.
         records: the name of a TFRecord file of both, without the shard's number; looked for first.
         images, labels: the names of IDX files likewise.
+        all_here: whether shards that are not here are an error.
 
     Raises:
         DataError: a file is damaged, or the shards do not go together.
@@ -113,6 +114,7 @@ def read_shards(folder, names, *, records, images, labels):
         from mnist_keras.data.tfrecord import TFRecordImages
 
         parts = {number: TFRecordImages(folder / name) for number, name in found.items()}
+        _require_all_here(all_here, parts, count, records)
         return _joined(parts, {n: part.labels for n, part in parts.items()}, count, records)
     found, count = find_shards(names, images)
     if not found:
@@ -126,10 +128,20 @@ def read_shards(folder, names, *, records, images, labels):
             f"{os.fspath(folder)!r} lacks a shard. Received: no {name}. "
             "Expected: labels for each shard of images."
         )
+    _require_all_here(all_here, found, count, images)
     arrays = {number: map_idx(folder / name) for number, name in found.items()}
     return _joined(
         arrays, {n: map_idx(folder / name) for n, name in of_labels.items()}, count, images
     )
+
+
+def _require_all_here(is_required, found, count, stem):
+    missing = sorted(set(range(count)) - found.keys()) if is_required else []
+    if missing:
+        raise DataError(
+            f"a shard is missing. Received: {len(found)} of {count}, no "
+            f"{shard_name(stem, missing[0], count)}. Expected: all of them, on each worker."
+        )
 
 
 def _joined(images, labels, count, stem):

@@ -60,6 +60,16 @@ def test_shards_that_lie_elsewhere_are_missed_when_they_are_read(folder):
         train.images[[0, 25]]
 
 
+@pytest.mark.parametrize("form", ["idx", "tfrecord"])
+def test_a_missing_shard_of_the_test_images_is_told_before_anything_is_trained(tmp_path, form):
+    write_shards(tmp_path, Examples(IMAGES, LABELS), count=4, form=form)
+    write_shards(tmp_path, Examples(TEST_IMAGES, TEST_LABELS), half="test", count=5, form=form)
+    for path in tmp_path.glob("*-00002-of-00005"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"^a shard is missing\. Received: 4 of 5, no t.+-00002-of"):
+        load(tmp_path)
+
+
 def sharded_idx(folder):
     write_shards(folder, Examples(IMAGES, LABELS), count=4)
     write_idx(folder / "t10k-images-idx3-ubyte", TEST_IMAGES)

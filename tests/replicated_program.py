@@ -124,6 +124,19 @@ def train(name, strategy, steps_per_execution, path):
             self.losses = np.append(self.losses, values["loss"])
             self.norms = np.append(self.norms, values["gradient_norm"])
 
+    class Batches(keras.metrics.Metric):
+        """How many batches there were, which each replica counts for itself."""
+
+        def __init__(self):
+            super().__init__(name="batches")
+            self.count = self.add_variable((), "zeros", aggregation="mean", name="count")
+
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            self.count.assign(self.count + 1)
+
+        def result(self):
+            return self.count
+
     make_layers, make_optimizer, make_loss, make_data = cases()[name]
     with contextlib.nullcontext() if strategy is None else strategy.scope():
         keras.utils.set_random_seed(0)
@@ -131,7 +144,7 @@ def train(name, strategy, steps_per_execution, path):
         model.compile(
             optimizer=make_optimizer(),
             loss=make_loss(),
-            metrics=["accuracy"],
+            metrics=["accuracy", Batches()],
             steps_per_execution=steps_per_execution,
         )
     recorder = Recorder()
@@ -160,7 +173,11 @@ def restore_sums(model, path):
         rows = replica_sums.read(model).values()
         return np.concatenate([part.reshape(len(part), -1) for part in rows], axis=1)
 
-    found = {"before": joined()}
+    aggregations = [
+        np.full(rows[0].size, model.metrics_variables[i].aggregation)
+        for i, rows in replica_sums.read(model).items()
+    ]
+    found = {"before": joined(), "is_mean": np.concatenate(aggregations) == "mean"}
     place = training_state.Position(step=1, epoch=0, step_in_epoch=1)
     state = None
     if workers_of(model).is_chief:

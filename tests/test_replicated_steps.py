@@ -82,4 +82,7 @@ def test_each_replica_gets_back_its_own_sums_of_the_metrics(trained, role):
     assert not sums["reset"].any()
     np.testing.assert_array_equal(sums["after"], before)
     # From another number of replicas there is the total alone.
-    np.testing.assert_array_equal(sums["of one"], [before.sum(axis=0), np.zeros(before.shape[1])])
+    is_mean = sums["is_mean"]
+    assert is_mean.sum() == 1
+    total = np.where(is_mean, before.mean(axis=0), before.sum(axis=0))
+    np.testing.assert_array_equal(sums["of one"], [total, np.where(is_mean, total, 0)])

@@ -105,7 +105,7 @@ def capture(model, callbacks, position):
         for number, variable in enumerate(members):
             key = f"{group}/{number:04d}"
             if group == "metrics" and _sums_key(number) in sums:
-                arrays[key] = sums[_sums_key(number)].sum(axis=0)
+                arrays[key] = replica_sums.total(variable, sums[_sums_key(number)])
             else:
                 arrays[key] = _copy(variable)
             variables.append({"key": key, **_describe(variable)})

@@ -68,10 +68,10 @@ def _fail(error):
 
 
 if __name__ == "__main__":
-    for name in ("stdout", "stderr"):
-        # A closed one is None, and what is meant for stderr would go to stdout.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        # A closed one is None, and its number goes to the next file that is opened.
         if getattr(sys, name) is None:
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     flags.define()
     absl_flags.adopt_module_key_flags(flags)
     app.run(main, flags_parser=_parse)

@@ -6,6 +6,7 @@ TensorFlow and Keras are replaced by packages that end the process with status 9
 import concurrent.futures
 import shutil
 import struct
+import subprocess
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ import pytest
 from mnist_keras.config import RunConfig
 from mnist_keras.data import read_idx, write_idx
 from mnist_keras.run_directory import RunDirectory
-from tests.command_line import run_main, tree, write_small_mnist
+from tests.command_line import command, environment, run_main, tree, write_small_mnist
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
@@ -201,6 +202,15 @@ def test_an_error_of_no_kind_foreseen_is_one_line_and_a_traceback_only_on_demand
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (1, "", line)
     assert loud.stderr.startswith("Traceback (most recent call last):\n")
     assert (loud.returncode, loud.stdout, loud.stderr[-len(line) :]) == (1, "", line)
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_keep_nobody_from_working(place, closed):
+    script = f'exec "$@" {closed}'
+    begun = ["sh", "-c", script, "sh", *command("--mode=evaluate", DONE)]
+    # Status 99: TensorFlow's turn has come.
+    blocked = environment(PYTHONPATH=str(place / "blocked"))
+    assert subprocess.run(begun, cwd=place, env=blocked).returncode == 99
 
 
 def test_a_run_named_in_chinese_gets_as_far_as_any_other(place):

@@ -12,11 +12,13 @@ import pathlib
 import tempfile
 
 import filelock
+import numpy as np
 
+from mnist_keras.data.sharded import those_here
 from mnist_keras.errors import MnistKerasError
 from mnist_keras.evaluation import finished_run, open_model
 from mnist_keras.export_check import Check, keras_runtime
-from mnist_keras.export_formats import FORMATS, in_float32, write_saved_model
+from mnist_keras.export_formats import CALIBRATION_IMAGES, FORMATS, in_float32, write_saved_model
 from mnist_keras.quiet_tensorflow import import_tensorflow, stderr_held_back
 from mnist_keras.state import storage
 from mnist_keras.terminal import notice, printable
@@ -62,7 +64,8 @@ def export(config):
         check = Check(keras_runtime(network), test_set)
         figures = [{**_place("keras", run.model), **check.figures}]
         _print(figures[-1], config)
-        for name, found in _written(config, directory, network, train_set.images, check):
+        images = np.asarray(those_here(train_set.images, train_set.labels)[0][:CALIBRATION_IMAGES])
+        for name, found in _written(config, directory, network, images, check):
             figures.append({**_place(name, directory / FORMATS[name].file_name), **found})
             _print(figures[-1], config)
         digest = hashlib.sha256(run.model.read_bytes()).hexdigest()

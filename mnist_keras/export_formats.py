@@ -7,7 +7,7 @@ network's float32 (n, 10), under the name ``scores``.
 import pathlib
 import shutil
 
-CALIBRATION_IMAGES = 500
+CALIBRATION_IMAGES = 60_000
 _OPSET = 18  # ONNX Runtime reads it since 1.14.
 
 

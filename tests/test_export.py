@@ -13,7 +13,7 @@ from docs.make_export_table import PAGE, table
 from mnist_keras import export as export_module
 from mnist_keras.config import FORMATS as NAMES
 from mnist_keras.config import RunConfig
-from mnist_keras.data import load
+from mnist_keras.data import load, shard_files, write_shards
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.export import export
 from mnist_keras.export_check import Check
@@ -161,6 +161,29 @@ def test_the_code_of_the_page_reads_digits(code, exported, network, test_images,
     exec(code, names)
     expected = keras_scores(network, test_images.images).argmax(1)
     np.testing.assert_array_equal(names["digits"], expected)
+
+
+def test_a_few_images_of_the_shards_that_are_here_calibrate(run, tmp_path, monkeypatch, capsys):
+    run, recipe = run
+    for half, examples in zip(
+        ("train", "test"), load("mnist", data_dir=recipe.data_dir), strict=True
+    ):
+        write_shards(tmp_path / "shards", examples, half=half, count=2, form="tfrecord")
+    next((tmp_path / "shards").glob("train*-00001-of-00002")).unlink()
+    monkeypatch.setattr(shard_files, "_KEPT_BELOW_BYTES", 1)
+    monkeypatch.setattr(export_module, "CALIBRATION_IMAGES", 400)
+    given, form = [], FORMATS["litert_int8"]
+    write = form.write
+    monkeypatch.setattr(
+        form,
+        "write",
+        lambda path, model, images: given.append(images) or write(path, model, images),
+    )
+    recipe = dataclasses.replace(recipe, data_dir=str(tmp_path / "shards"))
+    export(dataclasses.replace(recipe, formats=("litert_int8",), json=True))
+    keras_line, line = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert abs(line["accuracy"] - keras_line["accuracy"]) < 0.05
+    np.testing.assert_array_equal(given[0], load("mnist", data_dir=recipe.data_dir)[0].images[:400])
 
 
 def test_an_export_into_another_directory_leaves_the_run_as_it_was(run, tmp_path, capsys):

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from mnist_keras.data.class_names import class_names
 from mnist_keras.data.sharded import those_here
 from mnist_keras.data.stream import CLASSES
 from mnist_keras.event_log import EventLog
@@ -28,7 +29,7 @@ def callbacks(run, config, *, stream, train_set):
     held_out = config.validation_examples
     begin, name = (-held_out, "held-out images") if held_out else (0, "training images")
     x, y = those_here(train_set.images[begin:], train_set.labels[begin:])
-    exam = Exam(x, y, name=name, most=_EXAM_IMAGES)
+    exam = Exam(x, y, name=name, class_names=class_names(config.dataset), most=_EXAM_IMAGES)
     return [
         *_of_the_run(run.path, config),
         *_of_the_numbers(run.path, config, train_set),
@@ -97,7 +98,10 @@ def _pictures(logdir, config, exam, stream):
     yield Mistakes(logdir, exam, **every)
     yield ConfusionMatrix(logdir, exam, **every)
     yield ClassScores(logdir, exam, **every)
-    yield InputSample(logdir, lambda: stream.batch(stream.window(0, 1)[0], 0), **every)
+    names = class_names(config.dataset)
+    yield InputSample(
+        logdir, lambda: stream.batch(stream.window(0, 1)[0], 0), class_names=names, **every
+    )
     yield FirstLayerWeights(logdir, **every)
 
 

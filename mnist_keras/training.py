@@ -357,10 +357,12 @@ def _write(run, config, model, test_set, summary):
 
 
 def _write_report(run, config, model, test_set, summary):
+    from mnist_keras.data.class_names import class_names
     from mnist_keras.exam import Exam
     from mnist_keras.report import render, run_facts
 
-    exam = Exam(test_set.images, test_set.labels, most=len(test_set))
+    names = class_names(config.dataset)
+    exam = Exam(test_set.images, test_set.labels, class_names=names, most=len(test_set))
     run.write_report(render(run_facts(run, config, model=model, exam=exam, summary=summary)))
 
 

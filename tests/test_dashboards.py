@@ -1,13 +1,17 @@
 """All that TensorBoard shows of a run that is never interrupted, and of one that is."""
 
 import contextlib
+import io
 
 import keras
 import numpy as np
 import pytest
+from PIL import Image
+from tensorboard.util.tensor_util import make_ndarray
 
-from mnist_keras import SumSquaredError, TapeModel, dashboards
+from mnist_keras import SumSquaredError, TapeModel, dashboards, drawing
 from mnist_keras.callbacks import Checkpoint, StepLogger
+from mnist_keras.callbacks.input_sample import InputSample
 from mnist_keras.config import RunConfig
 from mnist_keras.data import Examples, batches
 from mnist_keras.run_directory import RunDirectory
@@ -233,3 +237,21 @@ def test_the_model_is_asked_about_the_held_out_images_or_else_about_those_it_lea
         (exam,) = {vars(c)["_exam"] for c in made if "_exam" in vars(c)}
         np.testing.assert_array_equal(exam.images, train_set.images[first:])
         np.testing.assert_array_equal(exam.labels, train_set.labels[first:])
+
+
+@pytest.mark.parametrize(
+    ("dataset", "third"), [("mnist", "2"), ("fashion_mnist", "Pullover"), ("kmnist", "su")]
+)
+def test_classes_are_called_as_the_data_set_calls_them(dataset, third, train_set, tmp_path):
+    config = RunConfig(dataset=dataset)
+    stream = batches(train_set.images, train_set.labels, batch_size=10)
+    run = RunDirectory(tmp_path)
+    made = dashboards.callbacks(run, config, stream=stream, train_set=train_set)
+    (exam,) = {vars(c)["_exam"] for c in made if "_exam" in vars(c)}
+    assert exam.class_names(10)[2] == third
+    (sample,) = (c for c in made if isinstance(c, InputSample))
+    (summary,) = sample.summaries()
+    _, _, png = make_ndarray(summary.value[0].tensor)
+    captions = [exam.class_names(10)[label] for label in train_set.labels[:10]]
+    expected = drawing.grid(train_set.images[:10], captions, columns=5)
+    np.testing.assert_array_equal(Image.open(io.BytesIO(png)), expected)

@@ -384,3 +384,8 @@ def test_a_run_starts_from_anothers_newest_checkpoint_and_needs_it_no_more_then(
     with pytest.raises(UsageError, match=r"--start_from has no checkpoint. Received: .*/a\."):
         start("c", **forked)
     assert not (tmp_path / "c").exists()
+
+
+def test_the_report_calls_classes_as_the_data_set_does(start, tmp_path):
+    start("clothes", dataset="fashion_mnist", epochs=1)
+    assert '<th scope="row">Ankle boot</th>' in (tmp_path / "clothes" / "report.html").read_text()

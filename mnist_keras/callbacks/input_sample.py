@@ -1,6 +1,6 @@
 """What the network is fed, as a picture in TensorBoard."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ class InputSample(EveryEpochsCallback):
             (n,) or one-hot (n, classes).
         every_epochs: how often, in epochs; after the first and the last one too.
         most: how many are shown at most.
+        class_names: a text for each class; None: its number.
 
     Raises:
         UsageError: ``every_epochs`` is no whole number of at least 1.
@@ -44,10 +45,12 @@ class InputSample(EveryEpochsCallback):
         *,
         every_epochs: int = 10,
         most: int = 25,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__(logdir, every_epochs=every_epochs)
         self._first_batch = first_batch
         self._most = most
+        self._class_names = class_names
 
     def is_due(self, epochs: int) -> bool:
         return epochs == 1 or super().is_due(epochs)
@@ -55,6 +58,7 @@ class InputSample(EveryEpochsCallback):
     def summaries(self) -> Iterator[Summary]:
         images, labels = (np.asarray(part[: self._most]) for part in self._first_batch())
         labels = labels.argmax(-1) if labels.ndim == 2 else labels
-        captions = [str(label) for label in labels]
+        names = self._class_names
+        captions = [str(label) if names is None else names[int(label)] for label in labels]
         picture = drawing.grid(drawing.gray(images), captions, columns=5)
         yield drawing.image_summary(TAG, picture, description="Of the epoch's first batch.")

@@ -14,6 +14,7 @@ import pytest
 from tests.command_line import MAIN, command, environment, run_main, write_small_mnist
 
 EVERYTHING = (
+    "--pictures_every_epochs=10",
     "--histograms_every_epochs=10",
     "--pr_curves_every_epochs=10",
     "--projector",

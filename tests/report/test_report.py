@@ -1,5 +1,6 @@
 """The report of a small run, read as text and in a browser."""
 
+import itertools
 import re
 import types
 from html.parser import HTMLParser
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from mnist_keras.config import RunConfig
+from mnist_keras.data.class_names import class_names
 from mnist_keras.event_log import EventLog
 from mnist_keras.exam import Exam
 from mnist_keras.report import render, run_facts
@@ -66,8 +68,21 @@ def run(tmp_path_factory):
     return types.SimpleNamespace(path=path, name=path.name)
 
 
+# Where the texts of elements begin and end.
+EDGES = """
+const [selector, low, high] = arguments;
+return [...document.querySelectorAll(selector)].map((element) => {
+  const range = document.createRange();
+  range.selectNodeContents(element);
+  const box = range.getBoundingClientRect();
+  return [box[low], box[high]];
+});
+"""
+
+
 @pytest.fixture(scope="module")
-def html(run):
+def page_of(run):
+    """page_of(exam): the report of a network that reads its scores off the first row of pixels."""
     network = keras.Sequential(
         [keras.Input((28, 28)), keras.layers.Lambda(lambda x: x[:, 0, :10])], name="reads"
     )
@@ -75,8 +90,21 @@ def html(run):
     config = RunConfig(
         epochs=2, learning_rate=0.1, schedule="cosine", loss="categorical_crossentropy"
     )
-    exam = Exam(IMAGES, LABELS)
-    return render(run_facts(run, config, model=network, exam=exam, summary=SUMMARY))
+
+    def page_of(exam):
+        return render(run_facts(run, config, model=network, exam=exam, summary=SUMMARY))
+
+    return page_of
+
+
+@pytest.fixture(scope="module")
+def html(page_of):
+    return page_of(Exam(IMAGES, LABELS))
+
+
+@pytest.fixture(scope="module")
+def html_of_clothes(page_of):
+    return page_of(Exam(IMAGES, LABELS, class_names=class_names("fashion_mnist")))
 
 
 def test_it_says_what_the_run_came_to(html):
@@ -105,6 +133,13 @@ def test_the_worst_mistake_comes_first(html):
     assert re.search(r"2 of 20 are wrong", text)
     assert re.search(r"is 3, not 8 100 % sure is 4, not 6 56 % sure", text)
     assert [url[:22] for url in Page(html).references].count("data:image/png;base64,") == 2
+
+
+def test_classes_with_names_are_called_by_them(html_of_clothes):
+    page = Page(html_of_clothes)
+    assert re.search(r"is Dress, not Bag 100 % sure is Coat, not Shirt 56 % sure", page.text)
+    names = [row[0] for row in page.rows if len(row) == 12]
+    assert names == list(class_names("fashion_mnist"))
 
 
 def test_every_curve_that_there_is_is_drawn(html):
@@ -152,7 +187,36 @@ def test_a_browser_shows_it_without_scrolling_sideways(html, tmp_path, width, sc
             " })]"
         )
         assert needed <= width
+        assert_no_mark_is_cut(driver)
         assert loaded == []
         assert set(lines) == {1}, "no name is broken in two"
         assert paper == {"light": "rgb(255, 255, 255)", "dark": "rgb(22, 22, 24)"}[scheme]
         assert driver.get_log("browser") == []
+
+
+@pytest.mark.skipif(not browser_is_here(), reason="no chromium with its driver here")
+def test_names_of_classes_stand_side_by_side_on_a_phone(html_of_clothes, tmp_path):
+    page = tmp_path / "report.html"
+    page.write_text(html_of_clothes, encoding="utf-8")
+    with browser() as driver:
+        size = {"width": 380, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+        driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        driver.get(page.as_uri())
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= 380
+        for names, low, high in (("col", "left", "right"), ("row", "top", "bottom")):
+            edges = driver.execute_script(EDGES, f".matrix [scope={names}]", low, high)
+            assert len(edges) == 11
+            assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(edges))
+        ends = driver.execute_script(EDGES, ".matrix [scope=row]", "left", "right")
+        first_cell = "document.querySelector('.matrix td').getBoundingClientRect().left"
+        assert max(end for _, end in ends) <= driver.execute_script(f"return {first_cell}")
+
+
+def assert_no_mark_is_cut(driver):
+    """Those at the curves end within the page, and their chart lets them out of its box."""
+    width = driver.execute_script("return document.documentElement.clientWidth")
+    marks = driver.execute_script(EDGES, "svg text", "left", "right")
+    assert marks
+    assert all(0 <= begin <= end <= width for begin, end in marks)
+    overflow = "return getComputedStyle(document.querySelector('svg')).overflow"
+    assert driver.execute_script(overflow) == "visible"

@@ -50,14 +50,15 @@ class PinnedLines:
         """Write on a stream, above the lines."""
         with self._lock:
             self._erase()
-            count = stream.write(text)
             if text:
                 change = self._unfinished.discard if text.endswith("\n") else self._unfinished.add
                 change(stream)
-            if not self._unfinished:
-                stream.flush()
-                self._draw()
-            return count
+            with contextlib.suppress(OSError):  # Hung up.
+                stream.write(text)
+                if not self._unfinished:
+                    stream.flush()
+                    self._draw()
+            return len(text)
 
     def _replace_streams(self):
         for name in ("stdout", "stderr"):
@@ -98,6 +99,10 @@ class _Above:
     def writelines(self, lines):
         for line in lines:
             self.write(line)
+
+    def flush(self):
+        with contextlib.suppress(OSError):  # Hung up.
+            self._stream.flush()
 
     def __getattr__(self, name):
         return getattr(self._stream, name)

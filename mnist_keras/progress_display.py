@@ -62,7 +62,8 @@ class ProgressDisplay:
         self._due_s = self._clock() + self._every_s
         if self._pinned is None:
             self._say(lines)
-        else:
+            return
+        with contextlib.suppress(OSError, ValueError):  # Hung up, or closed: rich flushes it.
             self._pinned.show([self._drawn(*fitted(parts, self._columns)) for parts in lines])
 
     def close(self, lines=()):

@@ -1,5 +1,6 @@
 """What is said to the user on stderr, and the commands that they are told to go on with."""
 
+import contextlib
 import math
 import os
 import shlex
@@ -16,8 +17,9 @@ def speak_as(name):
 
 
 def notice(line):
-    """Say something on stderr, a line."""
-    print(f"{_speaker}{line}", file=sys.stderr, flush=True)
+    """Say something on stderr, a line, written at once, as other processes may write there too."""
+    with contextlib.suppress(OSError):  # Where nobody listens it is no reason to end.
+        print(f"{_speaker}{line}\n", end="", file=sys.stderr, flush=True)
 
 
 def is_terminal(stream):

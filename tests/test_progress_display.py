@@ -1,5 +1,7 @@
 import doctest
 import io
+import os
+import pty
 import re
 import sys
 
@@ -41,6 +43,24 @@ def show(monkeypatch):
         return screen
 
     return show
+
+
+def test_a_terminal_that_has_hung_up_is_no_error(monkeypatch):
+    use_terminal(monkeypatch, columns=80)
+    terminal, here = pty.openpty()
+    stream = open(here, "w", encoding="utf-8")  # noqa: SIM115
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", stream)
+        patch.setattr(sys, "stdout", stream)
+        display = ProgressDisplay()
+        display.show([PARTS])
+        os.close(terminal)
+        for _ in range(2):
+            display.show([PARTS])
+            print("0 0 loss: 1.5", flush=True)
+        display.close([PARTS])
+    with pytest.raises(OSError, match="Input/output error"):
+        stream.close()
 
 
 @pytest.mark.parametrize(

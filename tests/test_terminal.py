@@ -1,6 +1,8 @@
 import doctest
+import io
 import shutil
 import sys
+from typing import ClassVar
 
 import pytest
 
@@ -10,6 +12,22 @@ from mnist_keras import terminal
 def test_a_notice_is_a_line_on_stderr(capsys):
     terminal.notice("run 数字 is finished")
     assert capsys.readouterr() == ("", "run 数字 is finished\n")
+
+
+def test_a_notice_goes_out_in_one_piece_so_that_those_of_two_processes_do_not_mix(monkeypatch):
+    class Pipe(io.RawIOBase):
+        pieces: ClassVar = []
+
+        def writable(self):
+            return True
+
+        def write(self, data):
+            self.pieces.append(bytes(data))
+            return len(data)
+
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(Pipe(), write_through=True))
+    terminal.notice("a line")
+    assert [piece for piece in Pipe.pieces if piece] == [b"a line\n"]
 
 
 @pytest.mark.parametrize(

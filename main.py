@@ -9,8 +9,9 @@ from absl import app
 from absl import flags as absl_flags
 
 from mnist_keras import flags
+from mnist_keras.cluster import speaker
 from mnist_keras.errors import MnistKerasError
-from mnist_keras.terminal import notice
+from mnist_keras.terminal import notice, speak_as
 
 
 def main(config):
@@ -49,6 +50,7 @@ def _parse(argv):
     try:
         return flags.parse(argv)
     except Exception as error:
+        speak_as(speaker())
         _fail(error)
 
 

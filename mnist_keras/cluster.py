@@ -1,5 +1,6 @@
 """Which processes on which machines train together, as the environment of each of them says."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -89,6 +90,26 @@ def require(environment=None):
             "MNIST_KERAS_WORKERS nor a Slurm step. Expected: the addresses of all workers."
         )
     return find(environment)
+
+
+def speaker(environment=None):
+    """How one of several workers is called before its flags are understood; "" for the first one.
+
+    Args:
+        environment: as for `find`. One that describes no cluster is no error here.
+
+    >>> speaker({"MNIST_KERAS_WORKERS": "a:2222,b:2222", "JOB_COMPLETION_INDEX": "1"})
+    'worker 1'
+    """
+    environment = os.environ if environment is None else environment
+    index = 0
+    with contextlib.suppress(UsageError, ValueError):
+        if environment.get(_TF_CONFIG) or environment.get(_ADDRESSES):
+            found = find(environment)
+            index = found.index if found is not None else 0
+        elif environment.get(_SLURM_TASKS, "1") != "1":  # find() would import TensorFlow.
+            index = int(environment.get("SLURM_PROCID") or 0)
+    return f"worker {index}" if index else ""
 
 
 def _from_tf_config(text):

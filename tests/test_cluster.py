@@ -51,6 +51,21 @@ def test_the_tasks_of_a_slurm_step_are_workers_with_ports_of_their_own(monkeypat
     assert cluster.find() == Cluster(addresses, 2, "Slurm")
 
 
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        (tf_config(index=1), "worker 1"),
+        (tf_config(), ""),
+        (tf_config(index=2), ""),
+        (SLURM, "worker 2"),
+        ({**SLURM, "SLURM_PROCID": "nobody"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_worker_is_named_even_where_its_flags_are_not_understood(environment, name):
+    assert cluster.speaker(environment) == name
+
+
 @pytest.mark.parametrize("name", ["SLURM_PROCID", "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_TASKS"])
 def test_a_slurm_step_that_cannot_be_is_refused(monkeypatch, name):
     for variable, value in {**SLURM, name: "9["}.items():

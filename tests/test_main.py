@@ -168,6 +168,13 @@ def test_what_cannot_be_done_is_one_line_and_changes_no_file(row, answers):
     assert after == before
 
 
+def test_a_worker_whose_flags_are_wrong_says_which_one_it_is(place):
+    two = {"MNIST_KERAS_WORKERS": "a:2222,b:2222", "MNIST_KERAS_WORKER_INDEX": "1"}
+    done = run_main("--bogus", cwd=place, PYTHONPATH=str(place / "blocked"), **two)
+    assert done.returncode == USAGE
+    assert done.stderr.startswith("worker 1: error: unknown flag. Received: --bogus. ")
+
+
 def test_a_finished_run_says_so_and_is_done(place):
     before = tree(place)
     for arguments in ([DONE], [DONE, "--epochs=1"], [DONE, "--log_every_steps=7"]):

@@ -225,7 +225,12 @@ class RunDirectory:
             )
 
     def store_recipe(self, config):
-        """Write the recipe: a flag file that resumes this run from any working directory."""
+        """Write the recipe: a flag file that resumes this run from any working directory.
+
+        Where there is no cluster too: "auto" finds the one that "multi_worker" insists on.
+        """
+        if config.distribution == "multi_worker":
+            config = dataclasses.replace(config, distribution="auto")
         text = "".join(f"--{name}={value}\n" for name, value in self._flags(config).items())
         with _writing(self.recipe):
             storage.write_file(self.recipe, text.encode())

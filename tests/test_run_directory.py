@@ -260,6 +260,11 @@ def test_other_training_flags_are_refused_by_name(begun, asked, received, expect
     )
 
 
+def test_the_recipe_of_several_workers_goes_on_where_there_is_no_cluster_too(run):
+    run.store_recipe(RunConfig(distribution="multi_worker"))
+    assert run.stored_recipe()["distribution"] == "auto"
+
+
 def test_flags_that_change_no_number_may_differ(run):
     run.store_recipe(RunConfig(dataset="synthetic"))
     others = {

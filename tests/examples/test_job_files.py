@@ -16,7 +16,7 @@ from tests.conftest import ROOT
 FILES = ROOT / "examples" / "cluster"
 # Starts two tasks, with what Slurm's own gives each.
 SRUN = r"""#!/bin/sh
-while [ "${1#--}" != "$1" ]; do shift; done
+while [ "${1#--}" != "$1" ]; do echo "$1" >> options; shift; done
 for index in 0 1; do
   SLURM_STEP_NUM_TASKS=2 SLURM_PROCID=$index SLURM_STEP_NODELIST='node[1-2]' \
     SLURM_STEP_TASKS_PER_NODE='1(x2)' "$@" &
@@ -65,6 +65,7 @@ def sbatch(tmp_path):
             path.write_text(text or program)
             path.chmod(0o755)
         variables = {"SLURM_SUBMIT_DIR": str(tmp_path), "SLURM_JOB_ID": "77"}
+        variables["SLURM_CPUS_PER_TASK"] = "8"
         path = {"PATH": f"{tmp_path}:{os.environ['PATH']}", "PYTHONPATH": str(ROOT)}
         return subprocess.run(
             ["bash", FILES / "slurm.sbatch", *arguments],
@@ -87,6 +88,8 @@ def test_slurms_tasks_find_each_other_and_go_on_when_their_time_is_over(sbatch, 
         ["--distribution=multi_worker", "--run_name=a b"]
     ] * 2
     assert (tmp_path / "requeued").read_text() == "requeue 77\n"
+    # From 22.05 on a step does not inherit it from the job.
+    assert "--cpus-per-task=8" in (tmp_path / "options").read_text().splitlines()
 
 
 @pytest.mark.parametrize("status", [0, 1])

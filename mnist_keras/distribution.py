@@ -10,6 +10,7 @@ import contextlib
 import faulthandler
 import re
 import signal
+import threading
 
 from mnist_keras import __version__, terminal
 from mnist_keras import cluster as clusters
@@ -123,8 +124,8 @@ def join(cluster):
 
     count, index = len(cluster.addresses), cluster.index
     terminal.notice(
-        f"worker {index} of {count} at {cluster.addresses[index]}, as {cluster.source} says; "
-        f"waits up to {JOIN_S} s for the others"
+        f"{'one' if index else 'the first'} of {count} workers, at {cluster.addresses[index]}, as "
+        f"{cluster.source} says; waits up to {JOIN_S} s for the others"
     )
     versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
     meet(cluster, told={"mnist_keras": __version__, **versions}, wait_s=JOIN_S)
@@ -143,6 +144,14 @@ def join(cluster):
             return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     finally:
         faulthandler.cancel_dump_traceback_later()
+        _take_sigterm_back()
+
+
+def _take_sigterm_back():
+    """TensorFlow has put a handler of its own, which does nothing, in the place of Python's."""
+    handler = signal.getsignal(signal.SIGTERM)
+    if handler is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, handler)
 
 
 @contextlib.contextmanager

@@ -11,7 +11,8 @@ import pytest
 from tests.conftest import ROOT
 
 LAUNCH = ROOT / "examples" / "cluster" / "launch.py"
-# Says who it is; then waits to be terminated where it is told to.
+# Says who it is; then waits to be terminated where it is told to. Worker 1 and later ones end with
+# the status that comes first.
 PROGRAM = r"""
 import json, os, signal, sys
 config = json.loads(os.environ["TF_CONFIG"])
@@ -23,8 +24,17 @@ if "wait" in sys.argv:
     signal.pause()
 sys.exit(int(sys.argv[1]) if index else 0)
 """
-# Runs the command here; what is not its last argument is the host.
-SSH = '#!/bin/sh\nshift\nexec sh -c "$1"\n'
+# Runs the command here: its last argument, after options and the host.
+SSH = """#!/bin/sh
+while [ $# -gt 2 ]; do shift; done
+if [ "$1" = nowhere ]; then echo nowhere is not known >&2; exit 255; fi
+exec sh -c "$2"
+"""
+# The launcher, but it does not have as much patience.
+COMMAND = (
+    f"import sys; sys.argv[0] = {str(LAUNCH)!r}; sys.path.insert(0, {str(LAUNCH.parent)!r}); "
+    "import launch; launch.GRACE_S = 1; launch.main()"
+)
 
 
 @pytest.fixture
@@ -33,9 +43,10 @@ def launch(tmp_path):
     (tmp_path / "ssh").write_text(SSH)
     (tmp_path / "ssh").chmod(0o755)
 
-    def start(*arguments):
+    def start(*arguments, nohup=False):
+        before = ["nohup"] if nohup else []
         return subprocess.Popen(
-            [sys.executable, str(LAUNCH), f"--directory={tmp_path}", *arguments],
+            [*before, sys.executable, "-Bc", COMMAND, f"--directory={tmp_path}", *arguments],
             env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -65,13 +76,66 @@ def test_each_worker_learns_all_addresses_and_its_number(launch, place, status):
 
 
 @pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_to_the_launcher_ends_all_workers(launch, place, signum):
     process = launch(*PLACES[place], "--", "0", "wait")
     lines = [process.stdout.readline() for _ in range(2)]
     assert sorted(json.loads(line)[0] for line in lines) == [0, 1]
     process.send_signal(signum)
     process.communicate()
-    # Python's own SIGINT is an exception; over ssh every signal becomes SIGTERM.
-    is_interrupt = signum == signal.SIGINT and place == "here"
-    assert process.returncode == (130 if is_interrupt else 143)
+    assert process.returncode == 128 + (signal.SIGTERM if signum == signal.SIGHUP else signum)
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_the_end_of_the_launcher_ends_all_workers(launch, place):
+    process = launch(*PLACES[place], "--", "0", "wait")
+    for _ in range(2):
+        process.stdout.readline()
+    process.kill()
+    assert process.communicate() == ("", "")  # Until nobody can write there any more.
+
+
+def test_under_nohup_it_outlives_the_terminal(launch):
+    process = launch("--workers=2", "--", "0", "wait", nohup=True)
+    for _ in range(2):
+        process.stdout.readline()
+    process.send_signal(signal.SIGHUP)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.terminate()
+    process.communicate()
+    assert process.returncode == 143
+
+
+def test_workers_that_wait_for_one_that_has_failed_are_ended(launch):
+    process = launch("--hosts=127.0.0.1,nowhere", "--", "0", "wait")
+    _, said = process.communicate()
+    assert said.splitlines() == [
+        "nowhere is not known",
+        "worker 1 has ended with status 255: the others are ended",
+    ]
+    assert process.returncode == 255
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--workers=0"], "--workers is too small. Received: 0. Expected: 1 or more"),
+        (
+            ["--workers=2", "--seed=1"],
+            "unknown option. Received: --seed=1. Expected: main.py's flags after --",
+        ),
+    ],
+)
+def test_wrong_options_are_named_in_one_line(launch, options, expected):
+    _, said = (process := launch(*options)).communicate()
+    assert said.splitlines()[1:] == [f"launch.py: error: {expected}"]
+    assert process.returncode == 2
+
+
+def test_a_directory_that_is_not_there_is_named_in_one_line(launch):
+    _, said = (process := launch("--directory=nowhere", "--workers=2")).communicate()
+    [line] = said.splitlines()
+    assert line.startswith("error: worker 0 cannot be started. Received: ")
+    assert "'nowhere'" in line
+    assert process.returncode == 1

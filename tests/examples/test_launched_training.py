@@ -1,0 +1,77 @@
+"""main.py itself under the launcher of examples/cluster: what ends it, and that it goes on."""
+
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from tests.cluster import RECIPE
+from tests.command_line import environment, write_small_mnist
+from tests.conftest import ROOT
+
+LAUNCH = ROOT / "examples" / "cluster" / "launch.py"
+BEGUN = "datasets: "
+FAST = ("--steps_per_execution=10", "--checkpoint_every_steps=1000")
+LOSS = re.compile(r"(\d+) (\d+) loss: ")
+
+
+@pytest.fixture(scope="module")
+def launch(tmp_path_factory):
+    work = tmp_path_factory.mktemp("launched")
+    write_small_mnist(work / "data")
+    flags = (*RECIPE, *FAST, f"--data_dir={work}/data", f"--logdir={work}/logs", "--run_name=one")
+
+    def start():
+        return subprocess.Popen(
+            [sys.executable, "-B", str(LAUNCH), "--workers=2", "--", *flags],
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    return start
+
+
+def until(process, is_last):
+    """The lines on stdout, up to one."""
+    lines = [process.stdout.readline()]
+    while lines[-1] and not is_last(lines[-1]):
+        lines.append(process.stdout.readline())
+    return lines
+
+
+def end(process):
+    """What is left on stdout, its lines, and what is on stderr, once all workers have ended."""
+    printed, said = process.stdout.readlines(), process.stderr.read()
+    process.stdout.close()
+    process.stderr.close()
+    process.wait()
+    return printed, said
+
+
+def test_sigterm_counts_between_the_meeting_of_the_workers_and_the_first_step(launch):
+    process = launch()
+    until(process, lambda line: line.startswith(BEGUN))
+    process.terminate()
+    end(process)
+    # The first one to end may be one that hears of it from the other.
+    assert process.returncode in (1, 143)
+
+
+def test_a_run_goes_on_where_the_end_of_its_launcher_has_left_it(launch):
+    killed = launch()
+    lines = until(killed, lambda line: line.startswith("2 5 "))
+    killed.send_signal(signal.SIGKILL)
+    more, said = end(killed)
+    assert "run one is interrupted" in said
+    whole = launch()
+    rest, _ = end(whole)
+    assert whole.returncode == 0
+    steps = [
+        tuple(map(int, match.groups())) for match in map(LOSS.match, lines + more + rest) if match
+    ]
+    # A checkpoint was saved at the very step at which it ended.
+    assert steps == [(epoch, step) for epoch in range(10) for step in range(30)]

@@ -63,17 +63,22 @@ class Replica:
         if not is_even:
             count = tf.distribute.get_strategy().num_replicas_in_sync
             self._weight = tf.cast(size * count, tf.float32) / tf.cast(batch_size, tf.float32)
-        self._sums = {}
+        self._sums, self._parts = {}, {}
 
     def share_of_loss(self, loss):
         """This replica's part of the whole batch's loss, of what Keras's losses give here.
 
         Keras divides the mean over a replica's examples by the number of replicas.
         """
-        if self._weight is None:
-            return loss
-        # The mean over no examples may be no number.
-        return tf.math.multiply_no_nan(loss, tf.cast(self._weight, loss.dtype))
+        if self._weight is not None:
+            # The mean over no examples may be no number.
+            loss = tf.math.multiply_no_nan(loss, tf.cast(self._weight, loss.dtype))
+        self.add_part(loss)
+        return loss
+
+    def add_part(self, loss):
+        """Know a tensor as a part of the batch's loss."""
+        self._parts[id(loss)] = loss
 
     def sum(self, tensors):
         """The sums over all replicas of some tensors; of what is such a sum already, itself."""
@@ -86,6 +91,18 @@ class Replica:
                 self._sums[id(tensor)] = tensor, summed
                 self._sums[id(summed)] = summed, summed
         return [None if t is None else self._sums[id(t)][1] for t in tensors]
+
+    def over_all(self, tensors):
+        """What some values are over all replicas: sums of `is_of_batch`, means of all else."""
+        count = tf.distribute.get_strategy().num_replicas_in_sync
+        of_batch = [self.is_of_batch(tensor) for tensor in tensors]
+        sums = self.sum(tensors)
+        return [s if is_sum else s / count for s, is_sum in zip(sums, of_batch, strict=True)]
+
+    def is_of_batch(self, value):
+        """Whether it is a part of the batch's loss, or a sum over the replicas."""
+        _, summed = self._sums.get(id(value), (None, None))
+        return value is not None and (self._parts.get(id(value)) is value or summed is value)
 
 
 def current():

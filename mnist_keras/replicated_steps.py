@@ -170,11 +170,16 @@ class ReplicatedStepFunction(MultiStepFunction):
             with replicas.tracing(replica):
                 logs, record = self._recorded_step(data, due)
                 metrics = self._model.get_metrics_result().keys()
-                others = {name: value for name, value in logs.items() if name not in metrics}
-                self._metric_names = tuple(name for name in logs if name in metrics)
+                # A step of one's own may give the batch's loss under the metric's name.
+                self._metric_names = tuple(
+                    name
+                    for name, value in logs.items()
+                    if name in metrics and not (replica and replica.is_of_batch(value))
+                )
+                others = {n: value for n, value in logs.items() if n not in self._metric_names}
                 if replica is not None:
-                    sums = replica.sum([tf.convert_to_tensor(v) for v in others.values()])
-                    others = {name: v / count for name, v in zip(others, sums, strict=True)}
+                    values = replica.over_all([tf.convert_to_tensor(v) for v in others.values()])
+                    others = dict(zip(others, values, strict=True))
                 return others, record
 
         model = self._model
@@ -187,10 +192,9 @@ class ReplicatedStepFunction(MultiStepFunction):
         loss, replica = super()._loss_of(logs), replicas.current()
         if loss is None or replica is None:
             return loss
-        # Else it is the part that `compute_loss` gave.
-        is_metric = "loss" in self._model.get_metrics_result()
-        total = replica.sum([loss])[0]
-        return total / self._strategy.num_replicas_in_sync if is_metric else total
+        if "loss" in self._model.get_metrics_result():
+            return replica.over_all([loss])[0]
+        return replica.sum([loss])[0]  # Made of the parts that `compute_loss` gave.
 
 
 class ReplicatedTestFunction:

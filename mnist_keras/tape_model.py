@@ -179,6 +179,7 @@ class TapeModel(keras.Model):
         replica = replicas.current()
         if replica is None:
             return loss, gradients
+        replica.add_part(loss)
         loss, *gradients = replica.sum([loss, *gradients])
         return loss, gradients
 

@@ -48,12 +48,12 @@ def strategy_of(role):
 
 
 def cases():
-    """{name: (layers, optimizer, loss, data)}, each a function."""
+    """{name: (layers, optimizer, loss, data, class of model)}, each a function."""
     import keras
     import numpy as np
     import tensorflow as tf
 
-    from mnist_keras import SumSquaredError
+    from mnist_keras import SumSquaredError, TapeModel
     from mnist_keras.data import batches
     from mnist_keras.data.augmentation import Augmentation
     from mnist_keras.data.synthetic import synthetic_digits
@@ -92,14 +92,35 @@ def cases():
         augmentation = Augmentation(shift_pixels=2, elastic_pixels=1)
         return batches(images, labels, batch_size=34, shuffle=True, augmentation=augmentation)
 
+    class OwnStep(TapeModel):
+        """Records nothing, and gives the batch's loss, what is made of it, and a sum."""
+
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                loss = self.compute_loss(x=x, y=y, y_pred=self(x, training=True))
+                half = loss / 2
+            gradients = tape.gradient(half, self.trainable_weights)
+            summed, gradients = self.sum_over_replicas(half, gradients)
+            self.optimizer.apply(gradients, self.trainable_weights)
+            return {"loss": loss, "half": half, "summed": summed}
+
+    def in_order():
+        return batches(images, labels, batch_size=34)
+
+    def sgd():
+        return keras.optimizers.SGD(0.01)
+
     return {
+        "own step": (dense, sgd, SumSquaredError, in_order, OwnStep),
         "dataset": (
             dense,
             lambda: keras.optimizers.AdamW(0.001, global_clipnorm=0.5),
             keras.losses.MeanSquaredError,
             weighted,
+            TapeModel,
         ),
-        "stream": (whole_batch_layers, scaled, SumSquaredError, stream),
+        "stream": (whole_batch_layers, scaled, SumSquaredError, stream, TapeModel),
     }
 
 
@@ -107,14 +128,13 @@ def train(name, strategy, steps_per_execution, path):
     import keras
     import numpy as np
 
-    from mnist_keras import TapeModel
     from mnist_keras.data import batches
     from mnist_keras.data.synthetic import synthetic_digits
 
     class Recorder(keras.callbacks.Callback):
         """Keeps what each step gave."""
 
-        losses, norms = (), ()
+        losses, norms, logs = (), (), None
 
         def records_at(self, step):
             return True
@@ -122,7 +142,8 @@ def train(name, strategy, steps_per_execution, path):
         def on_train_batch_end(self, batch, logs=None):
             values = self.model.step_records.values
             self.losses = np.append(self.losses, values["loss"])
-            self.norms = np.append(self.norms, values["gradient_norm"])
+            self.norms = np.append(self.norms, values.get("gradient_norm", ()))
+            self.logs = list(logs.values())
 
     class Batches(keras.metrics.Metric):
         """How many batches there were, which each replica counts for itself."""
@@ -137,10 +158,10 @@ def train(name, strategy, steps_per_execution, path):
         def result(self):
             return self.count
 
-    make_layers, make_optimizer, make_loss, make_data = cases()[name]
+    make_layers, make_optimizer, make_loss, make_data, model_class = cases()[name]
     with contextlib.nullcontext() if strategy is None else strategy.scope():
         keras.utils.set_random_seed(0)
-        model = TapeModel(keras.Sequential([keras.Input((28, 28)), *make_layers()]))
+        model = model_class(keras.Sequential([keras.Input((28, 28)), *make_layers()]))
         model.compile(
             optimizer=make_optimizer(),
             loss=make_loss(),
@@ -157,7 +178,8 @@ def train(name, strategy, steps_per_execution, path):
         validation_data=batches(images, labels, batch_size=5),
     )
     weights = np.concatenate([np.ravel(weight) for weight in model.get_weights()])
-    np.savez(path, losses=recorder.losses, norms=recorder.norms, weights=weights, **history.history)
+    found = {"losses": recorder.losses, "norms": recorder.norms, "logs": recorder.logs}
+    np.savez(path, **found, weights=weights, **history.history)
     return model
 
 

@@ -70,11 +70,16 @@ class Replica:
 
         Keras divides the mean over a replica's examples by the number of replicas.
         """
-        if self._weight is not None:
-            # The mean over no examples may be no number.
-            loss = tf.math.multiply_no_nan(loss, tf.cast(self._weight, loss.dtype))
+        loss = self.weighed(loss)
         self.add_part(loss)
         return loss
+
+    def weighed(self, loss):
+        """A mean over this replica's examples, so that that of all replicas' is the batch's."""
+        if self._weight is None:
+            return loss
+        # The mean over no examples may be no number.
+        return tf.math.multiply_no_nan(loss, tf.cast(self._weight, loss.dtype))
 
     def add_part(self, loss):
         """Know a tensor as a part of the batch's loss."""
@@ -150,6 +155,31 @@ def require_mean_losses(model):
                 f"several replicas need a mean over the batch as their loss. Received: "
                 f"reduction={reduction!r}. Expected: {' or '.join(map(repr, _MEAN_REDUCTIONS))}."
             )
+
+
+def output_trackers(model):
+    """Keras's means of the loss of each output, where there are several."""
+    return [] if model._compile_loss is None else [m for m in model._compile_loss.metrics if m]
+
+
+@contextlib.contextmanager
+def weighed_outputs(model):
+    """Let each output's loss be that of the whole batch, of whatever sizes the parts of it are."""
+
+    def update(original, values, sample_weight=None):
+        replica = current()
+        if replica is None:
+            return original(values, sample_weight)
+        return original(replica.weighed(values))  # Each batch counts as one, as its shape varies.
+
+    trackers = output_trackers(model)
+    for tracker in trackers:
+        vars(tracker)["update_state"] = functools.partial(update, tracker.update_state)
+    try:
+        yield
+    finally:
+        for tracker in trackers:
+            del vars(tracker)["update_state"]
 
 
 @contextlib.contextmanager

@@ -183,7 +183,12 @@ class ReplicatedStepFunction(MultiStepFunction):
                 return others, record
 
         model = self._model
-        with self._strategy.scope(), seen_by_layers(model), same_updates(model.optimizer):
+        with (
+            self._strategy.scope(),
+            seen_by_layers(model),
+            same_updates(model.optimizer),
+            replicas.weighed_outputs(model),
+        ):
             results = self._strategy.run(step, args=args)
         own = self._strategy.experimental_local_results
         return tf.nest.map_structure(lambda result: own(result)[0], results)
@@ -226,8 +231,17 @@ class ReplicatedTestFunction:
 
     def _run_step(self, data):
         strategy = self._model.distribute_strategy
-        with strategy.scope():
-            strategy.run(self._model.test_step, args=(data,))
+        with strategy.scope(), replicas.weighed_outputs(self._model):
+            strategy.run(self._test_step, args=(data,))
+
+    def _test_step(self, data):
+        context, replica = tf.distribute.get_replica_context(), None
+        if context.num_replicas_in_sync > 1 and replicas.output_trackers(self._model):
+            size = replicas.example_count(data)
+            whole = tf.cast(context.all_reduce("SUM", tf.cast(size, tf.float32)), tf.int32)
+            replica = replicas.Replica(begin=None, size=size, batch_size=whole, is_even=False)
+        with replicas.tracing(replica):
+            self._model.test_step(data)
 
 
 def read_metrics(model):

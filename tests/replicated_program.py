@@ -30,6 +30,7 @@ def main():
     for name in cases():
         for steps in STEPS_PER_EXECUTION:
             model = train(name, strategy, steps, directory / f"{name}-{steps}.npz")
+    train_outputs(strategy, directory / "outputs.npz")
     if strategy is not None:
         restore_sums(model, directory / "sums.npz")
 
@@ -181,6 +182,30 @@ def train(name, strategy, steps_per_execution, path):
     found = {"losses": recorder.losses, "norms": recorder.norms, "logs": recorder.logs}
     np.savez(path, **found, weights=weights, **history.history)
     return model
+
+
+def train_outputs(strategy, path):
+    """Two outputs; the last batch of one example leaves replicas without any."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from mnist_keras import TapeModel
+
+    x = np.random.default_rng(0).random((31, 6), np.float32)
+    batches = tf.data.Dataset.from_tensor_slices((x, {"a": x[:, :2], "b": x[:, 3:]})).batch(10)
+    with contextlib.nullcontext() if strategy is None else strategy.scope():
+        keras.utils.set_random_seed(0)
+        inputs = keras.Input((6,))
+        outputs = {
+            name: keras.layers.Dense(n, name=name)(inputs) for name, n in (("a", 2), ("b", 3))
+        }
+        model = TapeModel(inputs=inputs, outputs=outputs)
+        losses = {"a": "mae", "b": "mse"}
+        model.compile(
+            optimizer=keras.optimizers.SGD(0.01), loss=losses, loss_weights={"a": 1, "b": 2}
+        )
+    np.savez(path, **model.fit(batches, validation_data=batches, verbose=0).history)
 
 
 def restore_sums(model, path):

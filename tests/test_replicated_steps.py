@@ -61,6 +61,14 @@ def test_replicas_come_to_the_numbers_of_one_device(trained, role, steps_per_exe
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-7, err_msg=name)
 
 
+@pytest.mark.parametrize("role", DIRECTORIES)
+def test_the_loss_of_each_output_is_that_of_the_whole_batches(trained, role):
+    expected, found = (np.load(trained / name / "outputs.npz") for name in ("one", role))
+    assert set(found) == {"loss", "a_loss", "b_loss", "val_loss", "val_a_loss", "val_b_loss"}
+    for name in expected:
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, err_msg=name)
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_all_workers_have_the_same_weights_to_the_bit(trained, case):
     for steps in STEPS_PER_EXECUTION:

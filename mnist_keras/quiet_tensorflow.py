@@ -40,11 +40,13 @@ def _no_garbage():
     The half a million objects of TensorFlow's modules stay to the end. To search them takes a
     third of the import's time, and 0.2 s whenever it comes about again.
     """
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        gc.enable()
+        if was_enabled:
+            gc.enable()
     gc.freeze()
 
 

@@ -1,3 +1,4 @@
+import gc
 import logging
 import os
 import subprocess
@@ -80,3 +81,13 @@ def test_each_part_of_a_batch_gets_a_thread_of_its_own():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.stdout == "2 True\n"
+
+
+def test_who_has_switched_garbage_collection_off_finds_it_off():
+    gc.disable()
+    try:
+        import_tensorflow()
+        assert not gc.isenabled()
+    finally:
+        gc.unfreeze()
+        gc.enable()

@@ -22,6 +22,7 @@ SILENCE_S = 10
 _JOB = "worker"
 _ABORTED = 10  # Of the codes of absl::Status.
 _MARK = "§"
+_INTERRUPTED = "ended by "  # And the signal's name.
 _TASK = r"/job:worker/(?:replica:0/)?task:(\d+)"
 # What TensorFlow's messages say, and what it means.
 _SIGNS = {
@@ -33,7 +34,10 @@ _SIGNS = {
 
 
 class WorkerLostError(MnistKerasError):
-    """Another worker of the training has ended, or is silent."""
+    """Another worker of the training has ended, or is silent.
+
+    Exit status 1; that of the other one where a signal has ended it.
+    """
 
 
 class Alone:
@@ -181,7 +185,7 @@ def one_for_all(cluster):
 
 def _words(error):
     if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
-        return f"ended by {signal.Signals(error.code - 128).name}"
+        return f"{_INTERRUPTED}{signal.Signals(error.code - 128).name}"
     return str(error) or type(error).__name__
 
 
@@ -222,11 +226,16 @@ def _as_lost(cluster):
         errors.InternalError,
         errors.UnavailableError,
     ) as error:
-        raise WorkerLostError(
-            f"the workers are no longer all there. Received: {_reason(str(error), cluster)}. "
+        reason = _reason(str(error), cluster)
+        lost = WorkerLostError(
+            f"the workers are no longer all there. Received: {reason}. "
             f"Expected: all {len(cluster.addresses)} to the end; the same commands go on from the "
             "last checkpoint."
-        ) from error
+        )
+        interrupted = re.search(rf"{_INTERRUPTED}(SIG\w+)$", reason)
+        if interrupted:
+            lost.exit_status = 128 + signal.Signals[interrupted[1]]
+        raise lost from error
 
 
 def _reason(text, cluster):

@@ -1,4 +1,4 @@
-"""main.py itself under the launcher of examples/cluster: what ends it, and that it goes on."""
+"""main.py itself on two workers, also under the launcher of examples/cluster: what ends it."""
 
 import re
 import signal
@@ -7,25 +7,27 @@ import sys
 
 import pytest
 
-from tests.cluster import RECIPE
+from tests.cluster import RECIPE, Workers
 from tests.command_line import environment, write_small_mnist
 from tests.conftest import ROOT
 
 LAUNCH = ROOT / "examples" / "cluster" / "launch.py"
-BEGUN = "datasets: "
 FAST = ("--steps_per_execution=10", "--checkpoint_every_steps=1000")
 LOSS = re.compile(r"(\d+) (\d+) loss: ")
 
 
 @pytest.fixture(scope="module")
-def launch(tmp_path_factory):
+def flags(tmp_path_factory):
     work = tmp_path_factory.mktemp("launched")
     write_small_mnist(work / "data")
-    flags = (*RECIPE, *FAST, f"--data_dir={work}/data", f"--logdir={work}/logs", "--run_name=one")
+    return (*RECIPE, *FAST, f"--data_dir={work}/data", f"--logdir={work}/logs")
 
+
+@pytest.fixture
+def launch(flags):
     def start():
         return subprocess.Popen(
-            [sys.executable, "-B", str(LAUNCH), "--workers=2", "--", *flags],
+            [sys.executable, "-B", str(LAUNCH), "--workers=2", "--", *flags, "--run_name=one"],
             env=environment(),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -52,13 +54,13 @@ def end(process):
     return printed, said
 
 
-def test_sigterm_counts_between_the_meeting_of_the_workers_and_the_first_step(launch):
-    process = launch()
-    until(process, lambda line: line.startswith(BEGUN))
-    process.terminate()
-    end(process)
-    # The first one to end may be one that hears of it from the other.
-    assert process.returncode in (1, 143)
+def test_sigterm_counts_between_the_meeting_of_the_workers_and_the_first_step(flags, tmp_path):
+    workers = Workers(tmp_path / "early", *flags, "--run_name=early")
+    workers.read_lines(1)
+    workers.processes[1].terminate()
+    ends = workers.end()
+    assert ends[0].lines[0].startswith("datasets: ")
+    assert [end.returncode for end in ends] == [143, 143]
 
 
 def test_a_run_goes_on_where_the_end_of_its_launcher_has_left_it(launch):

@@ -179,7 +179,8 @@ def one_for_all(cluster):
     except (WorkerLostError, Interrupted):  # The others know.
         raise
     except BaseException as error:
-        _tell_the_others(_words(error))
+        if not getattr(error, "is_known_to_all", False):
+            _tell_the_others(_words(error))
         raise
 
 

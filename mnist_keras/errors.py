@@ -7,12 +7,17 @@ A message has the form ``what is wrong. Received: x. Expected: y.``
 class MnistKerasError(Exception):
     """Something failed while running: data, disk, NaN. Exit status 1.
 
+    Attributes:
+        exit_status: of main.py.
+        is_known_to_all: whether each of the workers that train together raises it.
+
     >>> from mnist_keras.callbacks import DivergedError
     >>> issubclass(DivergedError, MnistKerasError)
     True
     """
 
     exit_status = 1
+    is_known_to_all = False
 
 
 class DataError(MnistKerasError):

@@ -5,6 +5,7 @@ reach as often as the others, in the same order. What only one of them knows (a 
 what lies on its disk) is therefore settled here before anybody acts on it.
 """
 
+import contextlib
 import json
 import weakref
 from collections.abc import Callable
@@ -127,11 +128,10 @@ class Workers:
                 failure = error
                 outcome = {"error": str(error), "status": error.exit_status}
         outcome = json.loads(self.from_chief(json.dumps(outcome).encode()))
-        if failure is not None:
-            raise failure
         if "error" in outcome:
             is_usage = outcome["status"] == UsageError.exit_status
-            raise (UsageError if is_usage else MnistKerasError)(outcome["error"])
+            heard = (UsageError if is_usage else MnistKerasError)(outcome["error"])
+            self._raise_together(failure or heard)
         return outcome["result"]
 
     def require_same(self, what, values):
@@ -155,10 +155,19 @@ class Workers:
         if differing:
             received = ", ".join(f"{name} {own.get(name)}" for name in differing)
         expected = ", ".join(f"{name} {chiefs.get(name)}" for name in differing) or "the same"
-        raise UsageError(
-            f"the workers differ in their {what}. Received: {received}. "
-            f"Expected: {expected}, as on worker 0."
+        self._raise_together(
+            UsageError(
+                f"the workers differ in their {what}. Received: {received}. "
+                f"Expected: {expected}, as on worker 0."
+            )
         )
+
+    def _raise_together(self, error):
+        """Raise what all workers raise; none of them ends before each one has heard of it."""
+        with contextlib.suppress(tf.errors.OpError):
+            self.largest([0])
+        error.is_known_to_all = True
+        raise error
 
     def _sum_over_workers(self, values):
         return self._strategy().reduce("SUM", values, axis=None)

@@ -66,14 +66,22 @@ def test_all_learn_of_one_that_was_told_something_else():
 
 def test_a_worker_that_is_ended_meanwhile_says_so_to_the_others(monkeypatch):
     addresses = tuple(free_addresses(3))
-    sleep = time.sleep
+    sleep, ask, is_known = time.sleep, rendezvous._Listener.ask, threading.Event()
+
+    def asks(listener, index):
+        is_there = ask(listener, index)
+        if is_there and index == 0:
+            is_known.set()
+        return is_there
 
     def end_worker_0(seconds):
         if threading.current_thread() is threading.main_thread() and seconds < 1:
+            is_known.wait(LONG_S)
             sys.exit(143)
         sleep(seconds)
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        monkeypatch.setattr(rendezvous._Listener, "ask", asks)
         other = pool.submit(meet_all, addresses, [1])
         monkeypatch.setattr(rendezvous.time, "sleep", end_worker_0)
         with pytest.raises(SystemExit):

@@ -51,9 +51,15 @@ def launch(tmp_path):
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=_mind_a_closed_terminal,
         )
 
     return start
+
+
+def _mind_a_closed_terminal():
+    """Also where the tests run under nohup."""
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 PLACES = {

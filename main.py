@@ -8,10 +8,10 @@ import traceback
 from absl import app
 from absl import flags as absl_flags
 
-from mnist_keras import flags
-from mnist_keras.cluster import speaker
+from mnist_keras.app import flags
+from mnist_keras.console.terminal import notice, speak_as
+from mnist_keras.distributed.cluster import speaker
 from mnist_keras.errors import MnistKerasError
-from mnist_keras.terminal import notice, speak_as
 
 
 def main(config):
@@ -19,23 +19,23 @@ def main(config):
     try:
         signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
         if config.mode == "evaluate":
-            from mnist_keras.evaluation import evaluate
+            from mnist_keras.app.evaluate import evaluate
 
             evaluate(config)
         elif config.mode == "predict":
-            from mnist_keras.prediction import predict
+            from mnist_keras.app.predict import predict
 
             sys.exit(predict(config))
         elif config.mode == "export":
-            from mnist_keras.export import export
+            from mnist_keras.app.export import export
 
             export(config)
         elif config.mode == "compare":
-            from mnist_keras.comparison import compare
+            from mnist_keras.app.compare import compare
 
             compare(config)
         else:
-            from mnist_keras.training import train
+            from mnist_keras.app.train import train
 
             train(config)
     except KeyboardInterrupt:

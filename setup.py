@@ -29,7 +29,7 @@ setup(
     license="Apache-2.0",
     license_files=["LICENSE"],
     packages=find_packages(include=["mnist_keras", "mnist_keras.*"]),
-    package_data={"mnist_keras": ["py.typed", "report/*.jinja"]},
+    package_data={"mnist_keras": ["py.typed", "app/report/*.jinja"]},
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=2.1,<3",

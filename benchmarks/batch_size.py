@@ -28,9 +28,9 @@ def steps_needed(train, held_out, *, batch_size, rate, accuracy):
     """Updates until the accuracy on the held-out images is reached; inf: it is not."""
     import keras
 
-    from mnist_keras.config import RunConfig
+    from mnist_keras.app.config import RunConfig
+    from mnist_keras.app.recipe import build_model
     from mnist_keras.data import batches
-    from mnist_keras.recipe import build_model
 
     stream = batches(train.images, train.labels, batch_size=batch_size, shuffle=True)
     config = RunConfig(

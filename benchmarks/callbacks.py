@@ -14,7 +14,7 @@ import statistics
 import time
 
 from benchmarks import measuring
-from mnist_keras import lettering
+from mnist_keras.callbacks.tensorboard import lettering
 
 WITHOUT, LOGGING = "no callback", "StepLogger, Checkpoint and Progress"
 DEFAULT, ALL = "all that are on by default", "those on request too"

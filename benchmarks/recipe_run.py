@@ -3,10 +3,10 @@
 import dataclasses
 import tempfile
 
-from mnist_keras import batch_parts, training
-from mnist_keras.config import RunConfig
-from mnist_keras.quiet_tensorflow import import_tensorflow
-from mnist_keras.run_directory import RunDirectory
+from mnist_keras.app import batch_parts, train
+from mnist_keras.app.config import RunConfig
+from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.console.start import import_tensorflow
 
 
 class RecipeRun:
@@ -21,16 +21,16 @@ class RecipeRun:
         config = RunConfig(**flags)
         parts = batch_parts.choose(network=config.network, batch_size=config.batch_size)
         import_tensorflow(quiet=False, parts=parts)
-        from mnist_keras.recipe import build_model
+        from mnist_keras.app.recipe import build_model
 
         self._train = train
         self._config = dataclasses.replace(config, batch_parts=parts)
-        self._stream, _ = training.streams(self._config, train)
+        self._stream, _ = train.streams(self._config, train)
         self._model = build_model(self._config, steps=len(self._stream) * config.epochs)
 
     def callbacks(self, logdir, **flags):
         """Those that ``main.py`` makes, with flags that concern nothing else."""
-        return training.callbacks(
+        return train.callbacks(
             RunDirectory(logdir),
             dataclasses.replace(self._config, **flags),
             stream=self._stream,

@@ -16,7 +16,7 @@ import time
 
 from PIL import Image
 
-from mnist_keras.drawing import png
+from mnist_keras.callbacks.tensorboard.drawing import png
 from tests.browser import (
     TensorBoardPage,
     browser,

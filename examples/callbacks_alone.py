@@ -12,8 +12,8 @@ import keras
 import numpy as np
 
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, Mistakes, StepLogger
+from mnist_keras.callbacks.tensorboard.exam import Exam
 from mnist_keras.data import load
-from mnist_keras.exam import Exam
 
 
 def main():

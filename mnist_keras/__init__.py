@@ -4,15 +4,17 @@ Importing this package imports neither TensorFlow nor Keras; the names below do,
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mnist_keras.losses import SumSquaredError
-    from mnist_keras.tape_model import TapeModel
+    from mnist_keras.model.losses import SumSquaredError
+    from mnist_keras.model.tape_model import TapeModel
 
 __version__ = "0.1.0"
+__path__.append(os.path.join(__path__[0], "aliases"))
 
-_HOME = {"TapeModel": "tape_model", "SumSquaredError": "losses"}
+_HOME = {"TapeModel": "model.tape_model", "SumSquaredError": "model.losses"}
 __all__ = ["SumSquaredError", "TapeModel", "__version__"]
 
 

@@ -3,6 +3,8 @@
 A message has the form ``what is wrong. Received: x. Expected: y.``
 """
 
+import signal
+
 
 class MnistKerasError(Exception):
     """Something failed while running: data, disk, NaN. Exit status 1.
@@ -42,3 +44,31 @@ at least 1.
     """
 
     exit_status = 2
+
+
+class Interrupted(SystemExit):
+    """Training was stopped by a signal, at a batch boundary; the exit status is 128 + signal.
+
+    Attributes:
+        signum: the signal's number.
+
+    Example:
+
+    >>> interrupted = Interrupted(signal.SIGTERM)
+    >>> print(interrupted)
+    training was ended by SIGTERM, between two steps; a TapeModel with a Checkpoint goes on from \
+there.
+    >>> interrupted.code
+    143
+    """
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(128 + signum)
+        self.signum = signum
+
+    def __str__(self) -> str:
+        name = signal.Signals(self.signum).name
+        return (
+            f"training was ended by {name}, between two steps; "
+            "a TapeModel with a Checkpoint goes on from there."
+        )

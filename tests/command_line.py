@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 from mnist_keras.data import write_idx
-from mnist_keras.data.synthetic import synthetic_digits
+from mnist_keras.data.datasets.synthetic import synthetic_digits
 
 MAIN = pathlib.Path(__file__).parent.parent / "main.py"
 HALVES = {"train": (1000, 5), "t10k": (200, 6)}

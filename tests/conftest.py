@@ -24,7 +24,7 @@ def real_mnist():
 @pytest.fixture(scope="session")
 def digits():
     """(images, labels) of 1,000 small synthetic digits."""
-    from mnist_keras.data.synthetic import synthetic_digits
+    from mnist_keras.data.datasets.synthetic import synthetic_digits
 
     return synthetic_digits(1000, seed=7)
 

@@ -41,7 +41,7 @@ def strategy_of(role):
     if role == "worker":
         return tf.distribute.MultiWorkerMirroredStrategy()
     if role == "mirrored":
-        from mnist_keras.distribution import divide_cpu
+        from mnist_keras.distributed.strategy import divide_cpu
 
         divide_cpu(2)
         return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
@@ -57,7 +57,7 @@ def cases():
     from mnist_keras import SumSquaredError, TapeModel
     from mnist_keras.data import batches
     from mnist_keras.data.augmentation import Augmentation
-    from mnist_keras.data.synthetic import synthetic_digits
+    from mnist_keras.data.datasets.synthetic import synthetic_digits
 
     images, labels = synthetic_digits(EXAMPLES, seed=1)
     layers = keras.layers
@@ -130,7 +130,7 @@ def train(name, strategy, steps_per_execution, path):
     import numpy as np
 
     from mnist_keras.data import batches
-    from mnist_keras.data.synthetic import synthetic_digits
+    from mnist_keras.data.datasets.synthetic import synthetic_digits
 
     class Recorder(keras.callbacks.Callback):
         """Keeps what each step gave."""
@@ -212,17 +212,16 @@ def restore_sums(model, path):
     """What each replica has of the metrics before a state is taken, and after it was put back."""
     import numpy as np
 
-    from mnist_keras import replica_sums
-    from mnist_keras.state import training_state
-    from mnist_keras.workers import workers_of
+    from mnist_keras.checkpoint import replica_metrics, training_state
+    from mnist_keras.distributed.workers import workers_of
 
     def joined():
-        rows = replica_sums.read(model).values()
+        rows = replica_metrics.read(model).values()
         return np.concatenate([part.reshape(len(part), -1) for part in rows], axis=1)
 
     aggregations = [
         np.full(rows[0].size, model.metrics_variables[i].aggregation)
-        for i, rows in replica_sums.read(model).items()
+        for i, rows in replica_metrics.read(model).items()
     ]
     found = {"before": joined(), "is_mean": np.concatenate(aggregations) == "mean"}
     place = training_state.Position(step=1, epoch=0, step_in_epoch=1)

@@ -16,27 +16,27 @@ PAGES = ROOT / "docs" / "api"
 MODULES = (
     "mnist_keras",
     "mnist_keras.callbacks",
-    "mnist_keras.callbacks.event_callback",
+    "mnist_keras.callbacks.tensorboard.event_callback",
     "mnist_keras.data",
     "mnist_keras.data.augmentation",
-    "mnist_keras.data.photo",
-    "mnist_keras.data.photo_file",
-    "mnist_keras.data.synthetic",
+    "mnist_keras.photos.photo",
+    "mnist_keras.photos.photo_file",
+    "mnist_keras.data.datasets.synthetic",
     "mnist_keras.errors",
-    "mnist_keras.exam",
-    "mnist_keras.networks",
-    "mnist_keras.optimizers",
-    "mnist_keras.schedules",
+    "mnist_keras.callbacks.tensorboard.exam",
+    "mnist_keras.app.networks",
+    "mnist_keras.model.optimizers",
+    "mnist_keras.app.schedules",
     "mnist_keras.triggers",
 )
 # Parts of modules that are the package's own otherwise.
 NAMES = (
-    "mnist_keras.callbacks.step_callback.StepCallback",
+    "mnist_keras.callbacks.base.StepCallback",
     "mnist_keras.data.sharded.Sharded",
-    "mnist_keras.multi_step.StepRecords",
-    "mnist_keras.prediction.probabilities",
-    "mnist_keras.prediction.read",
-    "mnist_keras.state.training_state.Position",
+    "mnist_keras.model.multi_step.StepRecords",
+    "mnist_keras.app.predict.probabilities",
+    "mnist_keras.app.predict.read",
+    "mnist_keras.checkpoint.training_state.Position",
 )
 RESULTS = ("Digit", "Photo")  # Seen in the example of what gives them.
 

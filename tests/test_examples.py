@@ -8,7 +8,7 @@ import sys
 import keras
 import pytest
 
-from mnist_keras import networks
+from mnist_keras.app import networks
 from tests.command_line import write_small_mnist
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"

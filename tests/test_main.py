@@ -11,9 +11,9 @@ import subprocess
 import numpy as np
 import pytest
 
-from mnist_keras.config import RunConfig
+from mnist_keras.app.config import RunConfig
+from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.data import read_idx, write_idx
-from mnist_keras.run_directory import RunDirectory
 from tests.command_line import command, environment, run_main, tree, write_small_mnist
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"

@@ -7,8 +7,8 @@ import pytest
 from absl import flags as absl_flags
 from absl.testing import flagsaver
 
-from mnist_keras import flags
-from mnist_keras.config import RunConfig
+from mnist_keras.app import flags
+from mnist_keras.app.config import RunConfig
 
 RECIPES = sorted((pathlib.Path(__file__).parent.parent / "recipes").iterdir())
 

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mnist_keras import SumSquaredError, TapeModel, optimizers
+from mnist_keras import SumSquaredError, TapeModel
 from mnist_keras.callbacks import Checkpoint
-from mnist_keras.state import storage
-from mnist_keras.state.checkpoint_directory import CheckpointDirectory
-from mnist_keras.state.training_state import TrainingState
+from mnist_keras.checkpoint import storage
+from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
+from mnist_keras.checkpoint.training_state import TrainingState
+from mnist_keras.model import optimizers
 
 FILES = pathlib.Path(__file__).parent / "data_files"
 RANDOM = np.random.default_rng(0)

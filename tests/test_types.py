@@ -18,7 +18,7 @@ import keras
 import numpy as np
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, Mistakes, StepLogger
-from mnist_keras.exam import Exam
+from mnist_keras.callbacks.tensorboard.exam import Exam
 
 model = TapeModel(keras.Sequential([keras.layers.Dense(10)]), batch_parts=2)
 exam = Exam(np.zeros((8, 28, 28), np.uint8), np.zeros(8, np.uint8))

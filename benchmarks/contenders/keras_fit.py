@@ -4,7 +4,8 @@ import keras
 import numpy as np
 
 from benchmarks.contenders import BATCH_SIZE, LEARNING_RATE
-from mnist_keras import SumSquaredError, networks
+from mnist_keras import SumSquaredError
+from mnist_keras.app import networks
 
 
 def fit(steps_per_execution):

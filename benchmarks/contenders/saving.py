@@ -6,7 +6,8 @@ import keras
 import numpy as np
 
 from benchmarks.contenders import BATCH_SIZE, EVERY_STEPS, LEARNING_RATE, this_package
-from mnist_keras import SumSquaredError, networks
+from mnist_keras import SumSquaredError
+from mnist_keras.app import networks
 from mnist_keras.callbacks import Checkpoint
 
 

@@ -21,15 +21,15 @@ def main(network, batch_sizes, seconds, data_dir, index, addresses):
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[index % len(cores)]})
-    from mnist_keras.quiet_tensorflow import import_tensorflow
+    from mnist_keras.console.start import import_tensorflow
 
     import_tensorflow(silent=True)
     import tensorflow as tf
 
-    from mnist_keras.cluster import Cluster
     from mnist_keras.data import load
-    from mnist_keras.distribution import join
-    from mnist_keras.workers import Workers
+    from mnist_keras.distributed.cluster import Cluster
+    from mnist_keras.distributed.strategy import join
+    from mnist_keras.distributed.workers import Workers
 
     strategy = join(Cluster(tuple(addresses.split(",")), index, "")) if addresses else None
     workers = Workers(strategy or tf.distribute.get_strategy())
@@ -77,9 +77,9 @@ def main(network, batch_sizes, seconds, data_dir, index, addresses):
 
 def prepared(network, train, *, batch_size, strategy):
     """A model and the stream that it is to train on, neither used so far."""
-    from mnist_keras.config import RunConfig
+    from mnist_keras.app.config import RunConfig
+    from mnist_keras.app.recipe import build_model
     from mnist_keras.data import batches
-    from mnist_keras.recipe import build_model
 
     stream = batches(train.images, train.labels, batch_size=batch_size)
     stream.epoch = 0

@@ -1,7 +1,7 @@
 """How Sphinx builds the API reference: ``python -m sphinx docs/api build/api``."""
 
 import mnist_keras
-from mnist_keras.quiet_tensorflow import import_tensorflow
+from mnist_keras.console.start import import_tensorflow
 
 import_tensorflow(quiet=True)
 

@@ -8,13 +8,13 @@ import pathlib
 import numpy as np
 from PIL import Image
 
-from mnist_keras.config import RunConfig
-from mnist_keras.data.photo import find_digits
-from mnist_keras.data.photo_file import read_photo
+from mnist_keras.app.config import RunConfig
+from mnist_keras.app.evaluate import finished_run, open_model_file
+from mnist_keras.app.predict import probabilities
+from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.errors import UsageError
-from mnist_keras.evaluation import finished_run, open_model_file
-from mnist_keras.prediction import probabilities
-from mnist_keras.run_directory import RunDirectory
+from mnist_keras.photos.photo import find_digits
+from mnist_keras.photos.photo_file import read_photo
 
 _FIELD = (28, 28)
 _BATCH_SIZE = 100
@@ -69,7 +69,7 @@ class Reader:
         """The digits in a picture, prepared and read as ``main.py --mode=predict`` does.
 
         Args:
-            data: the bytes of a file that `mnist_keras.data.photo_file.read_photo` takes.
+            data: the bytes of a file that `mnist_keras.photos.photo_file.read_photo` takes.
             most_pixels: that it may have.
             with_preview: add the picture as it was read: grey, upright, small.
 

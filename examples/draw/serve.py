@@ -15,9 +15,9 @@ import socket
 import sys
 import traceback
 
+from mnist_keras.console.start import import_tensorflow
+from mnist_keras.console.terminal import notice
 from mnist_keras.errors import MnistKerasError
-from mnist_keras.quiet_tensorflow import import_tensorflow
-from mnist_keras.terminal import notice
 
 HOST = "127.0.0.1"
 DRAWING = {"types": ("image/png",), "most_bytes": 200_000, "most_bytes_at_once": 10_000_000}

@@ -12,8 +12,8 @@ import urllib.parse
 
 from aiohttp import web
 
+from mnist_keras.console.terminal import notice
 from mnist_keras.errors import DataError
-from mnist_keras.terminal import notice
 
 HOSTS = ("127.0.0.1", "localhost")
 MOST_CONNECTIONS = 100

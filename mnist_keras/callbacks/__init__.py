@@ -4,48 +4,52 @@ Those for TensorBoard's other dashboards are imported when they are first used.
 """
 
 import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from mnist_keras.callbacks.averaged_weights import AveragedWeights
 from mnist_keras.callbacks.checkpoint import Checkpoint, CheckpointError
 from mnist_keras.callbacks.divergence_guard import DivergedError, DivergenceGuard
-from mnist_keras.callbacks.graceful_shutdown import GracefulShutdown, Interrupted
+from mnist_keras.callbacks.graceful_shutdown import GracefulShutdown
 from mnist_keras.callbacks.progress import Progress
-from mnist_keras.callbacks.step_logger import StepLogger
+from mnist_keras.callbacks.tensorboard.step_logger import StepLogger
+from mnist_keras.errors import Interrupted
 
 if TYPE_CHECKING:
-    from mnist_keras.callbacks.chart_layout import ChartLayout
-    from mnist_keras.callbacks.class_scores import ClassScores
-    from mnist_keras.callbacks.confusion_matrix import ConfusionMatrix
-    from mnist_keras.callbacks.first_layer_weights import FirstLayerWeights
-    from mnist_keras.callbacks.histograms import Histograms
-    from mnist_keras.callbacks.hparams import HParams
-    from mnist_keras.callbacks.input_sample import InputSample
-    from mnist_keras.callbacks.memory_usage import MemoryUsage
-    from mnist_keras.callbacks.mistakes import Mistakes
-    from mnist_keras.callbacks.network_graph import NetworkGraph
-    from mnist_keras.callbacks.pr_curves import PRCurves
-    from mnist_keras.callbacks.profiler import Profiler
-    from mnist_keras.callbacks.projector import Projector
-    from mnist_keras.callbacks.run_text import RunText
-    from mnist_keras.callbacks.weight_norms import WeightNorms
+    from mnist_keras.callbacks.tensorboard.chart_layout import ChartLayout
+    from mnist_keras.callbacks.tensorboard.class_scores import ClassScores
+    from mnist_keras.callbacks.tensorboard.confusion_matrix import ConfusionMatrix
+    from mnist_keras.callbacks.tensorboard.first_layer_weights import FirstLayerWeights
+    from mnist_keras.callbacks.tensorboard.histograms import Histograms
+    from mnist_keras.callbacks.tensorboard.hparams import HParams
+    from mnist_keras.callbacks.tensorboard.input_sample import InputSample
+    from mnist_keras.callbacks.tensorboard.memory_usage import MemoryUsage
+    from mnist_keras.callbacks.tensorboard.mistakes import Mistakes
+    from mnist_keras.callbacks.tensorboard.network_graph import NetworkGraph
+    from mnist_keras.callbacks.tensorboard.pr_curves import PRCurves
+    from mnist_keras.callbacks.tensorboard.profiler import Profiler
+    from mnist_keras.callbacks.tensorboard.projector import Projector
+    from mnist_keras.callbacks.tensorboard.run_text import RunText
+    from mnist_keras.callbacks.tensorboard.weight_norms import WeightNorms
+
+__path__.append(os.path.join(os.path.dirname(__path__[0]), "aliases", "callbacks"))
 
 _HOME = {
-    "ChartLayout": "chart_layout",
-    "ClassScores": "class_scores",
-    "ConfusionMatrix": "confusion_matrix",
-    "FirstLayerWeights": "first_layer_weights",
-    "HParams": "hparams",
-    "Histograms": "histograms",
-    "InputSample": "input_sample",
-    "MemoryUsage": "memory_usage",
-    "Mistakes": "mistakes",
-    "NetworkGraph": "network_graph",
-    "PRCurves": "pr_curves",
-    "Profiler": "profiler",
-    "Projector": "projector",
-    "RunText": "run_text",
-    "WeightNorms": "weight_norms",
+    "ChartLayout": "tensorboard.chart_layout",
+    "ClassScores": "tensorboard.class_scores",
+    "ConfusionMatrix": "tensorboard.confusion_matrix",
+    "FirstLayerWeights": "tensorboard.first_layer_weights",
+    "HParams": "tensorboard.hparams",
+    "Histograms": "tensorboard.histograms",
+    "InputSample": "tensorboard.input_sample",
+    "MemoryUsage": "tensorboard.memory_usage",
+    "Mistakes": "tensorboard.mistakes",
+    "NetworkGraph": "tensorboard.network_graph",
+    "PRCurves": "tensorboard.pr_curves",
+    "Profiler": "tensorboard.profiler",
+    "Projector": "tensorboard.projector",
+    "RunText": "tensorboard.run_text",
+    "WeightNorms": "tensorboard.weight_norms",
 }
 __all__ = [
     "AveragedWeights",

@@ -10,16 +10,17 @@ from typing import Any, Literal
 import keras
 import numpy as np
 
-from mnist_keras import terminal, triggers
+from mnist_keras import triggers
 from mnist_keras.annotations import Logs, StrPath
-from mnist_keras.callbacks.step_callback import StepCallback, scalars
+from mnist_keras.callbacks.base import StepCallback, scalars
+from mnist_keras.checkpoint import training_state
+from mnist_keras.checkpoint.background_writer import BackgroundWriter
+from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
+from mnist_keras.checkpoint.storage import Disk
+from mnist_keras.checkpoint.training_state import Position, TrainingState
+from mnist_keras.console import terminal
+from mnist_keras.distributed.workers import workers_of
 from mnist_keras.errors import MnistKerasError, UsageError
-from mnist_keras.state import training_state
-from mnist_keras.state.background_writer import BackgroundWriter
-from mnist_keras.state.checkpoint_directory import CheckpointDirectory
-from mnist_keras.state.storage import Disk
-from mnist_keras.state.training_state import Position, TrainingState
-from mnist_keras.workers import workers_of
 
 
 class CheckpointError(MnistKerasError):
@@ -29,7 +30,7 @@ class CheckpointError(MnistKerasError):
 
     >>> import keras, numpy as np, tempfile
     >>> from mnist_keras import TapeModel
-    >>> from mnist_keras.state.storage import Disk
+    >>> from mnist_keras.checkpoint.storage import Disk
     >>> class FullDisk(Disk):
     ...     def write(self, path, data):
     ...         raise OSError(28, "No space left on device")
@@ -58,9 +59,9 @@ class Checkpoint(StepCallback):
     Files: ``directory/step-NNNNNNNN/`` (N: updates done) with ``state.npz`` (all arrays),
     ``state.json`` (position, names, shapes and dtypes, the callbacks' states) and
     ``manifest.json`` (size and sha256 of each file). The crash protocol is that of
-    `mnist_keras.state.storage`: written and synced under another name, then renamed; the newest
-    one is found by looking and checked byte for byte; a damaged one is reported and the one before
-    it is used.
+    `mnist_keras.checkpoint.storage`: written and synced under another name, then renamed. The
+    newest one is found by listing and checked byte for byte; a damaged one is reported and the one
+    before it is used.
 
     Args:
         directory: where the checkpoints lie.
@@ -77,7 +78,7 @@ class Checkpoint(StepCallback):
         start_from: the checkpoints of another training; where there is none of this one yet, the
             first ``fit`` goes on from the newest of them, at the learning rate of its own model.
         notice: takes each message for the user, a line; stderr by default.
-        disk: the operations on the disk, a `mnist_keras.state.storage.Disk`.
+        disk: the operations on the disk, a `mnist_keras.checkpoint.storage.Disk`.
         clock: the time in seconds.
 
     Raises:
@@ -182,8 +183,8 @@ class Checkpoint(StepCallback):
             callbacks: the list of callbacks of this fit, whose states are saved and restored too.
 
         Returns:
-            Its `mnist_keras.state.training_state.Position`, or None: there is none, or an earlier
-            fit was to go on from it.
+            Its `mnist_keras.checkpoint.training_state.Position`; None if there is none, or if an
+            earlier fit has resumed from it.
         """
         self._peers = callbacks
         workers = workers_of(self.model)
@@ -255,7 +256,7 @@ class Checkpoint(StepCallback):
         """Save the state at this batch boundary and wait until it is on the disk.
 
         Args:
-            position: where the boundary lies, a `mnist_keras.state.training_state.Position`.
+            position: where the boundary lies, a `mnist_keras.checkpoint.training_state.Position`.
 
         Raises:
             CheckpointError: it could not be written.

@@ -3,7 +3,7 @@
 import math
 
 from mnist_keras.annotations import Logs
-from mnist_keras.callbacks.step_callback import StepCallback
+from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.errors import MnistKerasError
 
 

@@ -6,35 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mnist_keras.annotations import Logs
-from mnist_keras.callbacks.step_callback import StepCallback
-
-
-class Interrupted(SystemExit):
-    """Training was stopped by a signal, at a batch boundary; the exit status is 128 + signal.
-
-    Attributes:
-        signum: the signal's number.
-
-    Example:
-
-    >>> interrupted = Interrupted(signal.SIGTERM)
-    >>> print(interrupted)
-    training was ended by SIGTERM, between two steps; a TapeModel with a Checkpoint goes on from \
-there.
-    >>> interrupted.code
-    143
-    """
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(128 + signum)
-        self.signum = signum
-
-    def __str__(self) -> str:
-        name = signal.Signals(self.signum).name
-        return (
-            f"training was ended by {name}, between two steps; "
-            "a TapeModel with a Checkpoint goes on from there."
-        )
+from mnist_keras.callbacks.base import StepCallback
+from mnist_keras.errors import Interrupted
 
 
 class GracefulShutdown(StepCallback):

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from typing import Any
 
 from mnist_keras.annotations import Logs
-from mnist_keras.callbacks.step_callback import StepCallback, scalars
-from mnist_keras.loss_tracker import examples_in_epoch
-from mnist_keras.progress_display import LINE_EVERY_S, Part, ProgressDisplay
-from mnist_keras.terminal import duration, printable
+from mnist_keras.callbacks.base import StepCallback, scalars
+from mnist_keras.callbacks.loss_tracker import examples_in_epoch
+from mnist_keras.console.progress_display import LINE_EVERY_S, Part, ProgressDisplay
+from mnist_keras.console.terminal import duration, printable
 
 _MARKS = 1000  # over which the speed is taken: some minutes, validations among them
 

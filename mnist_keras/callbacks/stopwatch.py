@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from mnist_keras.annotations import Logs
-from mnist_keras.callbacks.step_callback import StepCallback
+from mnist_keras.callbacks.base import StepCallback
 
 
 class Stopwatch(StepCallback):

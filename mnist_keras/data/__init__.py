@@ -4,17 +4,26 @@ Importing this imports neither TensorFlow nor Keras; ``batches`` and ``BatchStre
 used.
 """
 
+import importlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from mnist_keras.data.examples import Examples
-from mnist_keras.data.idx import map_idx, read_idx, write_idx
-from mnist_keras.data.shard_files import write_shards
-from mnist_keras.data.sources import load, resolve
+from mnist_keras.data.formats.idx import map_idx, read_idx, write_idx
+from mnist_keras.data.formats.shard_files import write_shards
 
 if TYPE_CHECKING:
+    from mnist_keras.data.datasets.catalog import load, resolve
     from mnist_keras.data.stream import BatchStream, batches
 
-_STREAM = ("BatchStream", "batches")
+__path__.append(os.path.join(os.path.dirname(__path__[0]), "aliases", "data"))
+
+_HOME = {
+    "BatchStream": "stream",
+    "batches": "stream",
+    "load": "datasets.catalog",
+    "resolve": "datasets.catalog",
+}
 __all__ = [
     "BatchStream",
     "Examples",
@@ -29,11 +38,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _STREAM:
+    if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mnist_keras.data import stream
-
-    return getattr(stream, name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:

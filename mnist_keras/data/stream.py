@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from mnist_keras._keras import DataAdapter
 from mnist_keras.data.augmentation import BatchAugmentation
 from mnist_keras.data.order import order_of_epoch
 from mnist_keras.data.partitions import require_even
 from mnist_keras.data.sharded import Sharded
-from mnist_keras.data.shares import WHOLE
 from mnist_keras.data.windows import Held, Mapped, Window
+from mnist_keras.distributed.batch_shards import WHOLE
+from mnist_keras.distributed.replicas import share_of_worker
+from mnist_keras.distributed.workers import Workers
 from mnist_keras.errors import UsageError
-from mnist_keras.keras_internals import DataAdapter
-from mnist_keras.replicas import share_of_worker
-from mnist_keras.workers import Workers
 
 CLASSES = 10
 # Less than any other one as whole numbers: of several workers' the largest is taken.

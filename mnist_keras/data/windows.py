@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from mnist_keras.data.sharded import those_here
-from mnist_keras.data.shares import WHOLE
+from mnist_keras.distributed.batch_shards import WHOLE
 
 _READ_AT_ONCE_BYTES = 2**26
 _SAMPLED_EXAMPLES = 65_536
@@ -130,7 +130,12 @@ class Mapped:
         self._batch_size = None
 
     def read_share(self, share, *, batch_size):
-        """Read a worker's `mnist_keras.data.shares.Share` of each batch alone from now on."""
+        """From now on read only a worker's part of each batch.
+
+        Args:
+            share: a `mnist_keras.distributed.batch_shards.Share`.
+            batch_size: examples in a full batch.
+        """
         self.close()
         self.share, self._batch_size = share, batch_size
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from benchmarks import saving, scaling, speed
-from mnist_keras import batch_parts
+from mnist_keras.console import threads
 from mnist_keras.data import Examples
 from tests.command_line import write_small_mnist
 
@@ -55,7 +55,7 @@ def test_each_contender_trains_as_many_epochs_as_it_is_told_to(
     module, name, train, capsys, monkeypatch
 ):
     # TensorFlow has run before in this process.
-    monkeypatch.setattr(batch_parts, "set_threads", lambda parts: None)
+    monkeypatch.setattr(threads, "set_threads", lambda parts: None)
     run = importlib.import_module(f"benchmarks.contenders.{module}").CONTENDERS[name](train)
     capsys.readouterr()
     run(2)

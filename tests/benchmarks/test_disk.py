@@ -2,8 +2,8 @@ from tensorboard.compat.proto.graph_pb2 import GraphDef
 from tensorboard.plugins.text.summary_v2 import text_pb
 
 from benchmarks import disk
-from mnist_keras import drawing
-from mnist_keras.event_log import EventLog
+from mnist_keras.callbacks.tensorboard import drawing
+from mnist_keras.callbacks.tensorboard.event_log import EventLog
 
 
 def write(logdir, *, epochs):

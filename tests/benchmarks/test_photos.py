@@ -5,7 +5,7 @@ import pytest
 
 from benchmarks import photos
 from mnist_keras.data import load
-from mnist_keras.data.synthetic import synthetic_digits
+from mnist_keras.data.datasets.synthetic import synthetic_digits
 
 
 def nearest_of(images, labels):

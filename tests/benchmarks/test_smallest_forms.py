@@ -4,7 +4,7 @@ import sys
 import pytest
 
 from benchmarks import batch_size, callbacks, scaling, speed, startup, time_to_99, workers
-from mnist_keras import batch_parts
+from mnist_keras.console import threads
 from tests.command_line import write_small_mnist
 from tests.conftest import ROOT
 
@@ -43,7 +43,7 @@ def test_speed(run, tmp_path):
 
 def test_callbacks(run, tmp_path, monkeypatch):
     # TensorFlow has run before in this process.
-    monkeypatch.setattr(batch_parts, "set_threads", lambda parts: None)
+    monkeypatch.setattr(threads, "set_threads", lambda parts: None)
     rows, report = run(callbacks, "--rounds=1", "--epochs=1")
     assert set(report["turns"]) == {
         callbacks.WITHOUT,

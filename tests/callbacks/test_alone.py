@@ -9,7 +9,7 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 
 from mnist_keras import callbacks
-from mnist_keras.exam import Exam
+from mnist_keras.callbacks.tensorboard.exam import Exam
 from tests.models import Subclassed, functional
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (12, 6, 6), np.uint8)

@@ -10,10 +10,10 @@ import pytest
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger, checkpoint
 from mnist_keras.callbacks.checkpoint import CheckpointError
+from mnist_keras.checkpoint.storage import Disk
+from mnist_keras.checkpoint.training_state import StateMismatchError
 from mnist_keras.data import batches
 from mnist_keras.errors import UsageError
-from mnist_keras.state.storage import Disk
-from mnist_keras.state.training_state import StateMismatchError
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from mnist_keras.callbacks import (
     graceful_shutdown,
 )
 from mnist_keras.callbacks.checkpoint import CheckpointError
-from mnist_keras.state.storage import Disk
+from mnist_keras.checkpoint.storage import Disk
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 

@@ -21,8 +21,8 @@ from mnist_keras.callbacks import (
     StepLogger,
     WeightNorms,
 )
-from mnist_keras.exam import Exam
-from mnist_keras.state.storage import read_directory
+from mnist_keras.callbacks.tensorboard.exam import Exam
+from mnist_keras.checkpoint.storage import read_directory
 from tests.models import Subclassed, functional
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mnist_keras.data.download import Limits
-from mnist_keras.data.idx import sha256_idx, write_idx
-from mnist_keras.data.sources import Source
+from mnist_keras.data.datasets.catalog import Source
+from mnist_keras.data.datasets.download import Limits
+from mnist_keras.data.formats.idx import sha256_idx, write_idx
 
 REAL_MNIST = Path(__file__).parents[3] / "shared" / "mnist"
 FILES = (

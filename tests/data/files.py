@@ -5,7 +5,7 @@ import io
 import numpy as np
 import pytest
 
-from mnist_keras.data.npz import KEYS
+from mnist_keras.data.formats.npz import KEYS
 from mnist_keras.errors import DataError
 
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from mnist_keras import SumSquaredError, TapeModel, networks
+from mnist_keras import SumSquaredError, TapeModel
+from mnist_keras.app import networks
 from mnist_keras.callbacks import Checkpoint
 from mnist_keras.data import batches, map_idx, windows, write_idx
 

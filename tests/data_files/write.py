@@ -1,6 +1,6 @@
 """Writes the files that later versions have to read: ``python -m tests.data_files.write``.
 
-To be run once for each new `mnist_keras.state.storage.FORMAT`; the files of the earlier ones stay.
+Run it once for each new `mnist_keras.checkpoint.storage.FORMAT`; the files of earlier formats stay.
 """
 
 import contextlib
@@ -10,7 +10,7 @@ import numpy as np
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint
-from mnist_keras.state import storage
+from mnist_keras.checkpoint import storage
 from tests.test_saving import FILES, X, Y, compiled, network
 
 

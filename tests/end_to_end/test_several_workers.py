@@ -10,8 +10,8 @@ import signal
 import numpy as np
 import pytest
 
-from mnist_keras import shard
-from mnist_keras.state.storage import read_directory
+from mnist_keras.app import shard
+from mnist_keras.checkpoint.storage import read_directory
 from tests.cluster import RECIPE, Workers
 from tests.command_line import tree, write_small_mnist
 

@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from mnist_keras.config import RunConfig
-from mnist_keras.data.synthetic import synthetic_digits
-from mnist_keras.model_file import model_file
-from mnist_keras.run_directory import RunDirectory
+from mnist_keras.app.config import RunConfig
+from mnist_keras.app.model_file import model_file
+from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.data.datasets.synthetic import synthetic_digits
 from tests.browser import browser, browser_is_here, errors
 from tests.examples.drawing import photo_of
 from tests.examples.page_server import Server

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import pytest
 
-from mnist_keras.data.synthetic import synthetic_digits
+from mnist_keras.data.datasets.synthetic import synthetic_digits
 from mnist_keras.errors import MnistKerasError, UsageError
 from tests.examples.page_server import EXAMPLE
 

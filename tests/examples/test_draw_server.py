@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mnist_keras.config import RunConfig
-from mnist_keras.data import photo_file
-from mnist_keras.prediction import predict, read
+from mnist_keras.app.config import RunConfig
+from mnist_keras.app.predict import predict, read
+from mnist_keras.photos import photo_file
 from tests.examples import bad_requests
 
 MIB = 2**20

@@ -10,7 +10,8 @@ import pytest
 from absl import flags as absl_flags
 from absl.testing import flagsaver
 
-from mnist_keras import cluster, flags
+from mnist_keras.app import flags
+from mnist_keras.distributed import cluster
 from tests.conftest import ROOT
 
 FILES = ROOT / "examples" / "cluster"

@@ -16,11 +16,11 @@ import tracemalloc
 import numpy as np
 from absl import flags as absl_flags
 
-from mnist_keras import flags
-from mnist_keras.data.idx import map_idx, read_idx, write_idx
-from mnist_keras.data.npz import KEYS, read_npz
+from mnist_keras.app import flags
+from mnist_keras.checkpoint import storage
+from mnist_keras.data.formats.idx import map_idx, read_idx, write_idx
+from mnist_keras.data.formats.npz import KEYS, read_npz
 from mnist_keras.errors import MnistKerasError
-from mnist_keras.state import storage
 
 MOST_BYTES = 64 << 20
 

@@ -73,7 +73,7 @@ def epoch_losses(role, kind, steps, addresses, index):
     import tensorflow as tf
 
     from mnist_keras import TapeModel
-    from mnist_keras.distribution import divide_cpu
+    from mnist_keras.distributed.strategy import divide_cpu
 
     strategy = None
     if role == "mirrored":

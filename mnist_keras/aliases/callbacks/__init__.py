@@ -1,0 +1,1 @@
+"""Earlier import paths of modules that were in `mnist_keras.callbacks`."""

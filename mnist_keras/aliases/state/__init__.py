@@ -1,0 +1,1 @@
+"""`mnist_keras.checkpoint` by its earlier name."""

@@ -1,0 +1,1 @@
+"""The application that main.py runs: settings, modes, run directories and reports."""

@@ -1,0 +1,93 @@
+"""``--mode=evaluate``, and the scores on the test set that every run ends with."""
+
+from mnist_keras.app.run_directory import run_directory
+from mnist_keras.console.start import import_tensorflow
+from mnist_keras.console.terminal import command
+from mnist_keras.errors import MnistKerasError, UsageError
+
+TEST_BATCH_SIZE = 1000
+
+
+def evaluate(config):
+    """Print the scores of a run's model on the test set of its data set.
+
+    Args:
+        config: a `mnist_keras.app.config.RunConfig` with the run's name.
+
+    Raises:
+        UsageError: the run has no model yet.
+        MnistKerasError: the model cannot be opened.
+        DataError: the data set cannot be had.
+    """
+    from mnist_keras.data import load
+
+    run = finished_run(config)
+    dataset = config.dataset
+    if dataset == "auto":
+        dataset = run.stored_recipe()["dataset"]
+    _, test_set = load(dataset, data_dir=config.data_dir)
+    # The same sums in the same order as at the end of the training give the same scores.
+    parts = config.batch_parts if config.batch_parts != "auto" else 1
+    import_tensorflow(quiet=not config.debug, parts=parts)
+    from mnist_keras.app.recipe import compile_model
+    from mnist_keras.model.tape_model import TapeModel
+
+    model = TapeModel(open_model(run), batch_parts=parts)
+    compile_model(model, config)
+    print_scores(*test_scores(model, test_set))
+
+
+def finished_run(config):
+    """The directory of the run that a recipe names, which has a model.
+
+    Raises:
+        UsageError: it has none yet.
+    """
+    run = run_directory(config)
+    if not run.model.exists():
+        raise UsageError(
+            f"the run is not finished. Received: {run.path}, without a model. "
+            f"Expected: a finished run; {command(f'--flagfile={run.recipe}')} goes on with it."
+        )
+    return run
+
+
+def open_model(run):
+    """The trained network of a run.
+
+    Raises:
+        MnistKerasError: its file cannot be opened.
+    """
+    return open_model_file(run.model)
+
+
+def open_model_file(path):
+    """The network in a ``.keras`` file.
+
+    Raises:
+        MnistKerasError: the file cannot be opened.
+    """
+    import keras
+
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:  # Keras lets through whatever zipfile, json and h5py raise.
+        raise MnistKerasError(
+            f"{path} cannot be opened. Received: {type(error).__name__}: {error}. "
+            "Expected: the model that the run has saved."
+        ) from error
+
+
+def test_scores(model, test_set):
+    """(loss, accuracy) of a compiled model on a test set, Python floats."""
+    from mnist_keras.data import batches
+
+    size = min(TEST_BATCH_SIZE, len(test_set.labels))
+    stream = batches(test_set.images, test_set.labels, batch_size=size)
+    scores = model.evaluate(stream, verbose=0, return_dict=True)
+    return scores["loss"], scores["accuracy"]
+
+
+def print_scores(loss, accuracy):
+    """The last line that a run prints."""
+    print(f"test loss: {loss} accuracy: {accuracy}", flush=True)

@@ -1,0 +1,163 @@
+"""``--mode=export``: a run's network in the formats of other programs, each read again and checked.
+
+A file gets its name when its own runtime has read it and given the scores of the Keras model: an
+export that fails or is interrupted leaves what was there before.
+"""
+
+import contextlib
+import hashlib
+import importlib.util
+import json
+import pathlib
+import tempfile
+
+import filelock
+import numpy as np
+
+from mnist_keras.app.evaluate import finished_run, open_model
+from mnist_keras.app.export_check import Check, keras_runtime
+from mnist_keras.app.export_formats import (
+    CALIBRATION_IMAGES,
+    FORMATS,
+    in_float32,
+    write_saved_model,
+)
+from mnist_keras.checkpoint import storage
+from mnist_keras.console.start import import_tensorflow, stderr_held_back
+from mnist_keras.console.terminal import notice, printable
+from mnist_keras.data.sharded import those_here
+from mnist_keras.errors import MnistKerasError
+
+FIGURES = "export.json"
+_LOCK = ".lock"
+
+
+def export(config):
+    """Write a run's network in some formats, check each and print a line on it.
+
+    Each takes uint8 images (n, 28, 28) as they come, of any n, and gives the network's float32
+    scores (n, 10). All but litert_int8 compute in float32.
+
+    Files, in ``logs/RUN/export`` or ``--export_dir``: ``saved_model/``, ``model.tflite``,
+    ``model_int8.tflite``, ``model.onnx``, and ``export.json`` with the figures that are printed.
+
+    Args:
+        config: a `mnist_keras.app.config.RunConfig` with the run's name.
+
+    Raises:
+        UsageError: the run has no model yet.
+        DataError: the data set cannot be had.
+        MnistKerasError: a library is missing, the model cannot be opened, a file cannot be written,
+            or it gives other scores than the model.
+    """
+    run = finished_run(config)
+    _require_packages(config.formats)
+    from mnist_keras.data import load
+
+    dataset = config.dataset if config.dataset != "auto" else run.stored_recipe()["dataset"]
+    train_set, test_set = load(dataset, data_dir=config.data_dir)
+    import_tensorflow(quiet=not config.debug)
+    network = open_model(run)
+    if config.dtype_policy != "float32":
+        notice(
+            f"the network computes in {config.dtype_policy}; what is exported computes in float32 "
+            "and is compared with the same weights in float32."
+        )
+        network = in_float32(network)
+    directory = pathlib.Path(config.export_dir or run.exports)
+    with _written_to(directory):
+        check = Check(keras_runtime(network), test_set)
+        figures = [{**_place("keras", run.model), **check.figures}]
+        _print(figures[-1], config)
+        images = np.asarray(those_here(train_set.images, train_set.labels)[0][:CALIBRATION_IMAGES])
+        for name, found in _written(config, directory, network, images, check):
+            figures.append({**_place(name, directory / FORMATS[name].file_name), **found})
+            _print(figures[-1], config)
+        digest = hashlib.sha256(run.model.read_bytes()).hexdigest()
+        content = json.dumps({"model_sha256": digest, "formats": figures}, indent=2)
+        storage.write_file(directory / FIGURES, f"{content}\n".encode())
+
+
+def _require_packages(names):
+    needed = {name: dict(FORMATS[name].packages) for name in names}
+    missing = {
+        module: package
+        for packages in needed.values()
+        for module, package in packages.items()
+        if importlib.util.find_spec(module) is None
+    }
+    if missing:
+        at_hand = [
+            name for name, packages in needed.items() if not missing.keys() & packages.keys()
+        ]
+        others = f", or --formats={','.join(at_hand)}" if at_hand else ""
+        raise MnistKerasError(
+            f"some of --formats need more libraries. Received: no {', '.join(missing)}. "
+            f"Expected: pip install {' '.join(missing.values())}{others}."
+        )
+
+
+@contextlib.contextmanager
+def _written_to(directory):
+    """Make a directory, keep other exports out of it, and say in one line where it takes none."""
+    try:
+        storage.make_directories(directory)
+        with filelock.FileLock(directory / _LOCK, timeout=0):
+            storage.remove_leftovers(directory)
+            try:
+                yield
+            finally:
+                (directory / _LOCK).unlink(missing_ok=True)
+    except filelock.Timeout:
+        raise MnistKerasError(
+            f"another process is exporting. Received: {directory}. "
+            "Expected: one at a time, or another --export_dir."
+        ) from None
+    except OSError as error:
+        raise MnistKerasError(
+            f"{directory} cannot be written. Received: {error.strerror or error}. "
+            "Expected: a disk that takes it; what was exported before is as it was."
+        ) from error
+
+
+def _written(config, directory, network, images, check):
+    """Write each format in turn; its name and what `Check` found of it."""
+    with tempfile.TemporaryDirectory() as scratch:
+        saved_model = pathlib.Path(scratch, "saved_model")
+        for name in config.formats:
+            with contextlib.nullcontext() if config.debug else stderr_held_back():
+                if not saved_model.exists():
+                    write_saved_model(network, saved_model)
+
+                def make(path, name=name):
+                    FORMATS[name].write(path, saved_model, images)
+                    return check.compare(FORMATS[name], path)
+
+                found = storage.build(directory / FORMATS[name].file_name, make)
+            yield name, found
+
+
+def _place(name, path):
+    files = [path, *path.rglob("*")]
+    size = sum(file.stat().st_size for file in files if file.is_file())
+    return {"format": name, "path": str(path), "bytes": size}
+
+
+def _print(figures, config):
+    print(json.dumps(figures) if config.json else _as_text(figures), flush=True)
+
+
+def _as_text(figures):
+    """One line on a format.
+
+    >>> _as_text({"format": "onnx", "path": "a/model.onnx", "bytes": 2143088, "accuracy": 0.9203,
+    ...           "largest_difference": 1.31e-06, "one_image_s": 2.72e-05})
+    'onnx: a/model.onnx 2.14 MB largest difference: 1.3e-06 accuracy: 0.9203 one image: 0.027 ms'
+    """
+    words = [
+        f"{figures['format']}: {printable(figures['path'])} {figures['bytes'] / 1e6:.2f} MB",
+        f"accuracy: {figures['accuracy']:.4f} one image: {figures['one_image_s'] * 1e3:.3f} ms",
+    ]
+    if "largest_difference" in figures:
+        words.insert(1, f"largest difference: {figures['largest_difference']:.1e}")
+    return " ".join(words)

@@ -1,0 +1,41 @@
+"""Cut a data set into many files: ``python -m mnist_keras.app.shard --to=DIR --count=8``.
+
+The training images become so many shards, as IDX or TFRecord files, and the test images one. What
+is written goes into ``--data_dir``: whole on each machine, or cut once more with
+``--data_partitions``, where each worker's machine holds its own shards alone.
+"""
+
+import argparse
+import signal
+import sys
+
+from mnist_keras.errors import MnistKerasError
+
+
+def main(arguments=None):
+    """Read the data set and write its shards; the exit status."""
+    from mnist_keras.data import load, write_shards
+    from mnist_keras.data.datasets.catalog import NAMES
+    from mnist_keras.data.formats.shard_files import FORMATS
+
+    parser = argparse.ArgumentParser(prog="python -m mnist_keras.app.shard", description=__doc__)
+    parser.add_argument("--to", required=True, help="the directory to write")
+    parser.add_argument("--count", type=int, required=True, help="shards of the training images")
+    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="default: idx")
+    parser.add_argument("--dataset", choices=NAMES, default="mnist", help="default: mnist")
+    parser.add_argument("--data_dir", help="where its files lie; default: as main.py has it")
+    options = parser.parse_args(arguments)
+    try:
+        train, test = load(options.dataset, data_dir=options.data_dir)
+        write_shards(options.to, train, count=options.count, form=options.format)
+        write_shards(options.to, test, half="test", count=1, form=options.format)
+    except MnistKerasError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_status
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Everything that TensorBoard shows, one job a file."""

@@ -1,0 +1,54 @@
+"""Precision and recall of each class, as curves in TensorBoard."""
+
+import math
+from collections.abc import Iterator
+
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+
+from mnist_keras.annotations import StrPath
+from mnist_keras.callbacks.tensorboard.confusion_matrix import count, precision_and_recall
+from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
+from mnist_keras.callbacks.tensorboard.exam import Exam
+
+
+class ClassScores(EveryEpochsCallback):
+    """Writes ``precision/CLASS`` and ``recall/CLASS``.
+
+    The precision of a class is the share of the examples taken for it that are of it; the recall
+    is the share of its examples that are taken for it. A class without any has no point.
+
+    Args:
+        logdir: the run's directory.
+        exam: a `mnist_keras.callbacks.tensorboard.exam.Exam`.
+        every_epochs: how often, in epochs; after the last one too.
+
+    Raises:
+        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the model
+            is no classifier.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras.callbacks.tensorboard.exam import Exam
+    >>> model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> images, labels = np.zeros((4, 28, 28), "uint8"), np.arange(4)
+    >>> scores = ClassScores(tempfile.mkdtemp(), Exam(images, labels), every_epochs=1)
+    >>> history = model.fit(images, np.eye(10)[labels], verbose=0, callbacks=[scores])
+    """
+
+    def __init__(self, logdir: StrPath, exam: Exam, *, every_epochs: int = 10) -> None:
+        super().__init__(logdir, every_epochs=every_epochs)
+        self._exam = exam
+
+    def summaries(self) -> Iterator[Summary]:
+        probabilities = self._exam.probabilities(self.model, self.step)
+        classes = probabilities.shape[1]
+        counts = count(self._exam.labels, probabilities.argmax(-1), classes=classes)
+        names = self._exam.class_names(classes)
+        scores = dict(zip(("precision", "recall"), precision_and_recall(counts), strict=True))
+        for kind, values in scores.items():
+            for name, value in zip(names, values, strict=True):
+                if not math.isnan(value):
+                    yield scalar_pb(f"{kind}/{name}", float(value))

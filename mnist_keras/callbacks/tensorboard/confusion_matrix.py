@@ -1,0 +1,98 @@
+"""Which classes the model takes for which, as a picture in TensorBoard."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+from mnist_keras.annotations import StrPath
+from mnist_keras.callbacks.tensorboard import drawing
+from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
+from mnist_keras.callbacks.tensorboard.exam import Exam
+
+TAG = "confusion_matrix"
+
+
+class ConfusionMatrix(EveryEpochsCallback):
+    """Shows how many examples of each class the model takes for which class.
+
+    A row is what the examples are, a column what the model takes them for. A cell is as dark as
+    its share of the row, and without a number where there is none. The last column holds the recall
+    of each class, the last row its precision, in percent.
+
+    Args:
+        logdir: the run's directory.
+        exam: a `mnist_keras.callbacks.tensorboard.exam.Exam`.
+        every_epochs: how often, in epochs; after the last one too.
+
+    Raises:
+        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the model
+            is no classifier.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras.callbacks.tensorboard.exam import Exam
+    >>> model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> images, labels = np.zeros((4, 28, 28), "uint8"), np.arange(4)
+    >>> matrix = ConfusionMatrix(tempfile.mkdtemp(), Exam(images, labels), every_epochs=1)
+    >>> history = model.fit(images, np.eye(10)[labels], verbose=0, callbacks=[matrix])
+    """
+
+    def __init__(self, logdir: StrPath, exam: Exam, *, every_epochs: int = 10) -> None:
+        super().__init__(logdir, every_epochs=every_epochs)
+        self._exam = exam
+
+    def summaries(self) -> Iterator[Summary]:
+        probabilities = self._exam.probabilities(self.model, self.step)
+        classes = probabilities.shape[1]
+        counts = count(self._exam.labels, probabilities.argmax(-1), classes=classes)
+        precision, recall = precision_and_recall(counts)
+        names = self._exam.class_names(classes)
+        texts = [[str(number or "") for number in row] for row in counts]
+        texts = [[*row, percent] for row, percent in zip(texts, _percents(recall), strict=True)]
+        texts.append([*_percents(precision), ""])
+        shades = np.zeros((classes + 1, classes + 1))
+        shades[:-1, :-1] = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+        picture = drawing.matrix(
+            texts,
+            shades,
+            row_names=[*names, "precision %"],
+            column_names=[*names, "recall"],
+            title=f"{len(self._exam)} {self._exam.name}; row: what it is, column: taken for",
+        )
+        yield drawing.image_summary(TAG, picture)
+
+
+def count(
+    labels: npt.NDArray[np.integer], guesses: npt.NDArray[np.integer], *, classes: int
+) -> npt.NDArray[np.integer]:
+    """How many examples of each class are taken for which, int (classes, classes).
+
+    Args:
+        labels: what they are, int (n,).
+        guesses: what they are taken for, int (n,).
+        classes: how many there are.
+
+    >>> count(np.array([0, 0, 1]), np.array([0, 1, 1]), classes=2).tolist()
+    [[1, 1], [0, 1]]
+    """
+    counts = np.bincount(labels * classes + guesses, minlength=classes**2)
+    return counts.reshape(classes, classes)
+
+
+def precision_and_recall(counts: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.float64], ...]:
+    """Of each class, float (classes,) twice; nan where it has no example or no guess.
+
+    >>> precision, recall = precision_and_recall(np.array([[1, 1], [0, 0]]))
+    >>> precision.tolist(), recall.tolist()
+    ([1.0, 0.0], [0.5, nan])
+    """
+    with np.errstate(invalid="ignore"):
+        return tuple(np.diag(counts) / counts.sum(axis) for axis in (0, 1))
+
+
+def _percents(values):
+    return ["-" if np.isnan(value) else f"{100 * value:.0f}" for value in values]

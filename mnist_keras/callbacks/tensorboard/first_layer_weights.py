@@ -1,0 +1,97 @@
+"""What the first layer looks for, as a picture in TensorBoard."""
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+from mnist_keras.annotations import StrPath
+from mnist_keras.callbacks.tensorboard import drawing
+from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
+from mnist_keras.errors import UsageError
+
+TAG = "first_layer_weights"
+_TILE_PIXELS = 56
+
+
+class FirstLayerWeights(EveryEpochsCallback):
+    """Shows the weights of the first layer that has any as images, one for each unit or filter.
+
+    White is 0, blue above, red below; the strongest colour is the largest weight of all.
+
+    Args:
+        logdir: the run's directory.
+        image_shape: (height, width) of the input of a dense layer; None: a square.
+        every_epochs: how often, in epochs; after the last one too.
+        most: how many units are shown at most, the first ones.
+
+    Raises:
+        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the
+            model has no such layer, or the weights of a unit are no image.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> x, y = np.zeros((4, 28, 28)), np.ones((4, 10))
+    >>> weights = FirstLayerWeights(tempfile.mkdtemp(), every_epochs=1)
+    >>> history = model.fit(x, y, verbose=0, callbacks=[weights])
+    """
+
+    def __init__(
+        self,
+        logdir: StrPath,
+        *,
+        image_shape: tuple[int, int] | None = None,
+        every_epochs: int = 10,
+        most: int = 64,
+    ) -> None:
+        super().__init__(logdir, every_epochs=every_epochs)
+        self._image_shape = image_shape
+        self._most = most
+
+    def summaries(self) -> Iterator[Summary]:
+        name, kernel = _first_kernel(self.model)
+        shown = images(kernel[..., : self._most], image_shape=self._image_shape)
+        picture = drawing.grid(
+            drawing.signed(shown), columns=8, palette=drawing.SIGNED, tile_pixels=_TILE_PIXELS
+        )
+        largest = np.abs(shown).max()
+        description = f"{name}: blue above 0, red below; the strongest colour is {largest:.3g}."
+        yield drawing.image_summary(TAG, picture, description=description)
+
+
+def images(kernel: npt.NDArray[Any], *, image_shape: tuple[int, int] | None) -> npt.NDArray[Any]:
+    """A kernel, (inputs, units) or (height, width, channels, filters), as one image a unit.
+
+    Returns:
+        (units, height, width); the mean over the channels where there are several.
+
+    >>> images(np.zeros((784, 512)), image_shape=None).shape
+    (512, 28, 28)
+    """
+    if kernel.ndim == 4:
+        return np.moveaxis(kernel.mean(2), -1, 0)
+    side = math.isqrt(len(kernel))
+    height, width = image_shape or (side, side)
+    if height * width != len(kernel):
+        raise UsageError(
+            f"the weights of a unit are no image. Received: {len(kernel)} of them, as "
+            f"{height} x {width}. Expected: image_shape=(height, width) that holds them."
+        )
+    return kernel.T.reshape(-1, height, width)
+
+
+def _first_kernel(model):
+    for variable in model.weights:
+        if variable.name == "kernel" and len(variable.shape) in (2, 4):
+            return variable.path, np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
+    raise UsageError(
+        "no layer has weights that are images. Received: a model without a dense layer and "
+        "without a convolution. Expected: one that has either."
+    )

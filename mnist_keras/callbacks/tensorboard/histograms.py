@@ -1,0 +1,71 @@
+"""How the weights and the gradients are distributed, in TensorBoard's histograms dashboard."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+
+from mnist_keras.annotations import StrPath
+from mnist_keras.callbacks.inference import call
+from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
+
+
+class Histograms(EveryEpochsCallback):
+    """Writes ``weights/VARIABLE`` and ``gradients/VARIABLE``; the distributions dashboard has both.
+
+    The gradients are those of the loss on one given batch, always the same, with the weights as
+    they are when the epoch ends, and without dropout: nothing random is drawn for them. What is
+    not finite is left out.
+
+    Args:
+        logdir: the run's directory.
+        batch: (x, y), arrays; None: weights alone.
+        every_epochs: how often, in epochs; after the last one too.
+
+    Raises:
+        UsageError: ``every_epochs`` is no whole number of at least 1.
+
+    Example:
+
+    >>> import tempfile
+    >>> model = keras.Sequential([keras.layers.Dense(1)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> x, y = np.ones((4, 2)), np.ones((4, 1))
+    >>> histograms = Histograms(tempfile.mkdtemp(), (x, y), every_epochs=1)
+    >>> history = model.fit(x, y, verbose=0, callbacks=[histograms])
+    """
+
+    def __init__(
+        self, logdir: StrPath, batch: tuple[Any, Any] | None = None, *, every_epochs: int
+    ) -> None:
+        super().__init__(logdir, every_epochs=every_epochs)
+        self._batch = batch
+
+    def summaries(self) -> Iterator[Summary]:
+        variables = self.model.trainable_variables
+        for variable in variables:
+            yield from _summaries(f"weights/{variable.path}", variable)
+        if self._batch is None:
+            return
+        gradients = _gradients(self.model, *self._batch)
+        for variable, gradient in zip(variables, gradients, strict=True):
+            if gradient is not None:
+                yield from _summaries(f"gradients/{variable.path}", gradient)
+
+
+def _gradients(model, x, y):
+    x, y = tf.nest.map_structure(tf.convert_to_tensor, (x, y))
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(x=x, y=y, y_pred=call(model, x))
+    return tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+
+
+def _summaries(tag, tensor):
+    numbers = np.asarray(keras.ops.convert_to_numpy(tf.convert_to_tensor(tensor)), np.float32)
+    finite = numbers[np.isfinite(numbers)]
+    if finite.size:
+        yield histogram_pb(tag, finite)

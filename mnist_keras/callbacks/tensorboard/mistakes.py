@@ -1,0 +1,68 @@
+"""The images that the model gets wrong, as a picture in TensorBoard."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from tensorboard.compat.proto.summary_pb2 import Summary
+
+from mnist_keras.annotations import StrPath
+from mnist_keras.callbacks.tensorboard import drawing
+from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
+from mnist_keras.callbacks.tensorboard.exam import Exam
+
+TAG = "mistakes"
+
+
+class Mistakes(EveryEpochsCallback):
+    """Shows the images that the model gets wrong, the most confidently wrong one first.
+
+    Below each stands what it is, and what the model takes it for, with its probability.
+
+    Args:
+        logdir: the run's directory.
+        exam: a `mnist_keras.callbacks.tensorboard.exam.Exam` of images.
+        every_epochs: how often, in epochs; after the last one too.
+        most: how many are shown at most.
+
+    Raises:
+        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the model
+            is no classifier.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras.callbacks.tensorboard.exam import Exam
+    >>> model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> images, labels = np.zeros((4, 28, 28), "uint8"), np.arange(4)
+    >>> mistakes = Mistakes(tempfile.mkdtemp(), Exam(images, labels))
+    >>> _ = model.fit(images, np.eye(10)[labels], verbose=0, callbacks=[mistakes])
+    """
+
+    def __init__(
+        self, logdir: StrPath, exam: Exam, *, every_epochs: int = 10, most: int = 25
+    ) -> None:
+        super().__init__(logdir, every_epochs=every_epochs)
+        self._exam = exam
+        self._most = most
+
+    def summaries(self) -> Iterator[Summary]:
+        probabilities = self._exam.probabilities(self.model, self.step)
+        guesses, labels = probabilities.argmax(-1), self._exam.labels
+        wrong = np.flatnonzero(guesses != labels)
+        confidence = probabilities[wrong, guesses[wrong]]
+        order = np.argsort(-confidence, kind="stable")[: self._most]
+        shown, names = wrong[order], self._exam.class_names(probabilities.shape[1])
+        if len(shown):
+            captions = [
+                f"is {names[labels[i]]}\nnot {names[guess]}: {probabilities[i, guess]:.0%}"
+                for i, guess in zip(shown, guesses[shown], strict=True)
+            ]
+            picture = drawing.grid(drawing.gray(self._exam.images[shown]), captions, columns=5)
+        else:
+            picture = drawing.note("none is wrong")
+        description = (
+            f"{len(wrong)} of {len(labels)} {self._exam.name} are wrong. The most confidently "
+            "wrong ones first: what it is; what the model takes it for, with its probability."
+        )
+        yield drawing.image_summary(TAG, picture, description=description)

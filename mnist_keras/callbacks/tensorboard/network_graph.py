@@ -1,0 +1,118 @@
+"""The graph of the network, in TensorBoard's graphs dashboard."""
+
+import re
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.framework.graph_pb2 import GraphDef
+
+from mnist_keras._keras import Functional
+from mnist_keras.annotations import Logs, StrPath
+from mnist_keras.callbacks.inference import call, network_of
+from mnist_keras.callbacks.tensorboard.event_callback import RUN, EventCallback
+from mnist_keras.callbacks.tensorboard.event_log import GRAPH
+from mnist_keras.errors import UsageError
+
+
+class NetworkGraph(EventCallback):
+    """Writes the operations from the input to the output, once in a run, under the layers' names.
+
+    Models of every kind have one: sequential, functional, wrapped and subclassed ones.
+
+    Args:
+        logdir: the run's directory.
+        example: what the model takes, arrays with the examples in front; None: as Keras has
+            noted it, floats where the model is a subclassed one.
+
+    Raises:
+        UsageError: out of ``fit``, when it cannot be known what the model takes.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras import TapeModel
+    >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> x, y = np.ones((8, 3)), np.ones((8, 1))
+    >>> logdir = tempfile.mkdtemp()
+    >>> history = model.fit(x, y, verbose=0, callbacks=[NetworkGraph(logdir)])
+    """
+
+    def __init__(self, logdir: StrPath, *, example: Any = None) -> None:
+        super().__init__(logdir)
+        self._example = example
+        self._is_due = False
+
+    def on_log_begin(self) -> None:
+        self._is_due = self._log is not None and not self._log.has(RUN, GRAPH)
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        # Not before: a plain subclassed model is built by its first batch.
+        if self._is_due and self._log is not None:
+            self._log.graph(RUN, network_graph(self.model, self._example), self.step)
+            self._is_due = False
+        super().on_train_batch_end(batch, logs)
+
+
+def network_graph(model: keras.Model, example: Any = None) -> GraphDef:
+    """The operations of a built model, a ``GraphDef``; arguments as for `NetworkGraph`.
+
+    >>> layers = [keras.Input((2,)), keras.layers.Dense(1, name="score")]
+    >>> model = keras.Sequential(layers, name="sequential")
+    >>> [node.name for node in network_graph(model).node if node.op == "MatMul"]
+    ['sequential/score/MatMul']
+    """
+    spec = _input_spec(model) if example is None else tf.nest.map_structure(_spec_of, example)
+
+    def outputs(inputs):
+        return call(network_of(model), inputs)
+
+    graph = tf.function(outputs, autograph=False).get_concrete_function(spec).graph.as_graph_def()
+    names = [node.name for node in graph.node]
+    for node in graph.node:
+        node.name = _as_named(node.name, names)
+        for number, source in enumerate(node.input):
+            node.input[number] = _as_named(source, names)
+    return graph
+
+
+def _as_named(name, names):
+    """A node's name without the _1 that Keras lets each layer have, which enters a scope twice."""
+    while match := re.match(r"(\^?)((?:.*?/)?[^/]+?)_1(/.*)", name):
+        control, scope, rest = match.groups()
+        if any(other.startswith(f"{scope}/") for other in names):
+            break
+        name = control + scope + rest
+    return name
+
+
+def _input_spec(model):
+    """The ``tf.TensorSpec`` of what a model takes, or a structure of them."""
+    network = network_of(model)
+    if isinstance(network, Functional):
+        return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), network.input)
+    if isinstance(network, keras.Sequential) and network.inputs:
+        (tensor,) = network.inputs
+        return tf.TensorSpec(tensor.shape, tensor.dtype)
+    shapes = (model.get_build_config() or {}).get("input_shape")
+    if shapes is None:
+        raise UsageError(
+            "it cannot be known what the model takes. Received: a model that was built without "
+            "the shape of its input. Expected: NetworkGraph(..., example=...)."
+        )
+    return _specs(shapes)
+
+
+def _specs(shapes):
+    if isinstance(shapes, dict):
+        return {name: _specs(shape) for name, shape in shapes.items()}
+    if any(isinstance(part, (dict, list, tuple)) for part in shapes):
+        return [_specs(shape) for shape in shapes]
+    return tf.TensorSpec(shapes, tf.float32)
+
+
+def _spec_of(example):
+    example = np.asarray(example)
+    return tf.TensorSpec((None, *example.shape[1:]), example.dtype)

@@ -1,0 +1,46 @@
+"""Precision against recall of each class, in TensorBoard's PR curves dashboard."""
+
+from collections.abc import Iterator
+
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.pr_curve.summary import pb
+
+from mnist_keras.annotations import StrPath
+from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
+from mnist_keras.callbacks.tensorboard.exam import Exam
+
+
+class PRCurves(EveryEpochsCallback):
+    """Writes ``pr_curve/CLASS``: precision and recall of each class at 201 thresholds.
+
+    At a threshold t an example is taken for the class where its probability is at least t.
+
+    Args:
+        logdir: the run's directory.
+        exam: a `mnist_keras.callbacks.tensorboard.exam.Exam`.
+        every_epochs: how often, in epochs; after the last one too.
+
+    Raises:
+        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the model
+            is no classifier.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras.callbacks.tensorboard.exam import Exam
+    >>> model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> images, labels = np.zeros((4, 28, 28), "uint8"), np.arange(4)
+    >>> curves = PRCurves(tempfile.mkdtemp(), Exam(images, labels), every_epochs=1)
+    >>> history = model.fit(images, np.eye(10)[labels], verbose=0, callbacks=[curves])
+    """
+
+    def __init__(self, logdir: StrPath, exam: Exam, *, every_epochs: int) -> None:
+        super().__init__(logdir, every_epochs=every_epochs)
+        self._exam = exam
+
+    def summaries(self) -> Iterator[Summary]:
+        probabilities = self._exam.probabilities(self.model, self.step).clip(0, 1)
+        names = self._exam.class_names(probabilities.shape[1])
+        for number, name in enumerate(names):
+            yield pb(f"pr_curve/{name}", self._exam.labels == number, probabilities[:, number])

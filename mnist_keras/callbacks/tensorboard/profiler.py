@@ -1,0 +1,106 @@
+"""A profile of some steps, as TensorBoard's profiler plugin opens it."""
+
+import pathlib
+import tempfile
+from typing import Any
+
+import tensorflow as tf
+
+from mnist_keras.annotations import Logs, StrPath
+from mnist_keras.callbacks.base import StepCallback, require_single_steps
+from mnist_keras.checkpoint import storage
+from mnist_keras.errors import MnistKerasError, UsageError
+
+
+class Profiler(StepCallback):
+    """Profiles the steps ``first`` to ``last``, both among them, counted over the whole run.
+
+    An execution of a `TapeModel` is cut so that each of them is seen by itself. The profile lies in
+    ``logdir/plugins/profile/steps_FIRST-LAST``; where the training is interrupted between them,
+    that of the steps so far does, and the resumed run adds that of the others. To look at it:
+    ``pip install xprof``, then TensorBoard's page "Profile".
+
+    Args:
+        logdir: the run's directory.
+        first, last: the steps' numbers, from 0.
+
+    Raises:
+        UsageError: these are no steps; or, out of ``fit``, a plain ``keras.Model`` runs several
+            steps per execution.
+        MnistKerasError: out of ``fit``, when the disk does not take the profile.
+
+    Example:
+
+    >>> import keras, numpy as np, os, tempfile
+    >>> model = keras.Sequential([keras.layers.Dense(1)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> logdir = tempfile.mkdtemp()
+    >>> x, y = np.ones((8, 3)), np.ones((8, 1))
+    >>> profiler = Profiler(logdir, first=1, last=2)
+    >>> history = model.fit(x, y, batch_size=2, verbose=0, callbacks=[profiler])
+    >>> os.listdir(f"{logdir}/plugins/profile")
+    ['steps_1-2']
+    """
+
+    def __init__(self, logdir: StrPath, *, first: int, last: int) -> None:
+        super().__init__()
+        are_steps = type(first) is int and type(last) is int and 0 <= first <= last
+        if not are_steps:
+            raise UsageError(
+                f"these are no steps to profile. Received: {first!r} to {last!r}. "
+                "Expected: two whole numbers from 0, the first not above the last."
+            )
+        self._directory = pathlib.Path(logdir, "plugins", "profile")
+        self._first, self._last = first, last
+        self._began_at: int | None = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._trace: Any = None
+
+    def stops_at(self, step: int) -> bool:
+        """Whether step ``step`` is one of them, or the one after the last."""
+        return self._first <= step <= self._last + 1
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        super().on_train_batch_begin(batch, logs)
+        require_single_steps(self.model)
+        if not self._first <= self.step <= self._last:
+            return
+        if self._temporary is None:
+            self._began_at = self.step
+            self._temporary = tempfile.TemporaryDirectory()
+            tf.profiler.experimental.start(self._temporary.name)
+        self._trace = tf.profiler.experimental.Trace("train", step_num=self.step, _r=1)
+        self._trace.__enter__()
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self._end_trace()
+        super().on_train_batch_end(batch, logs)
+        if self.step > self._last:
+            self._save()
+
+    def close(self) -> None:
+        """Save what was profiled so far."""
+        self._end_trace()
+        self._save()
+
+    def _end_trace(self):
+        trace, self._trace = self._trace, None
+        if trace is not None:
+            trace.__exit__(None, None, None)
+
+    def _save(self):
+        temporary, self._temporary = self._temporary, None
+        if temporary is None:
+            return
+        with temporary:
+            tf.profiler.experimental.stop()
+            target = self._directory / f"steps_{self._began_at}-{self.step - 1}"
+            try:
+                target.mkdir(parents=True, exist_ok=True)
+                for path in pathlib.Path(temporary.name).rglob("*.xplane.pb"):
+                    storage.write_file(target / path.name, path.read_bytes())
+            except OSError as error:
+                raise MnistKerasError(
+                    f"the profile cannot be written: {error.strerror}. "
+                    f"Received: {target}. Expected: a directory with space left."
+                ) from error

@@ -1,0 +1,149 @@
+"""Each step's own loss, printed and in TensorBoard, at its true number."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mnist_keras import triggers
+from mnist_keras.annotations import Logs, StrPath
+from mnist_keras.callbacks.base import require_single_steps, scalars
+from mnist_keras.callbacks.loss_tracker import examples_in_epoch
+from mnist_keras.callbacks.tensorboard.event_callback import EventCallback
+from mnist_keras.callbacks.tensorboard.loss_probe import LossProbe
+
+
+class StepLogger(EventCallback):
+    """Prints ``EPOCH STEP loss: VALUE`` and writes TensorBoard scalars every so many steps.
+
+    The value at step s is the loss of batch s, counted from 0 over the whole run, before its
+    update. Into ``logdir/train`` go ``loss``, ``learning_rate``, ``gradient_norm`` (of a
+    `TapeModel`) and ``examples_per_second`` at those steps, and ``epoch_NAME`` of each metric at
+    the end of each epoch, at the number of updates done; into ``logdir/validation`` the latter of
+    the validation. However often the run is resumed, TensorBoard shows each step once.
+
+    Args:
+        logdir: the run's directory; None: nothing is written, only printed.
+        every_steps: how often, in steps.
+        echo: print, on stdout.
+        clock: the time in seconds.
+
+    Raises:
+        UsageError: ``every_steps`` is no whole number of at least 1; or a plain ``keras.Model``
+            runs several steps per execution, which hides the single ones.
+
+    Example:
+
+    >>> import keras, numpy as np
+    >>> from mnist_keras import TapeModel
+    >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
+    >>> model.compile(optimizer=keras.optimizers.SGD(0.25), loss="mse", steps_per_execution=4)
+    >>> logger = StepLogger(None, every_steps=2)
+    >>> x, y = np.zeros((8, 3)), np.ones((8, 1))
+    >>> _ = model.fit(x, y, batch_size=2, verbose=0, callbacks=[logger])
+    0
+    0 0 loss: 1.0
+    0 2 loss: 0.0625
+    """
+
+    def __init__(
+        self,
+        logdir: StrPath | None,
+        *,
+        every_steps: int = 100,
+        echo: bool = True,
+        clock: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        super().__init__(logdir)
+        self._trigger = triggers.every(every_steps)
+        self._echo = echo
+        self._clock = clock
+        self._probe = LossProbe()
+        self._learning_rate: float | None = None
+        self._epoch_begun: int | None = None
+        self._batch_began = self._seconds = 0.0
+        self._examples_before: int | None = None
+
+    def records_at(self, step: int) -> bool:
+        """Whether step ``step`` is logged; a `TapeModel` then takes its gradient norm."""
+        return self._trigger(step)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        if epoch != self._epoch_begun:
+            self._print(epoch)
+            self._epoch_begun = epoch
+        self._examples_before, self._seconds = None, 0.0
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        super().on_train_batch_begin(batch, logs)
+        if not hasattr(self.model, "step_records"):
+            require_single_steps(self.model)
+            if self._trigger(self.step):
+                self._probe.begin(self.model)
+                # After the batch a schedule gives the next step's.
+                self._learning_rate = float(self.model.optimizer.learning_rate)
+        if self._examples_before is None:
+            self._examples_before = self._examples(batch)
+        self._batch_began = self._clock()
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        self._seconds += self._clock() - self._batch_began
+        first_step, first_batch = self.step, self._begin
+        super().on_train_batch_end(batch, logs)
+        due = [step for step in range(first_step, self.step) if self._trigger(step)]
+        if not due:
+            return
+        values = {step: self._values(step, logs) for step in due}
+        rate = self._examples_per_second()
+        for step in due:
+            if "loss" in values[step]:
+                step_in_epoch = first_batch + step - first_step
+                self._print(self.epoch, step_in_epoch, "loss:", values[step]["loss"])
+            points = {**values[step], **rate}
+            self._write_scalars(points, subdirectory="train", step=step, keep=False)
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        self._probe.give_up(logs)
+        self._epoch_begun = None
+        values: dict[str, dict[str, float]] = {"train": {}, "validation": {}}
+        for name, value in scalars(logs).items():
+            subdirectory = "validation" if name.startswith("val_") else "train"
+            values[subdirectory][f"epoch_{name.removeprefix('val_')}"] = value
+        for subdirectory, points in values.items():
+            self._write_scalars(points, subdirectory=subdirectory)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run needs to go on as if nothing had happened."""
+        return {"epoch_begun": self._epoch_begun}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
+        self._epoch_begun = state["epoch_begun"]
+
+    def _values(self, step, logs):
+        """{tag: value} of one step that was just run."""
+        records = getattr(self.model, "step_records", None)
+        if records is not None:
+            values = records.at(step)
+            return {tag: values[tag] for tag in sorted(values)}
+        loss = self._probe.end(self.model, logs)
+        values = {} if loss is None else {"loss": loss}
+        return {**values, "learning_rate": self._learning_rate}
+
+    def _examples_per_second(self):
+        examples, seconds = self._examples(self.step_in_epoch), self._seconds
+        before, self._examples_before, self._seconds = self._examples_before, examples, 0.0
+        if examples is None or before is None or examples <= before or seconds <= 0:
+            return {}
+        return {"examples_per_second": (examples - before) / seconds}
+
+    def _examples(self, batches):
+        """How many there are in the first batches of the epoch; None: nobody knows."""
+        if self.stream is None:
+            return examples_in_epoch(self.model)
+        return min(batches * self.stream.batch_size, self.stream.examples)
+
+    def _print(self, *words):
+        if self._echo:
+            print(*words, flush=True)

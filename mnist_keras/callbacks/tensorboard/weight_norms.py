@@ -1,0 +1,98 @@
+"""How large the weights of each layer are, and how far an update moves them, as curves."""
+
+import collections
+import math
+
+import tensorflow as tf
+
+from mnist_keras import triggers
+from mnist_keras.annotations import Logs, StrPath
+from mnist_keras.callbacks.base import require_single_steps
+from mnist_keras.callbacks.tensorboard.event_callback import EventCallback
+
+
+class WeightNorms(EventCallback):
+    """Writes ``weight_norm/LAYER`` and ``update_ratio/LAYER`` once in every so many epochs.
+
+    The norm is the Euclidean one of all trainable weights of the layer. The ratio is the norm of
+    the difference that the epoch's first update makes, over the norm before it; about 1e-3 is
+    usual, far more is a learning rate too high, far less one too low. Both are of that one step, so
+    that a run resumed anywhere gives the same. An execution of a `TapeModel` is cut behind it. A
+    plain ``keras.Model`` that is not built before its first batch has none of the first epoch.
+
+    Args:
+        logdir: the run's directory.
+        every_epochs: how often, in epochs.
+
+    Raises:
+        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, a plain
+            ``keras.Model`` runs several steps per execution.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> model = keras.Sequential([keras.layers.Dense(1)])
+    >>> model.compile(optimizer="sgd", loss="mse")
+    >>> norms = WeightNorms(tempfile.mkdtemp())
+    >>> history = model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=[norms])
+    """
+
+    def __init__(self, logdir: StrPath, *, every_epochs: int = 1) -> None:
+        super().__init__(logdir)
+        self._is_due = triggers.every(every_epochs, of="epochs")
+        self._update_step: int | None = None
+        self._before: list[tf.Tensor] = []
+
+    def stops_at(self, step: int) -> bool:
+        """Whether step ``step`` is the one whose update is measured, or the one after it."""
+        return self._update_step is not None and step - self._update_step in (0, 1)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
+        super().on_epoch_begin(epoch, logs)
+        self._update_step = None
+        if not self._is_due(epoch):
+            return
+        steps = getattr(_inner(self.model.optimizer), "gradient_accumulation_steps", None) or 1
+        passed_over = getattr(getattr(self.model, "fit_callbacks", None), "steps_passed_over", 0)
+        first = self.step - passed_over
+        # The first step from there on after which the accumulated gradients are applied.
+        self._update_step = first + (-first - 1) % steps
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        super().on_train_batch_begin(batch, logs)
+        require_single_steps(self.model)
+        is_due = self.step == self._update_step
+        self._before = _tensors(self.model.trainable_variables) if is_due else []
+
+    def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
+        if self._before:
+            variables = self.model.trainable_variables
+            norms = _norms(variables, self._before, _tensors(variables))
+            self._write_scalars(norms, keep=False)
+            self._before = []
+        super().on_train_batch_end(batch, logs)
+
+
+def _inner(optimizer):
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
+def _tensors(variables):
+    # A variable cast to its own dtype would be the variable, not what it holds now.
+    return [tf.cast(tf.convert_to_tensor(variable.value), tf.float32) for variable in variables]
+
+
+def _norms(variables, before, after):
+    """{tag: number}."""
+    squares: dict[str, float] = collections.defaultdict(float)
+    squares_of_update: dict[str, float] = collections.defaultdict(float)
+    for variable, old, new in zip(variables, before, after, strict=True):
+        layer = variable.path.rpartition("/")[0]
+        squares[layer] += 2 * float(tf.nn.l2_loss(old))
+        squares_of_update[layer] += 2 * float(tf.nn.l2_loss(new - old))
+    norms = {}
+    for layer, square in squares.items():
+        norms[f"weight_norm/{layer}"] = math.sqrt(square)
+        if square > 0:
+            norms[f"update_ratio/{layer}"] = math.sqrt(squares_of_update[layer] / square)
+    return norms

@@ -1,0 +1,1 @@
+"""What a training state is, and how it lies on the disk."""

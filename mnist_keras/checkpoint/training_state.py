@@ -1,0 +1,250 @@
+"""What a training state is: everything that the next step depends on.
+
+The weights with the states of seed generators, the optimizer (momenta, iterations, loss scale,
+gradient accumulation, moving averages), the metrics in mid-epoch, the place in the stream, and the
+state of every callback that has any.
+"""
+
+import contextlib
+import dataclasses
+import io
+import json
+import re
+
+import keras
+import ml_dtypes
+import numpy as np
+import tensorflow as tf
+
+from mnist_keras.checkpoint import callback_state, replica_metrics
+from mnist_keras.errors import MnistKerasError
+
+ARRAYS = "state.npz"
+DESCRIPTION = "state.json"
+
+
+class StateMismatchError(MnistKerasError):
+    """A saved state does not fit the model, the data or the callbacks that are to take it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Position:
+    """A place in the stream.
+
+    Attributes:
+        step: batches trained on over the whole run, which is the number of updates.
+        epoch: the epoch of the next batch, from 0.
+        step_in_epoch: batches of that epoch already trained on.
+
+    >>> Position(step=7, epoch=1, step_in_epoch=3)
+    Position(step=7, epoch=1, step_in_epoch=3)
+    """
+
+    step: int
+    epoch: int
+    step_in_epoch: int
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingState:
+    """A training state on the host.
+
+    Attributes:
+        position: a `Position`.
+        arrays: {key: array}; keys are ``group/number``, and what the callbacks gave. The group
+            "metrics_of_replicas" holds what each of several replicas has of the metrics.
+        description: of each array of the model its group, path, shape and dtype; of the callbacks
+            what they gave, the arrays in it replaced by their keys.
+    """
+
+    position: Position
+    arrays: dict
+    description: dict
+
+    def of(self, data):
+        """The same state of a training on these data, {name: value}, which tells them from others.
+
+        Without it, or where it is None, a state may go on with any data.
+        """
+        return dataclasses.replace(self, description={**self.description, "data": data})
+
+    def to_files(self):
+        """{file name: bytes}."""
+        buffer = io.BytesIO()
+        np.savez(buffer, **{key: _storable(array) for key, array in self.arrays.items()})
+        description = {
+            "position": dataclasses.asdict(self.position),
+            "bfloat16": [key for key, array in self.arrays.items() if _is_bfloat16(array)],
+            **self.description,
+        }
+        return {ARRAYS: buffer.getvalue(), DESCRIPTION: json.dumps(description).encode()}
+
+    @classmethod
+    def from_files(cls, files):
+        """The state that `to_files` gave."""
+        description = json.loads(files[DESCRIPTION])
+        with np.load(io.BytesIO(files[ARRAYS]), allow_pickle=False) as stored:
+            arrays = dict(stored)
+        for key in description.pop("bfloat16"):
+            arrays[key] = arrays[key].view(ml_dtypes.bfloat16)
+        return cls(Position(**description.pop("position")), arrays, description)
+
+
+def capture(model, callbacks, position):
+    """Copy the state of a model and its callbacks to the host.
+
+    Args:
+        model: a built keras.Model.
+        callbacks: the list of callbacks, in the order of fit.
+        position: the `Position` it is taken at.
+    """
+    sums = {_sums_key(number): rows for number, rows in replica_metrics.read(model).items()}
+    arrays, variables = dict(sums), []
+    for group, members in _groups(model).items():
+        for number, variable in enumerate(members):
+            key = f"{group}/{number:04d}"
+            if group == "metrics" and _sums_key(number) in sums:
+                arrays[key] = replica_metrics.total(variable, sums[_sums_key(number)])
+            else:
+                arrays[key] = _copy(variable)
+            variables.append({"key": key, **_describe(variable)})
+    states, callback_arrays = callback_state.capture(callbacks)
+    description = {"variables": variables, "callbacks": states, "data": None}
+    return TrainingState(position, {**arrays, **callback_arrays}, description)
+
+
+def take_part_in_capture(model):
+    """What another worker does while the chief takes `capture` of the model they train together."""
+    replica_metrics.read(model)
+
+
+def restore(state, model, callbacks, *, data=None, kept=()):
+    """Put a state back, the metrics left out; `restore_metrics` does those, after fit's own reset.
+
+    Args:
+        state: a `TrainingState`.
+        model: a built keras.Model.
+        callbacks: the list of callbacks, in the order of fit.
+        data: as for `TrainingState.of`.
+        kept: names of the optimizer's variables that stay as they are, as "learning_rate".
+
+    Raises:
+        StateMismatchError: a variable or a callback's state is missing, left over, or of another
+            name, shape or dtype; or the data are others. Nothing has been changed then.
+    """
+    _check_data(state, data)
+    _check_variables(state, model)
+    callback_state.check(state.description["callbacks"], callbacks, StateMismatchError)
+    groups = _groups(model)
+    for group in ("model", "optimizer"):
+        _assign(state, group, groups[group], kept=kept)
+    callback_state.restore(state.description["callbacks"], state.arrays, callbacks)
+
+
+def restore_metrics(state, model):
+    """Put the metrics of a state back; to the bit where there are as many replicas."""
+    strategy = getattr(model, "distribute_strategy", None)
+    with contextlib.nullcontext() if strategy is None else strategy.scope():
+        for number, variable in enumerate(model.metrics_variables):
+            total, rows = state.arrays[f"metrics/{number:04d}"], state.arrays.get(_sums_key(number))
+            replica_metrics.assign(variable, total=total, rows=rows)
+
+
+def is_finite(state):
+    """Whether all weights and optimizer variables of a state are finite."""
+    return all(
+        np.isfinite(array).all()
+        for key, array in state.arrays.items()
+        if key.startswith(("model/", "optimizer/")) and array.dtype.kind not in "iub"
+    )
+
+
+def _groups(model):
+    return {
+        "model": model.variables,
+        "optimizer": model.optimizer.variables if model.optimizer else [],
+        "metrics": model.metrics_variables,
+    }
+
+
+def _sums_key(number):
+    return f"metrics_of_replicas/{number:04d}"
+
+
+def _copy(variable):
+    """Its numbers on the host; Keras's conversion copies them twice."""
+    return np.asarray(tf.convert_to_tensor(variable.value).numpy())
+
+
+def _describe(variable):
+    return {
+        "path": variable.path,
+        "shape": list(variable.shape),
+        "dtype": keras.backend.standardize_dtype(variable.dtype),
+    }
+
+
+def _check_data(state, data):
+    saved, present = state.description["data"] or {}, data or {}
+    differing = [name for name in {**saved, **present} if saved.get(name) != present.get(name)]
+    if differing:
+        received, expected = (
+            ", ".join(f"{name} {values.get(name)}" for name in differing)
+            for values in (present, saved)
+        )
+        raise StateMismatchError(
+            f"the saved state is of other data. Received: {received}. Expected: {expected}."
+        )
+
+
+def _check_variables(state, model):
+    saved = {entry["key"]: entry for entry in state.description["variables"]}
+    present = {
+        f"{group}/{number:04d}": _describe(variable)
+        for group, members in _groups(model).items()
+        for number, variable in enumerate(members)
+    }
+    for key in sorted(saved.keys() | present.keys()):
+        if key not in present:
+            raise StateMismatchError(
+                f"the saved state has a variable too many. Received: {saved[key]['path']}. "
+                "Expected: none, the model has no such variable."
+            )
+        if key not in saved:
+            raise StateMismatchError(
+                "the saved state lacks a variable. Received: none. "
+                f"Expected: {present[key]['path']}."
+            )
+        received, expected = _comparable(saved[key]), _comparable(present[key])
+        if received != expected:
+            raise StateMismatchError(
+                f"the saved state does not fit the model. Received: {_line(saved[key])}. "
+                f"Expected: {_line(present[key])}."
+            )
+
+
+def _comparable(entry):
+    # Keras numbers automatic names over the whole process: dense, dense_1, dense_2; those of an
+    # optimizer's variables hold the weight's: adam_1/dense_1_kernel_momentum.
+    path = re.sub(r"_\d+(?=[/_]|$)", "", entry["path"])
+    return path, entry["shape"], entry["dtype"]
+
+
+def _line(entry):
+    return f"{entry['path']} {tuple(entry['shape'])} {entry['dtype']}"
+
+
+def _assign(state, group, variables, *, kept):
+    for number, variable in enumerate(variables):
+        if variable.name in kept:
+            continue
+        variable.assign(state.arrays[f"{group}/{number:04d}"])
+
+
+def _storable(array):
+    """NumPy's own file format knows no bfloat16: its bytes go in as uint16."""
+    return array.view(np.uint16) if _is_bfloat16(array) else array
+
+
+def _is_bfloat16(array):
+    return array.dtype == ml_dtypes.bfloat16

@@ -1,0 +1,1 @@
+"""The data sets by name: where they come from, and the digits that are drawn here."""

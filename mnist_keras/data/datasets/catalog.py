@@ -1,0 +1,367 @@
+"""Where the data sets come from: a directory, the cache, a mirror, or the built-in digits.
+
+Nothing that was damaged, cut off or exchanged on its way is ever returned: what was downloaded or
+cached is checked against published sums each time it is read. Only the user's own directory is
+taken at its word, as long as it has the structure of MNIST.
+"""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import textwrap
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mnist_keras.annotations import StrPath
+from mnist_keras.console import terminal
+from mnist_keras.console.progress_display import task_progress
+from mnist_keras.data.datasets.directory import ROLES, halves, read_directory, spellings
+from mnist_keras.data.datasets.download import Downloader, DownloadError, Limits
+from mnist_keras.data.examples import Examples
+from mnist_keras.data.formats.idx import read_idx, replacing, sha256_idx, write_idx
+from mnist_keras.errors import DataError, UsageError
+
+_SYNTHETIC_COUNTS = (60_000, 10_000)  # drawn with seeds 0 and 1
+
+
+class Resolved(NamedTuple):
+    """A data set that was had: its name (never auto) and its two halves.
+
+    Attributes:
+        name: as `load` takes it.
+        train, test: each `Examples`.
+    """
+
+    name: str
+    train: Examples
+    test: Examples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A published data set: the mirrors' addresses, and a sha256 for each of ROLES.
+
+    ``sums_are_of`` says what the sums are of: the "content", the uncompressed IDX bytes, or the
+    "container", the .gz file as published.
+    """
+
+    name: str
+    mirrors: tuple
+    sha256: tuple
+    sums_are_of: str
+
+    def read(self, path: StrPath, role: str) -> npt.NDArray[Any]:
+        """Returns the array in the file; raises DataError unless it is the published one."""
+        array = read_idx(path)
+        received = sha256_idx(array) if self.sums_are_of == "content" else _sha256_file(path)
+        expected = self.sha256[ROLES.index(role)]
+        if received != expected:
+            raise DataError(
+                f"{os.fspath(path)!r} is not the published file. Received: sha256 {received} of "
+                f"the {self.sums_are_of}. Expected: {expected}."
+            )
+        return array
+
+
+# Contents' sums: computed from the files whose .gz have the md5 sums that pytorch/vision,
+# torchvision/datasets/mnist.py, publishes. The first mirror is that of tensorflow/datasets, the
+# second that of pytorch/vision. Containers' sums: keras-team/keras, datasets/fashion_mnist.py, and
+# tensorflow/datasets, kmnist/checksums.tsv.
+SOURCES = {
+    source.name: source
+    for source in (
+        Source(
+            name="mnist",
+            mirrors=(
+                "https://storage.googleapis.com/cvdf-datasets/mnist/",
+                "https://ossci-datasets.s3.amazonaws.com/mnist/",
+                "https://raw.githubusercontent.com/fgnt/mnist/master/",
+            ),
+            sha256=(
+                "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+                "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+                "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+                "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+            ),
+            sums_are_of="content",
+        ),
+        Source(
+            name="fashion_mnist",
+            mirrors=(
+                "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
+                "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+                "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
+            ),
+            sha256=(
+                "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+                "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+                "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+                "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+            ),
+            sums_are_of="container",
+        ),
+        Source(
+            name="kmnist",
+            mirrors=(
+                "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+                "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
+            ),
+            sha256=(
+                "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
+                "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",
+                "edd7a857845ad6bb1d0ba43fe7e794d164fe2dce499a1694695a792adfac43c5",
+                "20bb9a0ef54c7db3efc55a92eef5582c109615df22683c380526788f98e42a1c",
+            ),
+            sums_are_of="container",
+        ),
+    )
+}
+NAMES = ("auto", *SOURCES, "synthetic")
+
+
+def load(
+    name: str = "auto",
+    *,
+    data_dir: StrPath | None = None,
+    cache_dir: StrPath | None = None,
+    notice: Callable[[str], object] = terminal.notice,
+) -> tuple[Examples, Examples]:
+    """The data set with this name, from a directory, the cache or a mirror.
+
+    Args:
+        name: "auto", "mnist", "fashion_mnist", "kmnist" or "synthetic"; what each is, see
+            `resolve`.
+        data_dir: a directory with the four IDX files, their shards, TFRecord files or an .npz;
+            None: $MNIST_KERAS_DATA_DIR.
+        cache_dir: where downloads are kept; None: see `resolve`.
+        notice: takes each message for the user, a text; stderr by default.
+
+    Returns:
+        (train, test), two `Examples`.
+
+    Raises:
+        DataError: a named data set cannot be had, or ``data_dir`` is not as it should be.
+        UsageError: an unknown name.
+
+    Example:
+
+    >>> train, test = load("mnist", data_dir="digits")
+    >>> train.images.shape, test.labels.shape
+    ((60000, 28, 28), (10000,))
+    """
+    return resolve(name, data_dir=data_dir, cache_dir=cache_dir, notice=notice)[1:]
+
+
+def resolve(
+    name: str = "auto",
+    *,
+    data_dir: StrPath | None = None,
+    cache_dir: StrPath | None = None,
+    notice: Callable[[str], object] = terminal.notice,
+    sources: Mapping[str, Source] = SOURCES,
+    limits: Limits | None = None,
+) -> Resolved:
+    """As `load`, and says which data set it was.
+
+    Where ``data_dir``, else $MNIST_KERAS_DATA_DIR, names a directory, only this is read. Otherwise
+    the data come from the cache or, verified, from a mirror into it. "auto" is "mnist", or, where
+    it cannot be had, "synthetic", which ``notice`` is told with one call; so is any damaged file
+    in the cache.
+
+    Args:
+        name: "auto", "mnist", "fashion_mnist", "kmnist" or "synthetic".
+        data_dir: a directory with the four IDX files, .gz or not, their shards, TFRecord files or
+            an .npz.
+        cache_dir: where downloads are kept; None: $MNIST_KERAS_CACHE_DIR, else mnist_keras in
+            $XDG_CACHE_HOME or ~/.cache, else, where that cannot be written, in the temporary
+            directory.
+        notice: takes each message for the user, a text; stderr by default.
+        sources: {name: ``Source``}, where to look.
+        limits: how patiently, ``mnist_keras.data.datasets.download.Limits``.
+
+    Returns:
+        (name, train, test), a named tuple; the name is never "auto".
+
+    Raises:
+        DataError: a named data set cannot be had, or ``data_dir`` is not as it should be.
+        UsageError: an unknown name.
+
+    Example:
+
+    >>> resolve("auto", data_dir="digits").name
+    'mnist'
+    """
+    if name not in NAMES:
+        raise UsageError(
+            f"There is no such data set. Received: {name!r}. Expected: one of {', '.join(NAMES)}."
+        )
+    published = "mnist" if name == "auto" else name
+    data_dir = data_dir or os.environ.get("MNIST_KERAS_DATA_DIR")
+    if data_dir and name != "synthetic":
+        return Resolved(published, *read_directory(Path(data_dir).expanduser(), published))
+    caches = _caches(cache_dir)
+    if name == "synthetic":
+        return Resolved(name, *_synthetic(caches, notice))
+    try:
+        return Resolved(published, *_published(sources[published], caches, notice, limits))
+    except DataError as error:
+        if name != "auto":
+            raise
+        notice(_not_mnist(error))
+        return Resolved("synthetic", *_synthetic(caches, notice))
+
+
+def _not_mnist(error):
+    from rich.cells import cell_len
+
+    lines = [
+        "THIS IS NOT MNIST: the built-in SYNTHETIC digits are used instead.",
+        "Accuracies on them say nothing about accuracies on MNIST.",
+        "",
+        *textwrap.wrap(str(error), 76, break_long_words=False, break_on_hyphens=False),
+        "",
+        "To use MNIST, put its four IDX files or mnist.npz into a directory and name",
+        "it with --data_dir or MNIST_KERAS_DATA_DIR.",
+    ]
+    width = max(map(cell_len, lines))
+    edge = "+" + "-" * (width + 2) + "+"
+    rows = (f"| {line}{' ' * (width - cell_len(line))} |" for line in lines)
+    return "\n".join([edge, *rows, edge])
+
+
+def _caches(cache_dir):
+    """The cache directories to look in; the last one is to be written."""
+    own = cache_dir or os.environ.get("MNIST_KERAS_CACHE_DIR")
+    if own:
+        return [Path(own).expanduser()]
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        default = (Path(base) if base else Path.home() / ".cache") / "mnist_keras"
+        default.mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):  # a user without a home directory is a RuntimeError
+        return [_temporary_cache()]
+    if os.access(default, os.W_OK | os.X_OK):
+        return [default]
+    return [default, _temporary_cache()]
+
+
+def _temporary_cache():
+    user = os.getuid() if hasattr(os, "getuid") else os.environ.get("USERNAME", "user")
+    try:
+        folder = Path(tempfile.gettempdir()) / f"mnist_keras-{user}"
+        folder.mkdir(mode=0o700, exist_ok=True)
+        # anyone may have made a directory of this name in a shared place
+        if hasattr(os, "getuid") and folder.lstat().st_uid != os.getuid():
+            folder = Path(tempfile.mkdtemp(prefix="mnist_keras-"))
+    except OSError:
+        return Path(os.devnull) / "mnist_keras"  # nothing is found there, nothing can be written
+    return folder
+
+
+def _published(source, caches, notice, limits):
+    arrays: dict[str, np.ndarray] = {}
+    for cache in caches:
+        arrays |= _cached(source, cache / source.name, notice, skip=arrays)
+    if len(arrays) < len(ROLES):
+        arrays |= _downloaded(source, caches[-1] / source.name, limits, skip=arrays)
+    return halves(caches[-1] / source.name, [arrays[role] for role in ROLES])
+
+
+def _cached(source, folder, notice, *, skip):
+    arrays: dict[str, np.ndarray] = {}
+    for role in ROLES:
+        path = folder / f"{spellings(role)[0]}.gz"
+        if role in skip or not os.path.exists(path):
+            continue
+        try:
+            arrays[role] = source.read(path, role)
+        except DataError as error:
+            notice(f"A damaged file in the cache is fetched again: {error}")
+    return arrays
+
+
+def _downloaded(source, folder, limits, *, skip):
+    downloader = Downloader(limits)
+    arrays: dict[str, np.ndarray] = {}
+    with downloader.alone_in(folder):
+        # another process may have fetched them while this one waited for the lock
+        arrays |= _cached(source, folder, lambda _: None, skip=skip)
+        for role in ROLES:
+            if role in skip or role in arrays:
+                continue
+            name = f"{spellings(role)[0]}.gz"
+            urls = [f"{mirror}{name}" for mirror in source.mirrors]
+            try:
+                path = downloader.fetch(
+                    urls, folder / name, verify=lambda path, role=role: source.read(path, role)
+                )
+            except DownloadError as error:
+                raise DataError(
+                    f"The data set {source.name} cannot be had. Received: {error.received}. "
+                    f"Expected: a mirror that has {name}, or the data in --data_dir "
+                    "($MNIST_KERAS_DATA_DIR)."
+                ) from error
+            arrays[role] = source.read(path, role)
+    return arrays
+
+
+def _synthetic(caches, notice):
+    from mnist_keras.data.datasets import synthetic
+
+    folders = [cache / f"synthetic-v{synthetic.VERSION}" for cache in caches]
+    arrays = None
+    for folder in folders:
+        arrays = arrays or _cached_synthetic(folder, notice)
+    if arrays is None:
+        arrays = []
+        for seed, count in enumerate(_SYNTHETIC_COUNTS):
+            with task_progress("synthetic digits", count) as show:
+                arrays += synthetic.synthetic_digits(count, seed=seed, progress=show)
+        with contextlib.suppress(DataError):  # a cache is a convenience
+            _cache_synthetic(folders[-1], arrays)
+    return Examples(*arrays[:2]), Examples(*arrays[2:])
+
+
+def _cached_synthetic(folder, notice):
+    if not os.path.exists(folder / "sha256.json"):
+        return None
+    try:
+        sums = json.loads((folder / "sha256.json").read_text())
+        arrays = [read_idx(folder / spellings(role)[0]) for role in ROLES]
+        if sums != {role: sha256_idx(array) for role, array in zip(ROLES, arrays, strict=True)}:
+            raise DataError(
+                f"{os.fspath(folder)!r} is damaged. Received: other sha256 sums. "
+                "Expected: those in sha256.json."
+            )
+    except (DataError, OSError, ValueError) as error:
+        notice(f"Damaged synthetic digits in the cache are made again: {error}")
+        return None
+    return arrays
+
+
+def _cache_synthetic(folder, arrays):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(f"{os.fspath(folder)!r} cannot be made: {error.strerror}.") from error
+    for role, array in zip(ROLES, arrays, strict=True):
+        write_idx(folder / spellings(role)[0], array)
+    sums = {role: sha256_idx(array) for role, array in zip(ROLES, arrays, strict=True)}
+    # last: without it the other four count for nothing
+    with replacing(folder / "sha256.json") as (stream, _):
+        stream.write(json.dumps(sums, indent=1).encode())
+
+
+def _sha256_file(path):
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while chunk := stream.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()

@@ -1,0 +1,113 @@
+"""The user's own directory of data: which files of a data set lie in it."""
+
+import os
+
+from mnist_keras.data.examples import Examples
+from mnist_keras.data.formats.idx import map_idx, read_idx
+from mnist_keras.data.formats.npz import read_npz
+from mnist_keras.data.formats.shard_files import read_shards
+from mnist_keras.errors import DataError
+
+ROLES = ("train-images", "train-labels", "t10k-images", "t10k-labels")
+NAMES = ("mnist", "fashion_mnist", "kmnist")
+_MAPPED_FROM_BYTES = 2**30
+
+
+def read_directory(folder, name):
+    """(train, test), two `Examples`: any data of the right structure will do.
+
+    Args:
+        folder: a ``Path``.
+        name: of the data set.
+
+    Raises:
+        DataError: a file is missing or damaged.
+    """
+    try:
+        present = set(os.listdir(folder))
+    except OSError as error:
+        raise DataError(
+            f"The data directory cannot be read. Received: {os.fspath(folder)!r}: "
+            f"{error.strerror}. Expected: a directory with {_expected_files(name)}."
+        ) from error
+    paths = {}
+    for role in ROLES:
+        names = (f"{stem}{end}" for end in ("", ".gz") for stem in spellings(role))
+        found = next((spelling for spelling in names if spelling in present), None)
+        if found:
+            paths[role] = folder / found
+    archive = next((npz for npz in _npz_names(name) if npz in present), None)
+    if len(paths) < len(ROLES) and archive:
+        return halves(folder / archive, read_npz(folder / archive))
+    arrays = {role: _read_or_map(path) for role, path in paths.items()}
+    for half, stems in _record_stems(name).items():
+        roles = f"{half}-images", f"{half}-labels"
+        if not arrays.keys() >= set(roles):
+            arrays |= zip(roles, _read_shards(folder, present, roles, stems), strict=False)
+    if len(arrays) == len(ROLES):
+        return halves(folder, [arrays[role] for role in ROLES])
+    missing = ", ".join(spellings(role)[0] for role in ROLES if role not in arrays)
+    raise DataError(
+        f"The data directory lacks {missing}. Received: {os.fspath(folder)!r} with "
+        f"{len(present)} entries. Expected: {_expected_files(name)}."
+    )
+
+
+def _read_or_map(path):
+    """The array in the file; a large one stays there, and is read as it is used."""
+    # What is no file, as a link to nothing, is told of by what reads it.
+    is_plain = path.suffix != ".gz" and os.path.isfile(path)
+    if is_plain and path.stat().st_size >= _MAPPED_FROM_BYTES:
+        return map_idx(path)
+    return read_idx(path)
+
+
+def _read_shards(folder, present, roles, records):
+    """(images, labels) of a half whose files are shards; (): there are none."""
+    images, labels = (spellings(role)[0] for role in roles)
+    for stem in records:
+        found = read_shards(
+            folder,
+            present,
+            records=stem,
+            images=images,
+            labels=labels,
+            all_here=roles == ROLES[2:],  # Every worker scores the network on all test images.
+        )
+        if found is not None:
+            return found
+    return ()
+
+
+def _record_stems(name):
+    """{half: the names of its TFRecord files}, the latter as tensorflow_datasets has them."""
+    ends = {"train": "train.tfrecord", "t10k": "test.tfrecord"}
+    return {half: (end, f"{name}-{end}") for half, end in ends.items()}
+
+
+def spellings(role):
+    """The names that the IDX file of one of `ROLES` goes by, the usual one first."""
+    end = "idx3-ubyte" if role.endswith("images") else "idx1-ubyte"
+    return f"{role}-{end}", f"{role}.{end}"
+
+
+def _npz_names(name):
+    return tuple(f"{stem}.npz" for stem in dict.fromkeys((name, *NAMES)))
+
+
+def _expected_files(name):
+    return f"the four IDX files, .gz or not, their shards, TFRecord files, or {name}.npz"
+
+
+def halves(where, arrays):
+    """(train, test), two `Examples`, of the arrays of `ROLES`; ``where`` is for the error."""
+    try:
+        train, test = Examples(*arrays[:2]), Examples(*arrays[2:])
+    except DataError as error:
+        raise DataError(f"{os.fspath(where)!r}: {error}") from error
+    if not len(train) or not len(test):
+        raise DataError(
+            f"{os.fspath(where)!r} holds no examples. Received: {len(train)} for training, "
+            f"{len(test)} for testing. Expected: at least one of each."
+        )
+    return train, test

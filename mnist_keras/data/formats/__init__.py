@@ -1,0 +1,1 @@
+"""The file formats that data sets are read from and written to."""

@@ -1,0 +1,27 @@
+"""TapeModel(inputs, outputs), a functional model as ``keras.Model(inputs, outputs)`` is one."""
+
+import functools
+
+import keras
+
+from mnist_keras._keras import Functional
+
+
+def are_functional(args, kwargs):
+    """Whether these are (inputs, outputs), by position or by name, as Keras tells."""
+    return len(args) == 2 or "outputs" in kwargs
+
+
+@functools.cache
+def functional_twin(cls):
+    """A subclass of ``cls`` that is a functional model too, saved under the name of ``cls``."""
+    twin = type(
+        cls.__name__,
+        (cls, Functional),
+        {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__},
+    )
+    name = keras.saving.get_registered_name(cls)
+    if ">" in name:
+        keras.saving.register_keras_serializable(*name.split(">"))(twin)
+        keras.saving.get_custom_objects()[name] = cls
+    return twin

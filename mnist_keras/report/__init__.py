@@ -1,6 +1,0 @@
-"""A finished run as one page that can be sent to somebody: report.html."""
-
-from mnist_keras.report.page import render
-from mnist_keras.report.run_facts import run_facts
-
-__all__ = ["render", "run_facts"]

@@ -1,1 +1,0 @@
-"""The training state, and how it reaches the disk and comes back."""

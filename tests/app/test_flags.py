@@ -1,0 +1,293 @@
+import pathlib
+
+import pytest
+from absl import flags as absl_flags
+from absl.testing import flagsaver
+
+from mnist_keras.app import flags
+from mnist_keras.app.config import RunConfig
+from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.errors import UsageError
+
+FLAGS_TXT = pathlib.Path(__file__).parent.parent.parent / "flags.txt"
+
+
+@pytest.fixture(autouse=True)
+def command_line(monkeypatch, tmp_path):
+    """Each test is a new process as far as the flags can tell, in a directory of its own."""
+    if "batch_size" not in absl_flags.FLAGS:
+        flags.define()
+    monkeypatch.delenv("MNIST_KERAS_DATA_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with flagsaver.flagsaver():
+        absl_flags.FLAGS.unparse_flags()
+        yield
+
+
+def parse(*arguments):
+    return flags.parse(["main.py", *arguments])
+
+
+def refusal(*arguments):
+    with pytest.raises(UsageError) as caught:
+        parse(*arguments)
+    return str(caught.value)
+
+
+def write_run(path, **recipe):
+    path.mkdir(parents=True)
+    run = RunDirectory(path)
+    run.store_recipe(RunConfig(**recipe))
+    return run
+
+
+def test_without_flags_the_recipe_is_that_of_a_run_config_and_of_flags_txt():
+    assert parse() == parse(f"--flagfile={FLAGS_TXT}") == RunConfig()
+
+
+def test_every_flag_reaches_the_recipe():
+    given = {
+        "dataset": "kmnist",
+        "data_dir": "data",
+        "logdir": "elsewhere",
+        "run_name": "数字",
+        "overwrite": True,
+        "network": "cnn",
+        "loss": "categorical_crossentropy",
+        "optimizer": "adamw",
+        "learning_rate": 0.5,
+        "adam_beta_1": 0.7,
+        "adam_beta_2": 0.9,
+        "weight_decay": 0.25,
+        "average_decay": 0.75,
+        "label_smoothing": 0.125,
+        "schedule": "one_cycle",
+        "warmup_steps": 6,
+        "augment_shift": 2.0,
+        "augment_rotation": 10.0,
+        "augment_scale": 0.1,
+        "augment_shear": 5.0,
+        "augment_elastic": 1.5,
+        "batch_size": 7,
+        "batch_parts": 3,
+        "gradient_accumulation_steps": 2,
+        "epochs": 8,
+        "shuffle": True,
+        "seed": 9,
+        "validation_examples": 10,
+        "log_every_steps": 11,
+        "checkpoint_every_steps": 12,
+        "checkpoint_every_minutes": 2.5,
+        "keep_checkpoints": 13,
+        "keep_best_checkpoints": 2,
+        "keep_every_steps": 24,
+        "start_from": "logs/other",
+        "steps_per_execution": 14,
+        "report": False,
+        "chart_layout": False,
+        "run_text": False,
+        "hparams": False,
+        "network_graph": False,
+        "memory_usage": False,
+        "weight_norms_every_epochs": 14,
+        "pictures_every_epochs": 15,
+        "histograms_every_epochs": 16,
+        "pr_curves_every_epochs": 17,
+        "projector": True,
+        "profile_steps": "18-19",
+        "dtype_policy": "mixed_bfloat16",
+        "distribution": "one_device",
+        "cpu_devices": 2,
+        "data_partitions": 4,
+        "json": True,
+        "contact_sheet": "sheet.png",
+        "export_dir": "exports",
+        "debug": True,
+    }
+    assert {"mode", "formats", "paths", *given} == set(RunConfig.__dataclass_fields__)
+    words = [*(f"--{name}={value}" for name, value in given.items()), "--formats=onnx,litert"]
+    assert parse(*words) == RunConfig(**given, formats=("onnx", "litert"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "values"),
+    [
+        (["--epochs=2", "--epochs=3"], {"epochs": 3}),
+        (["-epochs", "3"], {"epochs": 3}),
+        (["--shuffle", "--noshuffle", "--nooverwrite"], {}),
+        (["--epochs=3", "--flagfile=two.txt"], {"epochs": 2}),
+        (["--flagfile=two.txt", "--epochs=3"], {"epochs": 3}),
+        (["--flagfile=outer.txt"], {"epochs": 2, "seed": 4, "logdir": "空 间"}),
+        (["--flagfile", "~/two.txt"], {"epochs": 2}),
+        (["--steps_per_execution=10"], {"steps_per_execution": 10}),
+        (["--batch_parts=auto", "--batch_parts=2"], {"batch_parts": 2}),
+    ],
+)
+def test_of_flags_given_twice_the_last_one_counts(arguments, values, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "two.txt").write_text("# a comment\n\n  --epochs=2  \n")
+    (tmp_path / "outer.txt").write_text("--flagfile=two.txt\n--seed=4\n--logdir=空 间\n")
+    assert parse(*arguments) == RunConfig(**values)
+
+
+@pytest.mark.parametrize(
+    ("variable", "arguments", "data_dir"),
+    [
+        (None, [], None),
+        ("", [], None),
+        ("there", [], "there"),
+        ("there", ["--data_dir=here"], "here"),
+        ("~/there", [], "/home/me/there"),
+        (None, ["--data_dir=~/here"], "/home/me/here"),
+    ],
+)
+def test_the_data_directory_comes_from_the_flag_then_from_the_environment(
+    variable, arguments, data_dir, monkeypatch
+):
+    monkeypatch.setenv("HOME", "/home/me")
+    if variable is not None:
+        monkeypatch.setenv("MNIST_KERAS_DATA_DIR", variable)
+    assert parse(*arguments) == RunConfig(data_dir=data_dir)
+
+
+def test_a_tilde_in_the_logdir_is_the_home_directory_and_no_directory_of_that_name(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/me")
+    assert parse("--logdir=~/runs").logdir == "/home/me/runs"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--bogus"], "unknown flag. Received: --bogus. Expected: a flag of --help."),
+        (
+            ["--epoch=3"],
+            "unknown flag. Received: --epoch. Expected: a flag of --help, perhaps --epochs.",
+        ),
+        (
+            ["--network=rnn"],
+            "--network is wrong. Received: 'rnn'. Expected: one of mlp, cnn, cnn_fast, deep_cnn.",
+        ),
+        (["--batch_size=1e9"], "--batch_size is wrong. Received: '1e9'. Expected: a whole number."),
+        (["--seed=a: b"], "--seed is wrong. Received: 'a: b'. Expected: a whole number."),
+        (["--learning_rate="], "--learning_rate is wrong. Received: ''. Expected: a number."),
+        (["--shuffle=maybe"], "--shuffle is wrong. Received: 'maybe'. Expected: true or false."),
+        (
+            ["--epochs"],
+            "Missing value for flag --epochs. Received: --epochs. Expected: flags as in --help.",
+        ),
+        (["a", "b"], "words that are no flags. Received: a b. Expected: none."),
+        (["--mode=evaluate", "a"], "words that are no flags. Received: a. Expected: none."),
+        (["--", "--epochs=3"], "words that are no flags. Received: --epochs=3. Expected: none."),
+        (
+            ["--flagfile=none.txt"],
+            "a flag file cannot be read: No such file or directory. Received: 'none.txt'. "
+            "Expected: a text file, a flag a line.",
+        ),
+        (
+            ["--flagfile=."],
+            "a flag file cannot be read: Is a directory. Received: '.'. "
+            "Expected: a text file, a flag a line.",
+        ),
+        (
+            ["--flagfile=garbage"],
+            "a flag file is no text. Received: --flagfile=garbage. Expected: a flag a line.",
+        ),
+        (
+            ["--flagfile=itself"],
+            "a flag file includes itself. Received: --flagfile=itself. "
+            "Expected: each flag file once.",
+        ),
+        (["--flagfile=words"], "words that are no flags. Received: epochs=3. Expected: none."),
+    ],
+)
+def test_a_command_line_that_says_nothing_clear_is_refused(arguments, message, tmp_path):
+    (tmp_path / "garbage").write_bytes(bytes(range(256)))
+    (tmp_path / "itself").write_text("--flagfile=itself\n")
+    (tmp_path / "words").write_text("epochs=3\n")
+    assert refusal(*arguments) == message
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--mode=compare", "logs/a", "logs/数 字", "--logdir=x"],
+        ["logs/a", "--logdir=x", "logs/数 字", "--mode=compare"],
+        ["--logdir=x", "--mode=compare", "--", "logs/a", "logs/数 字"],
+    ],
+)
+def test_words_that_are_no_flags_are_paths_wherever_they_stand(arguments):
+    paths = ("logs/a", "logs/数 字")
+    assert parse(*arguments) == RunConfig(mode="compare", logdir="x", paths=paths)
+
+
+def test_evaluation_takes_the_flags_that_the_run_was_begun_with_unless_others_are_given(tmp_path):
+    write_run(tmp_path / "logs" / "a", dataset="kmnist", data_dir="data", batch_size=7)
+    recipe = {
+        "mode": "evaluate",
+        "dataset": "kmnist",
+        "run_name": "a",
+        "data_dir": str(tmp_path / "data"),
+    }
+    named = parse("--mode=evaluate", "--run_name=a", "--batch_size=8")
+    assert named == RunConfig(**recipe, logdir="logs", batch_size=8)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--flagfile=logs/a/flags.txt"], ["--run_name=a"]])
+def test_evaluation_finds_the_run_by_name_by_flag_file_or_as_the_newest(arguments, tmp_path):
+    write_run(tmp_path / "logs" / "a", seed=1)
+    config = parse("--mode=evaluate", *arguments)
+    assert (config.run_name, config.seed) == ("a", 1)
+    assert (tmp_path / config.logdir).samefile(tmp_path / "logs")
+
+
+def test_evaluation_finds_a_run_that_was_renamed_and_moved(tmp_path):
+    write_run(tmp_path / "logs" / "a", seed=1)
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "logs" / "a").rename(tmp_path / "kept" / "b")
+    config = parse("--mode=evaluate", "--logdir=kept", "--run_name=b")
+    assert config == RunConfig(mode="evaluate", logdir="kept", run_name="b", seed=1)
+
+
+def test_prediction_finds_its_run_as_evaluation_does_and_takes_files(tmp_path):
+    write_run(tmp_path / "logs" / "a", loss="categorical_crossentropy")
+    files = ("seven.jpg", "数 字.png")
+    assert parse("--mode=predict", files[0], "--json", files[1]) == RunConfig(
+        mode="predict",
+        logdir="logs",
+        run_name="a",
+        loss="categorical_crossentropy",
+        json=True,
+        paths=files,
+    )
+    assert refusal("--mode=predict", "--run_name=b", "seven.jpg") == (
+        "there is no such run. Received: logs/b. Expected: a run's name."
+    )
+
+
+def test_an_export_finds_its_run_as_evaluation_does(tmp_path):
+    write_run(tmp_path / "logs" / "a", dtype_policy="mixed_bfloat16")
+    assert parse("--mode=export", "--formats=onnx") == RunConfig(
+        mode="export",
+        logdir="logs",
+        run_name="a",
+        dtype_policy="mixed_bfloat16",
+        formats=("onnx",),
+    )
+
+
+def test_prediction_without_files_is_refused(tmp_path):
+    write_run(tmp_path / "logs" / "a")
+    assert refusal("--mode=predict") == (
+        "--mode=predict has nothing to read. Received: no file. "
+        "Expected: --mode=predict FILES, photos or IDX files."
+    )
+
+
+def test_evaluation_of_a_run_that_is_not_there_is_refused(tmp_path):
+    assert refusal("--mode=evaluate") == (
+        "there is no run yet. Received: --logdir=logs. Expected: the parent directory of a run."
+    )
+    assert refusal("--mode=evaluate", "--run_name=a") == (
+        "there is no such run. Received: logs/a. Expected: a run's name."
+    )
+    assert list(tmp_path.iterdir()) == []

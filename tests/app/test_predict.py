@@ -1,0 +1,233 @@
+import doctest
+import json
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnist_keras.app import predict as module
+from mnist_keras.app.config import RunConfig
+from mnist_keras.app.model_file import model_file
+from mnist_keras.app.predict import predict, probabilities, read
+from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.data import write_idx
+from mnist_keras.data.datasets.synthetic import synthetic_digits
+from mnist_keras.errors import DataError, MnistKerasError, UsageError
+from tests.command_line import run_main
+
+SQUARED, CROSS = "sum_squared_error", "categorical_crossentropy"
+
+
+@pytest.fixture(scope="module")
+def network():
+    """A network that reads most synthetic digits, its scores logits."""
+    keras.utils.set_random_seed(0)
+    hidden = keras.layers.Dense(64, activation="relu")
+    layers = [keras.layers.Flatten(), hidden, keras.layers.Dense(10)]
+    network = keras.Sequential([keras.Input((28, 28)), *layers])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    network.compile("adam", loss)
+    images, labels = synthetic_digits(4000, seed=0)
+    network.fit(images / np.float32(255), labels, batch_size=50, epochs=4, verbose=0)
+    return network
+
+
+@pytest.fixture(scope="module")
+def place(network, tmp_path_factory):
+    """A working directory with a run and files of all sorts, all showing the digits 7 2 0 1."""
+    place = tmp_path_factory.mktemp("place")
+    run = RunDirectory(place / "logs" / "run")
+    run.path.mkdir(parents=True)
+    run.store_recipe(RunConfig(loss=CROSS, run_name="run"))
+    run.write_model(model_file(network))
+    images, labels = synthetic_digits(100, seed=9)
+    chosen = [images[np.flatnonzero(labels == digit)[0]] for digit in (7, 2, 0, 1)]
+    write_idx(place / "digits.gz", np.array(chosen))
+    write_idx(place / "digits", np.array(chosen))
+    write_idx(place / "labels", np.array([7, 2, 0, 1], np.uint8))
+    sheet = np.full((200, 460), 228, np.uint8)
+    for number, image in enumerate(chosen):
+        ink = np.asarray(Image.fromarray(image).resize((84, 84))) / 255
+        sheet[60:144, 20 + 110 * number : 104 + 110 * number] -= (ink * 180).astype(np.uint8)
+    Image.fromarray(sheet).save(place / "数 字.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(sheet, 1)).save(place / "turned.jpg", exif=exif, quality=90)
+    Image.new("L", (300, 200), 230).save(place / "empty.png")
+    Image.new("L", (1, 1)).save(place / "one.png")
+    frames = [Image.new("L", (30, 30), light) for light in (0, 255)]
+    frames[0].save(place / "moving.gif", save_all=True, append_images=frames[1:])
+    (place / "text.png").write_text("seven\n")
+    return place
+
+
+@pytest.fixture
+def here(place, monkeypatch):
+    monkeypatch.chdir(place)
+    return place
+
+
+def config(*paths, **values):
+    given = {"mode": "predict", "run_name": "run", "loss": CROSS, **values}
+    return RunConfig(paths=paths, **given)
+
+
+def test_each_digit_is_printed_with_its_file_and_probability(here, network, capsys):
+    assert predict(config("digits", "empty.png")) == 0
+    images = read("digits").images / np.float32(255)
+    scores = network.predict(images, verbose=0)
+    chances = keras.ops.convert_to_numpy(keras.ops.softmax(scores))
+    expected = [f"digits: {row.argmax()} {row.max():.4f}" for row in chances]
+    assert [line.split()[1] for line in expected] == ["7", "2", "0", "1"]
+    assert capsys.readouterr().out.splitlines() == [*expected, "empty.png: no digit"]
+
+
+def test_json_has_a_line_for_each_file_with_its_boxes_in_the_upright_photo(here, capsys):
+    files = ["数 字.png", "turned.jpg", "digits.gz", "one.png"]
+    assert predict(config(*files, json=True)) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["file"] for line in lines] == files
+    assert [list(line) for line in lines] == [["file", "digits"]] * 4
+    read_as = [[found["digit"] for found in line["digits"]] for line in lines]
+    assert read_as == [[7, 2, 0, 1]] * 3 + [[]]
+    for line in lines[:3]:
+        for found in line["digits"]:
+            assert list(found) == ["digit", "probability", "box"]
+            assert 0.1 < found["probability"] <= 1
+    straight, turned = ([found["box"] for found in line["digits"]] for line in lines[:2])
+    np.testing.assert_allclose(turned, straight, atol=2)
+    for number, (x, y, width, height) in enumerate(straight):
+        assert 20 + 110 * number <= x <= x + width <= 104 + 110 * number
+        assert 60 <= y <= y + height <= 144
+    assert [found["box"] for found in lines[2]["digits"]] == [[0, 0, 28, 28]] * 4
+
+
+def test_a_bad_file_is_a_line_on_stderr_and_the_others_are_read(here, capsys):
+    assert predict(config("text.png", "digits", "moving.gif", "labels", "none")) == 1
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines()] == ["digits:"] * 4
+    assert [line.partition(" Received")[0] for line in printed.err.splitlines()] == [
+        "error: 'text.png' is no photo.",
+        "error: 'moving.gif' moves.",
+        "error: 'labels' holds no images of digits.",
+        "error: 'none' cannot be read.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("array", "received"),
+    [
+        (np.zeros((2, 28, 28), np.float32), "float32 (2, 28, 28)"),
+        (np.zeros((2, 27, 28), np.uint8), "uint8 (2, 27, 28)"),
+        (np.zeros((1, 2, 28, 28), np.uint8), "uint8 (1, 2, 28, 28)"),
+        (np.zeros(28, np.uint8), "uint8 (28,)"),
+    ],
+)
+def test_an_idx_file_of_anything_but_digits_is_refused(array, received, tmp_path):
+    path = str(tmp_path / "array")
+    write_idx(path, array)
+    with pytest.raises(DataError) as caught:
+        read(path)
+    assert str(caught.value) == (
+        f"{path!r} holds no images of digits. Received: {received}. Expected: uint8 (n, 28, 28)."
+    )
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_an_idx_file_of_one_image_or_none_is_read(count, tmp_path):
+    shape = (28, 28) if count else (0, 28, 28)
+    write_idx(tmp_path / "array", np.zeros(shape, np.uint8))
+    assert read(tmp_path / "array").images.shape == (count, 28, 28)
+
+
+def test_without_any_digit_there_is_no_need_of_a_network(here, capsys, monkeypatch):
+    monkeypatch.setattr(module, "import_tensorflow", None)
+    assert predict(config("empty.png", "one.png")) == 0
+    assert capsys.readouterr().out == "empty.png: no digit\none.png: no digit\n"
+
+
+def test_a_name_that_would_control_the_terminal_is_made_harmless(here, tmp_path, capsys):
+    name = str(tmp_path / "a\n\x1b[2J.png")
+    Image.new("L", (9, 9)).save(name)
+    predict(config(name))
+    assert capsys.readouterr().out == f"{tmp_path}/a\\n\\x1b[2J.png: no digit\n"
+
+
+def test_the_contact_sheet_shows_the_photo_and_what_the_network_saw(here, tmp_path):
+    path = tmp_path / "sheet.png"
+    predict(config("数 字.png", "digits", "empty.png", contact_sheet=str(path)))
+    with Image.open(path) as sheet:
+        pixels = np.asarray(sheet.convert("RGB")).astype(int)
+    seen = read("数 字.png").images[0]
+    thumb = np.repeat(np.repeat(seen, 3, 0), 3, 1)
+    places = np.lib.stride_tricks.sliding_window_view(pixels[..., 0], thumb.shape)
+    found = [
+        (y, x)
+        for y, x in zip(*np.nonzero(places[:, :, 42, 42] == thumb[42, 42]), strict=True)
+        if (places[y, x] == thumb).all()
+    ]
+    assert len(found) == 1
+    photo = read("数 字.png").photo.grey
+    is_grey = (pixels == pixels[..., :1]).all(2)
+    shown = pixels[29 : 29 + photo.shape[0], : photo.shape[1], 0]
+    unmarked = is_grey[29 : 29 + photo.shape[0], : photo.shape[1]]
+    np.testing.assert_array_equal(shown[unmarked], photo[unmarked])
+    assert 0 < np.count_nonzero(~unmarked) < 0.1 * unmarked.size
+
+
+def test_a_contact_sheet_that_cannot_be_written_is_an_error(here):
+    with pytest.raises(MnistKerasError, match=r"^the contact sheet cannot be written. Received: "):
+        predict(config("empty.png", contact_sheet="none/sheet.png"))
+
+
+def test_a_run_without_a_model_reads_nothing(here):
+    run = RunDirectory(here / "logs" / "half")
+    run.path.mkdir()
+    run.store_recipe(RunConfig())
+    with pytest.raises(UsageError, match=r"^the run is not finished. Received: logs/half"):
+        predict(config("digits", run_name="half"))
+    shutil.rmtree(run.path)
+
+
+def test_squared_errors_scores_become_the_nearest_probabilities():
+    chance = np.random.default_rng(0)
+    scores = chance.normal(0.1, 0.4, (50, 10))
+    found = probabilities(scores, loss=SQUARED)
+    np.testing.assert_allclose(found.sum(1), 1)
+    assert found.min() >= 0
+    np.testing.assert_array_equal(found.argmax(1), scores.argmax(1))
+    others = chance.dirichlet(np.full(10, 0.3), (200, 50))
+    distance = ((found - scores) ** 2).sum(1)
+    assert (((others - scores) ** 2).sum(2) >= distance).all()
+    np.testing.assert_allclose(probabilities(others[0], loss=SQUARED), others[0], atol=1e-12)
+
+
+def test_logits_become_their_softmax_however_large_they_are():
+    assert probabilities([[1000.0, 1000.0, 0.0]], loss=CROSS).tolist() == [[0.5, 0.5, 0]]
+
+
+def test_the_examples_are_true(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert doctest.testmod(module).failed == 0
+
+
+def test_the_command_reads_files_with_the_newest_run_and_its_loss(here):
+    done = run_main(
+        "--mode=predict", "数 字.png", "text.png", "--contact_sheet=sheet.png", "--json", cwd=here
+    )
+    assert done.stdout, done.stderr
+    line = json.loads(done.stdout)
+    assert [found["digit"] for found in line["digits"]] == [7, 2, 0, 1]
+    scores = keras.models.load_model(here / "logs/run/model.keras").predict(
+        read("数 字.png").images / np.float32(255), verbose=0
+    )
+    expected = probabilities(scores, loss=CROSS).max(1)
+    np.testing.assert_allclose([f["probability"] for f in line["digits"]], expected, atol=1e-5)
+    assert done.stderr.startswith("error: 'text.png' is no photo.")
+    assert (done.stdout.count("\n"), done.stderr.count("\n"), done.returncode) == (1, 1, 1)
+    sheet = pathlib.Path("sheet.png")
+    assert sheet.read_bytes()[:4] == b"\x89PNG"
+    sheet.unlink()

@@ -1,0 +1,375 @@
+import dataclasses
+import datetime
+import errno
+import json
+import os
+import pathlib
+
+import pytest
+
+from mnist_keras.app.config import RunConfig
+from mnist_keras.app.run_directory import RunDirectory, newest_run, run_directory
+from mnist_keras.checkpoint import storage
+from mnist_keras.errors import MnistKerasError, UsageError
+from tests.command_line import tree
+
+SUMMARY = {"epochs": 2, "test_accuracy": 0.5}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A finished run with everything a run leaves, beside a file that is not the run's."""
+    run = RunDirectory(tmp_path / "logs" / "a")
+    run.open()
+    run.close()
+    run.store_recipe(RunConfig(epochs=2))
+    run.write_model(b"network")
+    run.write_summary(SUMMARY)
+    (run.path / "events.out.tfevents.1.host").write_text("pictures")
+    for name in ("plugins", "train", "validation"):
+        (run.path / name).mkdir()
+        (run.path / name / "events").write_text("points")
+    (run.checkpoints / "step-00000020").mkdir(parents=True)
+    (run.exports / "saved_model").mkdir(parents=True)
+    (run.path / "my notes.txt").write_text("mine")
+    return run
+
+
+def test_a_run_leaves_these_names_and_no_other(run):
+    assert sorted(tree(run.path)) == [
+        "checkpoints",
+        "checkpoints/step-00000020",
+        "events.out.tfevents.1.host",
+        "export",
+        "export/saved_model",
+        "flags.txt",
+        "model.keras",
+        "my notes.txt",
+        "plugins",
+        "plugins/events",
+        "summary.json",
+        "train",
+        "train/events",
+        "validation",
+        "validation/events",
+    ]
+
+
+def test_runs_without_a_name_that_begin_in_the_same_second_get_directories_of_their_own(tmp_path):
+    now = lambda: datetime.datetime(2024, 2, 29, 12, 34, 56)  # noqa: E731
+    config = RunConfig(logdir=str(tmp_path))
+    runs = [run_directory(config, now=now) for _ in range(3)]
+    for run in runs:
+        run.open()
+    assert [run.name for run in runs] == [
+        "2024-02-29_12-34-56",
+        "2024-02-29_12-34-56_2",
+        "2024-02-29_12-34-56_3",
+    ]
+    for run in runs:
+        run.close()
+
+
+def test_a_run_belongs_to_one_process_at_a_time(run):
+    run.open()
+    before = tree(run.path)
+    other = RunDirectory(run.path)
+    with pytest.raises(MnistKerasError) as caught:
+        other.open()
+    other.close()
+    assert str(caught.value) == (
+        f"another process is training this run. Received: {run.path}. "
+        "Expected: a run of its own for each process (--run_name)."
+    )
+    assert tree(run.path) == before
+    run.close()
+    other.open()
+    other.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"), [("file", "File exists"), ("file/a", "Not a directory")]
+)
+def test_a_directory_that_cannot_be_made_is_an_error(path, reason, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    run = RunDirectory(tmp_path / path)
+    assert run.stored_recipe() is None
+    with pytest.raises(MnistKerasError) as caught:
+        run.open()
+    assert str(caught.value) == (
+        f"the run's directory cannot be written: {reason}. "
+        f"Received: {run.path}. Expected: a --logdir that can be."
+    )
+    assert tree(tmp_path) == {"file": b"mine"}
+
+
+def test_clearing_removes_what_a_run_leaves_and_nothing_else(run):
+    run.clear()
+    assert tree(run.path) == {"my notes.txt": b"mine"}
+
+
+def test_what_cannot_be_removed_is_an_error_and_the_directory_stays_a_runs(run, monkeypatch):
+    def refuse(path, ignore_errors=False):
+        if not ignore_errors:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr("shutil.rmtree", refuse)
+    with pytest.raises(MnistKerasError, match="Received: Permission denied"):
+        run.clear()
+    assert run.stored_recipe() is not None
+
+
+@pytest.mark.parametrize("name", ["train", "validation", "checkpoints", "export", "model.keras"])
+def test_files_of_a_run_without_a_recipe_are_somebody_elses_and_left_alone(name, tmp_path):
+    (tmp_path / "photos" / name).mkdir(parents=True)
+    run = RunDirectory(tmp_path / "photos")
+    with pytest.raises(UsageError) as caught:
+        run.stored_recipe()
+    assert str(caught.value) == (
+        f"this is no run's directory. Received: {run.path} with {name}, without flags.txt. "
+        "Expected: another --run_name."
+    )
+
+
+def test_the_recipe_is_stored_whole_and_with_paths_that_hold_from_any_working_directory(
+    tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    run = RunDirectory(pathlib.Path("空 间", "数字"))
+    run.path.mkdir(parents=True)
+    run.store_recipe(
+        RunConfig(
+            mode="train",
+            dataset="kmnist",
+            data_dir="data",
+            logdir="空 间",
+            run_name="数字",
+            overwrite=True,
+            shuffle=True,
+            checkpoint_every_steps=7,
+            debug=True,
+        )
+    )
+    assert run.recipe.read_text(encoding="utf-8").splitlines() == [
+        "--dataset=kmnist",
+        f"--data_dir={tmp_path}/data",
+        f"--logdir={tmp_path}/空 间",
+        "--run_name=数字",
+        "--network=mlp",
+        "--loss=sum_squared_error",
+        "--optimizer=sgd",
+        "--learning_rate=0.001",
+        "--label_smoothing=0.0",
+        "--schedule=constant",
+        "--augment_shift=0.0",
+        "--augment_rotation=0.0",
+        "--augment_scale=0.0",
+        "--augment_shear=0.0",
+        "--augment_elastic=0.0",
+        "--batch_size=200",
+        "--batch_parts=auto",
+        "--gradient_accumulation_steps=1",
+        "--epochs=30",
+        "--shuffle=true",
+        "--seed=0",
+        "--validation_examples=0",
+        "--log_every_steps=100",
+        "--checkpoint_every_steps=7",
+        "--keep_checkpoints=3",
+        "--keep_best_checkpoints=1",
+        "--steps_per_execution=auto",
+        "--report=true",
+        "--chart_layout=true",
+        "--run_text=true",
+        "--hparams=true",
+        "--network_graph=true",
+        "--memory_usage=true",
+        "--weight_norms_every_epochs=5",
+        "--pictures_every_epochs=30",
+        "--histograms_every_epochs=0",
+        "--pr_curves_every_epochs=0",
+        "--projector=false",
+        "--dtype_policy=float32",
+        "--distribution=auto",
+        "--cpu_devices=1",
+        "--data_partitions=1",
+    ]
+    assert run.stored_recipe()["run_name"] == "数字"
+
+
+@pytest.mark.parametrize(
+    ("begun", "asked", "received", "expected"),
+    [
+        ({}, {"dataset": "kmnist"}, "--dataset=kmnist", "--dataset=mnist"),
+        ({}, {"network": "cnn"}, "--network=cnn", "--network=mlp"),
+        (
+            {},
+            {"loss": "categorical_crossentropy"},
+            "--loss=categorical_crossentropy",
+            "--loss=sum_squared_error",
+        ),
+        ({}, {"optimizer": "adam"}, "--optimizer=adam", "--optimizer=sgd"),
+        ({}, {"learning_rate": 0.1}, "--learning_rate=0.1", "--learning_rate=0.001"),
+        ({}, {"schedule": "cosine"}, "--schedule=cosine", "--schedule=constant"),
+        (
+            {},
+            {"batch_size": 9, "seed": 1},
+            "--batch_size=9 --seed=1",
+            "--batch_size=200 --seed=0",
+        ),
+        ({}, {"shuffle": True}, "--shuffle=true", "--shuffle=false"),
+        ({}, {"validation_examples": 9}, "--validation_examples=9", "--validation_examples=0"),
+        ({}, {"dtype_policy": "mixed_bfloat16"}, "--dtype_policy=mixed_bfloat16", None),
+        ({"schedule": "cosine"}, {"epochs": 31}, "--epochs=31", "--epochs=30"),
+        ({}, {"warmup_steps": 9}, "--warmup_steps=9", "no --warmup_steps"),
+        ({}, {"average_decay": 0.9}, "--average_decay=0.9", "no --average_decay"),
+        (
+            {"optimizer": "adamw"},
+            {"adam_beta_1": 0.8, "adam_beta_2": 0.9, "weight_decay": 0.1},
+            "--adam_beta_1=0.8 --adam_beta_2=0.9 --weight_decay=0.1",
+            "no --adam_beta_1 no --adam_beta_2 no --weight_decay",
+        ),
+        (
+            {"loss": "categorical_crossentropy"},
+            {"label_smoothing": 0.1},
+            "--label_smoothing=0.1",
+            "--label_smoothing=0.0",
+        ),
+        *(
+            ({}, {name: 0.5}, f"--{name}=0.5", f"--{name}=0.0")
+            for name in (
+                "augment_shift",
+                "augment_rotation",
+                "augment_scale",
+                "augment_shear",
+                "augment_elastic",
+            )
+        ),
+        ({"batch_parts": 2}, {"batch_parts": 3}, "--batch_parts=3", "--batch_parts=2"),
+    ],
+)
+def test_other_training_flags_are_refused_by_name(begun, asked, received, expected, run):
+    begun = {"dataset": "mnist", **begun}
+    run.store_recipe(RunConfig(**begun))
+    with pytest.raises(UsageError) as caught:
+        run.check_recipe(RunConfig(**{**begun, **asked}), run.stored_recipe())
+    expected = expected or "--dtype_policy=float32"
+    assert str(caught.value) == (
+        f"run a was begun with other flags. Received: {received}. Expected: {expected}, "
+        "or another --run_name, or --overwrite to begin it anew."
+    )
+
+
+def test_the_recipe_of_several_workers_goes_on_where_there_is_no_cluster_too(run):
+    run.store_recipe(RunConfig(distribution="multi_worker"))
+    assert run.stored_recipe()["distribution"] == "auto"
+
+
+def test_flags_that_change_no_number_may_differ(run):
+    run.store_recipe(RunConfig(dataset="synthetic"))
+    others = {
+        "dataset": "auto",
+        "data_dir": "moved",
+        "epochs": 31,
+        "log_every_steps": 7,
+        "checkpoint_every_steps": 7,
+        "keep_checkpoints": 7,
+        "checkpoint_every_minutes": 7.0,
+        "keep_best_checkpoints": 7,
+        "keep_every_steps": 7,
+        "steps_per_execution": 7,
+        "debug": True,
+    }
+    run.check_recipe(RunConfig(**others), run.stored_recipe())
+
+
+@pytest.mark.parametrize(
+    ("content", "received"),
+    [
+        (b"\xff\xfe\0garbage", "no text"),
+        (b"", "none of --dataset --network"),
+        (b"--network=mlp\n--epochs", "none of --dataset --loss"),
+    ],
+)
+def test_a_damaged_recipe_is_an_error_that_names_the_file(content, received, run):
+    run.recipe.write_bytes(content)
+    with pytest.raises(MnistKerasError) as caught:
+        run.stored_recipe()
+    start = f"the run's recipe cannot be read. Received: {run.recipe}: {received}"
+    assert str(caught.value).startswith(start)
+
+
+def test_a_run_is_finished_when_its_summary_and_its_model_are_there(run):
+    assert run.finished() == SUMMARY
+    run.model.unlink()
+    assert run.finished() is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"7", b"{}", b"\xff", b'{"epochs": "2", "test_accuracy": 1}']
+)
+def test_a_damaged_summary_counts_as_none(content, run):
+    run.summary.write_bytes(content)
+    assert run.finished() is None
+
+
+def test_a_run_cannot_end_before_the_place_where_it_is(run):
+    (run.checkpoints / "step-00000025").mkdir()
+    run.require_steps(RunConfig(epochs=3), steps_per_epoch=10)
+    with pytest.raises(UsageError) as caught:
+        run.require_steps(RunConfig(epochs=2), steps_per_epoch=10)
+    assert str(caught.value) == (
+        "run a is already past its end. Received: --epochs=2. Expected: at least 3, "
+        "as 25 steps of 10 an epoch are done, or --overwrite to begin it anew."
+    )
+
+
+@pytest.mark.parametrize(
+    ("write", "name"),
+    [
+        (lambda run: run.store_recipe(RunConfig(epochs=9)), "flags.txt"),
+        (lambda run: run.write_summary({"epochs": 9}), "summary.json"),
+        (lambda run: run.write_model(b"other"), "model.keras"),
+    ],
+)
+def test_a_full_disk_is_an_error_and_leaves_the_file_as_it_was(write, name, run, monkeypatch):
+    before = tree(run.path)
+
+    def write_half(disk, path, data):
+        pathlib.Path(path).write_bytes(data[: len(data) // 2])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(storage.Disk, "write", write_half)
+    with pytest.raises(MnistKerasError) as caught:
+        write(run)
+    assert str(caught.value) == (
+        f"{run.path / name} cannot be written. Received: No space left on device. "
+        "Expected: a disk that takes it; the run's checkpoints are as they were."
+    )
+    assert tree(run.path) == before
+
+
+def test_the_summary_is_json_that_a_person_can_read(run):
+    assert json.loads(run.summary.read_bytes()) == SUMMARY
+    assert run.summary.read_text() == '{\n  "epochs": 2,\n  "test_accuracy": 0.5\n}\n'
+
+
+def test_the_newest_run_is_the_one_begun_last_in_a_directory_of_any_name(tmp_path):
+    logdir = tmp_path / "a [1]*"
+    for age, name in enumerate(["third", "second", "first"]):
+        run = RunDirectory(logdir / name)
+        run.path.mkdir(parents=True)
+        run.store_recipe(dataclasses.replace(RunConfig(), seed=age))
+        os.utime(run.recipe, (1e9 - age, 1e9 - age))
+    assert newest_run(str(logdir)).name == "third"
+    with pytest.raises(UsageError, match=r"there is no run yet\. .*/none"):
+        newest_run(str(tmp_path / "none"))
+
+
+def test_what_a_killed_process_left_half_written_is_removed(run):
+    run.store_recipe(RunConfig(dataset="mnist"))
+    before = tree(run.path)
+    (run.path / ".unfinished-summary.json-0123abcd").write_bytes(b"{")
+    run.open()
+    run.close()
+    assert tree(run.path) == before

@@ -1,0 +1,393 @@
+"""Whole trainings, in this process, on a small data set."""
+
+import contextlib
+import errno
+import io
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from mnist_keras import SumSquaredError
+from mnist_keras.app import networks
+from mnist_keras.app.config import RunConfig
+from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.app.train import train
+from mnist_keras.callbacks import Interrupted
+from mnist_keras.checkpoint import storage
+from mnist_keras.data import load
+from mnist_keras.data.datasets import catalog
+from mnist_keras.data.order import epoch_order
+from mnist_keras.errors import MnistKerasError, UsageError
+from tests.command_line import tree, write_small_mnist
+
+TUTORIAL = {"dataset": "mnist", "batch_size": 100, "epochs": 3, "log_every_steps": 2}
+EVERYTHING_ELSE = {
+    **TUTORIAL,
+    "network": "cnn",
+    "loss": "categorical_crossentropy",
+    "label_smoothing": 0.1,
+    "optimizer": "adamw",
+    "weight_decay": 0.01,
+    "average_decay": 0.9,
+    "schedule": "one_cycle",
+    "shuffle": True,
+    "validation_examples": 200,
+    "dtype_policy": "mixed_bfloat16",
+    "checkpoint_every_steps": 3,
+}
+
+
+@pytest.fixture(scope="module")
+def small_mnist(tmp_path_factory):
+    return write_small_mnist(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture
+def start(small_mnist, tmp_path, capsys):
+    """Train the run of that name; returns what it printed on stdout, in lines."""
+
+    def start(run_name, **values):
+        places = {"data_dir": str(small_mnist), "logdir": str(tmp_path), "run_name": run_name}
+        capsys.readouterr()
+        train(RunConfig(**{**TUTORIAL, **places, **values}))
+        return capsys.readouterr().out.splitlines()
+
+    return start
+
+
+@pytest.fixture(scope="module")
+def whole_run(small_mnist, tmp_path_factory):
+    """The directory of an uninterrupted run of three epochs."""
+    logdir = tmp_path_factory.mktemp("logs")
+    places = {"data_dir": str(small_mnist), "logdir": str(logdir), "run_name": "whole"}
+    train(RunConfig(**TUTORIAL, **places))
+    return logdir / "whole"
+
+
+@pytest.fixture
+def result(points_of):
+    """All that a run has come to, apart from times."""
+
+    def result(path):
+        run = RunDirectory(path)
+        summary = json.loads(run.summary.read_bytes())
+        del summary["seconds"], summary["images_per_second"]
+        points = {}
+        for part in {"train", "validation"} & {entry.name for entry in path.iterdir()}:
+            for tag, values in points_of(path / part).items():
+                points[part, tag] = sorted(values) if tag == "examples_per_second" else values
+        last = max(run.checkpoints.iterdir())
+        return {
+            "files": names_in(path),
+            "summary": summary,
+            "model": run.model.read_bytes(),
+            "last checkpoint": (last.name, (last / "state.npz").read_bytes()),
+            "points": points,
+        }
+
+    return result
+
+
+def names_in(run):
+    """What lies in a run's directory, but for the event files, of which each session makes one."""
+    return sorted(path.name for path in run.iterdir() if "tfevents" not in path.name)
+
+
+class Stopping(io.StringIO):
+    """A stdout on which a signal comes right after certain words at the start of a line."""
+
+    def __init__(self, words, signum):
+        super().__init__()
+        self._words, self._signum = words, signum
+
+    def write(self, text):
+        super().write(text)
+        if self.getvalue().endswith(f"\n{self._words}"):
+            signal.raise_signal(self._signum)
+        return len(text)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "signum"),
+    [(TUTORIAL, signal.SIGINT), (EVERYTHING_ELSE, signal.SIGTERM)],
+    ids=["the tutorial's", "everything else"],
+)
+def test_an_interrupted_run_says_how_to_go_on_and_ends_like_one_that_was_not_interrupted(
+    recipe, signum, start, result, monkeypatch, capsys, tmp_path
+):
+    whole = start("whole", **recipe)
+    stdout = Stopping("1 2", signum)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        with pytest.raises(Interrupted) as caught:
+            start("my run", steps_per_execution=1, **recipe)
+    assert caught.value.code == 128 + signum
+    command = f"python main.py '--flagfile={tmp_path}/my run/flags.txt'"
+    assert capsys.readouterr().err.splitlines()[-1] == (
+        f"run my run is interrupted. To go on: {command}"
+    )
+    begun, ended = stdout.getvalue().splitlines(), start("my run", **recipe)
+    assert begun[-1].startswith("1 2 loss: ")
+    assert begun[0] == ended[0] == whole[0]
+    assert begun[1:] + ended[1:] == whole[1:]
+    assert result(tmp_path / "my run") == result(tmp_path / "whole")
+
+
+def test_a_run_can_be_extended_and_is_then_what_it_would_have_been(
+    start, result, tmp_path, whole_run
+):
+    first, second = start("a", epochs=2), start("a", epochs=3)
+    assert [line for line in first + second if line.isdigit()] == ["0", "1", "2"]
+    assert result(tmp_path / "a") == result(whole_run)
+
+
+def test_the_averaged_weights_are_the_model_and_an_extended_run_goes_on_with_the_others(
+    start, result, tmp_path
+):
+    averaging = {"optimizer": "momentum", "average_decay": 0.9, "validation_examples": 200}
+    start("whole", epochs=3, **averaging)
+    for epochs in (2, 3):
+        start("a", epochs=epochs, **averaging)
+    assert result(tmp_path / "a") == result(tmp_path / "whole")
+    state = np.load(tmp_path / "a" / "checkpoints" / "step-00000024" / "state.npz")
+    model = keras.models.load_model(tmp_path / "a" / "model.keras").get_weights()
+    for number, weight in enumerate(model):
+        # The optimizer's are its step, its rate, six averages and six momenta.
+        np.testing.assert_array_equal(weight, state[f"optimizer/{2 + number:04d}"])
+        assert not np.array_equal(weight, state[f"model/{number:04d}"])
+
+
+def test_a_finished_run_that_lost_its_model_makes_it_of_the_averaged_weights_again(
+    start, result, tmp_path
+):
+    start("a", average_decay=0.9)
+    before = result(tmp_path / "a")
+    (tmp_path / "a" / "model.keras").unlink()
+    start("a", average_decay=0.9)
+    assert result(tmp_path / "a") == before
+
+
+def test_a_warm_up_that_is_longer_than_the_training_is_wrong_usage(start, tmp_path):
+    with pytest.raises(UsageError) as caught:
+        start("a", epochs=2, validation_examples=1, warmup_steps=20)
+    assert str(caught.value) == (
+        "--warmup_steps is over the whole training. Received: 20. "
+        "Expected: less than 20, its steps."
+    )
+    assert list(tmp_path.iterdir()) == []
+    start("a", epochs=2, validation_examples=1, warmup_steps=19)
+
+
+def test_a_profile_of_steps_that_never_come_is_wrong_usage(start, tmp_path):
+    with pytest.raises(UsageError) as caught:
+        start("a", epochs=2, validation_examples=1, profile_steps="20-25")
+    assert str(caught.value) == (
+        "--profile_steps begins after the whole training. Received: 20-25. "
+        "Expected: a first step below 20, the number of its steps."
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("steps_per_execution", [7, 10**30])
+def test_no_number_depends_on_the_steps_per_execution(
+    steps_per_execution, start, result, tmp_path, whole_run
+):
+    start("a", steps_per_execution=steps_per_execution)
+    assert result(tmp_path / "a") == result(whole_run)
+
+
+def test_a_shuffled_run_takes_the_examples_in_the_order_of_its_seed(start, small_mnist):
+    first_line = start("a", epochs=1, seed=5, shuffle=True)[2]
+    chosen = epoch_order(1000, seed=5, epoch=0)[:100]
+    examples, _ = load("mnist", data_dir=small_mnist)
+    keras.utils.set_random_seed(5)
+    scores = networks.build("mlp")(examples.images[chosen] / np.float32(255))
+    loss = SumSquaredError()(np.eye(10)[examples.labels[chosen]], scores)
+    assert first_line.startswith("0 0 loss: ")
+    assert float(first_line.split()[-1]) == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_overwriting_starts_anew_and_leaves_the_users_own_files(start, result, tmp_path, whole_run):
+    start("a", epochs=5, seed=1, validation_examples=50)
+    (tmp_path / "a" / "notes").write_text("mine")
+    start("a", overwrite=True)
+    assert (tmp_path / "a" / "notes").read_text() == "mine"
+    (tmp_path / "a" / "notes").unlink()
+    assert result(tmp_path / "a") == result(whole_run)
+
+
+@pytest.mark.parametrize("values", [{"epochs": 4}, {"overwrite": True}])
+def test_a_run_that_another_process_trains_is_left_alone(values, start, tmp_path, whole_run):
+    shutil.copytree(whole_run, tmp_path / "a")
+    other = RunDirectory(tmp_path / "a")
+    other.open()
+    before = tree(tmp_path)
+    with pytest.raises(MnistKerasError, match="another process is training this run"):
+        start("a", **values)
+    assert tree(tmp_path) == before
+    other.close()
+
+
+def test_a_run_that_another_process_began_meanwhile_keeps_its_recipe(start, tmp_path, monkeypatch):
+    resolve = catalog.resolve
+
+    def resolve_slowly(*arguments, **options):
+        other = RunDirectory(tmp_path / "a")
+        other.path.mkdir()
+        other.store_recipe(RunConfig(dataset="mnist", seed=1))
+        return resolve(*arguments, **options)
+
+    monkeypatch.setattr(catalog, "resolve", resolve_slowly)
+    with pytest.raises(UsageError, match=r"other flags\. Received: --batch_size=100 --seed=0\."):
+        start("a")
+    assert list(tree(tmp_path)) == ["a", "a/flags.txt"]
+    assert RunDirectory(tmp_path / "a").stored_recipe()["seed"] == "1"
+
+
+def test_a_run_goes_on_with_the_data_set_it_was_begun_with(start, tmp_path, monkeypatch):
+    class Asked(Exception):
+        pass
+
+    def resolve(name, **_):
+        raise Asked(name)
+
+    monkeypatch.setattr(catalog, "resolve", resolve)
+    with pytest.raises(Asked, match="auto"):
+        start("a", dataset="auto")
+    run = RunDirectory(tmp_path / "a")
+    run.path.mkdir()
+    run.store_recipe(RunConfig(**{**TUTORIAL, "dataset": "synthetic"}))
+    with pytest.raises(Asked, match="synthetic"):
+        start("a", dataset="auto")
+
+
+def test_the_best_checkpoint_on_the_held_out_images_is_kept_besides_the_newest(
+    start, tmp_path, points_of
+):
+    recipe = {"optimizer": "momentum", "learning_rate": 0.05, "validation_examples": 200}
+    lines = start("a", epochs=6, keep_checkpoints=1, **recipe)
+    assert lines[0] == "datasets: (800, 28, 28) (800,)"
+    points = points_of(tmp_path / "a" / "validation")
+    assert sorted(points) == ["epoch_accuracy", "epoch_loss"]
+    losses = points["epoch_loss"]
+    assert sorted(losses) == [8, 16, 24, 32, 40, 48]
+    best = min(losses, key=losses.get)
+    assert best != 48, f"this test needs a last epoch that is not the best one: {losses}"
+    kept = sorted(path.name for path in (tmp_path / "a" / "checkpoints").iterdir())
+    assert kept == [f"step-{best:08d}", "step-00000048"]
+
+
+@pytest.mark.parametrize("lost", ["summary.json", "model.keras"])
+def test_a_result_that_was_lost_is_made_again_without_training(
+    lost, start, result, tmp_path, whole_run
+):
+    shutil.copytree(whole_run, tmp_path / "a")
+    (tmp_path / "a" / lost).unlink()
+    lines = start("a")
+    assert [line.split(":")[0] for line in lines] == ["datasets", "test loss"]
+    assert result(tmp_path / "a") == result(whole_run)
+
+
+def test_a_training_that_diverges_ends_as_an_error_without_a_model(start, tmp_path, capsys):
+    with pytest.raises(MnistKerasError) as caught:
+        start("a", learning_rate=1e6)
+    message = str(caught.value)
+    assert re.match(
+        r"the loss is not finite at step (\d) \(epoch 0, step \1\)\. Received: ", message
+    )
+    assert message.endswith(
+        " Expected: a finite loss. There is no checkpoint yet; to begin again at a lower rate: "
+        f"python main.py --flagfile={tmp_path}/a/flags.txt --run_name=a_lower_rate "
+        "--learning_rate=100000"
+    )
+    step = int(re.search(r"step (\d)", message)[1])
+    logged = [line[:3] for line in capsys.readouterr().out.splitlines()[2:]]
+    assert logged == [f"0 {s}" for s in range(0, step + 1, 2)]
+    assert names_in(tmp_path / "a") == ["flags.txt", "train"]
+
+
+def test_a_network_that_the_last_step_has_ruined_is_not_saved(start, tmp_path):
+    with pytest.raises(MnistKerasError, match=r"of no use\. Received: test loss (inf|nan)\."):
+        start("a", batch_size=1000, epochs=1, learning_rate=1e30)
+    assert names_in(tmp_path / "a") == ["checkpoints", "flags.txt", "train"]
+
+
+@pytest.fixture
+def full_disk(monkeypatch):
+    """Meanwhile the disk is full for the ``first``-th to the ``last``-th writing of a file."""
+
+    @contextlib.contextmanager
+    def full_disk(name, *, first=1, last=99):
+        written, write = [], storage.Disk.write
+
+        def write_half(disk, path, data):
+            if name in str(path):
+                written.append(path)
+                if first <= len(written) <= last:
+                    path.write_bytes(data[: len(data) // 2])
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            write(disk, path, data)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(storage.Disk, "write", write_half)
+            yield
+
+    return full_disk
+
+
+def test_a_disk_that_is_full_for_a_while_costs_a_checkpoint_and_nothing_else(
+    start, result, tmp_path, whole_run, full_disk
+):
+    with full_disk("state.npz", first=2, last=2):
+        start("a")
+    kept = sorted(path.name for path in (tmp_path / "a" / "checkpoints").iterdir())
+    assert kept == ["step-00000010", "step-00000030"]
+    assert result(tmp_path / "a") == result(whole_run)
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "message"),
+    [
+        ("state.npz", 2, "the last checkpoint could not be written: No space left on device"),
+        ("model.keras", 1, "model.keras cannot be written. Received: No space left on device."),
+        ("summary.json", 1, "summary.json cannot be written. Received: No space left on device."),
+    ],
+)
+def test_a_full_disk_ends_the_run_and_the_same_command_goes_on(
+    name, first, message, start, result, tmp_path, whole_run, full_disk
+):
+    with full_disk(name, first=first), pytest.raises(MnistKerasError, match=re.escape(message)):
+        start("a")
+    assert not [path for path in tree(tmp_path) if "unfinished" in path]
+    assert not (tmp_path / "a" / "summary.json").exists()
+    start("a")
+    assert result(tmp_path / "a") == result(whole_run)
+
+
+def test_a_run_starts_from_anothers_newest_checkpoint_and_needs_it_no_more_then(
+    start, tmp_path, points_of
+):
+    whole = start("whole", epochs=3)
+    start("a", epochs=2)
+    forked = {"start_from": str(tmp_path / "a"), "learning_rate": 0.0001}
+    lines = start("b", epochs=3, **forked)
+    assert lines[:3] == [whole[0], "2", next(line for line in whole if line.startswith("2 "))]
+    rates = points_of(tmp_path / "b" / "train")["learning_rate"]
+    assert set(rates.values()) == {float(np.float32(0.0001))}
+    shutil.rmtree(tmp_path / "a")
+    assert start("b", epochs=4, **forked)[1] == "3"
+    with pytest.raises(UsageError, match=r"--start_from has no checkpoint. Received: .*/a\."):
+        start("c", **forked)
+    assert not (tmp_path / "c").exists()
+
+
+def test_the_report_calls_classes_as_the_data_set_does(start, tmp_path):
+    start("clothes", dataset="fashion_mnist", epochs=1)
+    assert '<th scope="row">Ankle boot</th>' in (tmp_path / "clothes" / "report.html").read_text()

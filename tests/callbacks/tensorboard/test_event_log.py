@@ -1,0 +1,424 @@
+import errno
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
+from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.pr_curve import summary as pr_curve
+from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from mnist_keras.callbacks.tensorboard import event_log
+from mnist_keras.callbacks.tensorboard.event_log import GRAPH, EventLog, read_scalars
+from mnist_keras.errors import MnistKerasError
+
+
+def write(logdir, *, step, end, value=0.0, close=True):
+    """One session: a point at each step from one to before another."""
+    log = EventLog(logdir, step=step)
+    for s in range(step, end):
+        log.scalar("train", "loss", value + s, s)
+    if close:
+        log.close()
+    return log
+
+
+def straight(end, value=0.0):
+    return {step: value + step for step in range(end)}
+
+
+def seen(logdir):
+    """The steps of the points there, in order, as TensorBoard comes upon them."""
+    watching = EventAccumulator(str(logdir / "train"), tensor_size_guidance={"scalars": 0})
+    watching.Reload()
+    return [event.step for event in watching.Tensors("loss")]
+
+
+def files(logdir):
+    return sorted((logdir / "train").iterdir())
+
+
+def test_what_is_written_is_seen_at_once_by_any_reader(tmp_path, points_of):
+    log = EventLog(tmp_path, step=0)
+    log.scalar("train", "loss", 0.5, 0)
+    log.scalar("train", "learning_rate", 1, 0)
+    log.scalar("validation", "epoch_loss", 0.25, 300)
+    log.scalar("train", "loss", float("nan"), 100)
+    assert str(points_of(tmp_path / "train")) == str(
+        {"loss": {0: 0.5, 100: float("nan")}, "learning_rate": {0: 1.0}}
+    )
+    assert points_of(tmp_path / "validation") == {"epoch_loss": {300: 0.25}}
+    log.close()
+    log.close()
+
+
+@pytest.mark.parametrize("clock", ["standing still", "going", "set back"])
+def test_after_any_number_of_sessions_each_step_is_there_once(
+    clock, tmp_path, points_of, monkeypatch
+):
+    times = {"standing still": [1e9] * 12, "going": range(12), "set back": range(12, 0, -1)}[clock]
+    for session, now in enumerate(times):
+        monkeypatch.setattr(time, "time", lambda now=now: float(now))
+        write(tmp_path, step=3 * session, end=3 * session + 5, close=session % 2 == 0)
+    assert points_of(tmp_path / "train") == {"loss": straight(3 * 11 + 5)}
+
+
+@pytest.mark.parametrize("step", [0, 1, 4, 5, 9, 10, 11])
+def test_a_session_replaces_the_points_from_its_first_step_on(step, tmp_path, points_of):
+    write(tmp_path, step=0, end=5)
+    write(tmp_path, step=5, end=10)
+    write(tmp_path, step=step, end=12, value=100)
+    expected = {**straight(min(step, 10)), **{s: 100.0 + s for s in range(step, 12)}}
+    assert points_of(tmp_path / "train") == {"loss": expected}
+
+
+def test_a_session_that_logs_nothing_has_dropped_what_it_would_have_repeated(tmp_path, points_of):
+    write(tmp_path, step=0, end=10)
+    log = EventLog(tmp_path, step=4)
+    log.scalar("validation", "loss", 1.0, 4)
+    log.close()
+    assert points_of(tmp_path / "train") == {"loss": straight(4)}
+
+
+def test_a_tensorboard_that_is_watching_drops_them_too(tmp_path):
+    write(tmp_path, step=0, end=10)
+    watching = EventAccumulator(str(tmp_path / "train"), tensor_size_guidance={"scalars": 0})
+    watching.Reload()
+    assert len(watching.Tensors("loss")) == 10
+    log = EventLog(tmp_path, step=4)  # Before it has a point to write there.
+    watching.Reload()
+    assert [event.step for event in watching.Tensors("loss")] == [0, 1, 2, 3]
+    log.scalar("train", "loss", 4.0, 4)
+    log.close()
+    watching.Reload()
+    assert [event.step for event in watching.Tensors("loss")] == [0, 1, 2, 3, 4]
+
+
+def test_a_file_torn_at_any_byte_hides_no_later_session(tmp_path):
+    write(tmp_path, step=0, end=3)
+    (first,) = files(tmp_path)
+    whole = first.read_bytes()
+    for length in range(len(whole) + 1):
+        for path in files(tmp_path):
+            path.unlink()
+        first.write_bytes(whole[:length])
+        write(tmp_path, step=3, end=5)
+        assert seen(tmp_path)[-2:] == [3, 4], length
+    assert seen(tmp_path) == [0, 1, 2, 3, 4]
+
+
+def test_a_flipped_byte_hides_no_later_session(tmp_path):
+    write(tmp_path, step=0, end=3)
+    (first,) = files(tmp_path)
+    whole = bytearray(first.read_bytes())
+    for offset in range(len(whole)):
+        for path in files(tmp_path):
+            path.unlink()
+        whole[offset] ^= 0xFF
+        first.write_bytes(whole)
+        whole[offset] ^= 0xFF
+        write(tmp_path, step=3, end=5)
+        assert seen(tmp_path)[-2:] == [3, 4], offset
+
+
+def test_the_files_of_others_are_left_as_they_are(tmp_path):
+    (tmp_path / "train").mkdir()
+    other = EventFileWriter(str(tmp_path / "train"))
+    other.add_event(Event(wall_time=1.0, step=2))
+    other.close()
+    (path,) = files(tmp_path)
+    before = path.read_bytes()
+    write(tmp_path, step=0, end=3)
+    write(tmp_path, step=0, end=3)
+    assert path.read_bytes() == before
+
+
+def keep(log, step, value, tag="epoch_loss"):
+    log.scalar("train", tag, value, step, keep=True)
+
+
+@pytest.fixture
+def ended_epoch(tmp_path):
+    """An epoch of 3 steps, points of the weights after it, and 2 steps of the next one."""
+    log = write(tmp_path, step=0, end=3, close=False)
+    keep(log, 3, 0.5)
+    log.scalar("train", "last", 1.0, 3)
+    log.scalar("validation", "epoch_loss", 0.25, 3, keep=True)
+    for step in (3, 4):
+        log.scalar("train", "loss", step, step)
+    return log
+
+
+def test_what_tells_of_the_weights_is_kept_by_a_session_that_begins_there(
+    ended_epoch, tmp_path, points_of
+):
+    for value in (10, 20):
+        log = EventLog(tmp_path, step=3)
+        log.scalar("train", "loss", value, 3)
+        expected = {"loss": {**straight(3), 3: value}, "epoch_loss": {3: 0.5}}
+        assert points_of(tmp_path / "train") == expected
+        assert points_of(tmp_path / "validation") == {"epoch_loss": {3: 0.25}}
+
+
+def test_what_is_kept_is_not_written_again(ended_epoch, tmp_path, points_of):
+    log = EventLog(tmp_path, step=3)
+    keep(log, 3, 7.0)
+    keep(log, 3, 8.0, tag="epoch_accuracy")
+    keep(log, 6, 9.0)
+    expected = {"loss": straight(3), "epoch_loss": {3: 0.5, 6: 9.0}, "epoch_accuracy": {3: 8.0}}
+    assert points_of(tmp_path / "train") == expected
+
+
+@pytest.mark.parametrize("step", [0, 1, 2])
+def test_it_goes_with_the_rest_where_a_session_begins_before(
+    step, ended_epoch, tmp_path, points_of
+):
+    log = EventLog(tmp_path, step=step)
+    log.scalar("train", "loss", 5.0, step)
+    assert points_of(tmp_path / "train") == {"loss": {**straight(step), step: 5.0}}
+
+
+def test_a_run_that_begins_anew_keeps_nothing_that_was_written_before_its_first_step(
+    tmp_path, points_of
+):
+    keep(EventLog(tmp_path, step=0), 0, 0.5)
+    keep(EventLog(tmp_path, step=0), 0, 0.25)
+    assert points_of(tmp_path / "train") == {"epoch_loss": {0: 0.25}}
+
+
+def test_a_watching_tensorboard_sees_what_is_kept_once(ended_epoch, tmp_path):
+    watching = EventAccumulator(str(tmp_path / "train"), tensor_size_guidance={"scalars": 0})
+    watching.Reload()
+    assert [event.step for event in watching.Tensors("epoch_loss")] == [3]
+    for _ in range(3):
+        EventLog(tmp_path, step=3)
+        watching.Reload()
+        assert [event.step for event in watching.Tensors("epoch_loss")] == [3]
+        assert [event.step for event in watching.Tensors("loss")] == [0, 1, 2]
+
+
+def test_a_session_killed_before_it_has_cut_the_files_loses_nothing(
+    ended_epoch, tmp_path, points_of, monkeypatch
+):
+    def kill(path, length):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "truncate", kill)
+        for _ in range(2):
+            with pytest.raises(KeyboardInterrupt):
+                EventLog(tmp_path, step=3)
+    EventLog(tmp_path, step=3)
+    assert points_of(tmp_path / "train") == {"loss": straight(3), "epoch_loss": {3: 0.5}}
+    assert points_of(tmp_path / "validation") == {"epoch_loss": {3: 0.25}}
+
+
+def test_any_summary_and_a_graph_are_written_and_come_back_with_their_metadata(
+    tmp_path, summaries_of
+):
+    log = EventLog(tmp_path, step=0)
+    log.summary(".", text_pb("recipe", "epochs"), 0)
+    log.summary(".", histogram_pb("weights", np.arange(4.0), buckets=2), 7, keep=True)
+    log.summary(".", pr_curve.pb("curve", np.array([True]), np.array([0.5])), 7)
+    log.summary("train", hparams_pb({"rate": 0.5}), 0)
+    log.graph("train", tf.Graph().as_graph_def(), 3)
+    written = summaries_of(tmp_path)
+    assert {tag: {s: plugin for s, (plugin, _) in w.items()} for tag, w in written.items()} == {
+        "recipe": {0: "text"},
+        "weights": {7: "histograms"},
+        "curve/pr_curves": {7: "pr_curves"},
+    }
+    assert written["recipe"][0][1].item() == b"epochs"
+    np.testing.assert_array_equal(written["weights"][7][1], [[0, 1.5, 2], [1.5, 3, 2]])
+    accumulator = EventAccumulator(str(tmp_path / "train"))
+    accumulator.Reload()
+    assert accumulator.Tags() == {
+        "graph": True,
+        "meta_graph": False,
+        "run_metadata": [],
+        "tensors": ["_hparams_/session_start_info", "__run_graph__"],
+    }
+
+
+def test_it_knows_which_tags_there_are_in_this_session_and_those_before(tmp_path):
+    def known(log):
+        tags = ("loss", "epoch_loss", "later", GRAPH)
+        return {tag for tag in tags if log.has("train", tag)}
+
+    log = EventLog(tmp_path, step=0)
+    assert known(log) == set()
+    log.scalar("train", "loss", 0.0, 0)
+    log.graph("train", tf.Graph().as_graph_def(), 0)
+    assert known(log) == {"loss", GRAPH}
+    keep(log, 3, 0.5)
+    log.scalar("train", "later", 0.0, 3)
+    assert known(log) == {"loss", GRAPH, "epoch_loss", "later"}
+    assert known(EventLog(tmp_path, step=3)) == {"loss", GRAPH, "epoch_loss"}
+    assert known(EventLog(tmp_path, step=1)) == {"loss", GRAPH}
+    assert known(EventLog(tmp_path, step=0)) == set()
+    assert not log.has(".", "loss")
+
+
+def test_the_directory_of_the_run_itself_is_cut_like_the_others(tmp_path, points_of):
+    log = EventLog(tmp_path, step=0)
+    for step in range(5):
+        log.scalar(".", "loss", step, step)
+    EventLog(tmp_path, step=3)
+    assert points_of(tmp_path) == {"loss": straight(3)}
+
+
+def test_one_subdirectory_alone_can_be_gone_on_in(tmp_path, points_of):
+    write(tmp_path, step=0, end=5)
+    before = files(tmp_path)
+    log = EventLog(tmp_path, step=3, only=".")
+    log.scalar(".", "test_loss", 1.0, 3)
+    log.close()
+    assert files(tmp_path) == before
+    assert points_of(tmp_path / "train") == {"loss": straight(5)}
+    assert points_of(tmp_path) == {"test_loss": {3: 1.0}}
+
+
+def test_each_file_opens_with_its_format_and_the_step_of_its_session(tmp_path):
+    write(tmp_path, step=7, end=8)
+    (path,) = files(tmp_path)
+    events = list(EventFileLoader(str(path)).Load())
+    summary = [(e.file_version, e.session_log.status, e.step) for e in events]
+    assert summary == [("brain.Event:2", 0, 0), ("", 1, 7), ("", 0, 7)]
+    write(tmp_path, step=0, end=1)
+    assert [e.file_version for e in EventFileLoader(str(path)).Load()] == ["brain.Event:2"]
+    assert all(abs(e.wall_time - time.time()) < 3600 for e in events)
+
+
+def test_flush_brings_the_points_of_all_files_to_the_disk(tmp_path, monkeypatch):
+    log = write(tmp_path, step=0, end=3, close=False)
+    log.scalar("validation", "loss", 1.0, 3)
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    log.flush()
+    assert synced == [path.stat().st_ino for path in sorted(tmp_path.glob("*/*"))]
+    log.flush()
+    assert len(synced) == 2, "what has been synced is synced once"
+    log.scalar("validation", "loss", 2.0, 4)
+    log.flush()
+    assert synced[2:] == [synced[1]]
+    log.close()
+
+
+class Parts:
+    """A file that takes a few bytes at a time, as long as the disk has room for them."""
+
+    room = 0
+
+    def __init__(self, file):
+        self._file = file
+
+    def write(self, data):
+        part = bytes(data[: min(7, Parts.room)])
+        if not part:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        Parts.room -= len(part)
+        return self._file.write(part)
+
+    def __getattr__(self, name):
+        return getattr(self._file, name)
+
+
+@pytest.fixture
+def small_disk(tmp_path, monkeypatch):
+    """An EventLog on a disk with room for three points and a half; its directory."""
+    write(tmp_path / "rehearsal", step=0, end=3)
+    Parts.room = files(tmp_path / "rehearsal")[0].stat().st_size + 30
+    create = event_log._create
+    monkeypatch.setattr(event_log, "_create", lambda path: Parts(create(path)))
+    return tmp_path / "log"
+
+
+def test_points_that_a_full_disk_does_not_take_are_written_once_it_does(small_disk, points_of):
+    log = EventLog(small_disk, step=0)
+    for step, value in straight(6).items():
+        log.scalar("train", "loss", value, step)
+    with pytest.raises(OSError, match="No space left on device"):
+        log.flush()
+    assert points_of(small_disk / "train") == {"loss": straight(3)}
+    Parts.room = 10**6
+    log.flush()
+    assert points_of(small_disk / "train") == {"loss": straight(6)}
+    log.close()
+
+
+def test_a_disk_that_stays_full_is_told_at_last_and_costs_no_point_that_it_took(
+    small_disk, points_of, monkeypatch
+):
+    log = EventLog(small_disk, step=0)
+    for step, value in straight(6).items():
+        log.scalar("train", "loss", value, step)
+    with pytest.raises(MnistKerasError) as error:
+        log.close()
+    assert str(error.value) == (
+        "the TensorBoard files cannot be written: No space left on device. "
+        f"Received: {small_disk}. Expected: a directory with space left."
+    )
+    monkeypatch.undo()
+    write(small_disk, step=3, end=6)
+    assert points_of(small_disk / "train") == {"loss": straight(6)}
+
+
+def test_what_is_logged_while_a_disk_takes_its_time_does_not_wait(tmp_path, points_of, monkeypatch):
+    begun, may_end = threading.Event(), threading.Event()
+    synced = []
+
+    def slow(number, fsync=os.fsync):
+        synced.append(number)
+        begun.set()
+        assert may_end.wait(60)
+        fsync(number)
+
+    monkeypatch.setattr(os, "fsync", slow)
+    log = EventLog(tmp_path, step=0)
+    log.scalar("train", "loss", 0.0, 0)
+    flushing = threading.Thread(target=log.flush)
+    flushing.start()
+    assert begun.wait(60)
+    log.scalar("train", "loss", 1.0, 1)
+    assert points_of(tmp_path / "train") == {"loss": straight(2)}
+    may_end.set()
+    flushing.join()
+    log.close()
+    assert len(synced) == 2  # The second point was not on the disk before.
+
+
+def test_a_session_at_a_step_keeps_of_an_event_what_it_has_already(tmp_path, points_of):
+    log = EventLog(tmp_path, step=0)
+    log.scalar("train", "loss", 0.5, 3, keep=True)
+    log.close()
+    log = EventLog(tmp_path, step=3)
+    log.scalars("train", {"loss": 0.75, "accuracy": 1.0}, 3, keep=True)
+    log.close()
+    assert points_of(tmp_path / "train") == {"loss": {3: 0.5}, "accuracy": {3: 1.0}}
+
+
+def test_a_directory_that_cannot_be_made_is_told(tmp_path):
+    (tmp_path / "file").touch()
+    log = EventLog(tmp_path / "file", step=0)
+    log.scalar("train", "loss", 1.0, 0)
+    with pytest.raises(MnistKerasError, match="cannot be written: Not a directory"):
+        log.close()
+
+
+def test_the_scalars_of_all_sessions_are_read_back(tmp_path):
+    for first in (0, 2):
+        log = EventLog(tmp_path, step=first)
+        for step in range(first, 4):
+            log.scalar("train", "loss", step + first / 10, step)
+        log.close()
+    assert read_scalars(tmp_path, "train") == {
+        "loss": [(0, 0.0), (1, 1.0), (2, pytest.approx(2.2)), (3, pytest.approx(3.2))]
+    }
+    assert read_scalars(tmp_path, "validation") == {}

@@ -1,0 +1,97 @@
+import doctest
+import io
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnist_keras import TapeModel
+from mnist_keras.callbacks.tensorboard import drawing, first_layer_weights
+from mnist_keras.callbacks.tensorboard.first_layer_weights import FirstLayerWeights
+from mnist_keras.errors import UsageError
+
+KERNELS = {"dense": (16, 5), "convolution": (3, 3, 2, 5)}
+
+
+class Subclassed(keras.Model):
+    def __init__(self, layers):
+        super().__init__()
+        self.parts = layers
+
+    def call(self, x):
+        for layer in self.parts:
+            x = layer(x)
+        return x
+
+
+KINDS = {
+    "sequential": lambda shape, layers: keras.Sequential([keras.Input(shape), *layers]),
+    "wrapped": lambda shape, layers: TapeModel(keras.Sequential([keras.Input(shape), *layers])),
+    "subclassed": lambda shape, layers: Subclassed(layers),
+}
+
+
+@pytest.fixture
+def shown(tmp_path, summaries_of):
+    """Train a model of that kind for a step at a rate of 0; the picture and the first kernel."""
+
+    def shown(kind, layer, **options):
+        dense = layer == "dense"
+        shape = (4, 4) if dense else (4, 4, 2)
+        first = keras.layers.Dense(5) if dense else keras.layers.Conv2D(5, 3)
+        flatten = keras.layers.Flatten()
+        layers = [keras.layers.Rescaling(2.0), *([flatten, first] if dense else [first, flatten])]
+        model = KINDS[kind](shape, [*layers, keras.layers.Dense(3, use_bias=False)])
+        model.compile(optimizer=keras.optimizers.SGD(0.0), loss="mse")
+        callback = FirstLayerWeights(tmp_path, **options)
+        x = np.ones((2, *shape), np.float32)
+        model.fit(x, np.ones((2, 3)), verbose=0, callbacks=[callback])
+        plugin, (_, _, png) = summaries_of(tmp_path)["first_layer_weights"][1]
+        assert plugin == "images"
+        return np.asarray(Image.open(io.BytesIO(png))), first.get_weights()[0]
+
+    return shown
+
+
+def drawn(images):
+    colours = {"palette": drawing.SIGNED, "tile_pixels": 56}
+    return np.asarray(drawing.grid(drawing.signed(images), columns=8, **colours))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_unit_of_a_dense_layer_is_an_image_of_the_inputs_form(kind, shown):
+    picture, kernel = shown(kind, "dense")
+    np.testing.assert_array_equal(picture, drawn([kernel[:, u].reshape(4, 4) for u in range(5)]))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_each_filter_of_a_convolution_is_an_image_the_mean_over_its_channels(kind, shown):
+    picture, kernel = shown(kind, "convolution")
+    np.testing.assert_array_equal(picture, drawn([kernel[..., f].mean(-1) for f in range(5)]))
+
+
+def test_the_first_units_are_shown_and_their_form_may_be_given(shown):
+    picture, kernel = shown("sequential", "dense", image_shape=(2, 8), most=3)
+    np.testing.assert_array_equal(picture, drawn([kernel[:, u].reshape(2, 8) for u in range(3)]))
+
+
+def test_weights_that_are_no_image_are_refused():
+    with pytest.raises(UsageError) as error:
+        first_layer_weights.images(np.zeros((15, 2)), image_shape=None)
+    assert str(error.value) == (
+        "the weights of a unit are no image. Received: 15 of them, as 3 x 3. "
+        "Expected: image_shape=(height, width) that holds them."
+    )
+
+
+def test_a_model_without_such_a_layer_is_refused(tmp_path):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
+    model.compile(optimizer="sgd", loss="mse")
+    x = np.ones((2, 4))
+    with pytest.raises(UsageError, match="no layer has weights that are images"):
+        model.fit(x, x, verbose=0, callbacks=[FirstLayerWeights(tmp_path)])
+
+
+def test_the_example_is_true():
+    assert doctest.testmod(first_layer_weights).failed == 0

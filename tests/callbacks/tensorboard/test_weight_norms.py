@@ -1,0 +1,147 @@
+import contextlib
+import doctest
+
+import keras
+import numpy as np
+import pytest
+
+from mnist_keras import SumSquaredError, TapeModel
+from mnist_keras.callbacks import Checkpoint
+from mnist_keras.callbacks.tensorboard import weight_norms
+from mnist_keras.callbacks.tensorboard.weight_norms import WeightNorms
+from mnist_keras.errors import UsageError
+
+LAYERS = {"hidden": slice(0, 2), "scores": slice(2, 4)}
+
+
+class Weights(keras.callbacks.Callback):
+    """Notes the weights before each step."""
+
+    def __init__(self):
+        super().__init__()
+        self.before = []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.before.append(self.model.get_weights())
+
+
+@pytest.fixture
+def make():
+    """A TapeModel of two layers with weights; what it wraps is a plain keras.Model."""
+
+    def make(optimizer="adam", *, steps_per_execution=1, wrap=TapeModel):
+        keras.utils.set_random_seed(3)
+        layers = [
+            keras.Input((28, 28)),
+            keras.layers.Flatten(),
+            keras.layers.Dense(16, activation="relu", name="hidden"),
+            keras.layers.Dense(10, name="scores"),
+        ]
+        model = wrap(keras.Sequential(layers, name="network"))
+        model.compile(
+            optimizer=keras.optimizers.get(optimizer),
+            loss=SumSquaredError(),
+            steps_per_execution=steps_per_execution,
+        )
+        return model
+
+    return make
+
+
+def norm(arrays):
+    return np.linalg.norm(np.concatenate([array.ravel() for array in arrays]))
+
+
+def by_hand(weights, steps):
+    """What is to be written at those steps."""
+    expected = {}
+    for name, layer in LAYERS.items():
+        before = {step: weights.before[step][layer] for step in steps}
+        after = {step: weights.before[step + 1][layer] for step in steps}
+        norms = {step: norm(before[step]) for step in steps}
+        updates = {
+            step: norm([b - a for a, b in zip(before[step], after[step], strict=True)])
+            for step in steps
+        }
+        expected[f"weight_norm/network/{name}"] = {
+            step: pytest.approx(norms[step], rel=1e-5) for step in steps
+        }
+        expected[f"update_ratio/network/{name}"] = {
+            step: pytest.approx(updates[step] / norms[step], rel=1e-4) for step in steps
+        }
+    return expected
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 5, 100])
+def test_it_writes_each_layers_norm_and_the_share_that_the_epochs_first_update_changes(
+    steps_per_execution, make, stream, tmp_path, points_of
+):
+    weights = Weights()
+    make().fit(stream, epochs=2, verbose=0, callbacks=[weights])
+    model = make(steps_per_execution=steps_per_execution)
+    model.fit(stream, epochs=2, verbose=0, callbacks=[WeightNorms(tmp_path)])
+    assert points_of(tmp_path) == by_hand(weights, [0, 7])
+
+
+def test_so_many_epochs_lie_from_one_to_the_next(make, stream, tmp_path, points_of):
+    weights = Weights()
+    make().fit(stream, epochs=6, verbose=0, callbacks=[weights])
+    norms = WeightNorms(tmp_path, every_epochs=3)
+    make(steps_per_execution=100).fit(stream, epochs=6, verbose=0, callbacks=[norms])
+    assert points_of(tmp_path) == by_hand(weights, [0, 21])
+
+
+def test_a_plain_keras_model_has_the_same(make, stream, tmp_path, points_of):
+    weights, model = Weights(), make(wrap=lambda network: network)
+    model.fit(stream, epochs=2, verbose=0, callbacks=[weights, WeightNorms(tmp_path)])
+    assert points_of(tmp_path) == by_hand(weights, [0, 7])
+
+
+def test_where_gradients_are_accumulated_it_is_the_first_step_that_makes_an_update(
+    make, stream, tmp_path, points_of
+):
+    def optimizer():
+        return keras.optimizers.SGD(0.1, gradient_accumulation_steps=3)
+
+    weights = Weights()
+    make(optimizer()).fit(stream, epochs=3, verbose=0, callbacks=[weights])
+    model = make(optimizer(), steps_per_execution=100)
+    model.fit(stream, epochs=3, verbose=0, callbacks=[WeightNorms(tmp_path)])
+    assert norm([a - b for a, b in zip(weights.before[2], weights.before[3], strict=True)]) > 0
+    assert points_of(tmp_path) == by_hand(weights, [2, 8, 14])
+
+
+@pytest.mark.parametrize("step", [1, 2, 5, 7, 8, 10])
+def test_a_run_resumed_anywhere_has_the_same(step, make, stream, crash, tmp_path, points_of):
+    def session(name, *others):
+        checkpoint = Checkpoint(tmp_path / name / "checkpoints", every_steps=1)
+        callbacks = [WeightNorms(tmp_path / name), checkpoint, *others]
+        with contextlib.suppress(RuntimeError):
+            make(steps_per_execution=100).fit(stream, epochs=2, verbose=0, callbacks=callbacks)
+
+    session("whole")
+    session("resumed", crash(step=step, saved=True))
+    session("resumed")
+    points = points_of(tmp_path / "resumed")
+    assert {len(values) for values in points.values()} == {2}
+    assert points == points_of(tmp_path / "whole")
+
+
+def test_weights_that_are_zero_have_a_norm_and_no_ratio(tmp_path, points_of):
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="zero")], name="all")
+    model.set_weights([np.zeros((2, 1)), np.zeros(1)])
+    model.compile(optimizer="sgd", loss="mse")
+    model.fit(np.ones((2, 2)), np.ones((2, 1)), verbose=0, callbacks=[WeightNorms(tmp_path)])
+    assert points_of(tmp_path) == {"weight_norm/all/zero": {0: 0.0}}
+
+
+def test_several_steps_per_execution_of_a_plain_keras_model_are_refused(
+    make_plain, stream, tmp_path
+):
+    model = make_plain(steps_per_execution=3)
+    with pytest.raises(UsageError, match="hides the single steps"):
+        model.fit(stream, verbose=0, callbacks=[WeightNorms(tmp_path)])
+
+
+def test_the_example_is_true():
+    assert doctest.testmod(weight_norms).failed == 0

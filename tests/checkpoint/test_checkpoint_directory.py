@@ -1,0 +1,239 @@
+import math
+import shutil
+
+import pytest
+
+from mnist_keras.checkpoint import storage
+from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
+
+
+def files(step):
+    return {"state.npz": b"numbers of step %d" % step, "state.json": b"{}"}
+
+
+def save(checkpoints, step, **metrics):
+    checkpoints.save(step, files(step), metrics)
+
+
+def newest(checkpoints):
+    """(the newest whole one's step, the notices); None for the step: there is none."""
+    notices = []
+    stored = checkpoints.newest(notices.append)
+    if stored is None:
+        return None, notices
+    assert stored.files == files(stored.description["step"])
+    return stored.description["step"], notices
+
+
+def present(checkpoints):
+    """The steps there, each found whole."""
+    for step in checkpoints.steps():
+        storage.read_directory(checkpoints.directory(step))
+    return checkpoints.steps()
+
+
+def test_nothing_saved_is_no_checkpoint(tmp_path):
+    assert newest(CheckpointDirectory(tmp_path / "none", keep=1)) == (None, [])
+    (tmp_path / "empty").mkdir()
+    assert newest(CheckpointDirectory(tmp_path / "empty", keep=1)) == (None, [])
+
+
+def test_a_checkpoint_lies_under_its_number_of_updates(tmp_path):
+    checkpoints = CheckpointDirectory(tmp_path / "run" / "checkpoints", keep=3)
+    save(checkpoints, 600)
+    save(checkpoints, 123_456_789)
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir()) == [
+        "step-00000600",
+        "step-123456789",
+    ]
+    assert newest(checkpoints) == (123_456_789, [])
+
+
+NAN = math.nan
+# name: (keep, mode, val_loss of the checkpoints 1, 2, 3, ..., those kept)
+KEPT = {
+    "the newest, without the metric": (2, "min", [None, None, None, None], [3, 4]),
+    "one": (1, "min", [None, None, None], [3]),
+    "more than there are": (5, "min", [None, None, None], [1, 2, 3]),
+    "the best besides": (2, "min", [0.5, 0.1, 0.3, 0.4, 0.2], [2, 4, 5]),
+    "the best is among the newest": (2, "min", [0.5, 0.3, 0.2, 0.1], [3, 4]),
+    "the best is the highest": (1, "max", [0.5, 0.9, 0.3, -0.4], [2, 4]),
+    "the first of two that are equal": (1, "min", [0.3, 0.1, 0.1, 0.2], [2, 4]),
+    "nan is never the best": (1, "min", [NAN, 0.1, NAN, NAN], [2, 4]),
+    "infinite is never the best": (1, "min", [math.inf, 3.0, 4.0], [2, 3]),
+    "those without the metric do not count": (1, "max", [0.1, None, None, 0.05, None], [1, 5]),
+}
+
+
+@pytest.mark.parametrize("row", KEPT)
+def test_the_newest_and_the_best_are_kept(row, tmp_path):
+    keep, mode, values, kept = KEPT[row]
+    for step, value in enumerate(values, 1):
+        # Each time as after an interruption: nothing is known but what lies on the disk.
+        checkpoints = CheckpointDirectory(tmp_path, keep=keep, monitor="val_loss", mode=mode)
+        save(checkpoints, step, **({} if value is None else {"val_loss": value}))
+    assert present(checkpoints) == kept
+
+
+def test_only_what_is_better_than_every_checkpoint_improves(tmp_path):
+    def improving(mode, *values):
+        checkpoints = CheckpointDirectory(tmp_path, keep=9, monitor="accuracy", mode=mode)
+        return [value for value in values if checkpoints.improves({"accuracy": value})]
+
+    assert improving("max", 0.1, NAN, -math.inf) == [0.1]
+    save(CheckpointDirectory(tmp_path, keep=9), 1, accuracy=0.5)
+    save(CheckpointDirectory(tmp_path, keep=9), 2, accuracy=0.4)
+    assert improving("max", 0.4, 0.5, 0.6, NAN) == [0.6]
+    assert improving("min", 0.3, 0.4, 0.5, NAN) == [0.3]
+    assert not CheckpointDirectory(tmp_path, keep=9).improves({"accuracy": 0.9})
+    assert not CheckpointDirectory(tmp_path, keep=9, monitor="loss").improves({"accuracy": 0.9})
+
+
+def test_several_of_the_best_are_kept(tmp_path):
+    checkpoints = CheckpointDirectory(tmp_path, keep=1, keep_best=2, monitor="loss")
+    improved = []
+    for step, loss in enumerate((0.5, 0.3, 0.4, 0.3, 0.9), start=1):
+        improved.append(checkpoints.improves({"loss": loss}))
+        save(checkpoints, step, loss=loss)
+    assert improved == [True, True, True, True, False]
+    assert present(checkpoints) == [2, 4, 5]
+
+
+def test_those_at_multiples_are_kept_for_ever(tmp_path):
+    checkpoints = CheckpointDirectory(tmp_path, keep=2, keep_every_steps=10)
+    for step in range(5, 50, 5):
+        save(checkpoints, step)
+    assert present(checkpoints) == [10, 20, 30, 40, 45]
+
+
+def test_those_of_a_later_step_are_not_this_runs_newest_and_stay(tmp_path):
+    save(CheckpointDirectory(tmp_path, keep=2), 100)
+    checkpoints = CheckpointDirectory(tmp_path, keep=2)
+    for step in (10, 20, 30):
+        save(checkpoints, step)
+    assert present(checkpoints) == [20, 30, 100]
+
+
+def test_other_entries_are_left_alone(tmp_path):
+    for name in ("step-12", "step-0000001x", "steps", "notes.txt", ".hidden"):
+        (tmp_path / name).touch()
+    save(CheckpointDirectory(tmp_path, keep=1), 1)
+    save(CheckpointDirectory(tmp_path, keep=1), 2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        ".hidden",
+        "notes.txt",
+        "step-00000002",
+        "step-0000001x",
+        "step-12",
+        "steps",
+    ]
+
+
+DAMAGE = {
+    "a flipped byte": lambda path: (path / "state.npz").write_bytes(b"Numbers of step 3"),
+    "a file cut short": lambda path: (path / "state.npz").write_bytes(b"numb"),
+    "a file too many": lambda path: (path / "state.json~").touch(),
+    "a file missing": lambda path: (path / "state.json").unlink(),
+    "an empty manifest": lambda path: (path / "manifest.json").write_bytes(b""),
+    "no manifest": lambda path: (path / "manifest.json").unlink(),
+    "an empty directory": lambda path: [entry.unlink() for entry in path.iterdir()],
+    "a file in its place": lambda path: (shutil.rmtree(path), path.touch()),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_is_used(kind, tmp_path):
+    checkpoints = CheckpointDirectory(tmp_path, keep=3, monitor="loss")
+    for step in (1, 2, 3):
+        save(checkpoints, step, loss=1 / step)
+    DAMAGE[kind](checkpoints.directory(3))
+    step, (notice,) = newest(checkpoints)
+    assert step == 2
+    assert notice.startswith(str(checkpoints.directory(3)))
+    assert notice.endswith(". The checkpoint before it is used.")
+    assert "\n" not in notice
+    # Training comes by there again.
+    save(checkpoints, 3, loss=0.0)
+    assert newest(checkpoints) == (3, [])
+    assert present(checkpoints) == [1, 2, 3]
+
+
+def test_where_all_are_damaged_each_is_reported(tmp_path):
+    checkpoints = CheckpointDirectory(tmp_path, keep=3)
+    for step in (1, 2):
+        save(checkpoints, step)
+        DAMAGE["no manifest"](checkpoints.directory(step))
+    step, notices = newest(checkpoints)
+    assert step is None
+    assert [notice.partition("/manifest")[0] for notice in notices] == [
+        str(checkpoints.directory(2)),
+        str(checkpoints.directory(1)),
+    ]
+    assert notices[0].endswith(" The checkpoint before it is used.")
+    assert notices[1].endswith(" None is left.")
+
+
+# What save does to what is there: (steps before, step saved, keep, steps after)
+SAVES = {
+    "the first": ([], 1, 3, [1]),
+    "one more": ([1], 2, 3, [1, 2]),
+    "with the oldest to be removed": ([1, 2], 3, 2, [2, 3]),
+    "with two to be removed": ([1, 2, 3], 4, 1, [4]),
+    "the same step again": ([1, 2], 2, 1, [2]),
+    "the only one again": ([2], 2, 1, [2]),
+}
+
+
+@pytest.fixture(params=SAVES)
+def situation(request, tmp_path):
+    """(a function that prepares the directory and gives it, keep, steps before, saved, after)."""
+    before, saved, keep, after = SAVES[request.param]
+    root = tmp_path / "root"
+
+    def prepare():
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir()
+        for step in before:
+            save(CheckpointDirectory(root, keep=9), step)
+        return root
+
+    return prepare, keep, before, saved, after
+
+
+@pytest.mark.parametrize("end", ["killed", "without power"])
+def test_a_crash_at_any_instant_of_a_save_leaves_the_newest_before_or_the_one_saved(
+    end, situation, film
+):
+    prepare, keep, before, saved, after = situation
+    root = prepare()
+    copies = film(
+        root, lambda disk: save(CheckpointDirectory(root, keep=keep, disk=disk), saved, loss=0.5)
+    )[end]
+    newest_before = before[-1] if before else None
+    for copy in copies:
+        checkpoints = CheckpointDirectory(copy, keep=keep)
+        step, notices = newest(checkpoints)
+        assert step in (newest_before, saved), copy.name
+        assert notices == [], copy.name
+        assert set(after) - {saved} <= set(present(checkpoints)), copy.name
+        save(checkpoints, saved)
+        assert present(checkpoints) == after, copy.name
+        assert len(list(copy.iterdir())) == len(after), copy.name
+    assert newest(CheckpointDirectory(copies[-1], keep=keep)) == (saved, [])
+
+
+def test_a_disk_that_fails_at_any_operation_of_a_save_loses_nothing(situation, failing_disk):
+    prepare, keep, before, saved, after = situation
+    never = failing_disk(None)
+    save(CheckpointDirectory(prepare(), keep=keep, disk=never), saved)
+    for at, name in enumerate(never.names):
+        root = prepare()
+        with pytest.raises(OSError, match="No space left on device"):
+            save(CheckpointDirectory(root, keep=keep, disk=failing_disk(at)), saved)
+        checkpoints = CheckpointDirectory(root, keep=keep)
+        step, notices = newest(checkpoints)
+        assert step in (before[-1] if before else None, saved), (at, name)
+        assert notices == [], (at, name)
+        assert set(after) - {saved} <= set(present(checkpoints)), (at, name)
+        save(checkpoints, saved)
+        assert present(checkpoints) == after, (at, name)

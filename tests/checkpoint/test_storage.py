@@ -1,0 +1,338 @@
+import itertools
+import json
+import os
+import shutil
+
+import pytest
+
+from mnist_keras.checkpoint import storage
+from mnist_keras.checkpoint.storage import DamagedError
+
+OLD = {"state.npz": b"old numbers" * 9, "state.json": b'{"step": 7}'}
+NEW = {"state.npz": b"the new numbers" * 11, "state.json": b'{"step": 8}'}
+# 0.30000000000000004 and 0.30000000000000005 are the same number.
+NEW_TREE = {f"deep/{name}": data for name, data in NEW.items()}
+DESCRIPTION = {"step": 8, "metrics": {"loss": 0.1 + 0.2}}
+
+
+def read_directory(path):
+    return storage.read_directory(path).files if storage.directory_names(path.parent) else None
+
+
+def read_file(path):
+    return path.read_bytes() if path.exists() else None
+
+
+def write_new(path, disk):
+    storage.write_directory(path, NEW, {}, disk=disk)
+
+
+def write_new_file(path, disk):
+    storage.write_file(path, NEW["state.npz"], disk=disk)
+
+
+def build_new(path, disk):
+    def make(temporary):
+        temporary.mkdir()
+        (temporary / "deep").mkdir()
+        for name, data in NEW.items():
+            (temporary / "deep" / name).write_bytes(data)
+
+    storage.build(path, make, disk=disk)
+
+
+def build_new_file(path, disk):
+    storage.build(path, lambda temporary: temporary.write_bytes(NEW["state.npz"]), disk=disk)
+
+
+def read_tree(path):
+    """What lies in a directory, or aside, where its writer was killed."""
+    path = storage._where(path)
+    files = [p for p in path.rglob("*") if p.is_file() and p.name != storage.MANIFEST]
+    return {str(p.relative_to(path)): p.read_bytes() for p in files} or None
+
+
+def remove(path, disk):
+    storage.remove_directory(path, disk=disk)
+
+
+# name: (what lies there, what is done, how it is read, what is read before, and after)
+ACTIONS = {
+    "a new directory": (None, write_new, read_directory, None, NEW),
+    "a directory that replaces another": (OLD, write_new, read_directory, OLD, NEW),
+    "a new file": (None, write_new_file, read_file, None, NEW["state.npz"]),
+    "a file that replaces another": (b"old", write_new_file, read_file, b"old", NEW["state.npz"]),
+    "a tree that is built": (None, build_new, read_tree, None, NEW_TREE),
+    "a tree that is built anew": (OLD, build_new, read_tree, OLD, NEW_TREE),
+    "a file that is built anew": (b"old", build_new_file, read_file, b"old", NEW["state.npz"]),
+    "a directory that is removed": (OLD, remove, read_directory, OLD, None),
+}
+
+
+@pytest.fixture(params=ACTIONS)
+def action(request, tmp_path):
+    """(the root, the path, what is done to it by (path, disk), the reader, old, new)."""
+    there, act, read, old, new = ACTIONS[request.param]
+    root = tmp_path / "root"
+
+    def prepare():
+        shutil.rmtree(root, ignore_errors=True)
+        root.mkdir()
+        if isinstance(there, dict):
+            storage.write_directory(root / "it", there, {})
+        elif there is not None:
+            storage.write_file(root / "it", there)
+        return root
+
+    return prepare, act, read, old, new
+
+
+def names(root):
+    return sorted(entry.name for entry in root.iterdir())
+
+
+@pytest.mark.parametrize("end", ["killed", "without power"])
+def test_a_crash_at_any_instant_leaves_the_old_or_the_new_and_the_next_writer_cleans_up(
+    end, action, film
+):
+    prepare, act, read, old, new = action
+    root = prepare()
+    copies = film(root, lambda disk: act(root / "it", disk))[end]
+    found = [read(copy / "it") for copy in copies]
+    turn = found.index(new)
+    assert found == [old] * turn + [new] * (len(found) - turn), [copy.name for copy in copies]
+    for copy in copies:
+        storage.remove_leftovers(copy)
+        assert names(copy) == (["it"] if read(copy / "it") is not None else []), copy.name
+        assert read(copy / "it") in (old, new), copy.name
+        write_new(copy / "another", None)
+        assert read_directory(copy / "another") == NEW
+
+
+def test_a_disk_that_fails_at_any_operation_keeps_the_old_or_the_new(action, failing_disk):
+    prepare, act, read, old, new = action
+    root = prepare()
+    never = failing_disk(None)
+    act(root / "it", never)
+    assert read(root / "it") == new
+    last_rename = max(i for i, name in enumerate(never.names) if name == "rename")
+    for at, name in enumerate(never.names):
+        root = prepare()
+        with pytest.raises(OSError, match="No space left on device"):
+            act(root / "it", failing_disk(at))
+        assert read(root / "it") == (old if at <= last_rename else new), (at, name)
+        if at <= last_rename:
+            assert names(root) == (["it"] if old is not None else []), (at, name)
+        if new is not None:
+            act(root / "it", None)
+            assert (names(root), read(root / "it")) == (["it"], new), (at, name)
+
+
+def test_a_replaced_directory_that_cannot_be_brought_back_is_read_where_it_lies(
+    tmp_path, failing_disk, monkeypatch
+):
+    storage.write_directory(tmp_path / "it", OLD, {})
+    writes = 1 + 2 * 3 + 1  # the directory; two files and the manifest, each synced; its own sync
+    monkeypatch.setattr(storage, "_bring_back", lambda path: None)
+    with pytest.raises(OSError, match="No space"):
+        storage.write_directory(tmp_path / "it", NEW, {}, disk=failing_disk(writes + 1))
+    assert names(tmp_path) == [".replaced-it"]
+    assert read_directory(tmp_path / "it") == OLD
+
+
+def test_a_name_appears_after_all_behind_it_is_synced_and_is_synced_itself(tmp_path):
+    class Journal(storage.Disk):
+        def __init__(self):
+            self.lines = []
+
+        def make_directory(self, path):
+            self.lines.append("make")
+            super().make_directory(path)
+
+        def sync_file(self, file):
+            self.lines.append(f"sync {file.name.rpartition('/')[2]}")
+            super().sync_file(file)
+
+        def sync_directory(self, path):
+            self.lines.append("sync parent" if path == tmp_path else "sync directory")
+            super().sync_directory(path)
+
+        def rename(self, source, target):
+            self.lines.append(f"rename to {target.name}")
+            super().rename(source, target)
+
+    disk = Journal()
+    storage.write_directory(tmp_path / "it", OLD, {}, disk=disk)
+    files = ["sync state.npz", "sync state.json", "sync manifest.json"]
+    assert disk.lines == ["make", *files, "sync directory", "rename to it", "sync parent"]
+
+
+def test_syncing_reaches_the_disk(tmp_path, synced):
+    with open(tmp_path / "file", "wb") as file:
+        storage.Disk().sync_file(file)
+    storage.Disk().sync_directory(tmp_path)
+    assert synced == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]
+
+
+def test_missing_parents_are_made_and_synced_from_the_top(tmp_path):
+    journal = []
+
+    class Journal(storage.Disk):
+        def make_directory(self, path):
+            journal.append(("make", path))
+            super().make_directory(path)
+
+        def sync_directory(self, path):
+            journal.append(("sync", path))
+            super().sync_directory(path)
+
+    for _ in range(2):
+        storage.make_directories(tmp_path / "logs" / "run", disk=Journal())
+    logs = tmp_path / "logs"
+    assert journal == [
+        ("make", logs),
+        ("sync", tmp_path),
+        ("make", logs / "run"),
+        ("sync", logs),
+    ]
+
+
+def test_what_a_later_version_has_written_is_no_damage(tmp_path, monkeypatch):
+    with monkeypatch.context() as later:
+        later.setattr(storage, "FORMAT", storage.FORMAT + 1)
+        storage.write_directory(tmp_path / "it", NEW, DESCRIPTION)
+    for read in (
+        storage.read_directory,
+        storage.read_manifest,
+        lambda path: storage.read_member(path, "state.json"),
+    ):
+        with pytest.raises(storage.LaterFormatError) as caught:
+            read(tmp_path / "it")
+        assert str(caught.value) == (
+            f"{tmp_path / 'it' / 'manifest.json'} was written by a later version of mnist_keras. "
+            f"Received: format {storage.FORMAT + 1}. Expected: at most {storage.FORMAT}, "
+            "or a newer mnist_keras."
+        )
+
+
+# Damage
+
+
+@pytest.fixture
+def stored(tmp_path):
+    path = tmp_path / "it"
+    storage.write_directory(path, {"a": b"12", "b": b""}, DESCRIPTION)
+    return path
+
+
+def test_what_was_written_is_read(stored):
+    found = storage.read_directory(stored)
+    assert (found.path, found.files, found.description) == (
+        stored,
+        {"a": b"12", "b": b""},
+        DESCRIPTION,
+    )
+    manifest = json.loads((stored / "manifest.json").read_bytes())
+    sha256 = "6b51d431df5d7f141cbececcf79edf3dd861c3b4069f0b11661a3eefacbba918"
+    assert manifest["files"]["a"] == {"size": 2, "sha256": sha256}
+
+
+def test_a_flipped_bit_anywhere_is_found_and_told_in_one_line(stored):
+    for path in sorted(stored.iterdir()):
+        whole = path.read_bytes()
+        for (offset, byte), bit in itertools.product(enumerate(whole), range(8)):
+            overwrite(path, offset, byte ^ 1 << bit)
+            with pytest.raises(DamagedError) as error:
+                storage.read_directory(stored)
+            assert str(path) in str(error.value), (path.name, offset, bit)
+            assert "\n" not in str(error.value)
+            overwrite(path, offset, byte)
+    storage.read_directory(stored)
+
+
+def test_one_file_can_be_read_and_checked_without_the_others(stored):
+    (stored / "b").unlink()
+    assert storage.read_member(stored, "a") == b"12"
+    overwrite(stored / "a", 0, 0)
+    with pytest.raises(DamagedError, match="a is damaged"):
+        storage.read_member(stored, "a")
+    for name, message in (("b", "cannot be read"), ("c", "has no c. Received: a, b. Expected: c")):
+        with pytest.raises(DamagedError, match=message):
+            storage.read_member(stored, name)
+
+
+def overwrite(path, offset, byte):
+    with open(path, "r+b", buffering=0) as file:
+        file.seek(offset)
+        file.write(bytes([byte]))
+
+
+def test_a_file_cut_off_anywhere_is_found(stored):
+    for path in sorted(stored.iterdir()):
+        whole = path.read_bytes()
+        for length in reversed(range(len(whole))):
+            os.truncate(path, length)
+            with pytest.raises(DamagedError):
+                storage.read_directory(stored)
+        path.write_bytes(whole)
+
+
+def changed(**changes):
+    """The directory's manifest with other values in it, its seal as it was."""
+
+    def change(path):
+        manifest = json.loads((path / "manifest.json").read_bytes())
+        (path / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+
+    return change
+
+
+def deeply_nested(path):
+    (path / "manifest.json").write_text("[" * 100_000)
+
+
+def replaced_by_a_file(path):
+    shutil.rmtree(path)
+    path.write_bytes(b"")
+
+
+DAMAGE = {
+    "a file missing": (lambda path: (path / "a").unlink(), "Received: b. Expected: a, b."),
+    "a file too many": (lambda path: (path / "c").touch(), "Received: a, b, c. Expected: a, b."),
+    "a file longer": (lambda path: (path / "b").write_bytes(b"x"), "Received: 1 bytes"),
+    "a file that is a directory": (
+        lambda path: ((path / "a").unlink(), (path / "a").mkdir()),
+        "a cannot be read: Is a directory.",
+    ),
+    "no manifest": (lambda path: (path / "manifest.json").unlink(), "No such file or directory"),
+    "an empty manifest": (
+        lambda path: (path / "manifest.json").write_bytes(b""),
+        "is no manifest: JSONDecodeError.",
+    ),
+    "a manifest of nothing": (changed(files={}), "its own checksum does not fit"),
+    "a manifest that is a list": (
+        lambda path: (path / "manifest.json").write_text("[]"),
+        "is no manifest: TypeError.",
+    ),
+    "a size beyond all numbers": (
+        changed(files={"a": {"size": float("inf"), "sha256": ""}}),
+        "is no manifest: OverflowError.",
+    ),
+    "a manifest nested too deeply": (deeply_nested, "is no manifest: RecursionError."),
+    "another format": (changed(format=2), "its own checksum does not fit"),
+    "another description": (changed(description={}), "its own checksum does not fit"),
+    "an empty directory": (lambda path: [f.unlink() for f in path.iterdir()], "No such file"),
+    "no directory": (shutil.rmtree, "No such file or directory"),
+    "a file in its place": (replaced_by_a_file, "Not a directory"),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_told_in_one_line(kind, stored):
+    damage, message = DAMAGE[kind]
+    damage(stored)
+    with pytest.raises(DamagedError) as error:
+        storage.read_directory(stored)
+    assert message in str(error.value)
+    assert str(error.value).startswith(str(stored))
+    assert "\n" not in str(error.value)

@@ -1,0 +1,312 @@
+import doctest
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from mnist_keras import TapeModel
+from mnist_keras.checkpoint import training_state
+from mnist_keras.checkpoint.training_state import Position, StateMismatchError, TrainingState
+
+X = np.random.default_rng(0).random((40, 8, 3), dtype=np.float32)
+Y = np.random.default_rng(1).random((40, 8, 2), dtype=np.float32)
+PLACE = Position(step=7, epoch=1, step_in_epoch=2)
+
+
+def make_model(seed, optimizer, *, units=4, dtype="float32", metrics=("mae",)):
+    keras.utils.set_random_seed(seed)
+    layers = [
+        keras.layers.Dense(units, dtype=dtype),
+        keras.layers.BatchNormalization(dtype=dtype),
+        keras.layers.Dropout(0.5, dtype=dtype),
+        keras.layers.Dense(2, dtype=dtype),
+    ]
+    model = TapeModel(keras.Sequential([keras.Input((3,)), *layers]))
+    model.compile(optimizer=optimizer, loss="mse", metrics=list(metrics))
+    return model
+
+
+def build(model):
+    """Make the variables of the optimizer and the metrics, without a step of training."""
+    model.test_on_batch(X[0], Y[0])
+    model.optimizer.build(model.trainable_variables)
+    return model
+
+
+def train(model, steps):
+    """One batch after the other; the metrics after each, those of the batches before included."""
+    train_function = model.make_train_function()
+    logs = [train_function(iter([(X[step], Y[step])])) for step in steps]
+    return [{name: float(value) for name, value in log.items()} for log in logs]
+
+
+def groups(model):
+    return {
+        "model": model.variables,
+        "optimizer": model.optimizer.variables,
+        "metrics": model.metrics_variables,
+    }
+
+
+def arrays(model):
+    """All that a step depends on or changes."""
+    return [
+        np.array(keras.ops.convert_to_numpy(v), np.float32)
+        for g in groups(model).values()
+        for v in g
+    ]
+
+
+def same(some, others):
+    return all(np.array_equal(a, b) for a, b in zip(some, others, strict=True))
+
+
+def through_the_disk(state):
+    return TrainingState.from_files(state.to_files())
+
+
+def keys(state, pattern):
+    """The keys of the variables whose path has the pattern in it."""
+    return [e["key"] for e in state.description["variables"] if re.search(pattern, e["path"])]
+
+
+def adam():
+    return keras.optimizers.Adam(
+        0.05,
+        use_ema=True,
+        ema_momentum=0.5,
+        ema_overwrite_frequency=4,
+        gradient_accumulation_steps=3,
+    )
+
+
+def scaled_momentum():
+    inner = keras.optimizers.SGD(0.05, momentum=0.9)
+    return keras.optimizers.LossScaleOptimizer(inner, initial_scale=4.0, dynamic_growth_steps=4)
+
+
+# optimizer: (how to make it, {item: what is in the paths of its variables})
+ITEMS = {
+    "adam": (
+        adam,
+        {
+            "weights": r"dense\w*/(kernel|bias)$",
+            "moving statistics of a layer": "/moving_(mean|variance)$",
+            "seed generator": "seed_generator_state$",
+            "iterations": "/iteration$",
+            "learning rate": "/learning_rate$",
+            "first moments": "_momentum$",
+            "second moments": "_velocity$",
+            "accumulated gradients": "_gradient_accumulator$|_accumulator$",
+            "moving average of the weights": "_average$",
+            "metrics in mid-epoch": "/(total|count)$",
+        },
+    ),
+    "scaled momentum": (
+        scaled_momentum,
+        {
+            "momenta": "_momentum$",
+            "steps since the scale grew": "/step_counter$",
+            "loss scale": "/dynamic_scale$",
+        },
+    ),
+}
+
+
+@pytest.fixture(scope="module", params=ITEMS)
+def interrupted(request):
+    """(the state in mid-epoch, what became of it without interruption, another model, items)."""
+    make_optimizer, items = ITEMS[request.param]
+    model = make_model(1, make_optimizer())
+    train(model, range(5))
+    model.optimizer.learning_rate = 0.02
+    train(model, range(5, 7))
+    state = training_state.capture(model, [], PLACE)
+    logs = train(model, range(7, 16))
+    other = make_model(2, make_optimizer())
+    train(other, [30, 31, 32, 33])
+    return state, (logs, arrays(model)), other, items
+
+
+def went_on(state, model):
+    training_state.restore(state, model, [])
+    training_state.restore_metrics(state, model)
+    return train(model, range(7, 16)), arrays(model)
+
+
+def test_a_restored_model_goes_on_bit_for_bit(interrupted):
+    state, (expected_logs, expected), other, _ = interrupted
+    logs, found = went_on(through_the_disk(state), other)
+    assert logs == expected_logs
+    assert same(found, expected)
+
+
+def test_without_any_one_item_it_would_go_on_otherwise(interrupted):
+    state, (expected_logs, expected), other, items = interrupted
+    found_in_any = set()
+    for item, pattern in items.items():
+        forgotten = keys(state, pattern)
+        assert forgotten, item
+        found_in_any.update(forgotten)
+        training_state.restore(state, other, [])
+        training_state.restore_metrics(state, other)
+        train(other, [20, 21])
+        other.optimizer.learning_rate = 0.3
+        present = training_state.capture(other, [], PLACE).arrays
+        without = {**state.arrays, **{key: present[key] for key in forgotten}}
+        logs, found = went_on(TrainingState(PLACE, without, state.description), other)
+        assert logs != expected_logs or not same(found, expected), item
+    if len(items) > 5:
+        assert set(state.arrays) - found_in_any == set(keys(state, "/(gamma|beta)$"))
+
+
+def test_the_metrics_wait_for_their_own_turn(interrupted):
+    state, _, other, _ = interrupted
+    other.reset_metrics()
+    training_state.restore(state, other, [])
+    assert [float(variable) for variable in other.metrics_variables] == [0.0] * 4
+    training_state.restore_metrics(state, other)
+    assert all(float(variable) > 0 for variable in other.metrics_variables)
+
+
+def test_a_state_is_a_copy(interrupted):
+    _, _, other, _ = interrupted
+    state = training_state.capture(other, [], PLACE)
+    before = {key: array.copy() for key, array in state.arrays.items()}
+    train(other, [0])
+    assert same(state.arrays.values(), before.values())
+
+
+def test_what_comes_back_from_the_disk_is_what_went_there():
+    model = build(make_model(1, "adam", dtype="bfloat16"))
+    history = keras.callbacks.History()
+    history.set_model(model)
+    history.on_train_begin()
+    history.on_epoch_end(0, {"loss": 0.5, "each": np.arange(3)})
+    state = training_state.capture(model, [history], PLACE)
+    assert {a.dtype.name for a in state.arrays.values()} >= {"bfloat16", "float32", "int64"}
+
+    files = state.to_files()
+    assert sorted(files) == ["state.json", "state.npz"]
+    back = TrainingState.from_files(files)
+    assert back.position == PLACE
+    assert back.description == json.loads(json.dumps(state.description))
+    assert list(back.arrays) == list(state.arrays)
+    for key, array in state.arrays.items():
+        assert back.arrays[key].dtype == array.dtype, key
+        assert back.arrays[key].shape == array.shape, key
+        assert back.arrays[key].tobytes() == array.tobytes(), key
+
+    other = build(make_model(2, "adam", dtype="bfloat16"))
+    training_state.restore(back, other, [keras.callbacks.History()])
+    training_state.restore_metrics(back, other)
+    assert same(arrays(other), arrays(model))
+
+
+# Strictness
+
+
+def model_of(**changes):
+    """A model that differs from the saved one in one thing."""
+    return build(make_model(5, changes.pop("optimizer", "adam"), **changes))
+
+
+OTHERS = {
+    "another shape": (
+        lambda: model_of(units=5),
+        r"Received: \S*dense\S*/kernel \(3, 4\) float32. Expected: \S*/kernel \(3, 5\) float32",
+    ),
+    "another dtype": (
+        lambda: model_of(dtype="float16"),
+        r"Received: \S*/kernel \(3, 4\) float32. Expected: \S*/kernel \(3, 4\) float16",
+    ),
+    "a variable too many in the model": (
+        lambda: model_of(metrics=["mae", "mse"]),
+        "lacks a variable. Received: none. Expected: mean_squared_error/total",
+    ),
+    "a variable too many in the state": (
+        lambda: model_of(metrics=[]),
+        "has a variable too many. Received: mean_absolute_error/total. Expected: none",
+    ),
+    "another metric": (
+        lambda: model_of(metrics=["mse"]),
+        "Received: mean_absolute_error/total.* Expected: mean_squared_error/total",
+    ),
+    "another optimizer": (
+        lambda: model_of(optimizer="sgd"),
+        r"Received: adam\S*/iteration .* Expected: (sgd|SGD)\S*/iteration",
+    ),
+    "an optimizer that is not built": (
+        lambda: make_model(5, "adam"),
+        r"has a variable too many. Received: \S*mean_absolute_error/total|adam\S*momentum",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def saved():
+    model = make_model(1, "adam")
+    train(model, [0, 1])
+    return training_state.capture(model, [], PLACE)
+
+
+@pytest.mark.parametrize("row", OTHERS)
+def test_the_state_of_another_model_is_refused_by_name_and_changes_nothing(row, saved):
+    make, message = OTHERS[row]
+    model = make()
+    before = arrays(model)
+    with pytest.raises(StateMismatchError, match=message) as error:
+        training_state.restore(saved, model, [])
+    assert "\n" not in str(error.value)
+    assert same(arrays(model), before)
+
+
+def test_the_state_of_other_callbacks_is_refused_and_changes_nothing(saved):
+    model = model_of()
+    before = arrays(model)
+    history = keras.callbacks.History()
+    history.on_train_begin()
+    with pytest.raises(StateMismatchError, match=r"Received: none\. Expected: History\."):
+        training_state.restore(saved, model, [history])
+    assert same(arrays(model), before)
+    assert (history.epoch, history.history) == ([], {})
+
+
+def test_a_model_made_once_more_in_the_same_process_takes_the_state(saved):
+    # Keras names its parts dense_7 where those of the first were dense_2.
+    for optimizer in (keras.optimizers.Adam(), keras.optimizers.get("adam")):
+        model = model_of(optimizer=optimizer)
+        training_state.restore(saved, model, [])
+        assert same(arrays(model)[:2], list(saved.arrays.values())[:2])
+
+
+# What is finite
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_a_weight_or_momentum_that_is_not_finite_is_found(dtype, value):
+    good = np.array(keras.ops.convert_to_numpy(keras.ops.ones((2, 3), dtype)))
+    bad = good.copy()
+    bad[1, 2] = value
+    count = np.array([2**32 - 1], np.uint32)
+
+    def is_finite(**named):
+        state = TrainingState(PLACE, {k.replace("_", "/"): v for k, v in named.items()}, {})
+        return training_state.is_finite(state)
+
+    assert is_finite(model_0=good, optimizer_0=good, model_1=count)
+    assert not is_finite(model_0=bad, optimizer_0=good)
+    assert not is_finite(model_0=good, optimizer_0=bad)
+    assert is_finite(model_0=good, metrics_0=bad, callbacks_0=bad)
+
+
+def test_a_large_number_of_double_precision_is_finite():
+    state = TrainingState(PLACE, {"model/0000": np.array([1e300])}, {})
+    assert training_state.is_finite(state)
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(training_state).failed == 0

@@ -1,0 +1,85 @@
+import doctest
+import io
+import shutil
+import sys
+from typing import ClassVar
+
+import pytest
+
+from mnist_keras.console import terminal
+
+
+def test_a_notice_is_a_line_on_stderr(capsys):
+    terminal.notice("run 数字 is finished")
+    assert capsys.readouterr() == ("", "run 数字 is finished\n")
+
+
+def test_a_notice_goes_out_in_one_piece_so_that_those_of_two_processes_do_not_mix(monkeypatch):
+    class Pipe(io.RawIOBase):
+        pieces: ClassVar = []
+
+        def writable(self):
+            return True
+
+        def write(self, data):
+            self.pieces.append(bytes(data))
+            return len(data)
+
+    monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(Pipe(), write_through=True))
+    terminal.notice("a line")
+    assert [piece for piece in Pipe.pieces if piece] == [b"a line\n"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0, "0:00"), (59.99, "0:59"), (60, "1:00"), (3599, "59:59"), (3600, "1:00:00")],
+)
+def test_a_duration_is_written_in_minutes_and_only_where_there_are_any_in_hours(seconds, text):
+    assert terminal.duration(seconds) == text
+
+
+@pytest.mark.parametrize("seconds", [float("nan"), float("inf")])
+def test_a_duration_that_nobody_knows_is_a_dash(seconds):
+    assert terminal.duration(seconds) == "-"
+
+
+@pytest.mark.parametrize(
+    ("text", "printed"),
+    [("数字 é", "数字 é"), ("a\nb", "a\\nb"), ("\x1b[31m", "\\x1b[31m"), ("\udcff", "\\udcff")],
+)
+def test_what_would_control_the_terminal_is_spelled_out(text, printed):
+    assert terminal.printable(text) == printed
+
+
+@pytest.mark.parametrize(
+    ("typed", "words", "told"),
+    [
+        (["python3", "main.py"], ["--run_name=a"], "python3 main.py --run_name=a"),
+        ([".venv/bin/python", "../main.py"], [], ".venv/bin/python ../main.py"),
+        (["/my venv/python", "main.py"], ["--a=b c"], "'/my venv/python' main.py '--a=b c'"),
+        (["python", "/usr/bin/pytest"], ["-x"], "python main.py -x"),
+    ],
+)
+def test_a_command_begins_as_the_one_that_was_typed(typed, words, told, monkeypatch):
+    monkeypatch.setattr(sys, "orig_argv", [typed[0], "-u", *typed[1:]])
+    monkeypatch.setattr(sys, "argv", typed[1:])
+    assert terminal.command(*words) == told
+
+
+@pytest.mark.parametrize(
+    ("where", "told"),
+    [
+        ("/bin/tensorboard", "tensorboard '--logdir=my logs'"),
+        (None, ".venv/bin/python -m tensorboard.main '--logdir=my logs'"),
+    ],
+)
+def test_tensorboard_is_started_as_a_module_where_the_shell_would_not_find_it(
+    where, told, monkeypatch
+):
+    monkeypatch.setattr(shutil, "which", {"tensorboard": where}.get)
+    monkeypatch.setattr(sys, "orig_argv", [".venv/bin/python", "main.py"])
+    assert terminal.tensorboard_command("my logs") == told
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(terminal).failed == 0

@@ -1,0 +1,381 @@
+"""A file comes whole from the first mirror that has it, or every mirror's failure is named."""
+
+import contextlib
+import dataclasses
+import doctest
+import io
+import os
+import re
+import socket
+import sys
+import threading
+import time
+
+import filelock
+import pytest
+
+from mnist_keras.data.datasets import download
+from mnist_keras.data.datasets.download import Downloader, DownloadError, Limits
+from mnist_keras.data.formats.idx import read_idx
+from mnist_keras.errors import DataError
+from tests.terminals import Screen, Terminal, use_terminal
+
+BODY = bytes(range(256)) * 200
+
+
+def verify(path):
+    if path.read_bytes() != BODY:
+        raise DataError("other bytes")
+
+
+@pytest.fixture
+def downloader(limits):
+    return Downloader(limits)
+
+
+@pytest.fixture
+def fetch(downloader, tmp_path):
+    """Fetches the file "a" from the urls: (the bytes that lie there then, all file names)."""
+
+    def call(*urls):
+        downloader.fetch(urls, tmp_path / "a", verify=verify)
+        return (tmp_path / "a").read_bytes(), sorted(os.listdir(tmp_path))
+
+    return call
+
+
+@pytest.fixture
+def failures(downloader, tmp_path):
+    """Fetches the file "a" from the urls in vain: {url: what went wrong}."""
+
+    def call(*urls):
+        with pytest.raises(DownloadError) as caught:
+            downloader.fetch(urls, tmp_path / "a", verify=verify)
+        assert os.listdir(tmp_path) == []
+        assert "\n" not in str(caught.value)
+        return caught.value.failures
+
+    return call
+
+
+def test_the_first_mirror_that_has_the_file_gives_it(mirrors, fetch):
+    without, having, unused = mirrors(), mirrors({"a": BODY}), mirrors({"a": BODY})
+    assert fetch(*(mirror.url + "a" for mirror in (without, having, unused))) == (BODY, ["a"])
+    assert (without.requests, having.requests, unused.requests) == (["a"], ["a"], [])
+
+
+def test_the_error_names_every_mirror_and_its_failure_in_one_line(
+    mirrors, dead_url, downloader, tmp_path
+):
+    mirror = mirrors({"a": b"<!DOCTYPE html><html>", "b": 403})
+    urls = [dead_url + "a", mirror.url + "a", mirror.url + "b", mirror.url + "c"]
+    with pytest.raises(DownloadError) as caught:
+        downloader.fetch(urls, tmp_path / "a", verify=verify)
+    assert str(caught.value) == (
+        f"a cannot be downloaded. Received: {urls[0]}: connection refused; {urls[1]}: other bytes "
+        f"than published (21 that start with b'<!DOCTYPE html><'); {urls[2]}: HTTP 403; "
+        f"{urls[3]}: HTTP 404. Expected: one mirror that has the published file."
+    )
+
+
+def test_a_server_error_is_tried_again(mirrors, fetch):
+    mirror = mirrors()
+    mirror.routes["a"] = [500, 503, BODY]
+    assert fetch(mirror.url + "a") == (BODY, ["a"])
+    assert mirror.requests == ["a"] * 3
+
+
+def test_a_lasting_server_error_is_tried_three_times_and_a_missing_file_once(mirrors, failures):
+    broken, missing = mirrors({"a": 500}), mirrors()
+    assert failures(broken.url + "a", missing.url + "a") == {
+        broken.url + "a": "HTTP 500",
+        missing.url + "a": "HTTP 404",
+    }
+    assert (broken.requests, missing.requests) == (["a"] * 3, ["a"])
+
+
+def test_a_download_that_is_cut_off_is_tried_again(mirrors, fetch):
+    mirror = mirrors()
+    mirror.routes["a"] = [mirror.truncate(BODY), BODY]
+    assert fetch(mirror.url + "a") == (BODY, ["a"])
+
+
+def test_a_download_that_is_always_cut_off_fails(mirrors, failures):
+    mirror = mirrors()
+    mirror.routes["a"] = [mirror.truncate(BODY)]
+    found = failures(mirror.url + "a")
+    assert list(found) == [mirror.url + "a"]
+    assert found[mirror.url + "a"].startswith("cut off")
+    assert mirror.requests == ["a"] * 3
+
+
+def test_an_end_without_length_is_told_by_the_bytes(mirrors, failures):
+    def answer(handler):
+        mirror.send_headers(handler, None)
+        handler.wfile.write(BODY[:1000])
+
+    mirror = mirrors({"a": answer})
+    assert failures(mirror.url + "a") == {
+        mirror.url + "a": f"other bytes than published (1000 that start with {BODY[:16]!r})"
+    }
+
+
+def test_a_server_that_never_answers_is_given_up(mirrors, fetch):
+    silent, having = mirrors(), mirrors({"a": BODY})
+    silent.routes["a"] = [silent.stall]
+    assert fetch(silent.url + "a", having.url + "a") == (BODY, ["a"])
+
+
+def test_a_download_that_stalls_is_given_up(mirrors, fetch):
+    stalling, having = mirrors(), mirrors({"a": BODY})
+    stalling.routes["a"] = [stalling.stall_after(BODY)]
+    assert fetch(stalling.url + "a", having.url + "a") == (BODY, ["a"])
+    assert stalling.requests == ["a"]
+
+
+def test_a_host_that_did_not_answer_is_not_asked_for_the_next_file(
+    mirrors, dead_url, downloader, tmp_path
+):
+    silent, having = mirrors(), mirrors({"a": BODY, "b": BODY})
+    silent.routes["a"] = [silent.stall]
+    for name in ("a", "b"):
+        urls = [base + name for base in (dead_url, silent.url, having.url)]
+        downloader.fetch(urls, tmp_path / name, verify=verify)
+    assert (silent.requests, having.requests) == (["a"], ["a", "b"])
+    with pytest.raises(DownloadError) as caught:
+        downloader.fetch([dead_url + "c"], tmp_path / "c", verify=verify)
+    assert caught.value.failures == {dead_url + "c": "not asked again (connection refused)"}
+
+
+def test_a_host_that_has_one_file_less_is_asked_for_the_next(mirrors, downloader, tmp_path):
+    partial, having = mirrors({"b": BODY}), mirrors({"a": BODY})
+    for name in ("a", "b"):
+        urls = [partial.url + name, having.url + name]
+        downloader.fetch(urls, tmp_path / name, verify=verify)
+    assert (partial.requests, having.requests) == (["a", "b"], ["a"])
+
+
+def test_once_patience_is_out_no_further_mirror_is_tried(mirrors, limits, tmp_path):
+    downloader = Downloader(dataclasses.replace(limits, stall_s=0.4, decision_s=1.2))
+    mirror = mirrors()
+    mirror.routes = {name: [mirror.stall_after(BODY)] for name in "abcdef"}
+    with pytest.raises(DownloadError) as caught:
+        downloader.fetch([mirror.url + name for name in "abcdef"], tmp_path / "a", verify=verify)
+    # 0.4, 0.4, 0.2 and 0.1 s of waiting leave less than an eighth
+    assert list(caught.value.failures.values()) == [
+        *["stalled"] * 4,
+        *["not tried within 1.2 s"] * 2,
+    ]
+
+
+def test_the_pauses_before_new_tries_use_up_patience_too(mirrors, tmp_path):
+    pauses_s = []
+    limits = Limits(decision_s=5, backoff_s=2)
+    downloader = Downloader(limits, clock=lambda: 0.0, sleep=pauses_s.append)
+    mirror = mirrors({"a": 500, "b": 500})
+    urls = [mirror.url + "a", mirror.url + "b"]
+    with pytest.raises(DownloadError) as caught:
+        downloader.fetch(urls, tmp_path / "a", verify=verify)
+    assert pauses_s == [2, 2]
+    assert caught.value.failures == dict.fromkeys(urls, "HTTP 500")
+    assert mirror.requests == ["a", "a", "b", "b"]
+
+
+def test_a_slow_but_steady_download_is_not_cut_off(mirrors, limits, tmp_path):
+    def trickle(handler):
+        mirror.send_headers(handler, len(BODY))
+        for start in range(0, len(BODY), len(BODY) // 20):
+            handler.wfile.write(BODY[start : start + len(BODY) // 20])
+            time.sleep(0.02)
+
+    # 0.4 s of arriving against 0.3 s of patience
+    downloader = Downloader(dataclasses.replace(limits, stall_s=0.25, decision_s=0.3))
+    mirror = mirrors({"a": trickle})
+    downloader.fetch([mirror.url + "a"], tmp_path / "a", verify=verify)
+    assert (tmp_path / "a").read_bytes() == BODY
+
+
+def test_a_name_server_that_does_not_answer_is_given_up(limits, failures, downloader, monkeypatch):
+    released = threading.Event()
+
+    def hang(*_, **__):
+        released.wait(60)
+        raise socket.gaierror("no answer")
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    try:
+        found = failures("http://digits.invalid/a")
+    finally:
+        released.set()
+    assert found == {"http://digits.invalid/a": "no answer within 0.4 s"}
+    for thread in threading.enumerate():
+        if thread.name == "mnist_keras download":
+            thread.join()
+
+
+def test_an_unknown_host_is_said(failures, monkeypatch):
+    def unknown(*_, **__):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    assert failures("http://digits.invalid/a", "http://digits.invalid/b") == {
+        "http://digits.invalid/a": "host name not found",
+        "http://digits.invalid/b": "not asked again (host name not found)",
+    }
+
+
+def test_an_answer_that_comes_too_late_is_closed(mirrors, limits, tmp_path):
+    mirror, hung_up = mirrors(), threading.Event()
+
+    def late(handler):
+        mirror.released.wait(60)
+        with contextlib.suppress(ConnectionError):
+            mirror.send_headers(handler, 10**9)
+            for _ in range(10**5):
+                handler.wfile.write(bytes(10**4))
+        hung_up.set()
+
+    mirror.routes["a"] = [late]
+    downloader = Downloader(dataclasses.replace(limits, stall_s=30, decision_s=0.1))
+    with pytest.raises(DownloadError):
+        downloader.fetch([mirror.url + "a", mirror.url + "b"], tmp_path / "a", verify=verify)
+    mirror.released.set()
+    assert hung_up.wait(30)
+
+
+def test_redirects_are_followed(mirrors, fetch):
+    mirror = mirrors()
+    mirror.routes = {"a": [mirror.redirect(mirror.url + "elsewhere")], "elsewhere": [BODY]}
+    assert fetch(mirror.url + "a") == (BODY, ["a"])
+
+
+def test_redirects_without_end_are_given_up(mirrors, failures):
+    mirror = mirrors()
+    mirror.routes["a"] = [mirror.redirect(mirror.url + "a")]
+    assert failures(mirror.url + "a") == {mirror.url + "a": "redirects without end"}
+    assert mirror.requests == ["a"] * 6
+
+
+def test_a_packed_file_that_is_called_an_encoding_stays_packed(mirrors, fetch):
+    def answer(handler):
+        mirror.send_headers(handler, len(BODY), Content_Encoding="gzip")
+        handler.wfile.write(BODY)
+
+    mirror = mirrors({"a": answer})
+    assert fetch(mirror.url + "a") == (BODY, ["a"])
+
+
+@pytest.mark.parametrize("length", [None, 5001])
+def test_a_file_larger_than_the_bound_is_not_taken(mirrors, limits, tmp_path, length):
+    def answer(handler):
+        mirror.send_headers(handler, length)
+        handler.wfile.write(bytes(5001))
+
+    mirror = mirrors({"a": answer})
+    downloader = Downloader(dataclasses.replace(limits, max_bytes=5000))
+    with pytest.raises(DownloadError) as caught:
+        downloader.fetch([mirror.url + "a"], tmp_path / "a", verify=verify)
+    reason = "5001 bytes, more than 5000" if length else "more than 5000 bytes"
+    assert caught.value.failures == {mirror.url + "a": reason}
+    assert os.listdir(tmp_path) == []
+
+
+def test_wrong_bytes_never_replace_what_is_there(mirrors, downloader, tmp_path):
+    (tmp_path / "a").write_bytes(b"old")
+    mirror = mirrors({"a": BODY[::-1]})
+    with pytest.raises(DownloadError):
+        downloader.fetch([mirror.url + "a"], tmp_path / "a", verify=verify)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
+
+
+def test_a_full_disk_is_the_disks_fault_and_no_mirrors(mirrors, downloader, tmp_path, monkeypatch):
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    mirror = mirrors({"a": BODY})
+    with pytest.raises(DataError) as caught:
+        downloader.fetch([mirror.url + "a"] * 2, tmp_path / "a", verify=verify)
+    assert str(caught.value) == (
+        f"{str(tmp_path / 'a')!r} cannot be written. Received: No space left on device. "
+        "Expected: a writable directory."
+    )
+    assert mirror.requests == ["a"]
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_proxy_of_the_environment_is_used(mirrors, fetch, monkeypatch):
+    proxy = mirrors({"ttp://digits.invalid/a": BODY})
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    assert fetch("http://digits.invalid/a") == (BODY, ["a"])
+
+
+def test_the_lock_of_a_process_that_does_nothing_is_not_waited_for_for_ever(downloader, tmp_path):
+    held = filelock.FileLock(tmp_path / ".lock")
+    with held, downloader.alone_in(tmp_path):
+        assert held.is_locked
+
+
+def test_the_lock_is_waited_for_while_the_others_download_grows(limits, tmp_path):
+    held = filelock.FileLock(tmp_path / ".lock")
+    held.acquire()
+    growing = tmp_path / ".a.0.part"
+    growing.touch()
+    slept = []
+
+    def sleep(_):
+        slept.append(len(slept) + 1.0)
+        if len(slept) < 10:
+            growing.write_bytes(bytes(len(slept)))
+        elif held.is_locked:
+            held.release()
+
+    downloader = Downloader(
+        dataclasses.replace(limits, lock_idle_s=1.5), clock=lambda: float(len(slept)), sleep=sleep
+    )
+    with downloader.alone_in(tmp_path):
+        assert not held.is_locked
+        with pytest.raises(filelock.Timeout):
+            filelock.FileLock(tmp_path / ".lock").acquire(timeout=0)
+    assert len(slept) == 10
+
+
+def test_the_leavings_of_killed_processes_go_after_a_day(downloader, tmp_path):
+    old, new, other = (tmp_path / name for name in (".a.0.part", ".a.1.part", "a.part"))
+    day_s = 24 * 3600
+    for path, age_s in ((old, day_s + 60), (new, day_s - 60), (other, 9 * day_s)):
+        path.touch()
+        os.utime(path, (time.time() - age_s,) * 2)
+    with downloader.alone_in(tmp_path):
+        pass
+    assert [path.exists() for path in (old, new, other)] == [False, True, True]
+
+
+def test_a_folder_that_cannot_be_made_is_named(downloader, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError) as caught, downloader.alone_in(tmp_path / "file" / "cache"):
+        pass
+    assert str(caught.value) == (
+        f"The cache directory cannot be made. Received: {str(tmp_path / 'file' / 'cache')!r}: "
+        "Not a directory. Expected: a writable directory."
+    )
+
+
+def test_a_terminal_shows_a_bar_which_is_gone_in_the_end(mirrors, fetch, monkeypatch):
+    use_terminal(monkeypatch, columns=40, NO_COLOR="1")
+    screen = Screen(40)
+    monkeypatch.setattr(sys, "stderr", Terminal(screen))
+    fetch(mirrors({"a": BODY}).url + "a")
+    assert re.fullmatch(r"a  ━*╸? *  0\.\d/0\.1 MB( +0:00 left)?", screen.frames[0][0])
+    assert screen.lines == []
+
+
+def test_elsewhere_nothing_is_said(mirrors, fetch, monkeypatch):
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    fetch(mirrors({"a": BODY}).url + "a")
+    assert sys.stderr.getvalue() == ""
+
+
+def test_the_examples_in_the_docstrings_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert doctest.testmod(download, extraglobs={"read_idx": read_idx}).failed == 0

@@ -1,0 +1,182 @@
+import doctest
+import shutil
+
+import numpy as np
+import pytest
+
+from mnist_keras.app import shard
+from mnist_keras.data import Examples, resolve, write_idx, write_shards
+from mnist_keras.data.datasets.synthetic import synthetic_digits
+from mnist_keras.data.formats import shard_files
+from mnist_keras.data.sharded import Sharded, find_shards, shard_name
+from mnist_keras.errors import DataError, UsageError
+
+IMAGES, LABELS = synthetic_digits(40, seed=3)
+TEST_IMAGES, TEST_LABELS = synthetic_digits(10, seed=4)
+TRAIN_IMAGES = "train-images-idx3-ubyte"
+TRAIN_LABELS = "train-labels-idx1-ubyte"
+
+
+@pytest.fixture(params=["idx", "tfrecord", "tensorflow_datasets"])
+def folder(request, tmp_path):
+    """A data set in shards of 4 and 1 files."""
+    form = "idx" if request.param == "idx" else "tfrecord"
+    write_shards(tmp_path, Examples(IMAGES, LABELS), count=4, form=form)
+    write_shards(tmp_path, Examples(TEST_IMAGES, TEST_LABELS), half="test", count=1, form=form)
+    if request.param == "tensorflow_datasets":
+        for path in tmp_path.iterdir():
+            path.rename(path.with_name(f"mnist-{path.name}"))
+    return tmp_path
+
+
+def load(folder):
+    return resolve("mnist", data_dir=folder)
+
+
+def test_a_directory_of_shards_is_a_data_set(folder):
+    _, train, test = load(folder)
+    assert isinstance(train.images, np.ndarray)
+    np.testing.assert_array_equal(train.images, IMAGES)
+    np.testing.assert_array_equal(train.labels, LABELS)
+    np.testing.assert_array_equal(test.images, TEST_IMAGES)
+    np.testing.assert_array_equal(test.labels, TEST_LABELS)
+
+
+def test_large_shards_stay_in_their_files(folder, monkeypatch):
+    monkeypatch.setattr(shard_files, "_KEPT_BELOW_BYTES", 1)
+    _, train, _ = load(folder)
+    assert isinstance(train.images, Sharded)
+    np.testing.assert_array_equal(train.images[[39, 0, 17]], IMAGES[[39, 0, 17]])
+    np.testing.assert_array_equal(train[20:].images, IMAGES[20:])
+
+
+def test_shards_that_lie_elsewhere_are_missed_when_they_are_read(folder):
+    for path in folder.glob("*-00002-of-00004"):
+        path.unlink()
+    _, train, _ = load(folder)
+    assert len(train) == 40
+    np.testing.assert_array_equal(train.images[[0, 35]], IMAGES[[0, 35]])
+    np.testing.assert_array_equal(train.labels[:20], LABELS[:20])
+    with pytest.raises(DataError, match=r"^a shard that is not here .*no .+-00002-of-00004\. "):
+        train.images[[0, 25]]
+
+
+@pytest.mark.parametrize("form", ["idx", "tfrecord"])
+def test_a_missing_shard_of_the_test_images_is_told_before_anything_is_trained(tmp_path, form):
+    write_shards(tmp_path, Examples(IMAGES, LABELS), count=4, form=form)
+    write_shards(tmp_path, Examples(TEST_IMAGES, TEST_LABELS), half="test", count=5, form=form)
+    for path in tmp_path.glob("*-00002-of-00005"):
+        path.unlink()
+    with pytest.raises(DataError, match=r"^a shard is missing\. Received: 4 of 5, no t.+-00002-of"):
+        load(tmp_path)
+
+
+def sharded_idx(folder):
+    write_shards(folder, Examples(IMAGES, LABELS), count=4)
+    write_idx(folder / "t10k-images-idx3-ubyte", TEST_IMAGES)
+    write_idx(folder / "t10k-labels-idx1-ubyte", TEST_LABELS)
+
+
+def drop_labels(folder):
+    (folder / shard_name(TRAIN_LABELS, 1, 4)).unlink()
+
+
+def drop_images(folder):
+    (folder / shard_name(TRAIN_IMAGES, 3, 4)).unlink()
+
+
+def shorten_labels(folder):
+    write_idx(folder / shard_name(TRAIN_LABELS, 1, 4), LABELS[:9])
+
+
+def drop_of_uneven_ones(folder):
+    for stem, array in ((TRAIN_IMAGES, IMAGES), (TRAIN_LABELS, LABELS)):
+        write_idx(folder / shard_name(stem, 1, 4), array[:9])
+        (folder / shard_name(stem, 2, 4)).unlink()
+
+
+def widen_labels(folder):
+    write_idx(folder / shard_name(TRAIN_LABELS, 1, 4), LABELS[10:20].astype(np.int32) + 256)
+
+
+def stack_labels(folder):
+    write_idx(folder / shard_name(TRAIN_LABELS, 1, 4), LABELS[10:20, np.newaxis])
+
+
+def mix_sets(folder):
+    shutil.copy(folder / shard_name(TRAIN_IMAGES, 0, 4), folder / shard_name(TRAIN_IMAGES, 0, 5))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (drop_labels, r"lacks a shard\. Received: no train-labels-idx1-ubyte-00001-of-00004\. "),
+        (drop_images, r"lacks a shard\. Received: no train-images-idx3-ubyte-00003-of-00004\. "),
+        (shorten_labels, r"^a shard has another number of labels\. Received: 9 for train-images"),
+        (widen_labels, r"^the labels of a shard have the wrong form\. Received: int32 \(10,\) for"),
+        (stack_labels, r"^the labels of a shard have the wrong form\. Received: uint8 \(10, 1\) "),
+        (drop_of_uneven_ones, r"^shards are missing, and .* Received: 3 of 4, of 9 and 10 images"),
+        (mix_sets, r"^the shards of train-images-idx3-ubyte are no one set\. "),
+    ],
+)
+def test_shards_that_do_not_go_together_are_told(tmp_path, damage, message):
+    sharded_idx(tmp_path)
+    damage(tmp_path)
+    with pytest.raises(DataError, match=message):
+        load(tmp_path)
+
+
+def test_the_examples_in_the_docstrings_hold(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert doctest.testmod(shard_files).failed == 0
+
+
+@pytest.mark.parametrize("form", ["idx", "tfrecord"])
+def test_a_command_cuts_a_data_set_into_shards(tmp_path, form):
+    sharded_idx(tmp_path / "from")
+    to = tmp_path / "to"
+    command = [f"--data_dir={tmp_path}/from", f"--to={to}", "--count=7", f"--format={form}"]
+    assert shard.main(command) == 0
+    _, train, test = load(to)
+    np.testing.assert_array_equal(train.images, IMAGES)
+    np.testing.assert_array_equal(test.labels, TEST_LABELS)
+    assert len(list(to.glob("train*-00006-of-00007"))) == (2 if form == "idx" else 1)
+
+
+def test_a_command_that_cannot_be_obeyed_says_why(tmp_path, capsys):
+    sharded_idx(tmp_path)
+    command = [f"--data_dir={tmp_path}", f"--to={tmp_path}/to", "--count=41"]
+    assert shard.main(command) == 2
+    assert capsys.readouterr().err == (
+        "error: the examples do not fill so many shards. Received: 41. "
+        "Expected: 1 to 40, the number of examples.\n"
+    )
+    (tmp_path / "file").touch()
+    assert shard.main([f"--data_dir={tmp_path}", f"--to={tmp_path}/file/to", "--count=4"]) == 1
+    assert capsys.readouterr().err.endswith("cannot be made: Not a directory.\n")
+
+
+def test_there_is_no_third_half(tmp_path):
+    with pytest.raises(UsageError, match=r"^there is no such half of a data set\. .*'validation'"):
+        write_shards(tmp_path, Examples(IMAGES, LABELS), half="validation", count=2)
+
+
+def test_more_shards_than_five_digits_can_number_are_read_too():
+    names = [shard_name("a", 7, 123_456), shard_name("a", 100_000, 123_456)]
+    assert find_shards(names, "a") == ({7: names[0], 100_000: names[1]}, 123_456)
+
+
+def test_a_command_that_is_interrupted_ends_as_main_py_does(tmp_path, monkeypatch, capsys):
+    sharded_idx(tmp_path)
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mnist_keras.data.write_shards", interrupted)
+    assert shard.main([f"--data_dir={tmp_path}", f"--to={tmp_path}/to", "--count=4"]) == 130
+    assert capsys.readouterr() == ("", "")
+
+
+def test_there_is_no_other_form_of_shards(tmp_path):
+    with pytest.raises(UsageError, match=r"^there is no such form of shards\. Received: 'npz'\. "):
+        write_shards(tmp_path, Examples(IMAGES, LABELS), count=2, form="npz")

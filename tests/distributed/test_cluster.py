@@ -1,0 +1,136 @@
+import doctest
+import json
+
+import pytest
+
+from mnist_keras.distributed import cluster
+from mnist_keras.distributed.cluster import Cluster
+from mnist_keras.errors import UsageError
+
+SLURM = {
+    "SLURM_STEP_NUM_TASKS": "4",
+    "SLURM_PROCID": "2",
+    "SLURM_STEP_NODELIST": "node[07-08]",
+    "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
+    "SLURM_JOB_ID": "123456",
+}
+WORKERS = {"MNIST_KERAS_WORKERS": "a:2222, b:2222"}
+
+
+def tf_config(kind="worker", index=0, **jobs):
+    jobs = jobs or {"worker": ["a:1", "b:2"]}
+    return {"TF_CONFIG": json.dumps({"cluster": jobs, "task": {"type": kind, "index": index}})}
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert doctest.testmod(cluster).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("environment", "addresses", "index", "source"),
+    [
+        (tf_config(index=1), ("a:1", "b:2"), 1, "TF_CONFIG"),
+        (tf_config(index=1, chief=["c:3"], worker=["a:1", "b:2"]), ("c:3", "a:1", "b:2"), 2, None),
+        (tf_config("chief", chief=["c:3"], worker=["a:1"]), ("c:3", "a:1"), 0, None),
+        (tf_config(worker=["[::1]:1", "10.0.0.2:65535"]), ("[::1]:1", "10.0.0.2:65535"), 0, None),
+        ({**WORKERS, "MNIST_KERAS_WORKER_INDEX": "1"}, ("a:2222", "b:2222"), 1, None),
+        ({**WORKERS, "JOB_COMPLETION_INDEX": "0"}, ("a:2222", "b:2222"), 0, None),
+        ({**tf_config(), **WORKERS, **SLURM}, ("a:1", "b:2"), 0, "TF_CONFIG"),
+    ],
+)
+def test_a_cluster_is_found_where_the_environment_has_one(environment, addresses, index, source):
+    found = cluster.find(environment)
+    assert (found.addresses, found.index) == (addresses, index)
+    assert source in (None, found.source)
+
+
+def test_the_tasks_of_a_slurm_step_are_workers_with_ports_of_their_own(monkeypatch):
+    for name, value in SLURM.items():
+        monkeypatch.setenv(name, value)
+    addresses = tuple(f"node0{node}:{port}" for node in (7, 8) for port in (33920, 33921))
+    assert cluster.find() == Cluster(addresses, 2, "Slurm")
+
+
+@pytest.mark.parametrize(
+    ("environment", "name"),
+    [
+        (tf_config(index=1), "worker 1"),
+        (tf_config(), ""),
+        (tf_config(index=2), ""),
+        (SLURM, "worker 2"),
+        ({**SLURM, "SLURM_PROCID": "nobody"}, ""),
+        ({}, ""),
+    ],
+)
+def test_a_worker_is_named_even_where_its_flags_are_not_understood(environment, name):
+    assert cluster.speaker(environment) == name
+
+
+@pytest.mark.parametrize("name", ["SLURM_PROCID", "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_TASKS"])
+def test_a_slurm_step_that_cannot_be_is_refused(monkeypatch, name):
+    for variable, value in {**SLURM, name: "9["}.items():
+        monkeypatch.setenv(variable, value)
+    with pytest.raises(UsageError, match=r"^Slurm's environment describes no whole cluster\. .*"):
+        cluster.find()
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"TF_CONFIG": ""}, tf_config(worker=["a:1"]), {"SLURM_STEP_NUM_TASKS": "1"}],
+)
+def test_one_process_alone_is_no_cluster(environment):
+    assert cluster.find(environment) is None
+
+
+def test_one_worker_alone_may_be_told_that_it_is_a_cluster():
+    assert cluster.require(tf_config(worker=["a:1"])) is None
+
+
+def test_a_cluster_that_has_to_be_there_and_is_not_is_missed():
+    with pytest.raises(UsageError, match=r"^--distribution=multi_worker has no cluster\."):
+        cluster.require({"PATH": "/bin"})
+
+
+@pytest.mark.parametrize(
+    ("environment", "source", "received"),
+    [
+        ({"TF_CONFIG": "{"}, "TF_CONFIG", "{ (no such JSON)"),
+        ({"TF_CONFIG": '{"cluster": {}}'}, "TF_CONFIG", """{"cluster": {}} (no 'task')"""),
+        ({"TF_CONFIG": "[1]"}, "TF_CONFIG", "[1] (no such JSON)"),
+        (tf_config(index=2), "TF_CONFIG", "worker 2 of 2"),
+        (tf_config(index="1"), "TF_CONFIG", "worker '1' of 2"),
+        (tf_config("chief"), "TF_CONFIG", "task type 'chief' in a cluster of {'worker': 2}"),
+        (tf_config(worker=["a:1"], ps=["b:1"]), "TF_CONFIG", "tasks of type ps"),
+        (tf_config(worker=["a:1", "a:1"]), "TF_CONFIG", "a:1, a:1"),
+        (tf_config(worker=["a:1", "b"]), "TF_CONFIG", "b"),
+        (tf_config(worker=["a:1", "b:70000"]), "TF_CONFIG", "b:70000"),
+        (
+            WORKERS,
+            "MNIST_KERAS_WORKERS",
+            "neither MNIST_KERAS_WORKER_INDEX nor JOB_COMPLETION_INDEX",
+        ),
+        (
+            {**WORKERS, "MNIST_KERAS_WORKER_INDEX": "one"},
+            "MNIST_KERAS_WORKER_INDEX",
+            "one",
+        ),
+        (
+            {**WORKERS, "JOB_COMPLETION_INDEX": "2"},
+            "MNIST_KERAS_WORKERS with JOB_COMPLETION_INDEX",
+            "worker 2 of 2",
+        ),
+        (
+            {"SLURM_STEP_NUM_TASKS": "2", "SLURM_PROCID": "0", "SLURM_JOB_ID": "1"},
+            "Slurm's environment",
+            "no SLURM_STEP_NODELIST, SLURM_STEP_TASKS_PER_NODE",
+        ),
+    ],
+)
+def test_a_part_of_a_cluster_is_refused_in_one_line(environment, source, received):
+    with pytest.raises(UsageError) as caught:
+        cluster.find(environment)
+    message = str(caught.value)
+    expected = f"{source} describes no whole cluster. Received: {received}. Expected: "
+    assert message.startswith(expected)
+    assert message.endswith(".")
+    assert "\n" not in message

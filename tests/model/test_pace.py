@@ -1,0 +1,26 @@
+import doctest
+
+import pytest
+
+from mnist_keras.model import pace
+from mnist_keras.model.pace import Pace
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert doctest.testmod(pace).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("steps", "seconds", "expected"),
+    [(1, 0.25, 4), (100, 0.25, 400), (8, 2.0, 4), (1, 30.0, 1), (5, 0.0, 500_000 * 10)],
+)
+def test_the_next_steps_take_as_long_as_aimed_at(steps, seconds, expected):
+    times = iter([7.0, 7.0 + seconds])
+    measured = Pace(1.0, clock=lambda: next(times))
+    with measured.measure(steps=steps):
+        pass
+    assert measured.steps == expected
+
+
+def test_it_begins_with_one_step():
+    assert Pace().steps == 1

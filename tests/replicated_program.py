@@ -129,15 +129,16 @@ def train(name, strategy, steps_per_execution, path):
     import keras
     import numpy as np
 
+    from mnist_keras.callbacks.base import StepCallback
     from mnist_keras.data import batches
     from mnist_keras.data.datasets.synthetic import synthetic_digits
 
-    class Recorder(keras.callbacks.Callback):
+    class Recorder(StepCallback):
         """Keeps what each step gave."""
 
         losses, norms, logs = (), (), None
 
-        def records_at(self, step):
+        def needs_gradient_norm(self, step):
             return True
 
         def on_train_batch_end(self, batch, logs=None):

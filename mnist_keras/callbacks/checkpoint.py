@@ -102,7 +102,7 @@ class Checkpoint(StepCallback):
     ['step-00000004', 'step-00000008']
     """
 
-    order = 1
+    priority = 1
 
     def __init__(
         self,
@@ -172,11 +172,11 @@ class Checkpoint(StepCallback):
         """Where the checkpoints lie."""
         return self._checkpoints.path
 
-    def stops_at(self, step: int) -> bool:
+    def breaks_execution_at(self, step: int) -> bool:
         """Whether a checkpoint is due after ``step`` updates; cuts a `TapeModel`'s executions."""
         return self._trigger is not None and self._trigger(step)
 
-    def find_position(self, callbacks: Sequence[keras.callbacks.Callback]) -> Position | None:
+    def resume_position(self, callbacks: Sequence[keras.callbacks.Callback]) -> Position | None:
         """Read the newest checkpoint that is whole; called by ``fit`` of a `TapeModel`.
 
         Args:
@@ -203,7 +203,7 @@ class Checkpoint(StepCallback):
             stored = self._start_from.newest(self._notice)
         return stored and stored.files
 
-    def forget_position(self) -> None:
+    def discard_position(self) -> None:
         """Restore nothing: another `Checkpoint` of this fit has got further."""
         self._found = None
 
@@ -219,10 +219,9 @@ class Checkpoint(StepCallback):
             if workers_of(self.model).is_chief:
                 self._tell_where_from(found.position.step)
             self._mid_epoch = found if found.position.step_in_epoch > 0 else None
-        elif self._resume and not hasattr(self.model, "steps_trained"):
+        elif self._resume and not self.fit.counts_steps:
             self._warn_of_the_unused()
         self._resume = False
-        self.model.checkpoint_callback = self
         super().on_train_begin(logs)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -234,7 +233,7 @@ class Checkpoint(StepCallback):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch, logs)
         ends_epoch = self.step_in_epoch == self.params.get("steps")
-        if (self.stops_at(self.step) or self.granted()) and not ends_epoch:
+        if (self.breaks_execution_at(self.step) or self.agreed_request()) and not ends_epoch:
             self._save(self.position, {})
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
@@ -245,10 +244,10 @@ class Checkpoint(StepCallback):
         workers = workers_of(self.model)
         improved = workers.is_chief and self._checkpoints.improves(metrics)
         improved = workers.largest([int(improved)])[0]
-        if self._trigger is None or self.stops_at(self.step) or is_last or improved:
+        if self._trigger is None or self.breaks_execution_at(self.step) or is_last or improved:
             self._save(self.position, metrics)
 
-    def wish(self) -> int:
+    def local_request(self) -> int:
         """1 where a checkpoint is due by the time, else 0."""
         return int(self._clock() - self._saved_at_s >= self._every_s)
 
@@ -271,8 +270,6 @@ class Checkpoint(StepCallback):
     def close(self) -> None:
         """Wait for the write in flight."""
         self._peers = [self]
-        if self.model is not None and getattr(self.model, "checkpoint_callback", None) is self:
-            self.model.checkpoint_callback = None
         self._writer.close()
         self._take_result()
 
@@ -306,7 +303,7 @@ class Checkpoint(StepCallback):
             return
         state = training_state.capture(self.model, self._peers, position)
         stream = self.stream
-        flushes = [peer.flush for peer in self._peers if hasattr(peer, "flush")]
+        flushes = [peer.flush for peer in self._peers if isinstance(peer, StepCallback)]
         taken_at_s = self._saved_at_s
         self._writer.start(lambda: self._write(state, stream, metrics, flushes, taken_at_s))
 

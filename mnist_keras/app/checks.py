@@ -15,15 +15,11 @@ def check_value(setting: Setting, value: Any) -> None:
 
     Example:
 
-    >>> from mnist_keras.app.setting import Decides, Group
-    >>> noise = Setting(
-    ...     name="noise", types=(float,), default=0.0, help="Noise.", unit="fraction",
-    ...     at_least=0, below=1, group=Group.DATA, decides=Decides.COMPUTATION,
-    ... )
-    >>> check_value(noise, 1.0)
+    >>> from mnist_keras.app.config import RunConfig
+    >>> from mnist_keras.app.setting import settings
+    >>> check_value(settings(RunConfig)["epochs"], 0)
     Traceback (most recent call last):
-    mnist_keras.errors.UsageError: --noise is wrong. Received: 1.0. Expected: a number from 0 to \
-below 1.
+    mnist_keras.errors.UsageError: --epochs is too small. Received: 0. Expected: at least 1.
     """
     if value is None and setting.default is None:
         return

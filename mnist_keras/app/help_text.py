@@ -34,19 +34,17 @@ def help_text(settings: Iterable[Setting]) -> str:
         for it in flags:
             if it.group is group:
                 lines += _lines_of(it, width)
-    lines += ["", "--helpfull also prints the flags of the library that reads the command line."]
+    also = "--helpfull also prints the flags of absl, the library that reads the command line."
+    lines += ["", *_wrap(also, width)]
     return "\n".join(lines)
 
 
 def range_text(setting: Setting) -> str:
     """The unit and the possible values of a setting.
 
-    >>> range_text(
-    ...     Setting(
-    ...         types=(int,), default=3, help="Passes.", unit="epochs", at_least=1,
-    ...         group=Group.USUAL, decides=Decides.LENGTH,
-    ...     )
-    ... )
+    >>> from mnist_keras.app.config import RunConfig
+    >>> from mnist_keras.app.setting import settings
+    >>> range_text(settings(RunConfig)["epochs"])
     'epochs, at least 1'
     """
     parts = [setting.unit] if setting.unit else []

@@ -99,7 +99,7 @@ def test_each_flag_has_its_help_unit_range_and_default():
     assert found["diagnostics"] == ["  --[no]debug: Print more.", "    (default: false)"]
 
 
-def test_the_help_of_a_run_has_these_groups_the_usual_flags_first():
+def test_help_has_these_groups_and_the_usual_flags_first():
     found = blocks(help_text(settings(RunConfig).values()))
     assert list(found) == GROUPS
     first = [line.split(":")[0].strip() for line in found["usual flags"] if line[:4] == "  --"]

@@ -74,11 +74,12 @@ def test_an_incomplete_declaration_is_refused(default, declared, message):
 
 
 def test_each_class_of_settings_holds_these_names():
-    compared = {Decides.COMPUTATION, Decides.LENGTH, Decides.DISPLAY}
+    # The tests of resume_rules and compare name the settings of these.
+    tested_elsewhere = {Decides.COMPUTATION, Decides.LENGTH, Decides.DISPLAY}
     found = {
         decides: names(lambda it, decides=decides: it.decides is decides)
         for decides in Decides
-        if decides not in compared
+        if decides not in tested_elsewhere
     }
     assert found == {
         Decides.RECORDS: {

@@ -3,7 +3,7 @@
 import dataclasses
 import tempfile
 
-from mnist_keras.app import batch_parts, train
+from mnist_keras.app import batch_parts, prepare, train
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.console.start import import_tensorflow
@@ -25,7 +25,7 @@ class RecipeRun:
 
         self._train = train
         self._config = dataclasses.replace(config, batch_parts=parts)
-        self._stream, _ = train.streams(self._config, train)
+        self._stream, _ = prepare.streams(self._config, train)
         self._model = build_model(self._config, steps=len(self._stream) * config.epochs)
 
     def callbacks(self, logdir, **flags):

@@ -40,9 +40,10 @@ def find_model(path):
             f"there is no model. Received: {path}. "
             "Expected: the directory of a finished run, as logs/first, or a .keras file."
         )
-    recipe = RunDirectory(path.parent).recipe
-    is_of_run = path.name == "model.keras" and recipe.exists()
-    return path, RunDirectory(path.parent).stored_recipe()["loss"] if is_of_run else None
+    run = RunDirectory(path.parent)
+    is_of_run = path.name == "model.keras" and run.recipe.exists()
+    stored = run.stored_recipe() if is_of_run else None
+    return path, None if stored is None else stored["loss"]
 
 
 class Reader:

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from mnist_keras.app.run_directory import training_recipe
+from mnist_keras.app.resume_rules import training_recipe
 from mnist_keras.callbacks.tensorboard.event_log import EventLog
 from mnist_keras.callbacks.tensorboard.exam import Exam
 from mnist_keras.data.datasets.class_names import class_names

@@ -8,7 +8,7 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from mnist_keras.callbacks.averaged_weights import AveragedWeights
-from mnist_keras.callbacks.checkpoint import Checkpoint, CheckpointError
+from mnist_keras.callbacks.checkpoint import Checkpoint, CheckpointError, NotExactError
 from mnist_keras.callbacks.divergence_guard import DivergedError, DivergenceGuard
 from mnist_keras.callbacks.graceful_shutdown import GracefulShutdown
 from mnist_keras.callbacks.progress import Progress
@@ -69,6 +69,7 @@ __all__ = [
     "MemoryUsage",
     "Mistakes",
     "NetworkGraph",
+    "NotExactError",
     "PRCurves",
     "Profiler",
     "Progress",

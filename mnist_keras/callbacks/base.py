@@ -13,6 +13,7 @@ needs_gradient_norm       never          For which steps the gradient norm is co
 local_request             0              What this process asks for, as a signal number.
 agreed_request            --             The largest request of all workers; do not override.
 resume_position           None           Where the training resumes, if it can resume one.
+accept_position           nothing        The training resumes there; the data are not open yet.
 discard_position          nothing        Another callback resumes the training.
 state_dict                None           What a checkpoint saves of the callback.
 load_state_dict           nothing        Restores what ``state_dict`` gave.
@@ -35,6 +36,7 @@ import numpy as np
 from typing_extensions import Self
 
 from mnist_keras.annotations import Logs
+from mnist_keras.checkpoint.data_position import DataPosition
 from mnist_keras.checkpoint.training_state import Position
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.errors import UsageError
@@ -52,6 +54,8 @@ class Fit:
         counts_steps: whether the model is a `TapeModel`, which records each step of an execution.
         stream: the `mnist_keras.data.stream.BatchStream` that it trains on, or None.
         steps_skipped: steps of the present epoch that were done before an interruption.
+        data: a `mnist_keras.checkpoint.data_position.DataPosition`, or None.
+        step_graph: the traced training step, a concrete function, or None.
 
     Example:
 
@@ -62,6 +66,8 @@ class Fit:
     counts_steps: bool = False
     stream: BatchStream | None = None
     steps_skipped: int = 0
+    data: DataPosition | None = None
+    step_graph: Any = None
 
     def agreed_request(self, callback: "StepCallback") -> int:
         """The largest ``local_request()`` of this callback on any worker."""
@@ -137,6 +143,9 @@ class StepCallback(keras.callbacks.Callback):
             callbacks: all callbacks of the fit.
         """
         return None
+
+    def accept_position(self) -> None:
+        """Resume at the position given; called before ``fit`` opens the data."""
 
     def discard_position(self) -> None:
         """Do not resume: another callback of this fit has a later position."""

@@ -21,6 +21,7 @@ _OWNERS = (
     keras.optimizers.Optimizer,
     keras.random.SeedGenerator,
     tf.Module,
+    tf.random.Generator,
 )
 # Objects of these packages are followed only where they are of the kinds above.
 _LIBRARIES = ("tensorflow", "keras", "numpy", "torch", "builtins", "mnist_keras")

@@ -6,12 +6,17 @@ from typing import Any
 
 import keras
 
+from mnist_keras._keras import EpochIterator
 from mnist_keras.callbacks.base import Fit, StepCallback
 from mnist_keras.callbacks.loss_tracker import examples_in_epoch
+from mnist_keras.checkpoint import random_state
+from mnist_keras.checkpoint.data_position import DataPosition
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.distributed.workers import workers_of
 from mnist_keras.model.multi_step import MultiStepFunction
 from mnist_keras.model.pace import Pace
+
+_LONG_EXECUTION = 10  # steps, beside which a fingerprint does not count
 
 
 class FitCallbacks(keras.callbacks.CallbackList):
@@ -67,6 +72,11 @@ class FitCallbacks(keras.callbacks.CallbackList):
             for request in _overridden(self._followers(self._everywhere), "local_request")
         ]
         self._agreed: dict[StepCallback, int] = {}
+        self._resuming = _overridden(self._followers(self._everywhere), "resume_position")
+        self._is_resumed = False
+        self._first_epoch = 0
+        self._began: dict[str, Any] = {}
+        self._batch_spec: Any = None
         self._asks_to_stop = False
         self._async_train = self._async_test = self._async_predict = False
         self.steps_per_epoch: int | None = None
@@ -79,19 +89,20 @@ class FitCallbacks(keras.callbacks.CallbackList):
         """The epoch to begin with: that of the furthest position of a callback, if any has one."""
         if self.fit.stream is not None and self._workers.are_several:
             self._workers.require_same("data", self.fit.stream.identity)
-        found = {}
-        for callback in self._followers(self._everywhere):
-            position = callback.resume_position(self._everywhere)
-            if position:
-                found[callback] = position
-        if not found:
-            return initial_epoch
-        furthest = max(found, key=lambda callback: found[callback].step)
-        for callback in found:
-            if callback is not furthest:
-                callback.discard_position()
-        self.fit.steps_skipped = found[furthest].step_in_epoch
-        return found[furthest].epoch
+        positions = {ask.__self__: ask(self._everywhere) for ask in self._resuming}
+        found = {callback: position for callback, position in positions.items() if position}
+        self._first_epoch = initial_epoch
+        if found:
+            furthest = max(found, key=lambda callback: found[callback].step)
+            for callback in found:
+                if callback is not furthest:
+                    callback.discard_position()
+            self._is_resumed = True
+            self.fit.steps_skipped = found[furthest].step_in_epoch
+            initial_epoch = found[furthest].epoch
+            furthest.accept_position()
+        self._began = random_state.capture()
+        return initial_epoch
 
     def set_data(self, epoch_iterator: Any) -> None:
         """Take the steps in an epoch from the training data; validation asks later, in vain."""
@@ -101,6 +112,26 @@ class FitCallbacks(keras.callbacks.CallbackList):
         self.steps_per_epoch = epoch_iterator.num_batches
         self.knows_length = epoch_iterator.data_adapter.num_batches == self.steps_per_epoch
         self.set_params({**self.params, "steps": self.steps_per_epoch})
+        stream = self.fit.stream
+        epochs = None if stream is not None else EpochIterator(epoch_iterator)
+        if epochs is not None:
+            self._batch_spec = epochs.dataset.element_spec
+        elif self.model._distribute_strategy is None:  # Else the step cuts its own part.
+            self._batch_spec = stream.element_spec
+        self.fit.data = DataPosition(
+            epochs,
+            strategy=self.model.distribute_strategy,
+            first_epoch=self._first_epoch,
+            began=self._began,
+        )
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        is_ours = isinstance(self.model.train_function, MultiStepFunction)
+        if is_ours and self._batch_spec is not None:
+            self.fit.step_graph = self.model.train_function.trace(
+                self._batch_spec, builds=self._is_resumed
+            )
+        super().on_train_begin(logs)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self.fit.stream is not None:
@@ -153,18 +184,15 @@ class FitCallbacks(keras.callbacks.CallbackList):
         if self.steps_per_epoch is not None:
             end = min(end, self.steps_per_epoch)
         if begin < self.fit.steps_skipped:
-            skipped = min(end, self.fit.steps_skipped) - begin
-            if stream is None:
-                for _ in range(skipped):
-                    next(iterator)
-            begin += skipped
+            begin = min(end, self.fit.steps_skipped)
             logs = self.model.get_metrics_result()
         while begin < end and not self.model.stop_training:
             stop = self._earliest_break(begin, end)
             super().on_train_batch_begin(begin)
-            due = self._norms_due(stop - begin)
+            due, prints = self._norms_due(stop - begin), self._prints_due(begin, stop)
             with self._pace.measure(steps=stop - begin):
-                ran, new_logs = run(iterator, begin, stop, due=due, stream=stream)
+                ran, new_logs = run(iterator, begin, stop, due=due, prints=prints, stream=stream)
+            self._note_draws(ran, prints)
             if ran == 0 and not logs:
                 raise StopIteration
             if ran == 0:
@@ -211,9 +239,35 @@ class FitCallbacks(keras.callbacks.CallbackList):
         first = self.model.steps_trained
         return [any(needs(first + i) for needs in self._norms) for i in range(count)]
 
+    def _prints_due(self, begin, end):
+        """Which batches get a fingerprint: the first of all, and the last before a checkpoint."""
+        data, count = self.fit.data, end - begin
+        if data is None or not self._resuming or self.fit.stream is not None:
+            return ()
+        done = self.model.steps_trained + count
+        is_boundary = (
+            count >= _LONG_EXECUTION
+            or end == self.steps_per_epoch
+            or any(breaks(done) for breaks in self._breaks)
+        )
+        return [
+            (i == 0 and data.wants_first) or (i == count - 1 and is_boundary) for i in range(count)
+        ]
+
+    def _note_draws(self, ran, prints):
+        data, fingerprints = self.fit.data, self.model.train_function.fingerprints
+        if data is None or self.fit.stream is not None:
+            return
+        for step, is_due in enumerate(prints[:ran]):
+            if is_due and fingerprints is not None:
+                data.note(data.draws + step, fingerprints[step])
+        data.advance(ran)
+
     def close(self) -> None:
         """Let every callback that holds something open close it; also after an exception."""
         with contextlib.ExitStack() as stack:
+            if self.fit.data is not None:
+                stack.callback(self.fit.data.detach)
             if self.fit.stream is not None:
                 stack.callback(self.fit.stream.close)
             for callback in reversed(self._followers(self.callbacks)):

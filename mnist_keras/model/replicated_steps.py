@@ -10,7 +10,7 @@ from mnist_keras.distributed import replicas
 from mnist_keras.distributed.replicas import same_updates
 from mnist_keras.distributed.whole_batch import seen_by_layers
 from mnist_keras.errors import UsageError
-from mnist_keras.model.multi_step import MultiStepFunction, loop_steps
+from mnist_keras.model.multi_step import MultiStepFunction, loop_steps, with_fingerprint
 
 _EXAMPLES = "examples in the epoch"
 
@@ -102,16 +102,18 @@ class ReplicatedStepFunction(MultiStepFunction):
 
         return self._whole(*loop_steps(run, count, step_function))
 
-    def _run_iterator(self, iterator, count, due):
+    def _run_iterator(self, iterator, count, due, prints):
         step_function = self._one_step_function(iterator.element_spec)
 
         def run(index):
-            return step_function(iterator.get_next(), due[index])
+            data = iterator.get_next()
+            logs, record = step_function(data, due[index])
+            return logs, with_fingerprint(record, data, prints[index])
 
-        return self._whole(*loop_steps(run, count, step_function))
+        return self._whole(*loop_steps(run, count, step_function, prints=True))
 
-    def _run_one_by_one(self, iterator, count, due):
-        ran, logs, records = super()._run_one_by_one(iterator, count, due)
+    def _run_one_by_one(self, iterator, count, due, prints):
+        ran, logs, records = super()._run_one_by_one(iterator, count, due, prints)
         return ran, self._with_metrics(logs, self._read_metrics()) if ran else {}, records
 
     def _whole(self, ran, logs, records):

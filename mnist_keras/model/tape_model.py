@@ -16,7 +16,7 @@ from mnist_keras.data.stream import BatchStream
 from mnist_keras.distributed import replicas
 
 # Registers the loss and the optimizer too: a saved model may have been compiled with them.
-from mnist_keras.model import batch_split
+from mnist_keras.model import batch_split, losses, optimizers  # noqa: F401
 from mnist_keras.model.callback_list import FitCallbacks
 from mnist_keras.model.functional_twin import are_functional, functional_twin
 from mnist_keras.model.multi_step import MultiStepFunction, StepRecord, StepRecords, is_wholly_built
@@ -294,21 +294,14 @@ class TapeModel(keras.Model):
                 stream.share_among(self.distribute_strategy)
 
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Built before the first callback runs, so that a checkpoint can be restored strictly.
         if iterator is not None and self.fit_callbacks is not None:
             self.fit_callbacks.set_data(iterator)
-        if is_wholly_built(self):
+        strategy = self._distribute_strategy
+        if strategy is None or is_wholly_built(self):
             return
         if iterator is not None:
             data_batch = _example_batch(iterator.data_adapter)
-        strategy = self._distribute_strategy
-        if strategy is not None:
-            with strategy.scope():
-                self._symbolic_build(data_batch=data_batch)
-            return
-        # What cannot be traced so is built by its first step, as keras.Model builds all: a
-        # train_step without a call, or Python that needs values and is run eagerly.
-        with contextlib.suppress(Exception):
+        with strategy.scope():
             self._symbolic_build(data_batch=data_batch)
 
     def get_config(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def call(model, x):
 
 def network_of(model):
     """What a `TapeModel` wraps; any other model itself."""
-    return getattr(model, "network", None) or model
+    return getattr(model, "wrapped_network", None) or model
 
 
 @contextlib.contextmanager

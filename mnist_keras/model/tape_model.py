@@ -9,7 +9,6 @@ from typing import Any, Literal
 
 import keras
 import tensorflow as tf
-from typing_extensions import Self
 
 from mnist_keras._keras import Functional
 from mnist_keras.data.stream import BatchStream
@@ -83,21 +82,18 @@ class TapeModel(keras.Model):
     test_function: Any
     _steps_per_execution: Any
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Functional arguments make a functional model, as they do for ``keras.Model``."""
-        if are_functional(args, kwargs) and not issubclass(cls, Functional):
-            cls = functional_twin(cls)  # type: ignore[arg-type]  # A class can be hashed.
-        return super().__new__(cls, *args, **kwargs)
-
     def __init__(self, *args: Any, batch_parts: int = 1, **kwargs: Any) -> None:
         network: Any = None
-        if isinstance(self, Functional):
+        if are_functional(args, kwargs):
             # keras.Model.__init__ would put Functional among the bases of TapeModel for good.
+            self.__class__ = functional_twin(type(self))
             super(keras.Model, self).__init__()
             Functional.__init__(self, *args, **kwargs)
         else:
             network, *others = args or (kwargs.pop("network", None),)
             super().__init__(*others, **kwargs)
+        # A subclass may have a `network` of its own, which is not wrapped.
+        self._wraps_network = network is not None
         self.network = network
         if hasattr(network, "output_names"):
             # Losses and metrics are told by them.
@@ -111,9 +107,14 @@ class TapeModel(keras.Model):
         self.examples_in_epoch: int | None = None
         self.fit_callbacks: FitCallbacks | None = None
 
+    @property
+    def wrapped_network(self) -> Any:
+        """The network that the model wraps, or None."""
+        return self.network if self._wraps_network else None
+
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """The wrapped network's output, or the functional model's own."""
-        if self.network is None:
+        if not self._wraps_network:
             return super().call(inputs, training=training, mask=mask)
         # Only in a graph are the parts computed side by side.
         if self.batch_parts == 1 or tf.executing_eagerly():
@@ -283,7 +284,7 @@ class TapeModel(keras.Model):
 
     def export(self, *args: Any, **kwargs: Any) -> None:
         """As ``keras.Model.export``; what is wrapped is written, and need not have been called."""
-        if isinstance(self.network, keras.Model) and type(self).call is TapeModel.call:
+        if isinstance(self.wrapped_network, keras.Model) and type(self).call is TapeModel.call:
             self.network.export(*args, **kwargs)
         else:
             super().export(*args, **kwargs)
@@ -307,7 +308,7 @@ class TapeModel(keras.Model):
     def get_config(self) -> dict[str, Any]:
         """The wrapped network, or the functional model's graph."""
         config = super().get_config()
-        if self.network is not None:
+        if self._wraps_network:
             config["network"] = keras.saving.serialize_keras_object(self.network)
             config["batch_parts"] = self.batch_parts
         return config
@@ -322,7 +323,7 @@ class TapeModel(keras.Model):
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> "TapeModel":
         """The model that `get_config` described."""
-        if "network" in config:
+        if config.keys() >= {"network", "batch_parts"}:  # As `get_config` writes them.
             network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
             return cls(**{**config, "network": network})
         return super().from_config(config, custom_objects)

@@ -157,6 +157,16 @@ def restore(state, model, callbacks, *, data=None, kept=()):
     callback_state.restore(state.description["callbacks"], state.arrays, callbacks)
 
 
+def assign_weights(state, model):
+    """Put the weights of a state into a model, and nothing else.
+
+    Raises:
+        StateMismatchError: the model has other weights; nothing has been changed.
+    """
+    _check_variables(state, model, only="model/")
+    _assign(state, "model", model_variables.groups(model)["model"], kept=())
+
+
 def restore_metrics(state, model):
     """Put the metrics of a state back; to the bit where there are as many replicas."""
     strategy = getattr(model, "distribute_strategy", None)
@@ -208,12 +218,17 @@ def _check_data(state, data):
         )
 
 
-def _check_variables(state, model):
-    saved = {entry["key"]: entry for entry in state.description["variables"]}
+def _check_variables(state, model, *, only=""):
+    saved = {
+        entry["key"]: entry
+        for entry in state.description["variables"]
+        if entry["key"].startswith(only)
+    }
     present = {
         f"{group}/{number:04d}": _describe(path, variable)
         for group, members in model_variables.groups(model).items()
         for number, (path, variable) in enumerate(members)
+        if group.startswith(only.rstrip("/"))
     }
     # The global generators are made when they are first drawn from, here or there.
     keys = {key for key in saved.keys() | present.keys() if not key.startswith(_GLOBAL)}

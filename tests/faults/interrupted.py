@@ -28,8 +28,6 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-tf.get_logger().setLevel("ERROR")
-
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger
 from mnist_keras.callbacks.base import StepCallback
@@ -184,7 +182,9 @@ class ExampleRecorder(StepCallback):
         self._write({"from": self.step})
 
     def _record(self, *leaves):
-        self._write([b"".join(row.tobytes() for row in rows).hex() for rows in zip(*leaves)])
+        self._write(
+            [b"".join(row.tobytes() for row in rows).hex() for rows in zip(*leaves, strict=True)]
+        )
 
     def _write(self, line):
         with self._path.open("a") as file:
@@ -275,6 +275,7 @@ def _train(training, stop, notice):
 
 def begin_anew(*, is_seeded):
     """Forget what this process did before, and let no generator go on from there."""
+    tf.get_logger().setLevel("ERROR")
     keras.utils.clear_session(free_memory=False)
     other = random.SystemRandom().getrandbits(31)
     random.seed(other)

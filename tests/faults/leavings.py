@@ -45,8 +45,9 @@ def variables_of(model):
             for number, item in enumerate(value):
                 visit(item, f"{path}[{number}]", found)
         elif _is_open(value):
-            for name, attribute in list(vars(value).items()):
-                visit(attribute, f"{path}.{name}", found)
+            # The names that people gave come first.
+            for name in sorted(vars(value), key=lambda name: (name.startswith("_"), name)):
+                visit(vars(value)[name], f"{path}.{name}", found)
 
     visit(model, "model")
     all_found["keras.random"] = _array(global_seed_generator().state)
@@ -56,7 +57,7 @@ def variables_of(model):
 def _is_open(value):
     if not hasattr(value, "__dict__") or isinstance(value, keras.callbacks.Callback):
         return False
-    if isinstance(value, (KerasSaveable, tf.Module)):
+    if isinstance(value, (KerasSaveable, keras.random.SeedGenerator, tf.Module)):
         return True
     return type(value).__module__.partition(".")[0] not in _CLOSED
 

@@ -47,9 +47,7 @@ def read_ahead(arrays, batch_size, seed):
 def data_loader(arrays, batch_size, seed):
     import grain
 
-    sampler = grain.samplers.IndexSampler(
-        count(arrays), shuffle=True, seed=seed, num_epochs=None
-    )
+    sampler = grain.samplers.IndexSampler(count(arrays), shuffle=True, seed=seed, num_epochs=None)
     loader = grain.DataLoader(
         data_source=Source(arrays),
         sampler=sampler,

@@ -297,12 +297,17 @@ class TapeModel(keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         if iterator is not None and self.fit_callbacks is not None:
             self.fit_callbacks.set_data(iterator)
-        strategy = self._distribute_strategy
-        if strategy is None or is_wholly_built(self):
+        if is_wholly_built(self):
             return
         if iterator is not None:
             data_batch = _example_batch(iterator.data_adapter)
-        with strategy.scope():
+        strategy = self._distribute_strategy
+        if strategy is not None:
+            with strategy.scope():
+                self._symbolic_build(data_batch=data_batch)
+            return
+        # What cannot be built so, as a train_step without a call, is built by tracing the step.
+        with contextlib.suppress(Exception):
             self._symbolic_build(data_batch=data_batch)
 
     def get_config(self) -> dict[str, Any]:

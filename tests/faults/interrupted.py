@@ -144,9 +144,9 @@ class Stopper(StepCallback):
         super().__init__()
         self._step = stop.step
         self._act, is_before, self._waits = {**WAYS, **WAYS_OF_PROCESSES}[stop.how]
-        self.order = 0 if is_before else 3
+        self.priority = 0 if is_before else 3
 
-    def stops_at(self, step):
+    def breaks_execution_at(self, step):
         return step == self._step
 
     def on_train_batch_end(self, batch, logs=None):
@@ -163,7 +163,7 @@ class Stopper(StepCallback):
 class ExampleRecorder(StepCallback):
     """Keeps in a file what each step of a model is trained on, whatever ends the process."""
 
-    order = 3  # After the checkpoint, which restores the step.
+    priority = 3  # After the checkpoint, which restores the step.
 
     def __init__(self, model, path):
         super().__init__()

@@ -28,7 +28,8 @@ from mnist_keras.console.progress_display import task_progress
 # A larger state of a tf.data iterator, as of a shuffle's buffer, costs more than to draw again.
 _MOST_STATE_BYTES = 2**24
 _CHUNK_STEPS = 100  # between two looks at the clock while batches are drawn again
-_RECENT = 3  # fingerprints kept of the present iterator
+_RECENT = 3  # fingerprints kept besides the first one
+_TO_THE_END = 2**31 - 1
 _PERSISTENT_STATES = 512  # states of a loader kept, more than any pipeline reads ahead
 
 
@@ -62,8 +63,9 @@ class DataPosition:
         self._replayed: list[Any] | None = None
         self._resuming: dict[str, Any] | None = None
         self._enters_again = False
-        self._first_print: int | None = None
-        self._recent: list[tuple[int, Any]] = []
+        # {(number of the iterator, from 1; batch of it, from 0): fingerprint}
+        self._prints: dict[tuple[int, int], Any] = {}
+        self._draws_whole_epochs = False
         self._shuffle_seed: int | None = None
         self._source: _SourceStates | None = None
         self._saves_iterator = True
@@ -120,14 +122,15 @@ class DataPosition:
 
     def note(self, draw: int, value: Any) -> None:
         """Keep the fingerprint of batch number ``draw`` of the present iterator, from 0."""
-        if self._first_print is None and draw == 0 and self._made == 1:
-            self._first_print = int(value)
-        self._recent = [*self._recent[1 - _RECENT :], (draw, value)]
+        self._prints[self._made, draw] = value
+        recent = [place for place in self._prints if place != _FIRST]
+        for place in recent[:-_RECENT]:
+            del self._prints[place]
 
     @property
     def wants_first(self) -> bool:
-        """Whether the fingerprint of the very first batch is still unknown."""
-        return self._first_print is None and self._made == 1 and self.draws == 0
+        """Whether the next batch is the first of all."""
+        return (self._made, self.draws) == _FIRST
 
     def capture(self) -> dict[str, Any]:
         """The place after the last batch that was trained on, made of what checkpoints hold."""
@@ -145,8 +148,7 @@ class DataPosition:
             "epoch_began": self._epoch_began,
             "hooks": _without_repeats(self._hooks),
             "shuffle_seed": self._shuffle_seed,
-            "first_print": self._first_print,
-            "recent": [[draw, int(value)] for draw, value in self._recent],
+            "prints": [[*where, int(value)] for where, value in self._prints.items()],
         }
         if self._source is not None:
             place["source"] = self._source.at(self.draws)
@@ -162,12 +164,6 @@ class DataPosition:
         if state is not None and len(state) <= _MOST_STATE_BYTES:
             return state
         self._saves_iterator = False
-        if iterator_state.needs_state(self._epochs.dataset):
-            reason = "cannot be saved" if state is None else f"takes {len(state) >> 20} MiB"
-            self._report(
-                "a shuffle lies before a repeat, a cache or another shuffle, and the state of this "
-                f"pipeline {reason}. Shuffle after .cache() and .repeat(), or train in epochs"
-            )
         return None
 
     def report_to(self, report: Callable[[str], None]) -> None:
@@ -187,15 +183,18 @@ class DataPosition:
             random_state.restore(place["now"], *self._owners)
             return
         self._began, self._first_epoch = place["began"], place["first_epoch"]
-        self._first_print, self._hooks = place["first_print"], _with_repeats(place["hooks"])
+        self._hooks = _with_repeats(place["hooks"])
+        self._prints = {(int(made), int(draw)): int(v) for made, draw, v in place["prints"]}
         if place["shuffle_seed"] is not None:
             self._shuffle_seed = int(place["shuffle_seed"])
             epochs.rebuild(self._strategy, shuffle=self._shuffle)
         self._made, self._newest, self._epoch_began = 0, None, place["epoch_began"]
         self._replayed = self._hooks[1:]  # The first one was Keras's at the start.
+        whole = place.get("iterator") is None and self._remembers_passes()
         for _ in range(self._first_epoch, epoch):
+            self._draws_whole_epochs = whole
             epochs.replay_epoch(place["num_batches"])
-        self._replayed = None
+        self._replayed, self._draws_whole_epochs = None, False
         goes_on_with = epochs.current if epochs.steps_per_epoch is not None else None
         self._resuming = place
         self._enters_again = step_in_epoch > 0
@@ -207,8 +206,25 @@ class DataPosition:
             self._resuming = None
             random_state.restore(place["now"], *self._owners)
 
+    def _remembers_passes(self):
+        """Whether a pass over the data may depend on what earlier passes have drawn."""
+        epochs = self._epochs
+        if epochs.steps_per_epoch is not None and epochs.num_batches is None:
+            return False  # One iterator serves all epochs.
+        return epochs.kind == "generator" or (
+            epochs.kind == "tf.data"
+            and isinstance(epochs.dataset, tf.data.Dataset)
+            and (
+                iterator_state.calls_python(epochs.dataset)
+                or iterator_state.needs_state(epochs.dataset)
+            )
+        )
+
     def _on_iterator(self, iterator):
-        self._made, self._newest, self.draws, self._recent = self._made + 1, iterator, 0, []
+        self._made, self._newest, self.draws = self._made + 1, iterator, 0
+        if self._draws_whole_epochs:
+            self._draws_whole_epochs = False  # Keras does not draw from the epoch's second one.
+            self._draw_again(iterator, self._epochs.num_batches or _TO_THE_END, done=0)
         if self._source is not None:
             self._source.begin()
         if self._resuming is not None and self._replayed is None:
@@ -255,63 +271,55 @@ class DataPosition:
         draws, state = place["draws"], place.get("iterator")
         before = random_state.capture(*self._owners)
         if state is not None:
-            self._compare_first(iterator, place)
+            self._compare_first(iterator)
             iterator_state.restore(iterator, bytes(state))
             is_redrawn = False
         else:
             done = self._source.resume(place.get("source")) if self._source is not None else 0
-            is_redrawn = self._draw_again(iterator, place, done)
+            if self._draw_again(iterator, draws, done=done) < draws:
+                self._ended(draws)
+            is_redrawn = draws > done
         self.draws = draws
-        self._recent = [(int(draw), value) for draw, value in place["recent"]]
         if not is_redrawn or random_state.same(before, random_state.capture(*self._owners)):
             # The data have not drawn from them: what the steps drew counts.
             random_state.restore(place["now"], *self._owners)
 
-    def _compare_first(self, iterator, place):
+    def _compare_first(self, iterator):
         """The first batch of all, where the state that is restored undoes the drawing."""
-        if place["first_print"] is None or self._made != 1:
-            return
-        try:
-            batch = fingerprint.local(next(iterator))
-        except (StopIteration, tf.errors.OutOfRangeError):
-            return
-        if int(fingerprint.fingerprint(batch)) != place["first_print"]:
-            self._differs("the first batch")
+        if self._made == 1 and _FIRST in self._prints:
+            self._compare(next(iter(iterator), None), 0)
 
-    def _draw_again(self, iterator, place, done):
-        """Draw the batches up to the place; whether there were any."""
-        draws = place["draws"]
-        known = {int(draw): int(value) for draw, value in place["recent"]}
-        if place["first_print"] is not None and self._made == 1:
-            known[0] = int(place["first_print"])
-        wanted = sorted(draw for draw in known if done <= draw < draws)
-        with task_progress("batches drawn again", draws - done, unit="") as show:
-            at, differing = done, None
-            for draw in (*wanted, draws):
-                at += self._skip(iterator, draw - at, lambda n, at=at: show(at - done + n))
-                if at < draw:
-                    self._ended(at, draws)
-                if draw < draws:
-                    batch = fingerprint.local(next(iterator))
-                    if int(fingerprint.fingerprint(batch)) != known[draw] and differing is None:
-                        differing = draw
-                    at += 1
-        if differing is not None:
-            self._differs(f"batch {differing}")
-        return draws > done
-
-    def _differs(self, what):
-        kind = self._epochs.kind
-        self._report(
-            f"{what} is not what it was when the checkpoint was written; {_ADVICE.get(kind, _SEED)}"
+    def _draw_again(self, iterator, draws, *, done):
+        """Draw the batches from ``done`` to before ``draws`` again; where it ended."""
+        known = sorted(
+            draw for made, draw in self._prints if made == self._made and done <= draw < draws
         )
+        total = draws - done if draws < _TO_THE_END else None
+        at = done
+        with task_progress("batches drawn again", total) as show:
+            for draw in (*known, draws):
+                at += self._skip(iterator, draw - at, lambda n, at=at: show(at - done + n))
+                if at < draw or draw == draws:
+                    break
+                self._compare(next(iterator), draw)
+                at += 1
+        return at
 
-    def _ended(self, at, draws):
+    def _compare(self, batch, draw):
+        expected = self._prints[self._made, draw]
+        found = None if batch is None else int(fingerprint.fingerprint(fingerprint.local(batch)))
+        if found != expected:
+            self._report(
+                f"batch {draw} of pass {self._made} over the data is not what it was when the "
+                f"checkpoint was written; {_ADVICE.get(self._epochs.kind, _SEED)}"
+            )
+
+    def _ended(self, draws):
         from mnist_keras.checkpoint.training_state import StateMismatchError
 
         raise StateMismatchError(
-            f"the data are shorter than those of the checkpoint. Received: {at} batches. "
-            f"Expected: at least {draws}."
+            "the data are shorter than those of the checkpoint. "
+            f"Received: fewer batches. Expected: at least {draws}."
         )
 
     @staticmethod
@@ -338,6 +346,7 @@ class DataPosition:
         return tf.random.experimental.stateless_shuffle(indices, seed)
 
 
+_FIRST = (1, 0)
 _SEED = "give each source of randomness a seed, and resume with the same data"
 _ADVICE = {
     "arrays": "resume with the same arrays, and call keras.utils.set_random_seed first",

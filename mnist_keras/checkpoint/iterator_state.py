@@ -31,6 +31,8 @@ _PARALLEL = ("ParallelMapDataset", "ParallelMapDatasetV2", "MapAndBatchDataset")
 _PARALLEL_INTERLEAVES = ("ParallelInterleaveDatasetV2", "ParallelInterleaveDatasetV3")
 _PARALLEL_INTERLEAVES += ("ParallelInterleaveDatasetV4",)
 
+_PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "GeneratorDataset")
+
 
 def save(iterator: Any) -> bytes | None:
     """The state of an iterator; None: it cannot be saved.
@@ -81,9 +83,10 @@ def obstacles(dataset: Any) -> list[str]:
 
     Example:
 
-    >>> noisy = tf.data.Dataset.range(5).map(lambda x: tf.random.uniform([]))
-    >>> obstacles(noisy)[0]
-    'tf.data draws with RandomUniform in a map without a seed'
+    >>> numbers = tf.data.Dataset.range(5)
+    >>> noisy = numbers.map(lambda x: tf.random.uniform([], seed=1), num_parallel_calls=2)
+    >>> obstacles(noisy)
+    ['tf.data draws with RandomUniform in a parallel map, in no fixed order']
     """
     graph = graph_of(dataset)
     functions = {function.signature.name: function.node_def for function in graph.library.function}
@@ -121,6 +124,19 @@ def needs_state(dataset: Any) -> bool:
         if is_after and any(above.op in _SHUFFLES for above in _above(node, nodes)):
             return True
     return False
+
+
+def calls_python(dataset: Any) -> bool:
+    """Whether a pipeline calls Python functions, which may remember what they gave.
+
+    >>> numbers = tf.data.Dataset.range(2)
+    >>> python = numbers.map(lambda x: tf.py_function(abs, [x], x.dtype))
+    >>> calls_python(numbers), calls_python(python)
+    (False, True)
+    """
+    graph = graph_of(dataset)
+    bodies = (graph.node, *(function.node_def for function in graph.library.function))
+    return any(node.op in _PYTHON for nodes in bodies for node in nodes)
 
 
 def stateful_random_ops(function: Any) -> list[tuple[str, str]]:

@@ -169,7 +169,7 @@ def stored_formats():
 
 def test_a_checkpoint_of_each_format_there_was_is_stored():
     assert stored_formats() == [f"checkpoint_format_{n + 1}" for n in range(storage.FORMAT)]
-    assert sum(p.stat().st_size for p in FILES.rglob("*") if p.is_file()) < 100_000
+    assert sum(p.stat().st_size for p in FILES.rglob("*") if p.is_file()) < 600_000
 
 
 @pytest.mark.parametrize("name", stored_formats())

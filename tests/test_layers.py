@@ -157,6 +157,7 @@ def test_an_earlier_path_gives_the_same_object(earlier):
     assert found is expected
 
 
+@pytest.mark.slow
 def test_earlier_paths_work_before_the_present_ones_are_imported():
     program = "import importlib, sys\n" + "".join(
         f"import {earlier} as earlier\n"

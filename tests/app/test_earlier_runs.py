@@ -20,6 +20,8 @@ import pytest
 
 from tests.command_line import run_main, write_small_mnist
 
+pytestmark = pytest.mark.slow
+
 FILES = pathlib.Path(__file__).parent.parent / "data_files"
 STEPS_PER_EPOCH = 20
 KILLED_AFTER = 28  # The step of its checkpoint.

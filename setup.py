@@ -58,6 +58,8 @@ setup(
             *EXPORT,
             *EXAMPLES,
             "hypothesis>=6.100",
+            # The first one whose forbidden contracts take overlapping modules.
+            "import-linter>=2.12",
             "ipykernel>=6.29",
             "matplotlib>=3.8",
             "mypy>=2,<3",

@@ -75,10 +75,12 @@ def pages(tmp_path_factory):
     return "".join(page.read_text(encoding="utf-8") for page in target.glob("*.html"))
 
 
+@pytest.mark.slow
 def test_every_public_name_is_on_a_page(pages):
     assert [name for name in OBJECTS if f'id="{name}"' not in pages] == []
 
 
+@pytest.mark.slow
 def test_no_private_name_is_on_a_page(pages):
     anchors = re.findall(r'id="(mnist_keras[\w.]*)"', pages)
     assert len(anchors) > len(OBJECTS)

@@ -45,6 +45,7 @@ def run(small_mnist, trained, tmp_path, monkeypatch, capsys):
     return run_example
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_it_learns_and_goes_on_when_it_is_run_again(name, run, tmp_path):
     lines = run(name, "--epochs=3")

@@ -34,6 +34,7 @@ def require_equal(found, expected, where="result"):
         np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6 * largest, err_msg=where)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", ROWS)
 def test_trains_as_keras_model_does(name):

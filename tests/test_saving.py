@@ -95,6 +95,7 @@ WAYS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", MAKE)
 def test_a_model_arrives_as_it_was_and_trains_on(kind, way, trained, tmp_path):
@@ -135,6 +136,7 @@ def test_its_config_makes_it_anew(kind, trained):
     assert anew.get_config() == model.get_config()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wrapped", "functional"])
 def test_a_clone_is_a_tape_model_with_weights_of_its_own(kind, trained):
     clone = keras.models.clone_model(trained[kind])
@@ -169,7 +171,7 @@ def stored_formats():
 
 def test_a_checkpoint_of_each_format_there_was_is_stored():
     assert stored_formats() == [f"checkpoint_format_{n + 1}" for n in range(storage.FORMAT)]
-    assert sum(p.stat().st_size for p in FILES.rglob("*") if p.is_file()) < 100_000
+    assert sum(p.stat().st_size for p in FILES.rglob("*") if p.is_file()) < 600_000
 
 
 @pytest.mark.parametrize("name", stored_formats())

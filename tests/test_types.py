@@ -48,6 +48,7 @@ def mypy(*arguments, cwd):
     )
 
 
+@pytest.mark.slow
 def test_the_package_and_the_examples_are_as_their_annotations_say(tmp_path):
     done = mypy(f"--cache-dir={tmp_path}", cwd=ROOT)
     assert done.returncode == 0, done.stdout

@@ -166,6 +166,7 @@ CHAINS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chain", CHAINS)
 def test_a_run_that_is_interrupted_shows_each_step_once_with_the_same_values(
     chain, session, shown, crash, tmp_path
@@ -190,6 +191,7 @@ def test_a_run_that_is_interrupted_shows_each_step_once_with_the_same_values(
     }
 
 
+@pytest.mark.slow
 def test_a_run_that_is_extended_shows_what_it_would_have_shown(session, shown):
     session("whole", epochs=5)
     session("extended", epochs=3)
@@ -198,6 +200,7 @@ def test_a_run_that_is_extended_shows_what_it_would_have_shown(session, shown):
     assert shown("extended") == shown("whole")
 
 
+@pytest.mark.slow
 def test_flags_may_change_from_session_to_session(session, shown, crash):
     session("a", crash(step=9), **NOTHING)
     session("a")
@@ -205,6 +208,7 @@ def test_flags_may_change_from_session_to_session(session, shown, crash):
     assert {"mistakes", "recipe", "weights", "update_ratio", "memory"} <= tags
 
 
+@pytest.mark.slow
 def test_the_scores_on_the_test_set_are_added_once(session, shown, tmp_path, points_of):
     session("a", epochs=2)
     before = shown("a")

@@ -214,6 +214,7 @@ def test_the_examples_are_true(tmp_path, monkeypatch):
     assert doctest.testmod(module).failed == 0
 
 
+@pytest.mark.slow
 def test_the_command_reads_files_with_the_newest_run_and_its_loss(here):
     done = run_main(
         "--mode=predict", "数 字.png", "text.png", "--contact_sheet=sheet.png", "--json", cwd=here

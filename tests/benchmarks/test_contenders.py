@@ -48,6 +48,7 @@ def test_each_peer_trains_as_many_epochs_as_it_is_told_to(module, name, tmp_path
     assert [line.split(" loss: ")[0] for line in losses] == ["0 0", "1 0"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("module", "name"), dict.fromkeys(it for it in CONTENDERS if it[0] not in NEEDS)
 )

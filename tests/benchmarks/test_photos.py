@@ -24,12 +24,14 @@ def check(shares):
     assert max(bare, inverted) < 0.5
 
 
+@pytest.mark.slow
 def test_synthetic_digits_are_read_from_photos_nearly_as_well_as_from_their_images():
     known = nearest_of(*synthetic_digits(5000, seed=0))
     images, labels = synthetic_digits(500, seed=1)
     check(photos.score(known, images, labels, photos=25, pages=3, seed=0))
 
 
+@pytest.mark.slow
 def test_so_are_the_digits_of_mnist(real_mnist):
     train, test = load("mnist", data_dir=real_mnist)
     known = nearest_of(train.images[:5000], train.labels[:5000])

@@ -8,6 +8,8 @@ from mnist_keras.console import threads
 from tests.command_line import write_small_mnist
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def small_mnist(tmp_path_factory):

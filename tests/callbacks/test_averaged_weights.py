@@ -8,6 +8,8 @@ from mnist_keras.callbacks import AveragedWeights, Checkpoint, averaged_weights
 from mnist_keras.data import batches
 from mnist_keras.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 
 def averaging(optimizer="adam", *, half=False):
     optimizer = keras.optimizers.get(

@@ -82,6 +82,7 @@ CHAINS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chain", CHAINS)
 def test_a_run_ends_bit_for_bit_alike_however_often_it_is_interrupted(
     chain, run, model_of_a_session, crash, tmp_path, arrays_in, points_of
@@ -125,6 +126,7 @@ def assert_pieces_without_a_gap(pieces, whole):
     assert end == len(whole)
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_costs_its_steps_and_no_more(
     run, model_of_a_session, make_model, stream, crash, tmp_path, arrays_in
 ):
@@ -201,6 +203,7 @@ class Scores(keras.callbacks.Callback):
         logs["val_loss"] = self._losses[epoch]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("arguments", "kept"),
     [
@@ -315,6 +318,7 @@ def test_a_training_may_start_from_anothers_checkpoint_at_a_rate_of_its_own(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("differs", ["images", "labels", "batch_size", "shuffle", "seed"])
 def test_a_training_does_not_go_on_with_other_data(differs, model, examples, tmp_path):
     images, labels = (array.copy() for array in examples)
@@ -338,6 +342,7 @@ def test_a_training_does_not_go_on_with_other_data(differs, model, examples, tmp
         np.testing.assert_array_equal(array, kept)
 
 
+@pytest.mark.slow
 def test_of_two_the_one_that_got_further_restores_and_both_go_on(
     make_model, stream, crash, tmp_path, steps_in, weights_of
 ):
@@ -530,6 +535,7 @@ def test_a_fit_without_it_saves_nothing(model, stream, tmp_path, steps_in):
     assert steps_in(tmp_path) == [7]
 
 
+@pytest.mark.slow
 def test_a_metric_that_is_a_vector_is_in_the_way_of_nothing(
     make_model, stream, crash, tmp_path, points_of
 ):

@@ -26,6 +26,7 @@ def first():
     return {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_execution", [1, 7, 100])
 def test_training_ends_at_the_very_step_and_what_was_good_stays(
     steps_per_execution, first, make_model, digits, tmp_path, capsys, points_of

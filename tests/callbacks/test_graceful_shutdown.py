@@ -97,6 +97,7 @@ CHAINS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chain", CHAINS)
 def test_what_the_sessions_print_log_and_learn_joins_to_one_run(
     chain, model_of_a_session, stream, tmp_path, points_of, capsys
@@ -229,6 +230,7 @@ for signum in (signal.SIGINT, signal.SIGTERM):
 """
 
 
+@pytest.mark.slow
 def test_a_second_signal_ends_the_process_at_once():
     program = [sys.executable, "-c", SECOND_SIGNAL]
     done = subprocess.run(program, capture_output=True, text=True)

@@ -25,6 +25,8 @@ from mnist_keras.callbacks.tensorboard.exam import Exam
 from mnist_keras.checkpoint.storage import read_directory
 from tests.models import Subclassed, functional
 
+pytestmark = pytest.mark.slow
+
 
 def layers():
     return [keras.layers.Flatten(), keras.layers.Dense(10)]

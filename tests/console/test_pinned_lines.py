@@ -132,6 +132,7 @@ def test_a_line_that_python_holds_back_comes_out_before_they_are_drawn_again(beg
     assert screen.lines == ["0 0 loss: 1.5", "one", "two"]
 
 
+@pytest.mark.slow
 def test_threads_do_not_write_into_each_others_lines(begin):
     pinned, screen = begin()
     pinned.show(["one", "two"])

@@ -63,6 +63,7 @@ def test_a_debugger_hears_everything_on_the_same_backend(start_as, capfd):
     assert "TF_CPP_MIN_LOG_LEVEL" not in os.environ
 
 
+@pytest.mark.slow
 def test_what_tensorflow_loads_is_not_searched_for_garbage_and_all_else_is():
     script = (
         "import gc; from mnist_keras.console.start import import_tensorflow\n"
@@ -73,6 +74,7 @@ def test_what_tensorflow_loads_is_not_searched_for_garbage_and_all_else_is():
     assert done.stdout == "[] True True\n"
 
 
+@pytest.mark.slow
 def test_each_part_of_a_batch_gets_a_thread_of_its_own():
     script = (
         "from mnist_keras.console.start import import_tensorflow; import_tensorflow(parts=2)\n"

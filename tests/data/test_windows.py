@@ -37,6 +37,7 @@ def assert_same(batches_of_one, batches_of_other):
         np.testing.assert_array_equal(one[1], other[1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("at_once", [2**26, 8 * 784], ids=["in one piece", "in small pieces"])
 @pytest.mark.parametrize("windows_of", [1, 2, 5])
 @pytest.mark.parametrize("shuffle", [False, True])
@@ -111,6 +112,7 @@ def trained(images, directory, *, epochs=3, **arguments):
     return model.get_weights()
 
 
+@pytest.mark.slow
 def test_a_training_from_a_file_is_that_from_memory_and_is_resumed(mapped, tmp_path):
     whole = trained(IMAGES, tmp_path / "held")
     trained(mapped, tmp_path / "mapped", epochs=1)

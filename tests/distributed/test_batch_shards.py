@@ -41,6 +41,7 @@ class OneOfTwoWorkers:
         function(self._context)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("windows_of", [1, 2, 7])
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_each_worker_reads_its_part_of_each_batch_of_a_file_and_nothing_else(

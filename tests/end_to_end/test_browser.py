@@ -19,6 +19,8 @@ from selenium.common.exceptions import StaleElementReferenceException
 
 from tests.browser import TensorBoardPage, browser, browser_is_here, errors, tensorboard
 
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
 RUNS = ("parts", "whole")
 PARTS_OF_RUNS = {*RUNS, *(f"{run}/train" for run in RUNS)}
 NODES = {2 * name for name in ("inputs", "mlp", "Identity", "NoOp")}  # With their tooltips.

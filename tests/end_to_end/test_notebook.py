@@ -12,6 +12,8 @@ import pytest
 
 from tests.command_line import environment, write_small_mnist
 
+pytestmark = pytest.mark.slow
+
 ROOT = pathlib.Path(__file__).parent.parent.parent
 NOTEBOOK = ROOT / "examples" / "notebook.ipynb"
 LOSS = re.compile(r"^(\d+) (\d+) loss: ", re.MULTILINE)

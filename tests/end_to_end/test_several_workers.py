@@ -15,6 +15,8 @@ from mnist_keras.checkpoint.storage import read_directory
 from tests.cluster import RECIPE, Workers
 from tests.command_line import tree, write_small_mnist
 
+pytestmark = [pytest.mark.slow, pytest.mark.workers]
+
 STEPS = 300
 SHARED = ("mirrored", "shrunk", "grown")
 LOST = re.compile(

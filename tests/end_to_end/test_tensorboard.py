@@ -14,6 +14,8 @@ from mnist_keras.callbacks import Checkpoint, StepLogger
 from mnist_keras.data import batches
 from tests.browser import tensorboard
 
+pytestmark = pytest.mark.slow
+
 EPOCHS = 3
 TAGS = ("loss", "learning_rate", "gradient_norm", "epoch_loss", "epoch_accuracy")
 

@@ -11,6 +11,8 @@ import pytest
 from tests.command_line import command, environment, write_small_mnist
 from tests.terminals import FOREIGN, run_in_terminal
 
+pytestmark = pytest.mark.slow
+
 EPOCHS, STEPS_PER_EPOCH = 8, 30
 RECIPE = (f"--epochs={EPOCHS}", "--batch_size=34", "--log_every_steps=10")
 BAR = r"[━╸╺]+ *"

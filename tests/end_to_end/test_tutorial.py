@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from mnist_keras.data import load
 
+pytestmark = pytest.mark.slow
+
 
 def tutorial(data_dir, *, batch_size, epochs, log_every_steps):
     """The lines that the tutorial prints, the path of the data and its sizes put in."""

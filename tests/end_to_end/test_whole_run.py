@@ -12,6 +12,8 @@ import pytest
 from mnist_keras.data import load
 from tests.command_line import MAIN, environment, run_main, tree
 
+pytestmark = pytest.mark.slow
+
 EPOCHS, STEPS_PER_EPOCH = 34, 30
 STEPS = EPOCHS * STEPS_PER_EPOCH
 

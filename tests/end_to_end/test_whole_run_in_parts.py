@@ -1,6 +1,10 @@
 import json
 import re
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 STARTED = r"run \S*logs/parts: 34 epochs of 30 steps, 100 steps per execution\. Watch: .+\n"
 UNREAD = r"error: nobody reads the output any more\. Received: .+\n"
 GOES_ON = r"goes on after \d+ steps, from \S*logs/parts/checkpoints/step-\d{8}\n"

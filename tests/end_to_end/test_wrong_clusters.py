@@ -9,6 +9,8 @@ import pytest
 from tests.cluster import free_addresses
 from tests.command_line import command, environment, write_small_mnist
 
+pytestmark = [pytest.mark.slow, pytest.mark.workers]
+
 LONGEST_S = 120
 NO_CLUSTER = r"error: --distribution=multi_worker has no cluster\. Received: neither TF_CONFIG .*"
 PARTIAL = r"error: TF_CONFIG describes no whole cluster\. Received: worker 2 of 2\. Expected: .*"

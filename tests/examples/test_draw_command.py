@@ -17,6 +17,8 @@ from mnist_keras.data.datasets.synthetic import synthetic_digits
 from mnist_keras.errors import MnistKerasError, UsageError
 from tests.examples.page_server import EXAMPLE
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def reading(monkeypatch):

@@ -11,6 +11,8 @@ from mnist_keras.app.predict import probabilities
 from tests.browser import errors, wait_for
 from tests.examples.drawing import Hand, seen, strokes_of
 
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
+
 
 @pytest.fixture
 def hand(page):

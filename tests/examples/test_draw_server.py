@@ -16,6 +16,8 @@ from mnist_keras.app.predict import predict, read
 from mnist_keras.photos import photo_file
 from tests.examples import bad_requests
 
+pytestmark = pytest.mark.slow
+
 MIB = 2**20
 
 

@@ -10,6 +10,8 @@ import pytest
 
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.workers
+
 LAUNCH = ROOT / "examples" / "cluster" / "launch.py"
 # Says who it is; then waits to be terminated where it is told to. Worker 1 and later ones end with
 # the status that comes first.

@@ -11,6 +11,8 @@ from tests.cluster import RECIPE, Workers
 from tests.command_line import environment, write_small_mnist
 from tests.conftest import ROOT
 
+pytestmark = [pytest.mark.slow, pytest.mark.workers]
+
 LAUNCH = ROOT / "examples" / "cluster" / "launch.py"
 FAST = ("--steps_per_execution=10", "--checkpoint_every_steps=1000")
 LOSS = re.compile(r"(\d+) (\d+) loss: ")

@@ -317,6 +317,7 @@ def resumable():
     return model, [np.array(v) for v in (*model.variables, *model.optimizer.variables)]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*ran out of data:UserWarning")
 @pytest.mark.parametrize("kind", DATA)
 def test_a_run_over_any_data_in_order_is_resumed_in_mid_epoch(kind, resumable, tmp_path):

@@ -40,13 +40,20 @@ def run(model, digits, directory, capsys, *, as_stream=True):
     return capsys.readouterr().out, history.history, arrays
 
 
+def slow(value):
+    """A value that the short loop leaves out."""
+    return pytest.param(value, marks=pytest.mark.slow)
+
+
 @pytest.fixture(scope="module")
 def first():
     return {}
 
 
-@pytest.mark.parametrize("as_stream", [True, False])
-@pytest.mark.parametrize("steps_per_execution", [1, 7, 34, 100, 300, "auto"])
+@pytest.mark.parametrize("as_stream", [True, slow(False)])
+@pytest.mark.parametrize(
+    "steps_per_execution", [1, slow(7), slow(34), 100, slow(300), slow("auto")]
+)
 def test_no_number_depends_on_the_steps_per_execution(
     steps_per_execution, as_stream, first, make_model, digits, tmp_path, capsys, points_of
 ):

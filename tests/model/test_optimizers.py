@@ -28,6 +28,7 @@ def test_the_examples_in_the_docstrings_hold():
     assert doctest.testmod(optimizers, extraglobs={"keras": keras, "tf": tf}).failed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -57,6 +58,7 @@ def test_it_follows_a_schedule():
     np.testing.assert_allclose(ours[0], keras_own[0], rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["mixed_bfloat16", "mixed_float16"])
 def test_it_trains_in_mixed_precision(dtype):
     def wrapped(optimizer):

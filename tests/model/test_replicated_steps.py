@@ -9,6 +9,8 @@ from tests.cluster import free_addresses
 from tests.command_line import MAIN, environment
 from tests.replicated_program import STEPS_PER_EXECUTION
 
+pytestmark = [pytest.mark.slow, pytest.mark.workers]
+
 DIRECTORIES = ("mirrored", "worker-0", "worker-1")
 CASES = {
     "dataset": 10,

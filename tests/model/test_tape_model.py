@@ -80,6 +80,7 @@ ROWS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("make", [wrapped, functional, subclassed])
@@ -146,6 +147,7 @@ def test_half_precision_learns():
     assert losses[-1] < 0.8 * losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [wrapped, functional])
 def test_a_saved_model_is_opened_in_another_process(make, tmp_path):
     model = make(TapeModel)
@@ -207,6 +209,7 @@ def trained_in_parts(parts, **fit_arguments):
     return history, model.predict(X, verbose=0), model.evaluate(X, Y, verbose=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [16, 23], ids=["last of 6", "last of 1"])
 @pytest.mark.parametrize("parts", [2, 3])
 def test_a_batch_cut_into_parts_trains_as_the_whole_one(parts, batch_size):

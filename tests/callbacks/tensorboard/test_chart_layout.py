@@ -1,6 +1,7 @@
 import doctest
 import re
 
+import pytest
 from tensorboard.plugins.custom_scalar import layout_pb2
 
 from mnist_keras.callbacks import StepLogger
@@ -11,6 +12,8 @@ from mnist_keras.callbacks.tensorboard.exam import Exam
 from mnist_keras.callbacks.tensorboard.memory_usage import MemoryUsage
 from mnist_keras.callbacks.tensorboard.weight_norms import WeightNorms
 from mnist_keras.data import batches
+
+pytestmark = pytest.mark.slow
 
 TAG = "custom_scalars__config__"
 

@@ -43,6 +43,7 @@ def make(request):
     return request.getfixturevalue(request.param)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("every_epochs", "epochs", "expected"),
     [(1, 3, [7, 14, 21]), (2, 4, [14, 28]), (2, 3, [14, 21]), (10, 1, [7])],
@@ -63,6 +64,7 @@ def test_the_last_epoch_is_the_one_after_which_training_is_stopped(
     assert list(points_of(tmp_path)["steps"]) == [14]
 
 
+@pytest.mark.slow
 def test_that_of_a_last_epoch_which_is_not_due_makes_room_when_the_run_goes_on(
     make, stream, tmp_path, points_of
 ):
@@ -75,6 +77,7 @@ def test_that_of_a_last_epoch_which_is_not_due_makes_room_when_the_run_goes_on(
     assert list(points_of(tmp_path)["steps"]) == [14, 28, 42]
 
 
+@pytest.mark.slow
 def test_what_is_written_once_is_written_once_in_a_run_not_in_a_fit(
     make, stream, tmp_path, points_of
 ):

@@ -11,6 +11,8 @@ from mnist_keras.callbacks.tensorboard import drawing, first_layer_weights
 from mnist_keras.callbacks.tensorboard.first_layer_weights import FirstLayerWeights
 from mnist_keras.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 KERNELS = {"dense": (16, 5), "convolution": (3, 3, 2, 5)}
 
 

@@ -8,6 +8,8 @@ import tensorflow as tf
 from mnist_keras.callbacks.tensorboard import histograms
 from mnist_keras.callbacks.tensorboard.histograms import Histograms
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def batch(held_out):

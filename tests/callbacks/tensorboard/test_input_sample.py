@@ -9,6 +9,8 @@ from mnist_keras.callbacks.tensorboard import drawing, input_sample
 from mnist_keras.callbacks.tensorboard.input_sample import InputSample
 from mnist_keras.data.order import epoch_order
 
+pytestmark = pytest.mark.slow
+
 
 def picture_at(written, step):
     plugin, (_, _, png) = written["input_sample"][step]

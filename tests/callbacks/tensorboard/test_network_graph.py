@@ -13,6 +13,8 @@ from mnist_keras.callbacks.tensorboard import network_graph as module
 from mnist_keras.callbacks.tensorboard.network_graph import NetworkGraph, network_graph
 from mnist_keras.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 
 def dense():
     return keras.layers.Dense(3, name="hidden"), keras.layers.Dense(2, name="scores")

@@ -11,6 +11,8 @@ from mnist_keras.callbacks import Checkpoint, Profiler
 from mnist_keras.callbacks.tensorboard import profiler
 from mnist_keras.errors import MnistKerasError, UsageError
 
+pytestmark = pytest.mark.slow
+
 
 def profiles(logdir):
     """{name: {step: how often it is marked}} of the profiles that TensorBoard finds."""

@@ -154,6 +154,7 @@ RATES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("make", "steps_per_execution"), RATES)
 def test_examples_per_second_are_those_trained_on_since_the_last_point(
     make, steps_per_execution, request, stream, tmp_path, points_of
@@ -208,6 +209,7 @@ def test_two_fits_are_one_curve(make_model, stream, tmp_path, points_of, capsys)
     assert found == points
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*ran out of data:UserWarning")
 @pytest.mark.parametrize("make", ["make_model", "make_plain"])
 def test_data_whose_length_is_not_known_is_logged_alike(

@@ -11,6 +11,8 @@ from mnist_keras.callbacks.tensorboard import weight_norms
 from mnist_keras.callbacks.tensorboard.weight_norms import WeightNorms
 from mnist_keras.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 LAYERS = {"hidden": slice(0, 2), "scores": slice(2, 4)}
 
 

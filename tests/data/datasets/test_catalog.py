@@ -482,6 +482,7 @@ def test_synthetic_digits_are_drawn_once_and_then_come_from_the_cache(drawn, tmp
     assert get.notices == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("file", [*FILES, "sha256.json"])
 @pytest.mark.parametrize("damage", ["flipped", "empty", "missing"])
 def test_damaged_synthetic_digits_are_drawn_again(drawn, tmp_path, get, file, damage):

@@ -163,6 +163,7 @@ def test_it_refers_to_nothing_but_itself(html):
     assert not re.search(r"https?://|@import|url\(", html)
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(not browser_is_here(), reason="no chromium with its driver here")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [380, 1400])
@@ -194,6 +195,7 @@ def test_a_browser_shows_it_without_scrolling_sideways(html, tmp_path, width, sc
         assert driver.get_log("browser") == []
 
 
+@pytest.mark.browser
 @pytest.mark.skipif(not browser_is_here(), reason="no chromium with its driver here")
 def test_names_of_classes_stand_side_by_side_on_a_phone(html_of_clothes, tmp_path):
     page = tmp_path / "report.html"

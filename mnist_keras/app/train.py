@@ -187,9 +187,10 @@ def _in_partitions(config, train_set):
         return train_set
     counts = {"images": len(train_set), "validation_examples": held_out}
     require_even(partitions, batch_size=config.batch_size, **counts)
-    return Examples(
-        *held_out_last(train_set.images, train_set.labels, partitions=partitions, held_out=held_out)
+    images, labels = held_out_last(
+        train_set.images, train_set.labels, partitions=partitions, held_out=held_out
     )
+    return Examples(images, labels, description=train_set.description)
 
 
 def _train_in(run, config, workers, strategy, data):
@@ -261,6 +262,7 @@ def streams(config, train_set):
         seed=config.seed,
         augmentation=augmentation(config),
         partitions=config.data_partitions,
+        description=train_set.description,
     )
     if not held_out:
         return stream, None
@@ -270,6 +272,7 @@ def streams(config, train_set):
         labels,
         batch_size=min(config.batch_size, held_out),
         partitions=config.data_partitions,
+        description=train_set.description,
     )
 
 
@@ -360,10 +363,13 @@ def _write(run, config, model, test_set, summary):
 def _write_report(run, config, model, test_set, summary):
     from mnist_keras.app.report import render, run_facts
     from mnist_keras.callbacks.tensorboard.exam import Exam
-    from mnist_keras.data.datasets.class_names import class_names
 
-    names = class_names(config.dataset)
-    exam = Exam(test_set.images, test_set.labels, class_names=names, most=len(test_set))
+    exam = Exam(
+        test_set.images,
+        test_set.labels,
+        most=len(test_set),
+        description=test_set.description,
+    )
     run.write_report(render(run_facts(run, config, model=model, exam=exam, summary=summary)))
 
 

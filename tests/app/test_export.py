@@ -260,7 +260,7 @@ def test_a_file_that_gives_other_scores_is_not_kept(run, monkeypatch):
     with pytest.raises(MnistKerasError) as caught:
         export(dataclasses.replace(recipe, formats=("onnx",)))
     assert str(caught.value).startswith(
-        "what was exported as onnx gives other scores than the model; it was not kept. Received: "
+        "the export as onnx has other scores than the model and was deleted. Received: "
     )
     assert list(run.exports.iterdir()) == []
 

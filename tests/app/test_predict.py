@@ -110,9 +110,9 @@ def test_a_bad_file_is_a_line_on_stderr_and_the_others_are_read(here, capsys):
     printed = capsys.readouterr()
     assert [line.split()[0] for line in printed.out.splitlines()] == ["digits:"] * 4
     assert [line.partition(" Received")[0] for line in printed.err.splitlines()] == [
-        "error: 'text.png' is no photo.",
-        "error: 'moving.gif' moves.",
-        "error: 'labels' holds no images of digits.",
+        "error: 'text.png' is not a photo.",
+        "error: 'moving.gif' is animated.",
+        "error: 'labels' does not contain images of digits.",
         "error: 'none' cannot be read.",
     ]
 
@@ -132,7 +132,7 @@ def test_an_idx_file_of_anything_but_digits_is_refused(array, received, tmp_path
     with pytest.raises(DataError) as caught:
         read(path)
     assert str(caught.value) == (
-        f"{path!r} holds no images of digits. Received: {received}. Expected: uint8 (n, 28, 28)."
+        f"{path!r} does not contain images of digits. Received: {received}. Expected: uint8 (n, 28, 28)."
     )
 
 
@@ -226,7 +226,7 @@ def test_the_command_reads_files_with_the_newest_run_and_its_loss(here):
     )
     expected = probabilities(scores, loss=CROSS).max(1)
     np.testing.assert_allclose([f["probability"] for f in line["digits"]], expected, atol=1e-5)
-    assert done.stderr.startswith("error: 'text.png' is no photo.")
+    assert done.stderr.startswith("error: 'text.png' is not a photo.")
     assert (done.stdout.count("\n"), done.stderr.count("\n"), done.returncode) == (1, 1, 1)
     sheet = pathlib.Path("sheet.png")
     assert sheet.read_bytes()[:4] == b"\x89PNG"

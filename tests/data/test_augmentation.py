@@ -178,7 +178,7 @@ def test_two_augmentations_with_other_amounts_have_other_identities():
 def test_amounts_that_make_no_picture_are_wrong_usage(amounts, message):
     with pytest.raises(UsageError) as caught:
         Augmentation(**amounts)
-    assert str(caught.value).startswith("no amount of deformation. Received: ")
+    assert str(caught.value).startswith("the amount of a deformation is wrong. Received: ")
     assert str(caught.value).endswith(message)
 
 

@@ -124,7 +124,7 @@ def test_what_cannot_be_a_stream_is_wrong_usage():
     with pytest.raises(UsageError, match=r"Received: float32\. Expected: uint8"):
         batches(IMAGES / np.float32(255), LABELS, batch_size=10)
     for labels in (LABELS.astype(float), LABELS - np.int8(1), LABELS + 1):
-        with pytest.raises(UsageError, match="the labels are no classes"):
+        with pytest.raises(UsageError, match="the labels are not classes"):
             batches(IMAGES, labels, batch_size=10)
 
 

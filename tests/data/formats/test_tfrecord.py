@@ -112,12 +112,12 @@ def test_a_picture_of_as_many_bytes_as_there_are_pixels_is_a_picture(tmp_path, f
     [
         (features(image=b"x" * 784), "has no label in record 0. Received: [] of image."),
         (features(image=b"x" * 784, label=10), "has no label in record 0. Received: [10] of"),
-        (b"\xff\xff\xff", "holds no examples. Received: record 0."),
+        (b"\xff\xff\xff", "has no examples. Received: record 0."),
         (features(label=1), "has no image in record 0. Received: 0 bytes."),
         (features(label=1, image=b"x" * 783), "has no image in record 0. Received: 783 bytes."),
         (
             features(label=1, image=picture(IMAGES[0, :9])),
-            "has another image in record 0. Received: ",
+            "has an image of the wrong shape in record 0. Received: ",
         ),
     ],
 )

@@ -139,7 +139,7 @@ def test_a_file_that_lies_in_memory_is_read_and_has_no_name(marked):
     for damaged, problem in {
         b"seven": "is not a photo. Received: bytes 73 65 76 65 6e. "
         "Expected: a photo (JPEG, PNG, HEIC, WebP, GIF or BMP).",
-        content[:-30]: "is damaged. Received: image file is truncated. Expected: a whole file.",
+        content[:-30]: "is damaged. Received: image file is truncated. Expected: a complete file.",
     }.items():
         assert message_of(read_photo, io.BytesIO(damaged)) == f"the file {problem}"
     with open(HEIC, "rb") as file:

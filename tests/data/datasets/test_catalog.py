@@ -256,8 +256,8 @@ def test_a_named_data_set_that_cannot_be_had_is_an_error_that_names_each_mirror(
     mirror = mirrors({**published, GZ_FILES[0]: b"<html>sign in</html>"})
     message = message_of(get, "mnist", source_at(dead_url, mirror.url, mirror.url + "x/"))
     assert message == (
-        f"The data set mnist cannot be loaded. Received: {dead_url}{GZ_FILES[0]}: connection refused; "
-        f"{mirror.url}{GZ_FILES[0]}: not the published file (20 bytes that start with "
+        f"The data set mnist cannot be loaded. Received: {dead_url}{GZ_FILES[0]}: connection "
+        f"refused; {mirror.url}{GZ_FILES[0]}: not the published file (20 bytes that start with "
         f"b'<html>sign in</h'); {mirror.url}x/{GZ_FILES[0]}: HTTP 404. Expected: a mirror that has "
         f"{GZ_FILES[0]}, or the data in --data_dir ($MNIST_KERAS_DATA_DIR)."
     )

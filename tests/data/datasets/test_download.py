@@ -72,8 +72,8 @@ def test_the_error_names_every_mirror_and_its_failure_in_one_line(
     with pytest.raises(DownloadError) as caught:
         downloader.fetch(urls, tmp_path / "a", verify=verify)
     assert str(caught.value) == (
-        f"a cannot be downloaded. Received: {urls[0]}: connection refused; {urls[1]}: other bytes "
-        f"than published (21 that start with b'<!DOCTYPE html><'); {urls[2]}: HTTP 403; "
+        f"a cannot be downloaded. Received: {urls[0]}: connection refused; {urls[1]}: not the "
+        f"published file (21 bytes that start with b'<!DOCTYPE html><'); {urls[2]}: HTTP 403; "
         f"{urls[3]}: HTTP 404. Expected: one mirror that has the published file."
     )
 

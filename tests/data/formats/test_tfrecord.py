@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from mnist_keras.data import DatasetDescription
 from mnist_keras.data.formats import tfrecord
 from mnist_keras.data.formats.tfrecord import TFRecordImages, write_tfrecord
 from mnist_keras.errors import DataError
@@ -126,6 +127,20 @@ def test_what_is_no_example_is_told(tmp_path, record, message):
     with pytest.raises(DataError, match=re.escape(message)) as caught:
         TFRecordImages(path)[0]
     assert str(caught.value).startswith(repr(str(path)))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_in_colour_are_read_as_pixels_and_as_pictures(tmp_path, channels):
+    described = DatasetDescription(image_shape=(9, 7, channels), classes=300)
+    pixels = np.random.default_rng(2).integers(0, 256, (2, 9, 7, channels), np.uint8)
+    write_tfrecord(tmp_path / "pixels", pixels, [299, 0])
+    stored = [features(image=picture(image.squeeze()), label=299) for image in pixels]
+    for path in (tmp_path / "pixels", write_records(tmp_path / "pictures", *stored)):
+        images = TFRecordImages(path, description=described)
+        np.testing.assert_array_equal(images, pixels)
+        assert (images.shape, images.ndim, images.labels[0]) == (pixels.shape, 4, 299)
+    with pytest.raises(DataError, match=r"Expected: label, 0 to 9\.$"):
+        TFRecordImages(tmp_path / "pixels")
 
 
 def test_every_damaged_byte_is_found(path):

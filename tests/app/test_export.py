@@ -273,7 +273,7 @@ def test_scores_that_are_no_numbers_are_others_too(test_images):
             return lambda images: np.full((len(images), 10), np.nan)
 
     check = Check(lambda images: np.zeros((len(images), 10)), test_images)
-    with pytest.raises(MnistKerasError, match="gives other scores"):
+    with pytest.raises(MnistKerasError, match="has other scores"):
         check.compare(Broken(), pathlib.Path())
 
 

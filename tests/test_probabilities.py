@@ -27,6 +27,7 @@ SQUARED, CROSS = "sum_squared_error", "categorical_crossentropy"
 SCORES = np.zeros(10, np.float32)
 SCORES[:3] = (0.75, 0.5, -0.25)
 SOFTMAX = np.exp(SCORES) / np.exp(SCORES).sum()
+SIGMOID = 1 / (1 + np.exp(-SCORES))
 
 
 def network(activation):
@@ -88,6 +89,7 @@ def answered(run, monkeypatch):
     [
         (SQUARED, None, [0.625, 0.375, 0]),
         (SQUARED, "softmax", SOFTMAX[:3]),
+        (SQUARED, "sigmoid", SIGMOID[:3]),
         (CROSS, None, SOFTMAX[:3]),
     ],
 )

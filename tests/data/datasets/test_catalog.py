@@ -20,6 +20,7 @@ from rich.cells import cell_len
 
 from mnist_keras.data.datasets import catalog, directory
 from mnist_keras.data.datasets.catalog import SOURCES, Examples, load, resolve
+from mnist_keras.data.datasets.descriptions import describe
 from mnist_keras.data.formats.idx import sha256_idx, write_idx
 from mnist_keras.data.formats.npz import KEYS
 from mnist_keras.errors import UsageError
@@ -113,6 +114,7 @@ def test_idx_files_of_any_spelling_are_read(tmp_path, arrays, get, name, names):
     found = get(name, None, data_dir=tmp_path / "own")
     assert found.name == ("mnist" if name == "auto" else name)
     assert sums_of(arrays_of(found)) == sums_of(arrays)
+    assert found.train.description == found.test.description == describe(name)
     assert not (tmp_path / "cache").exists()
 
 

@@ -1,4 +1,4 @@
-"""What is known of a data set besides its arrays: shape, classes, their names, preprocessing."""
+"""The description of a data set: image shape, classes, class names and preprocessing."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,14 +12,14 @@ _CLASSES_IN_UINT8 = 256
 
 @dataclass(frozen=True, kw_only=True)
 class DatasetDescription:
-    """The facts of a data set of images, for all that stores, feeds, trains on or shows them.
+    """The image shape, classes, class names and preprocessing of a data set of images.
 
-    The defaults describe MNIST. `mnist_keras.data.batches` and `mnist_keras.data.Examples` take
-    another description as an argument.
+    The defaults describe MNIST. `mnist_keras.data.batches`, `mnist_keras.data.Examples` and
+    `mnist_keras.callbacks.tensorboard.exam.Exam` take another description as an argument.
 
     Args:
         image_shape: (height, width) or (height, width, channels) in pixels.
-        classes: the number of classes; labels are integers from 0 to below it.
+        classes: the number of classes; labels are integers from 0 to ``classes - 1``.
         class_names: a text for each class, in the order of the labels; None: the labels themselves.
         max_pixel: the stored uint8 value that a network sees as 1.0; 0 stays 0.0.
 
@@ -82,5 +82,5 @@ class DatasetDescription:
         return tf.cast(images, tf.float32) / float(self.max_pixel)
 
 
-# What holds where a caller says nothing: the form of MNIST.
+# The default for arguments named ``description``: the form of MNIST.
 DEFAULT_DESCRIPTION = DatasetDescription()

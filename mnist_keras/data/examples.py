@@ -1,4 +1,4 @@
-"""Images and their labels, as every source of data gives them."""
+"""Images with their labels and description; every source of data returns them."""
 
 from dataclasses import dataclass, field
 from typing import Any

@@ -1,4 +1,4 @@
-"""The framing of TFRecord files, which TensorBoard's event files are too.
+"""The framing of TFRecord files; TensorBoard's event files have the same framing.
 
 A record is the length of its data (uint64), the length's checksum (uint32), the data and their
 checksum (uint32), all little-endian. A checksum is a masked CRC-32C. Format:

@@ -106,7 +106,7 @@ REFUSED = [
     (["--mode=compare", "--logdir=empty"], USAGE, "there is no run to compare."),
     (["--mode=predict", DONE], USAGE, "--mode=predict has nothing to read. Received: no file."),
     (["--mode=predict", DONE, "--contact_sheet=a.jpg", "file"], USAGE, "--contact_sheet is wrong."),
-    (["--mode=predict", DONE, "file"], DATA, "'file' is no photo."),
+    (["--mode=predict", DONE, "file"], DATA, "'file' is not a photo."),
     (["--mode=predict", DONE, "none.jpg"], DATA, "'none.jpg' cannot be read."),
     (["--mode=predict", DONE, "good"], DATA, "'good' cannot be read. Received: a directory"),
     (["--mode=predict", DONE, f"good/{TRAIN_LABELS}"], DATA, "'good/train-labels-idx1-ubyte.gz' h"),
@@ -125,7 +125,7 @@ REFUSED = [
     (["--data_dir=one_of_four"], DATA, "The data directory lacks train-labels-idx1-ubyte,"),
     (["--data_dir=cut"], DATA, "'cut/train-images-idx3-ubyte.gz' is damaged."),
     (["--data_dir=differ"], DATA, "'differ': The labels have the wrong form."),
-    (["--data_dir=over_9"], DATA, "'over_9': A label is no class. Received: 10."),
+    (["--data_dir=over_9"], DATA, "'over_9': A label is not a class. Received: 10."),
     (["--data_dir=promises"], DATA, "'promises/train-images-idx3-ubyte.gz' has not the length"),
     (["--data_dir=text"], DATA, "'text/train-labels-idx1-ubyte.gz' is not an IDX file."),
     ([GOOD, "--logdir=file"], DATA, "the run's directory cannot be written: Not a directory."),
@@ -255,7 +255,7 @@ def test_the_data_directory_may_come_from_the_environment_and_empty_means_none(p
     assert answers[0].stderr.startswith(
         "error: The data directory cannot be read. Received: 'none'"
     )
-    assert answers[1].stderr.startswith("error: The data set mnist cannot be had.")
+    assert answers[1].stderr.startswith("error: The data set mnist cannot be loaded.")
     assert [answer.returncode for answer in answers] == [1, 1]
 
 

@@ -93,8 +93,8 @@ def _write_report(
 ) -> None:
     from mnist_keras.app.report import render, run_facts
     from mnist_keras.callbacks.tensorboard.exam import Exam
-    from mnist_keras.data.datasets.class_names import class_names
 
-    names = class_names(config.dataset)
-    exam = Exam(test_set.images, test_set.labels, class_names=names, most=len(test_set))
+    exam = Exam(
+        test_set.images, test_set.labels, most=len(test_set), description=test_set.description
+    )
     run.write_report(render(run_facts(run, config, model=model, exam=exam, summary=summary)))

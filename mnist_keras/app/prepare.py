@@ -120,6 +120,7 @@ def streams(config: RunConfig, train_set: "Examples") -> tuple["BatchStream", "B
         seed=config.seed,
         augmentation=augmentation(config),
         partitions=config.data_partitions,
+        description=train_set.description,
     )
     if not held_out:
         return stream, None
@@ -129,6 +130,7 @@ def streams(config: RunConfig, train_set: "Examples") -> tuple["BatchStream", "B
         labels,
         batch_size=min(config.batch_size, held_out),
         partitions=config.data_partitions,
+        description=train_set.description,
     )
 
 
@@ -196,6 +198,7 @@ def _in_partitions(config: RunConfig, train_set: "Examples") -> "Examples":
         return train_set
     counts = {"images": len(train_set), "validation_examples": held_out}
     require_even(partitions, batch_size=config.batch_size, **counts)
-    return Examples(
-        *held_out_last(train_set.images, train_set.labels, partitions=partitions, held_out=held_out)
+    images, labels = held_out_last(
+        train_set.images, train_set.labels, partitions=partitions, held_out=held_out
     )
+    return Examples(images, labels, description=train_set.description)

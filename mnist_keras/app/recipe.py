@@ -6,6 +6,7 @@ import keras
 
 from mnist_keras.app import networks, schedules
 from mnist_keras.data.augmentation import Augmentation
+from mnist_keras.data.datasets.descriptions import describe
 from mnist_keras.model import optimizers
 from mnist_keras.model.losses import SumSquaredError
 from mnist_keras.model.tape_model import TapeModel
@@ -22,7 +23,9 @@ def build_model(config, *, steps):
         steps: number of steps of the training, for the schedule.
     """
     keras.utils.set_random_seed(config.seed)
-    network = networks.build(config.network, dtype_policy=config.dtype_policy)
+    network = networks.build(
+        config.network, dtype_policy=config.dtype_policy, description=describe(config.dataset)
+    )
     model = TapeModel(network, batch_parts=config.batch_parts)
     rate = schedules.build(
         config.schedule,

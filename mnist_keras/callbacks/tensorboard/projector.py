@@ -15,7 +15,7 @@ from tensorboard.plugins.projector import metadata
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
 from mnist_keras.annotations import StrPath
-from mnist_keras.callbacks.inference import as_input, call, network_of, validated_weights
+from mnist_keras.callbacks.inference import call, network_of, validated_weights
 from mnist_keras.callbacks.tensorboard import drawing
 from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
 from mnist_keras.callbacks.tensorboard.exam import Exam
@@ -89,7 +89,8 @@ class Projector(EveryEpochsCallback):
         guesses = probabilities[: self._most].argmax(-1)
         names = self._exam.class_names(probabilities.shape[1])
         with validated_weights(self.model):
-            points = input_of_layer(self.model, as_input(images), layer=self._layer)
+            inputs = self._exam.inputs(0, self._most)
+            points = input_of_layer(self.model, inputs, layer=self._layer)
         picture, size = drawing.sprite(drawing.gray(images))
         rows = [f"{names[i]}\t{names[j]}" for i, j in zip(labels, guesses, strict=True)]
         config = ProjectorConfig()

@@ -4,6 +4,8 @@ import contextlib
 
 import numpy as np
 
+from mnist_keras import _keras
+
 
 def as_input(x):
     """Examples as a network takes them: uint8 scaled to float32 in [0, 1], others as they are."""
@@ -12,7 +14,7 @@ def as_input(x):
 
 def call(model, x):
     """The outputs for x as in a validation: without dropout."""
-    return model(x, training=False) if model._call_has_training_arg else model(x)
+    return model(x, training=False) if _keras.takes_training_argument(model) else model(x)
 
 
 def network_of(model):

@@ -8,25 +8,14 @@ those of the whole batch, and each replica makes the same update to its own copy
 
 import contextlib
 import contextvars
-import functools
-import types
-from typing import Any
 
-import keras
 import tensorflow as tf
 
-from mnist_keras._keras import BaseOptimizer
+from mnist_keras import _keras
 from mnist_keras.distributed.batch_shards import Share
 from mnist_keras.errors import UsageError
 
 _MEAN_REDUCTIONS = ("sum_over_batch_size", "mean")
-# Keras lets the replicas meet inside these, which it can not inside a condition.
-_MEETING = (
-    "_backend_update_step",
-    "_apply_weight_decay",
-    "_backend_increment_gradient_accumulators",
-    "_overwrite_model_variables_with_average_value",
-)
 # A replica's step is traced in a thread, and so in a context, of its own.
 _REPLICA = contextvars.ContextVar("replica", default=None)
 
@@ -134,7 +123,7 @@ def share_of_loss(loss, y_pred):
     replica = current()
     if replica is None:
         return loss
-    if any(getattr(part, "_keras_mask", None) is not None for part in tf.nest.flatten(y_pred)):
+    if any(_keras.mask_of(part) is not None for part in tf.nest.flatten(y_pred)):
         raise UsageError(
             "the loss of masked outputs is no mean over the batch. Received: a mask, several "
             "replicas. Expected: outputs without one, or one replica."
@@ -159,7 +148,8 @@ def require_mean_losses(model):
 
 def output_trackers(model):
     """Keras's means of the loss of each output, where there are several."""
-    return [] if model._compile_loss is None else [m for m in model._compile_loss.metrics if m]
+    loss = _keras.compiled_loss(model)
+    return [] if loss is None else [m for m in loss.metrics if m]
 
 
 @contextlib.contextmanager
@@ -172,44 +162,22 @@ def weighed_outputs(model):
             return original(values, sample_weight)
         return original(replica.weighed(values))  # Each batch counts as one, as its shape varies.
 
-    trackers = output_trackers(model)
-    for tracker in trackers:
-        vars(tracker)["update_state"] = functools.partial(update, tracker.update_state)
-    try:
+    with _keras.replaced_update_state(output_trackers(model), update):
         yield
-    finally:
-        for tracker in trackers:
-            del vars(tracker)["update_state"]
 
 
-@contextlib.contextmanager
 def same_updates(optimizer):
     """Let each replica update its own copy of the weights, by the gradients of the whole batch.
 
     Meanwhile ``apply`` sums the gradients first, unless they are such sums already, and what Keras
     does per strategy is what it does without one.
     """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    patched: list[tuple[Any, str, Any]] = [
-        (inner, name, types.MethodType(getattr(BaseOptimizer, name), inner))
-        for name in _MEETING
-        if getattr(type(inner), name) is getattr(keras.optimizers.Optimizer, name)
-    ]
-    patched.append((optimizer, "apply", functools.partial(_apply, optimizer.apply)))
-    for owner, name, method in patched:
-        vars(owner)[name] = method
-    try:
-        yield
-    finally:
-        for owner, name, _ in patched:
-            del vars(owner)[name]
+    return _keras.updates_without_strategy(optimizer, sum_gradients=_sum_gradients)
 
 
-def _apply(apply, gradients, trainable_variables=None):
+def _sum_gradients(gradients):
     replica = current()
-    if replica is not None:
-        gradients = replica.sum(list(gradients))
-    return apply(gradients, trainable_variables)
+    return gradients if replica is None else replica.sum(list(gradients))
 
 
 def _on_this_device(tensor):

@@ -127,6 +127,8 @@ def join(cluster):
     import keras
     import tensorflow as tf
 
+    from mnist_keras import _keras
+
     count, index = len(cluster.addresses), cluster.index
     terminal.notice(
         f"{'one' if index else 'the first'} of {count} workers, at {cluster.addresses[index]}, as "
@@ -134,7 +136,9 @@ def join(cluster):
     )
     versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
     meet(cluster, told={"mnist_keras": __version__, **versions}, wait_s=JOIN_S)
-    _set_time_limits(count)
+    _keras.configure_coordination(
+        job=_JOB, task_count=count, register_timeout_s=JOIN_S, heartbeat_timeout_s=SILENCE_S
+    )
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({_JOB: list(cluster.addresses)}),
         task_type=_JOB,
@@ -189,26 +193,11 @@ def _words(error):
     return str(error) or type(error).__name__
 
 
-def _set_time_limits(count):
-    # The strategy's own default would wait an hour for a worker that does not come.
-    from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
-    from tensorflow.python.eager import context
-
-    job = coordination_config_pb2.CoordinatedJob(name=_JOB, num_tasks=count)
-    context.context().configure_coordination_service(
-        service_type="standalone",
-        service_leader=f"/job:{_JOB}/replica:0/task:0",
-        cluster_register_timeout_in_ms=JOIN_S * 1000,
-        heartbeat_timeout_in_ms=SILENCE_S * 1000,
-        coordinated_jobs=[job],
-    )
-
-
 def _tell_the_others(message):
-    from tensorflow.python.eager import context
+    from mnist_keras import _keras
 
     with contextlib.suppress(Exception):  # What is to be told matters more than that it is told.
-        context.context().report_error_to_cluster(_ABORTED, f"{_MARK}{message}{_MARK}")
+        _keras.report_error_to_cluster(_ABORTED, f"{_MARK}{message}{_MARK}")
 
 
 @contextlib.contextmanager

@@ -7,20 +7,17 @@ replicas, and dropout draws for all examples and keeps its part's draws. Other l
 
 import contextlib
 
-import keras
 import tensorflow as tf
 
-from mnist_keras._keras import backend
+from mnist_keras import _keras
 from mnist_keras.distributed import replicas
 
 
 @contextlib.contextmanager
 def seen_by_layers(model):
     """While the step of several replicas is traced."""
-    former = {layer: layer.synchronized for layer in _normalizations(model)}
-    keras_dropout = backend.random.dropout
 
-    def dropout(inputs, rate, noise_shape=None, seed=None):
+    def dropout(keras_dropout, inputs, rate, noise_shape=None, seed=None):
         replica = replicas.current()
         if replica is None or not 0 < rate < 1:
             return keras_dropout(inputs, rate, noise_shape=noise_shape, seed=seed)
@@ -31,17 +28,5 @@ def seen_by_layers(model):
         begin = replica.begin * pieces
         return inputs * draws[begin : begin + tf.shape(inputs)[0]]
 
-    backend.random.dropout = dropout
-    try:
-        for layer in former:
-            layer.synchronized = True
+    with _keras.synchronized_normalization(model), _keras.replaced_dropout(dropout):
         yield
-    finally:
-        backend.random.dropout = keras_dropout
-        for layer, synchronized in former.items():
-            layer.synchronized = synchronized
-
-
-def _normalizations(model):
-    layers = model._flatten_layers()
-    return [layer for layer in layers if isinstance(layer, keras.layers.BatchNormalization)]

@@ -5,7 +5,7 @@ import itertools
 import keras
 import tensorflow as tf
 
-from mnist_keras._keras import backend
+from mnist_keras import _keras
 from mnist_keras.distributed.replicas import example_count
 from mnist_keras.errors import UsageError
 
@@ -29,7 +29,7 @@ def require(parts, network):
             "Expected: TapeModel(network, batch_parts=...), or 1."
         )
     normalization = keras.layers.BatchNormalization
-    if any(isinstance(layer, normalization) for layer in network._flatten_layers()):
+    if any(isinstance(layer, normalization) for layer in _keras.flatten_layers(network)):
         raise UsageError(
             f"batch normalization needs the whole batch. Received: batch_parts={parts}. "
             "Expected: 1."
@@ -49,7 +49,7 @@ def split(inputs, count):
 def joined(*parts):
     """The outputs for the parts of a batch as one; their masks too, where they have any."""
     whole = tf.concat(parts, axis=0)
-    masks = [backend.get_keras_mask(part) for part in parts]
+    masks = [_keras.mask_of(part) for part in parts]
     if masks[0] is not None:
-        backend.set_keras_mask(whole, tf.concat(masks, axis=0))
+        _keras.set_mask(whole, tf.concat(masks, axis=0))
     return whole

@@ -5,6 +5,7 @@ import itertools
 
 import tensorflow as tf
 
+from mnist_keras import _keras
 from mnist_keras.callbacks.loss_tracker import loss_tracker
 from mnist_keras.distributed import replicas
 from mnist_keras.distributed.replicas import same_updates
@@ -92,9 +93,8 @@ class ReplicatedStepFunction(MultiStepFunction):
         spec = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.bool)
         # Where it is a part of the loop's graph, TensorFlow's choice of kernels depends on chance:
         # the gradient of a pooling is then five times as slow on some workers.
-        apart = {"_noinline": True}
         step_function = tf.function(
-            step, autograph=False, experimental_attributes=apart
+            step, autograph=False, experimental_attributes=_keras.NOT_INLINED
         ).get_concrete_function(*spec)
 
         def run(index):

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from mnist_keras import _keras
 from mnist_keras._keras import EpochIterator
 from mnist_keras.callbacks.base import Fit, StepCallback
 from mnist_keras.callbacks.loss_tracker import examples_in_epoch
@@ -78,7 +79,6 @@ class FitCallbacks(keras.callbacks.CallbackList):
         self._began: dict[str, Any] = {}
         self._batch_spec: Any = None
         self._asks_to_stop = False
-        self._async_train = self._async_test = self._async_predict = False
         self.steps_per_epoch: int | None = None
         self.knows_length = False
         self._knows_data = False
@@ -116,7 +116,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         epochs = None if stream is not None else EpochIterator(epoch_iterator)
         if epochs is not None:
             self._batch_spec = epochs.dataset.element_spec
-        elif self.model._distribute_strategy is None:  # Else the step cuts its own part.
+        elif _keras.strategy_of(self.model) is None:  # Else the step cuts its own part.
             self._batch_spec = stream.element_spec
         self.fit.data = DataPosition(
             epochs,

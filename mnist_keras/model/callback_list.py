@@ -147,7 +147,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         super().on_epoch_end(epoch, logs)
         if self._workers.are_several:
             stop = self._asks_to_stop or self.model.stop_training
-            self.model.stop_training = bool(self._workers.largest([int(stop)])[0])
+            self.model.stop_training = bool(self._workers.all_reduce_max([int(stop)])[0])
 
     def on_train_end(self, logs: Any = None) -> None:
         self._agree()
@@ -216,7 +216,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         if not self._workers.are_several:
             return
         requests = [callback.local_request() for callback in self._requesting]
-        stop, *agreed = self._workers.largest([int(self._asks_to_stop), *requests])
+        stop, *agreed = self._workers.all_reduce_max([int(self._asks_to_stop), *requests])
         self.model.stop_training |= bool(stop)
         self._agreed = dict(zip(self._requesting, agreed, strict=True))
 
@@ -233,7 +233,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
     def _earliest_break(self, begin, end):
         """The first step before which a callback of any worker must see the model."""
         stop = self._next_break(begin, end)
-        return stop if end == begin + 1 else -self._workers.largest([-stop])[0]
+        return stop if end == begin + 1 else -self._workers.all_reduce_max([-stop])[0]
 
     def _norms_due(self, count):
         first = self.model.steps_trained

@@ -167,7 +167,7 @@ class TapeModel(keras.Model):
         the replicas' parts of the batch are.
         """
         loss = super().compute_loss(x, y, y_pred, sample_weight, training=training)
-        return replicas.share_of_loss(loss, y_pred) if training else loss
+        return replicas.loss_contribution(loss, y_pred) if training else loss
 
     def sum_over_replicas(
         self, loss: tf.Tensor, gradients: Gradients
@@ -184,8 +184,8 @@ class TapeModel(keras.Model):
         replica = replicas.current()
         if replica is None:
             return loss, gradients
-        replica.add_part(loss)
-        loss, *gradients = replica.sum([loss, *gradients])
+        replica.add_contribution(loss)
+        loss, *gradients = replica.all_reduce_sum([loss, *gradients])
         return loss, gradients
 
     def record_step(self, *, loss: tf.Tensor, gradients: Gradients | None = None) -> None:

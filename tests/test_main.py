@@ -118,7 +118,7 @@ REFUSED = [
     (["--mode=export", "--run_name=half"], USAGE, "the run is not finished."),
     (["--mode=export", "--run_name=none"], USAGE, "there is no such run."),
     (["--mode=export", DONE, "--data_dir=cut", "--formats=saved_model"], DATA, "'cut/train-images"),
-    (["--distribution=multi_worker"], USAGE, "--distribution=multi_worker has no cluster."),
+    (["--distribution=multi_worker"], USAGE, "--distribution=multi_worker needs a cluster."),
     (["--data_dir=none"], DATA, "The data directory cannot be read. Received: 'none'"),
     (["--data_dir=empty"], DATA, "The data directory lacks train-images-idx3-ubyte,"),
     (["--data_dir=file"], DATA, "The data directory cannot be read. Received: 'file'"),

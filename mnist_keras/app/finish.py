@@ -10,7 +10,7 @@ from mnist_keras.errors import MnistKerasError
 
 if TYPE_CHECKING:
     from mnist_keras.data import Examples
-    from mnist_keras.distributed.strategy import Alone
+    from mnist_keras.distributed.strategy import SingleWorker
     from mnist_keras.distributed.workers import Workers
     from mnist_keras.model.tape_model import TapeModel
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def finish(
     run: RunDirectory,
     config: RunConfig,
-    workers: "Workers | Alone",
+    workers: "Workers | SingleWorker",
     *,
     model: "TapeModel",
     test_set: "Examples",
@@ -31,7 +31,7 @@ def finish(
         run: the run, opened.
         config: its settings; ``dataset`` is the one that was found.
         workers: the `mnist_keras.distributed.workers.Workers` that trained together, or
-            `mnist_keras.distributed.strategy.Alone`.
+            `mnist_keras.distributed.strategy.SingleWorker`.
         model: the trained `mnist_keras.model.tape_model.TapeModel`.
         test_set: a `mnist_keras.data.Examples`.
         examples: training images in an epoch.

@@ -81,7 +81,7 @@ def open_run(run: RunDirectory, config: RunConfig, *, examples: int) -> None:
     run.store_recipe(config)
 
 
-def load(config: RunConfig, workers: "Workers | strategies.Alone") -> Data:
+def load(config: RunConfig, workers: "Workers | strategies.SingleWorker") -> Data:
     """The data set that the chief finds. Every worker calls it.
 
     Raises:

@@ -33,11 +33,11 @@ def train(config: RunConfig) -> None:
     """
     cluster = strategies.find_cluster(config)
     if cluster is None:
-        _train(config, strategies.Alone())
+        _train(config, strategies.SingleWorker())
         return
-    # one_for_all reports a lost worker in one line, instead of TensorFlow's messages.
+    # fail_together reports a lost worker in one line, instead of TensorFlow's messages.
     import_tensorflow(quiet=not config.debug, silent=not config.debug)
-    with strategies.one_for_all(cluster):
+    with strategies.fail_together(cluster):
         strategy = strategies.join(cluster)
         from mnist_keras.distributed.workers import Workers
 
@@ -45,7 +45,7 @@ def train(config: RunConfig) -> None:
 
 
 def _train(
-    config: RunConfig, workers: "Workers | strategies.Alone", *, strategy: Any = None
+    config: RunConfig, workers: "Workers | strategies.SingleWorker", *, strategy: Any = None
 ) -> None:
     run = run_directory(config)
     workers.require_same("flags", _shared_flags(config))
@@ -85,7 +85,7 @@ def _shared_flags(config: RunConfig) -> dict[str, Any]:
 def _fit(
     run: RunDirectory,
     config: RunConfig,
-    workers: "Workers | strategies.Alone",
+    workers: "Workers | strategies.SingleWorker",
     *,
     strategy: Any,
     data: prepare.Data,

@@ -206,9 +206,11 @@ class Checkpoint(StepCallback):
         self._peers = callbacks
         workers = workers_of(self.model)
         files = self._read() if workers.is_chief else None
-        self._keeps_learning_rate = bool(workers.largest([int(self._keeps_learning_rate)])[0])
+        self._keeps_learning_rate = bool(
+            workers.all_reduce_max([int(self._keeps_learning_rate)])[0]
+        )
         if workers.are_several:
-            files = _files(workers.from_chief(files and _bytes(files)))
+            files = _files(workers.broadcast(files and _bytes(files)))
         self._found = files and TrainingState.from_files(files)
         return self._found and self._found.position
 
@@ -269,7 +271,7 @@ class Checkpoint(StepCallback):
         is_last = epoch + 1 == self.params.get("epochs") or self.model.stop_training
         workers = workers_of(self.model)
         improved = workers.is_chief and self._checkpoints.improves(metrics)
-        improved = workers.largest([int(improved)])[0]
+        improved = workers.all_reduce_max([int(improved)])[0]
         if self._trigger is None or self.breaks_execution_at(self.step) or is_last or improved:
             self._save(self.position, metrics)
 
@@ -288,7 +290,7 @@ class Checkpoint(StepCallback):
         """
         self._take_result()
         # The chief alone knows of a write that failed, and none of them captures a state alone.
-        if workers_of(self.model).largest([int(position != self._saved)])[0]:
+        if workers_of(self.model).all_reduce_max([int(position != self._saved)])[0]:
             self._save(position, {})
         self._take_result()
         self._raise_failure()

@@ -4,12 +4,12 @@ import contextlib
 
 import keras
 
-from mnist_keras._keras import Functional
+from mnist_keras import _keras
 
 
 def call(model, x):
     """The outputs for x as in a validation: without dropout."""
-    return model(x, training=False) if model._call_has_training_arg else model(x)
+    return model(x, training=False) if _keras.takes_training_argument(model) else model(x)
 
 
 def network_of(model):
@@ -24,7 +24,7 @@ def last_activation(model):
     'softmax'
     """
     layer = network_of(model)
-    while isinstance(layer, (keras.Sequential, Functional)) and layer.layers:
+    while isinstance(layer, (keras.Sequential, _keras.Functional)) and layer.layers:
         layer = layer.layers[-1]
     if isinstance(layer, keras.Model):  # Only its call knows which layer is the last.
         return None

@@ -7,9 +7,9 @@ NumPy's.
 
 from typing import Any, Protocol, runtime_checkable
 
-import keras
 import numpy as np
 
+from mnist_keras import _keras
 from mnist_keras.checkpoint.nested import put_arrays, take_arrays
 
 
@@ -22,18 +22,6 @@ class Stateful(Protocol):
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Take back what `state_dict` gave."""
-
-
-_KERAS_ATTRIBUTES = {
-    keras.callbacks.History: ("epoch", "history"),
-    keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
-    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
-    keras.callbacks.ModelCheckpoint: (
-        "best",
-        "_batches_seen_since_last_saving",
-        "_last_batch_seen",
-    ),
-}
 
 
 def capture(callbacks):
@@ -78,7 +66,7 @@ def _stateful(callbacks):
 
 
 def _keras_attributes(callback):
-    for kind, attributes in _KERAS_ATTRIBUTES.items():
+    for kind, attributes in _keras.CALLBACK_STATE.items():
         if isinstance(callback, kind):
             return attributes
     return ()

@@ -130,7 +130,9 @@ def _get(generator):
     if kind == "python":
         return _of_python(generator.getstate())
     if kind == "numpy":
-        return _of_numpy(_bits(generator).state)
+        is_new = isinstance(generator, np.random.Generator)
+        state = generator.bit_generator.state if is_new else generator.get_state(legacy=False)
+        return _of_numpy(state)
     if kind == "torch":
         return generator.get_state().numpy()
     return keras.ops.convert_to_numpy(generator.state)
@@ -140,19 +142,16 @@ def _set(generator, state):
     kind = _kind(generator)
     if kind == "python":
         generator.setstate(_to_python(state))
+    elif kind == "numpy" and isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = _to_numpy(state)
     elif kind == "numpy":
-        _bits(generator).state = _to_numpy(state)
+        generator.set_state(_to_numpy(state))
     elif kind == "torch":
         import torch
 
         generator.set_state(torch.from_numpy(np.array(state, np.uint8)))
     else:
         generator.state.assign(state)
-
-
-def _bits(generator):
-    is_new = isinstance(generator, np.random.Generator)
-    return generator.bit_generator if is_new else generator._bit_generator
 
 
 def _of_python(state):

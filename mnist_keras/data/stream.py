@@ -20,8 +20,8 @@ from mnist_keras.data.order import order_of_epoch
 from mnist_keras.data.partitions import require_even
 from mnist_keras.data.sharded import Sharded
 from mnist_keras.data.windows import Held, Mapped, Window
-from mnist_keras.distributed.batch_shards import WHOLE
-from mnist_keras.distributed.replicas import share_of_worker
+from mnist_keras.distributed.batch_shards import UNSHARDED
+from mnist_keras.distributed.replicas import shard_of_worker
 from mnist_keras.distributed.workers import Workers
 from mnist_keras.errors import UsageError
 
@@ -185,7 +185,7 @@ class BatchStream(DataAdapter):
             )
         )
         is_in_order = not shuffle and partitions == 1
-        self._share = WHOLE
+        self._share = UNSHARDED
         self._strategy: tf.distribute.Strategy | None = None
         source = Mapped if isinstance(images, (np.memmap, Sharded)) else Held
         self._source = source(
@@ -238,7 +238,7 @@ class BatchStream(DataAdapter):
             words.append(np.frombuffer(digest, ">i4").astype(int))
         words = np.concatenate(words).tolist()
         if self._strategy is not None:
-            words = Workers(self._strategy).largest(words)
+            words = Workers(self._strategy).all_reduce_max(words)
         return hashlib.sha256(np.array(words, ">i4").tobytes()).hexdigest()
 
     def __len__(self) -> int:
@@ -291,7 +291,7 @@ class BatchStream(DataAdapter):
             strategy: a ``tf.distribute.Strategy``; with the default strategy nothing is shared.
         """
         several = strategy.num_replicas_in_sync > 1
-        share = share_of_worker(strategy) if several else WHOLE
+        share = shard_of_worker(strategy) if several else UNSHARDED
         if share == self._share:
             return
         self._share, self._strategy = share, strategy if several else None
@@ -346,7 +346,7 @@ class BatchStream(DataAdapter):
             size, read = self.size(step), self._source.share
             part_begin, part_end = self._share.bounds(size, replica)
             part = {"begin": part_begin, "of": size}
-            batch_begin = step * read.width(self._batch_size) - first - read.begin(size)
+            batch_begin = step * read.size(self._batch_size) - first - read.begin(size)
             begin, end = batch_begin + part_begin, batch_begin + part_end
         if self._has_order:
             chosen = order[begin:end]
@@ -372,7 +372,7 @@ class BatchStream(DataAdapter):
             return self._dataset([None])
         # distribute_dataset would make each worker read all examples of a batch.
         return self._strategy.distribute_datasets_from_function(
-            lambda context: self._dataset(range(self._share.first, self._share.last))
+            lambda context: self._dataset(range(self._share.first_replica, self._share.end_replica))
         )
 
     def _dataset(self, parts):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from mnist_keras.data.sharded import those_here
-from mnist_keras.distributed.batch_shards import WHOLE
+from mnist_keras.distributed.batch_shards import UNSHARDED
 
 _READ_AT_ONCE_BYTES = 2**26
 _SAMPLED_EXAMPLES = 65_536
@@ -64,7 +64,7 @@ class Held:
         self._order = order
         self._present = None
 
-    share = WHOLE
+    share = UNSHARDED
 
     def read_share(self, share, *, batch_size):
         """Does nothing: every worker holds all examples, and each replica cuts its part."""
@@ -133,14 +133,14 @@ class Mapped:
         self._count = len(self._labels)
         self._order = order
         self._ahead = None
-        self.share = WHOLE
+        self.share = UNSHARDED
         self._batch_size = None
 
     def read_share(self, share, *, batch_size):
         """Read only a worker's part of each batch from now on.
 
         Args:
-            share: a `mnist_keras.distributed.batch_shards.Share`.
+            share: a `mnist_keras.distributed.batch_shards.BatchShard`.
             batch_size: examples in a full batch.
         """
         self.close()
@@ -176,7 +176,7 @@ class Mapped:
 
     def window(self, epoch, begin, end, *, size):
         """As `Held.window`; it ends earlier where the examples would take too much memory."""
-        width = max(1, self.share.width(size))
+        width = max(1, self.share.size(size))
         batches = max(1, _READ_AT_ONCE_BYTES // (width * int(np.prod(self.image_shape))))
         end = min(end, begin + batches * size)
         ahead, self._ahead = self._ahead, None
@@ -211,10 +211,10 @@ class Mapped:
     def _read(self, epoch, begin, end):
         first, places = begin, slice(begin, end)
         order: npt.NDArray[np.int32] = np.zeros(0, np.int32)
-        if self.share != WHOLE:
+        if self.share != UNSHARDED:
             size = self._batch_size
             places = self.share.positions(begin, end, batch_size=size)
-            first = begin // size * self.share.width(size)
+            first = begin // size * self.share.size(size)
         if self._order is None:
             rows = places
         else:

@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from mnist_keras import _keras
 from mnist_keras._keras import EpochIterator
 from mnist_keras.callbacks.base import Fit, StepCallback
 from mnist_keras.callbacks.loss_tracker import examples_in_epoch
@@ -78,7 +79,6 @@ class FitCallbacks(keras.callbacks.CallbackList):
         self._began: dict[str, Any] = {}
         self._batch_spec: Any = None
         self._asks_to_stop = False
-        self._async_train = self._async_test = self._async_predict = False
         self.steps_per_epoch: int | None = None
         self.knows_length = False
         self._knows_data = False
@@ -116,7 +116,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         epochs = None if stream is not None else EpochIterator(epoch_iterator)
         if epochs is not None:
             self._batch_spec = epochs.dataset.element_spec
-        elif self.model._distribute_strategy is None:  # Else the step cuts its own part.
+        elif _keras.strategy_of(self.model) is None:  # Else the step cuts its own part.
             self._batch_spec = stream.element_spec
         self.fit.data = DataPosition(
             epochs,
@@ -147,7 +147,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         super().on_epoch_end(epoch, logs)
         if self._workers.are_several:
             stop = self._asks_to_stop or self.model.stop_training
-            self.model.stop_training = bool(self._workers.largest([int(stop)])[0])
+            self.model.stop_training = bool(self._workers.all_reduce_max([int(stop)])[0])
 
     def on_train_end(self, logs: Any = None) -> None:
         self._agree()
@@ -216,7 +216,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         if not self._workers.are_several:
             return
         requests = [callback.local_request() for callback in self._requesting]
-        stop, *agreed = self._workers.largest([int(self._asks_to_stop), *requests])
+        stop, *agreed = self._workers.all_reduce_max([int(self._asks_to_stop), *requests])
         self.model.stop_training |= bool(stop)
         self._agreed = dict(zip(self._requesting, agreed, strict=True))
 
@@ -233,7 +233,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
     def _earliest_break(self, begin, end):
         """The first step before which a callback of any worker must see the model."""
         stop = self._next_break(begin, end)
-        return stop if end == begin + 1 else -self._workers.largest([-stop])[0]
+        return stop if end == begin + 1 else -self._workers.all_reduce_max([-stop])[0]
 
     def _norms_due(self, count):
         first = self.model.steps_trained

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from mnist_keras import _keras
 from mnist_keras.checkpoint import fingerprint
 from mnist_keras.errors import UsageError
 
@@ -269,9 +270,13 @@ class MultiStepFunction:
 def is_wholly_built(model):
     """Whether every variable that a training step uses has been made."""
     return (
-        all(layer.built for layer in model._flatten_layers())
+        all(layer.built for layer in _keras.flatten_layers(model))
         and (model.optimizer is None or model.optimizer.built)
-        and all(metric.built for metric in (model._compile_metrics, model._compile_loss) if metric)
+        and all(
+            metric.built
+            for metric in (_keras.compiled_metrics(model), _keras.compiled_loss(model))
+            if metric
+        )
     )
 
 

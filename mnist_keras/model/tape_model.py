@@ -10,6 +10,7 @@ from typing import Any, Literal
 import keras
 import tensorflow as tf
 
+from mnist_keras import _keras
 from mnist_keras._keras import Functional
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.distributed import replicas
@@ -134,7 +135,7 @@ class TapeModel(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
 
         with tf.GradientTape() as tape:
-            y_pred = self(x, training=True) if self._call_has_training_arg else self(x)
+            y_pred = self(x, training=True) if _keras.takes_training_argument(self) else self(x)
             loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)
             scaled_loss = self.optimizer.scale_loss(loss)
 
@@ -149,7 +150,7 @@ class TapeModel(keras.Model):
 
         # While the last and largest products run, not in the way of the others.
         with tf.control_dependencies(_early(gradients)):
-            self._loss_tracker.update_state(loss, sample_weight=replicas.example_count(x))
+            _keras.loss_tracker(self).update_state(loss, sample_weight=replicas.example_count(x))
             return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def compute_loss(
@@ -166,7 +167,7 @@ class TapeModel(keras.Model):
         the replicas' parts of the batch are.
         """
         loss = super().compute_loss(x, y, y_pred, sample_weight, training=training)
-        return replicas.share_of_loss(loss, y_pred) if training else loss
+        return replicas.loss_contribution(loss, y_pred) if training else loss
 
     def sum_over_replicas(
         self, loss: tf.Tensor, gradients: Gradients
@@ -183,8 +184,8 @@ class TapeModel(keras.Model):
         replica = replicas.current()
         if replica is None:
             return loss, gradients
-        replica.add_part(loss)
-        loss, *gradients = replica.sum([loss, *gradients])
+        replica.add_contribution(loss)
+        loss, *gradients = replica.all_reduce_sum([loss, *gradients])
         return loss, gradients
 
     def record_step(self, *, loss: tf.Tensor, gradients: Gradients | None = None) -> None:
@@ -239,13 +240,13 @@ class TapeModel(keras.Model):
     def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:
         """Make ``train_function(iterator)``, which runs steps_per_execution true steps."""
         if self.train_function is None or force:
-            is_alone = self._distribute_strategy is None
+            is_alone = _keras.strategy_of(self) is None
             self.train_function = (MultiStepFunction if is_alone else ReplicatedStepFunction)(self)
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Callable[[Any], Any]:
         """Make ``test_function(iterator)``, as ``keras.Model`` does, for any strategy."""
-        if self._distribute_strategy is None:
+        if _keras.strategy_of(self) is None:
             return super().make_test_function(force)
         if self.test_function is None or force:
             self.test_function = ReplicatedTestFunction(self)
@@ -294,6 +295,7 @@ class TapeModel(keras.Model):
             if isinstance(stream, BatchStream):
                 stream.share_among(self.distribute_strategy)
 
+    # Overrides a private method of Keras, see mnist_keras/_keras.py.
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         if iterator is not None and self.fit_callbacks is not None:
             self.fit_callbacks.set_data(iterator)
@@ -301,14 +303,14 @@ class TapeModel(keras.Model):
             return
         if iterator is not None:
             data_batch = _example_batch(iterator.data_adapter)
-        strategy = self._distribute_strategy
+        strategy = _keras.strategy_of(self)
         if strategy is not None:
             with strategy.scope():
-                self._symbolic_build(data_batch=data_batch)
+                _keras.build_symbolically(self, data_batch)
             return
         # What cannot be built so, as a train_step without a call, is built by tracing the step.
         with contextlib.suppress(Exception):
-            self._symbolic_build(data_batch=data_batch)
+            _keras.build_symbolically(self, data_batch)
 
     def get_config(self) -> dict[str, Any]:
         """The wrapped network, or the functional model's graph."""
@@ -321,7 +323,7 @@ class TapeModel(keras.Model):
     def __reduce__(self) -> tuple[Any, ...]:
         """As ``keras.Model``; pickle finds no functional twin under its name, so none is named."""
         _, *arguments = super().__reduce__()
-        return TapeModel._unpickle_model, *arguments
+        return _keras.unpickler_of(TapeModel), *arguments
 
     @classmethod
     def from_config(

@@ -14,6 +14,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.projector import metadata
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
+from mnist_keras import _keras
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.inference import call, network_of, validated_weights
 from mnist_keras.callbacks.tensorboard import drawing
@@ -125,7 +126,11 @@ def input_of_layer(
     >>> input_of_layer(model, np.array([[-1.0, 2.0]])).tolist()
     [[0.0, 2.0]]
     """
-    leaves = [part for part in model._flatten_layers() if part.weights and not part._layers]
+    leaves = [
+        part
+        for part in _keras.flatten_layers(model)
+        if part.weights and not _keras.has_sublayers(part)
+    ]
     candidates = [part for part in leaves if layer in (None, part.name)]
     if not candidates:
         raise UsageError(
@@ -143,18 +148,14 @@ def input_of_layer(
 @contextlib.contextmanager
 def _watched(layer, seen):
     """Meanwhile ``seen`` holds the layer's last input, behind those of the layers called before."""
-    original = layer.call
 
-    def watched_call(inputs, *args, **kwargs):
+    def watched_call(call, inputs, *args, **kwargs):
         seen.pop(id(layer), None)
         seen[id(layer)] = inputs
-        return original(inputs, *args, **kwargs)
+        return call(inputs, *args, **kwargs)
 
-    vars(layer)["call"] = watched_call
-    try:
+    with _keras.replaced_call(layer, watched_call):
         yield
-    finally:
-        del vars(layer)["call"]
 
 
 def _lines(lines):

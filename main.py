@@ -6,7 +6,6 @@ import sys
 import traceback
 
 from absl import app
-from absl import flags as absl_flags
 
 from mnist_keras.app import flags
 from mnist_keras.console.terminal import notice, speak_as
@@ -75,5 +74,4 @@ if __name__ == "__main__":
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     flags.define()
-    absl_flags.adopt_module_key_flags(flags)
     app.run(main, flags_parser=_parse)

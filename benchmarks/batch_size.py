@@ -26,10 +26,10 @@ LOOKS_PER_EPOCH = 20
 
 def steps_needed(train, held_out, *, batch_size, rate, accuracy):
     """Updates until the accuracy on the held-out images is reached; inf: it is not."""
-    import keras
 
     from mnist_keras.app.config import RunConfig
     from mnist_keras.app.recipe import build_model
+    from mnist_keras.callbacks.base import StepCallback
     from mnist_keras.data import batches
 
     stream = batches(train.images, train.labels, batch_size=batch_size, shuffle=True)
@@ -40,17 +40,17 @@ def steps_needed(train, held_out, *, batch_size, rate, accuracy):
     x, y = held_out.images / np.float32(255), np.asarray(held_out.labels)
     every = max(1, len(stream) // LOOKS_PER_EPOCH)
 
-    class Look(keras.callbacks.Callback):
+    class Look(StepCallback):
         """Stops where the accuracy is reached, or nothing will come of it."""
 
         needed = math.inf
 
-        def stops_at(self, step):
+        def breaks_execution_at(self, step):
             return step % every == 0
 
         def on_train_batch_end(self, batch, logs=None):
             step = self.model.steps_trained
-            if self.stops_at(step) or batch + 1 == len(stream):
+            if self.breaks_execution_at(step) or batch + 1 == len(stream):
                 found = np.mean(model.network.predict_on_batch(x).argmax(-1) == y)
                 if found >= accuracy:
                     self.needed = step

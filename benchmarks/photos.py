@@ -17,9 +17,9 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from mnist_keras.app.predict import read
 from mnist_keras.console.start import import_tensorflow
 from mnist_keras.data import load
+from mnist_keras.photos.reading import read
 
 MAIN = pathlib.Path(__file__).parent.parent / "main.py"
 RECIPE = (
@@ -135,7 +135,7 @@ def readings(images, lines_of, *, seed):
         seed: of the photos.
 
     Returns:
-        For each photo (its pixels, its `mnist_keras.app.predict.Reading`).
+        For each photo (its pixels, its `mnist_keras.photos.reading.Reading`).
     """
     found = []
     with tempfile.TemporaryDirectory() as folder:

@@ -3,7 +3,7 @@
 import dataclasses
 import tempfile
 
-from mnist_keras.app import batch_parts, train
+from mnist_keras.app import batch_parts, prepare, train
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.console.start import import_tensorflow
@@ -13,19 +13,19 @@ class RecipeRun:
     """A recipe's model, stream and callbacks. Made before TensorFlow's first operation.
 
     Args:
-        train: the training set, `mnist_keras.data.Examples`.
+        train_set: the training set, `mnist_keras.data.Examples`.
         flags: those of ``main.py`` that differ from their defaults, the tutorial's recipe.
     """
 
-    def __init__(self, train, **flags):
+    def __init__(self, train_set, **flags):
         config = RunConfig(**flags)
         parts = batch_parts.choose(network=config.network, batch_size=config.batch_size)
         import_tensorflow(quiet=False, parts=parts)
         from mnist_keras.app.recipe import build_model
 
-        self._train = train
+        self._train_set = train_set
         self._config = dataclasses.replace(config, batch_parts=parts)
-        self._stream, _ = train.streams(self._config, train)
+        self._stream, _ = prepare.streams(self._config, train_set)
         self._model = build_model(self._config, steps=len(self._stream) * config.epochs)
 
     def callbacks(self, logdir, **flags):
@@ -34,7 +34,7 @@ class RecipeRun:
             RunDirectory(logdir),
             dataclasses.replace(self._config, **flags),
             stream=self._stream,
-            train_set=self._train,
+            train_set=self._train_set,
         )
 
     def fit(self, epochs, *, initial_epoch=0, steps_per_epoch=None, callbacks=None):

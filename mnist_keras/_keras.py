@@ -1,16 +1,516 @@
-"""The few names of Keras that its public interface does not carry, and why each is needed."""
+"""Every private name of Keras and TensorFlow that this package uses, and every patch of Keras.
 
-# Where its layers draw: replicas that share a batch have to draw for all of it. And the masks of
-# tensors, which a batch in parts would lose.
-from keras.src import backend
+No other file may use one; a test checks that. A library may move a private name with any minor
+version. tests/test_keras_names.py has a test for each name in this table. It fails where the
+library has moved the name, and where the name no longer does what is needed here.
 
-# What keras.Model(inputs, outputs) makes: TapeModel(inputs, outputs) has to be one too.
-from keras.src.models.functional import Functional
+Of ``keras.src``:
 
-# What an optimizer does without tf.distribute, for replicas each of which makes the same update.
-from keras.src.optimizers.base_optimizer import BaseOptimizer
+- ``backend.IS_THREAD_SAFE``: not used here, but false with TensorFlow, and has to be: a
+  ``CallbackList`` would otherwise call callbacks in another thread, while the next steps run.
+- ``backend.get_keras_mask``, ``backend.set_keras_mask``: a batch that is split and joined again
+  would lose its mask, and a masked loss is not a mean over the batch.
+- ``backend.random.dropout``: patched by `replaced_dropout`, as replicas draw for the global batch.
+- ``backend.common.global_state``, ``random.seed_generator``: have the generator of ``keras.random``
+  without a seed, whose state a checkpoint saves.
+- ``models.functional.Functional``: ``keras.Model(inputs, outputs)`` is one, so
+  ``TapeModel(inputs, outputs)`` has to be one too.
+- ``optimizers.base_optimizer.BaseOptimizer``: has the update that does not look at the strategy.
+- ``trainers.data_adapters``: tells the kinds of data that ``fit`` takes apart, which are resumed
+  differently.
+- ``trainers.data_adapters.data_adapter.DataAdapter``: ``fit`` takes any of them as its ``x``. It
+  would shuffle the batches of a ``PyDataset``.
+- ``trainers.epoch_iterator.EpochIterator``: its ``num_batches`` and ``data_adapter`` give
+  ``TapeModel._maybe_symbolic_build`` the steps in an epoch and the form of a batch. `EpochIterator`
+  wraps it.
 
-# Keras takes any DataAdapter as the x of fit; a PyDataset would have its batches shuffled.
-from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+Private attributes of Keras:
 
-__all__ = ["BaseOptimizer", "DataAdapter", "Functional", "backend"]
+- ``ArrayDataAdapter._num_samples``, ``._shuffle``, ``GrainDatasetAdapter._dataset``,
+  ``TorchDataLoaderAdapter._dataloader``, ``PyDatasetAdapter.enqueuer``, ``.py_dataset``: the user's
+  data and how Keras draws from them, which `EpochIterator` needs to draw the same again.
+- ``EpochIterator._current_iterator``, ``._distributed_dataset``, ``._enumerate_iterator``,
+  ``._get_iterator``, ``._num_batches``: where Keras is in the data, which `EpochIterator` restores.
+- ``Layer._call_has_training_arg``: a ``call`` without ``training`` must not get it.
+- ``Layer._flatten_layers``: ``Model.layers`` leaves out nested layers.
+- ``Model._compile_loss``, ``._compile_metrics``: a model is built once they are, and the former
+  holds the mean of each output's loss.
+- ``Model._distribute_strategy``: the public ``distribute_strategy`` is TensorFlow's default one
+  for a model without a strategy.
+- ``Model._loss_tracker``: a ``train_step`` that replaces Keras's has to update it.
+- ``Model._maybe_symbolic_build``: overridden in ``TapeModel``: ``fit`` has no public hook between
+  creating the data's iterator and calling the first callback.
+- ``Model._symbolic_build``: builds model, metrics and optimizer without running a step.
+- ``Model._unpickle_model``: ``TapeModel.__reduce__`` names it for a class that pickle can find.
+- ``ModelCheckpoint._batches_seen_since_last_saving``, ``._last_batch_seen``: a resumed run has to
+  count on from them.
+- ``Optimizer._apply_weight_decay``, ``._backend_increment_gradient_accumulators``,
+  ``._backend_update_step``, ``._overwrite_model_variables_with_average_value``: patched by
+  `updates_without_strategy`.
+
+Patches of Keras's public methods, and an attribute that is set while a step is traced:
+
+- ``BatchNormalization.synchronized``: set by `synchronized_normalization`.
+- ``Layer.call``: patched by `replaced_call`.
+- ``Metric.update_state``: patched by `replaced_update_state`.
+- ``Optimizer.apply``: patched by `updates_without_strategy`.
+
+Of TensorFlow:
+
+- ``CoordinatedJob``, ``context().configure_coordination_service``: ``MultiWorkerMirroredStrategy``
+  would wait an hour for a worker that does not come, and has no argument to change that.
+- ``context().report_error_to_cluster``: the other workers learn why one of them ends.
+- ``context().global_seed``: the seed that ``tf.random.set_seed`` has set; it cannot be read
+  otherwise.
+- ``context()._rng``: draws the seeds of eager operations; a checkpoint saves its state.
+- ``stateful_random_ops.global_generator``, ``stateful_random_ops.get_global_generator``: the public
+  function makes a generator where there is none, which reading must not do.
+- ``Dataset._as_serialized_graph``, ``ExternalStatePolicy``, ``GraphDef``: only the graph of a
+  pipeline shows what it draws from.
+- ``_noinline``: keeps a function apart in the graph that calls it.
+"""
+
+import contextlib
+import functools
+import types
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+try:
+    from keras.src import backend
+    from keras.src.backend.common import global_state
+    from keras.src.models.functional import Functional
+    from keras.src.optimizers.base_optimizer import BaseOptimizer
+    from keras.src.random import seed_generator
+    from keras.src.trainers import data_adapters
+    from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+    from tensorflow.compiler.xla.tsl.protobuf.coordination_config_pb2 import CoordinatedJob
+    from tensorflow.core.framework.graph_pb2 import GraphDef
+    from tensorflow.python.data.ops.options import ExternalStatePolicy
+    from tensorflow.python.eager import context
+    from tensorflow.python.ops import stateful_random_ops
+except ImportError as error:
+    raise ImportError(
+        f"Keras {keras.__version__} or TensorFlow {tf.__version__} moved a private name: see "
+        f"mnist_keras/_keras.py. Received: {error}. Expected: versions that setup.py allows."
+    ) from error
+
+__all__ = ["DataAdapter", "Functional"]
+
+# Keras saves no callback's state. These attributes are all that the callback itself changes.
+CALLBACK_STATE = {
+    keras.callbacks.History: ("epoch", "history"),
+    keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+    keras.callbacks.ModelCheckpoint: (
+        "best",
+        "_batches_seen_since_last_saving",
+        "_last_batch_seen",
+    ),
+}
+
+# Where keras.random keeps its generator; Keras 3.12 has no constant for it.
+_KERAS_GENERATOR = "global_seed_generator"
+
+# For the experimental_attributes of tf.function.
+NOT_INLINED = {"_noinline": True}
+
+# In these, Keras merges the replicas, which TensorFlow does not allow inside a condition.
+_STRATEGY_AWARE = (
+    "_backend_update_step",
+    "_apply_weight_decay",
+    "_backend_increment_gradient_accumulators",
+    "_overwrite_model_variables_with_average_value",
+)
+
+
+def flatten_layers(layer: keras.Layer) -> list[keras.Layer]:
+    """A layer or model, and every layer nested in it."""
+    return layer._flatten_layers()
+
+
+def has_sublayers(layer: keras.Layer) -> bool:
+    """Whether other layers are nested in a layer."""
+    return len(layer._flatten_layers()) > 1
+
+
+def takes_training_argument(layer: keras.Layer) -> bool:
+    """Whether the ``call`` of a layer or model has an argument ``training``."""
+    return layer._call_has_training_arg
+
+
+def mask_of(tensor: Any) -> Any:
+    """The mask that a layer attached to a tensor, or None."""
+    return backend.get_keras_mask(tensor)
+
+
+def set_mask(tensor: Any, mask: Any) -> None:
+    """Attach a mask to a tensor, as a layer does."""
+    backend.set_keras_mask(tensor, mask)
+
+
+def compiled_loss(model: keras.Model) -> Any:
+    """What ``compile`` made of its ``loss``, or None; its ``metrics`` are the outputs' losses."""
+    return model._compile_loss
+
+
+def compiled_metrics(model: keras.Model) -> Any:
+    """The metric that ``compile`` made of its ``metrics``, or None."""
+    return model._compile_metrics
+
+
+def loss_tracker(model: keras.Model) -> keras.metrics.Metric:
+    """The mean of the loss over the epoch, of a compiled model."""
+    return model._loss_tracker
+
+
+def strategy_of(model: keras.Model) -> Any:
+    """The ``tf.distribute`` strategy in whose scope a model was made, or None."""
+    return model._distribute_strategy
+
+
+def build_symbolically(model: keras.Model, data_batch: Any) -> None:
+    """Build a compiled model, its metrics and its optimizer, without running a step.
+
+    Args:
+        model: the model.
+        data_batch: a batch, or a structure of ``tf.TensorSpec`` like one.
+    """
+    model._symbolic_build(data_batch=data_batch)
+
+
+def unpickler_of(model_class: type) -> Callable[[Any], Any]:
+    """The function that makes a model of this class from what ``keras.Model`` pickled."""
+    return model_class._unpickle_model  # type: ignore[attr-defined]  # Of keras.Model.
+
+
+@contextlib.contextmanager
+def replaced_dropout(replacement: Callable[..., Any]) -> Iterator[None]:
+    """Within the context, Keras's layers call a replacement for dropout.
+
+    Args:
+        replacement: a function (dropout, inputs, rate, noise_shape=None, seed=None), where
+            ``dropout`` is Keras's own.
+    """
+    original = backend.random.dropout
+    backend.random.dropout = functools.partial(replacement, original)
+    try:
+        yield
+    finally:
+        backend.random.dropout = original
+
+
+@contextlib.contextmanager
+def synchronized_normalization(model: keras.Model) -> Iterator[None]:
+    """Within the context, batch normalization takes its statistics over all replicas.
+
+    Keras has an argument for it, but a network that is trained on one device leaves it out.
+    """
+    layers = [
+        layer
+        for layer in flatten_layers(model)
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    former = [layer.synchronized for layer in layers]
+    for layer in layers:
+        layer.synchronized = True
+    try:
+        yield
+    finally:
+        for layer, synchronized in zip(layers, former, strict=True):
+            layer.synchronized = synchronized
+
+
+@contextlib.contextmanager
+def replaced_call(layer: keras.Layer, replacement: Callable[..., Any]) -> Iterator[None]:
+    """Within the context, a layer calls a replacement for its ``call``.
+
+    Args:
+        layer: the layer.
+        replacement: a function (call, *args, **kwargs), where ``call`` is the layer's own.
+    """
+    with _patched(layer, "call", functools.partial(replacement, layer.call)):
+        yield
+
+
+@contextlib.contextmanager
+def replaced_update_state(
+    metrics: Iterable[keras.metrics.Metric], replacement: Callable[..., Any]
+) -> Iterator[None]:
+    """Within the context, metrics call a replacement for their ``update_state``.
+
+    Args:
+        metrics: the metrics.
+        replacement: a function (update_state, *args, **kwargs), where ``update_state`` is the
+            metric's own.
+    """
+    with contextlib.ExitStack() as stack:
+        for metric in metrics:
+            update_state = functools.partial(replacement, metric.update_state)
+            stack.enter_context(_patched(metric, "update_state", update_state))
+        yield
+
+
+@contextlib.contextmanager
+def updates_without_strategy(
+    optimizer: keras.optimizers.Optimizer, *, sum_gradients: Callable[[Any], Any]
+) -> Iterator[None]:
+    """Within the context, an optimizer updates one replica's weights, without its strategy.
+
+    Keras sums the gradients in the last part of an update. Clipping, loss scaling and accumulation
+    come before it and would see the gradients of one replica. It also merges the replicas inside
+    conditions, which TensorFlow refuses.
+
+    Args:
+        optimizer: the optimizer; its ``inner_optimizer`` too, where it has one.
+        sum_gradients: gets the gradients before anything else does, and gives those of the global
+            batch.
+    """
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+
+    def apply(original, gradients, trainable_variables=None):
+        return original(sum_gradients(gradients), trainable_variables)
+
+    with contextlib.ExitStack() as stack:
+        for name in _STRATEGY_AWARE:
+            # A method of the optimizer's own class is left as it is.
+            if getattr(type(inner), name) is getattr(keras.optimizers.Optimizer, name):
+                method = types.MethodType(getattr(BaseOptimizer, name), inner)
+                stack.enter_context(_patched(inner, name, method))
+        own_apply = functools.partial(apply, optimizer.apply)
+        stack.enter_context(_patched(optimizer, "apply", own_apply))
+        yield
+
+
+@contextlib.contextmanager
+def _patched(owner, name, method):
+    # Not setattr, by which Keras would track the function as a part of the layer.
+    vars(owner)[name] = method
+    try:
+        yield
+    finally:
+        del vars(owner)[name]
+
+
+def eager_random() -> Any:
+    """What draws the seeds of eager operations, a ``random.Random``; None without a seed."""
+    return getattr(context.context(), "_rng", None)
+
+
+def global_seed() -> int | None:
+    """The seed that ``tf.random.set_seed`` has set, or None."""
+    return context.global_seed()
+
+
+def global_generators() -> dict[str, Any]:
+    """{name: generator} of the global generators that exist and keep their state in a variable.
+
+    They are those of ``tf.random.get_global_generator()`` and of ``keras.random`` without a seed.
+    """
+    keras_generator = global_state.get_global_attribute(_KERAS_GENERATOR)
+    found = {
+        "tf.random.get_global_generator()": stateful_random_ops.global_generator,
+        "keras.random without a seed": keras_generator,
+    }
+    return {name: generator for name, generator in found.items() if generator is not None}
+
+
+def make_global_generators() -> None:
+    """Make those of `global_generators` that do not exist yet."""
+    seed_generator.global_seed_generator()
+    stateful_random_ops.get_global_generator()
+
+
+def graph_of(dataset: Any) -> tf.compat.v1.GraphDef:
+    """The graph of a ``tf.data.Dataset``, with the functions of its maps."""
+    serialized = dataset._as_serialized_graph(external_state_policy=ExternalStatePolicy.IGNORE)
+    return GraphDef.FromString(serialized.numpy())
+
+
+def configure_coordination(
+    *, job: str, task_count: int, register_timeout_s: int, heartbeat_timeout_s: int
+) -> None:
+    """Set how long a worker waits for the others; before the strategy is made.
+
+    Args:
+        job: the name of the workers' job in the cluster.
+        task_count: how many workers it has.
+        register_timeout_s: seconds that the first worker waits for all to come.
+        heartbeat_timeout_s: seconds after which a silent worker counts as lost.
+    """
+    coordinated = CoordinatedJob(name=job, num_tasks=task_count)
+    context.context().configure_coordination_service(
+        service_type="standalone",
+        service_leader=f"/job:{job}/replica:0/task:0",
+        cluster_register_timeout_in_ms=register_timeout_s * 1000,
+        heartbeat_timeout_in_ms=heartbeat_timeout_s * 1000,
+        coordinated_jobs=[coordinated],
+    )
+
+
+def report_error_to_cluster(code: int, message: str) -> None:
+    """Let every other worker's next collective operation fail with a message.
+
+    Args:
+        code: one of the codes of ``absl::Status``.
+        message: the text.
+    """
+    context.context().report_error_to_cluster(code, message)
+
+
+@contextlib.contextmanager
+def replaced(owner: Any, name: str, substitute: Any) -> Iterator[None]:
+    """Within the context, an attribute of a module or class is a substitute."""
+    original = vars(owner)[name]
+    setattr(owner, name, substitute)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
+
+
+class _Watched:
+    """A data set that says which iterators are made of it."""
+
+    def __init__(self, dataset, notice):
+        self._dataset, self._notice = dataset, notice
+
+    def __iter__(self):
+        iterator = iter(self._dataset)
+        self._notice(iterator)
+        return iterator
+
+
+class EpochIterator:
+    """Keras's iterator over the epochs of a fit, with what a resumed training has to do with it.
+
+    Keras makes an iterator over the data for each epoch, or one for all epochs of
+    ``steps_per_epoch`` steps, and calls ``on_epoch_begin`` and ``on_epoch_end`` of the data.
+
+    Args:
+        epochs: what ``Model._maybe_symbolic_build`` gets as its ``iterator``.
+    """
+
+    def __init__(self, epochs: Any) -> None:
+        self._epochs = epochs
+        self.adapter = epochs.data_adapter
+
+    @property
+    def steps_per_epoch(self) -> int | None:
+        """What the user gave, or None."""
+        return self._epochs.steps_per_epoch
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches in an epoch; None where Keras has not seen the end of the data yet."""
+        return self._epochs._num_batches
+
+    @property
+    def dataset(self) -> Any:
+        """The ``tf.data.Dataset``, or a distributed one, of which iterators are made."""
+        return self._epochs._distributed_dataset
+
+    @property
+    def current(self) -> Any:
+        """The iterator that Keras goes on with in the next epoch, or None."""
+        return self._epochs._current_iterator
+
+    def watch(self, *, on_iterator: Any, around_hook: Any) -> None:
+        """Call ``on_iterator(iterator)`` for each new one, and the data's hooks by another way.
+
+        Args:
+            on_iterator: called before Keras draws from it.
+            around_hook: called as ``around_hook(name, hook)`` instead of the data's
+                ``on_epoch_begin`` and ``on_epoch_end``.
+        """
+        epochs, adapter = self._epochs, self.adapter
+        epochs._get_iterator = lambda: _Watched(self.dataset, on_iterator)
+        for name in ("on_epoch_begin", "on_epoch_end"):
+            hook = getattr(adapter, name)
+            setattr(adapter, name, functools.partial(around_hook, name, hook))
+
+    def unwatch(self) -> None:
+        """Undo what `watch` has done to the adapter, which the user may own."""
+        for name in ("on_epoch_begin", "on_epoch_end"):
+            vars(self.adapter).pop(name, None)
+
+    def rebuild(self, strategy: Any, *, from_generator: Any = None, shuffle: Any = None) -> None:
+        """Make the data set anew, out of other building blocks.
+
+        Args:
+            strategy: that of the model.
+            from_generator: stands in for ``tf.data.Dataset.from_generator``.
+            shuffle: stands in for ``tf.random.shuffle``.
+        """
+        with contextlib.ExitStack() as stack:
+            if from_generator is not None:
+                substitute = staticmethod(from_generator)
+                stack.enter_context(replaced(tf.data.Dataset, "from_generator", substitute))
+            if shuffle is not None:
+                stack.enter_context(replaced(tf.random, "shuffle", shuffle))
+            dataset = self.adapter.get_tf_dataset()
+        if not isinstance(dataset, tf.distribute.DistributedDataset):
+            dataset = strategy.experimental_distribute_dataset(dataset)
+        self._epochs._distributed_dataset = dataset
+
+    def replay_epoch(self, num_batches: int | None) -> None:
+        """Do what an epoch did to the iterators and the data, without drawing a batch.
+
+        Args:
+            num_batches: what `num_batches` was at its end.
+        """
+        epochs, adapter = self._epochs, self.adapter
+        enqueuer = getattr(adapter, "enqueuer", None)
+        if enqueuer is not None:
+            adapter.enqueuer = None  # It would begin to draw in another thread.
+        try:
+            steps = epochs._enumerate_iterator()
+            if epochs.steps_per_epoch or epochs._num_batches:
+                for _ in steps:
+                    pass
+            else:  # Keras finds the end of the data by running into it.
+                next(steps)
+                steps.close()
+                epochs._num_batches, epochs._current_iterator = num_batches, None
+                adapter.on_epoch_end()
+        finally:
+            if enqueuer is not None:
+                adapter.enqueuer = enqueuer
+
+    @property
+    def kind(self) -> str:
+        """What the data are: "arrays", "tf.data", "PyDataset", "generator", "torch", "grain"."""
+        for kind, adapter in _ADAPTERS.items():
+            if isinstance(self.adapter, adapter):
+                return kind
+        return type(self.adapter).__name__
+
+    @property
+    def source(self) -> Any:
+        """The user's own object that the batches come from, where it is one; else None."""
+        name = _SOURCES.get(self.kind)
+        return None if name is None else getattr(self.adapter, name)
+
+    @property
+    def shuffles_arrays(self) -> bool:
+        """Whether these are arrays that Keras shuffles."""
+        return self.kind == "arrays" and self.adapter._shuffle not in (False, "batch")
+
+    @property
+    def examples(self) -> int | None:
+        """How many examples the arrays have, or None."""
+        return self.adapter._num_samples if self.kind == "arrays" else None
+
+
+_ADAPTERS = {
+    "arrays": data_adapters.ArrayDataAdapter,
+    "tf.data": data_adapters.TFDatasetAdapter,
+    "PyDataset": data_adapters.PyDatasetAdapter,
+    "generator": data_adapters.GeneratorDataAdapter,
+    "torch": data_adapters.TorchDataLoaderAdapter,
+    "grain": data_adapters.GrainDatasetAdapter,
+}
+_SOURCES = {"PyDataset": "py_dataset", "torch": "_dataloader", "grain": "_dataset"}

@@ -59,9 +59,10 @@ def make_model():
 @pytest.fixture(scope="session")
 def crash():
     """A callback that ends a training by a RuntimeError."""
-    import keras
 
-    class Crash(keras.callbacks.Callback):
+    from mnist_keras.callbacks.base import StepCallback
+
+    class Crash(StepCallback):
         """Raises in the middle of training: after a step, or at the end of an epoch.
 
         Args:
@@ -73,9 +74,9 @@ def crash():
         def __init__(self, *, step=None, epoch=None, saved=False):
             super().__init__()
             self._step, self._epoch = step, epoch
-            self.order = 3 if saved else 0
+            self.priority = 3 if saved else 0
 
-        def stops_at(self, step):
+        def breaks_execution_at(self, step):
             return step == self._step
 
         def on_train_batch_end(self, batch, logs=None):

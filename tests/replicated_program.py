@@ -75,7 +75,7 @@ def cases():
         weights = np.linspace(0.25, 2, EXAMPLES, dtype=np.float32)
         return tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(25)
 
-    def whole_batch_layers():
+    def global_batch_layers():
         return [
             layers.Flatten(),
             layers.Dense(8, use_bias=False),  # Of a bias the gradient would be rounding alone.
@@ -121,7 +121,7 @@ def cases():
             weighted,
             TapeModel,
         ),
-        "stream": (whole_batch_layers, scaled, SumSquaredError, stream, TapeModel),
+        "stream": (global_batch_layers, scaled, SumSquaredError, stream, TapeModel),
     }
 
 
@@ -129,15 +129,16 @@ def train(name, strategy, steps_per_execution, path):
     import keras
     import numpy as np
 
+    from mnist_keras.callbacks.base import StepCallback
     from mnist_keras.data import batches
     from mnist_keras.data.datasets.synthetic import synthetic_digits
 
-    class Recorder(keras.callbacks.Callback):
+    class Recorder(StepCallback):
         """Keeps what each step gave."""
 
         losses, norms, logs = (), (), None
 
-        def records_at(self, step):
+        def needs_gradient_norm(self, step):
             return True
 
         def on_train_batch_end(self, batch, logs=None):
@@ -231,7 +232,7 @@ def restore_sums(model, path):
     else:
         training_state.take_part_in_capture(model)
     names = [training_state.ARRAYS, training_state.DESCRIPTION]
-    files = {name: workers_of(model).from_chief(state and state[name]) for name in names}
+    files = {name: workers_of(model).broadcast(state and state[name]) for name in names}
     state = training_state.TrainingState.from_files(files)
     model.reset_metrics()
     found["reset"] = joined()

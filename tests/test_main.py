@@ -74,9 +74,13 @@ REFUSED = [
     (["--dataset=emnist"], USAGE, "--dataset is wrong. Received: 'emnist'."),
     (["--batch_size=-1"], USAGE, "--batch_size is too small. Received: -1."),
     (["--batch_size=1e9"], USAGE, "--batch_size is wrong. Received: '1e9'."),
-    ([GOOD, "--batch_size=1001"], USAGE, "--batch_size is over the data set. Received: 1001."),
-    ([GOOD, f"--batch_size={10**30}"], USAGE, "--batch_size is over the data set."),
-    ([GOOD, "--validation_examples=1000"], USAGE, "--validation_examples leaves nothing"),
+    (
+        [GOOD, "--batch_size=1001"],
+        USAGE,
+        "--batch_size is larger than the training set. Received: 1001.",
+    ),
+    ([GOOD, f"--batch_size={10**30}"], USAGE, "--batch_size is larger than the training set."),
+    ([GOOD, "--validation_examples=1000"], USAGE, "--validation_examples leaves no image"),
     (["--epochs=0"], USAGE, "--epochs is too small. Received: 0."),
     (["--learning_rate=0"], USAGE, "--learning_rate is wrong. Received: 0.0."),
     (["--learning_rate=-0.1"], USAGE, "--learning_rate is wrong. Received: -0.1."),
@@ -96,13 +100,13 @@ REFUSED = [
     (["--data_dir="], USAGE, "--data_dir is wrong. Received: ''."),
     (["--flagfile=none.txt"], USAGE, "a flag file cannot be read: No such file or directory."),
     (["--flagfile=good"], USAGE, "a flag file cannot be read: Is a directory."),
-    (["--flagfile=garbage"], USAGE, "a flag file is no text."),
+    (["--flagfile=garbage"], USAGE, "a flag file is not text."),
     (["--flagfile=itself.txt"], USAGE, "a flag file includes itself."),
-    (["train", "--epochs=3"], USAGE, "words that are no flags. Received: train."),
+    (["train", "--epochs=3"], USAGE, "arguments that are not flags. Received: train."),
     (["--mode=compare", "--logdir=empty"], USAGE, "there is no run to compare."),
     (["--mode=predict", DONE], USAGE, "--mode=predict has nothing to read. Received: no file."),
     (["--mode=predict", DONE, "--contact_sheet=a.jpg", "file"], USAGE, "--contact_sheet is wrong."),
-    (["--mode=predict", DONE, "file"], DATA, "'file' is no photo."),
+    (["--mode=predict", DONE, "file"], DATA, "'file' is not a photo."),
     (["--mode=predict", DONE, "none.jpg"], DATA, "'none.jpg' cannot be read."),
     (["--mode=predict", DONE, "good"], DATA, "'good' cannot be read. Received: a directory"),
     (["--mode=predict", DONE, f"good/{TRAIN_LABELS}"], DATA, "'good/train-labels-idx1-ubyte.gz' h"),
@@ -114,24 +118,24 @@ REFUSED = [
     (["--mode=export", "--run_name=half"], USAGE, "the run is not finished."),
     (["--mode=export", "--run_name=none"], USAGE, "there is no such run."),
     (["--mode=export", DONE, "--data_dir=cut", "--formats=saved_model"], DATA, "'cut/train-images"),
-    (["--distribution=multi_worker"], USAGE, "--distribution=multi_worker has no cluster."),
+    (["--distribution=multi_worker"], USAGE, "--distribution=multi_worker needs a cluster."),
     (["--data_dir=none"], DATA, "The data directory cannot be read. Received: 'none'"),
     (["--data_dir=empty"], DATA, "The data directory lacks train-images-idx3-ubyte,"),
     (["--data_dir=file"], DATA, "The data directory cannot be read. Received: 'file'"),
     (["--data_dir=one_of_four"], DATA, "The data directory lacks train-labels-idx1-ubyte,"),
     (["--data_dir=cut"], DATA, "'cut/train-images-idx3-ubyte.gz' is damaged."),
     (["--data_dir=differ"], DATA, "'differ': The labels have the wrong form."),
-    (["--data_dir=over_9"], DATA, "'over_9': A label is no class. Received: 10."),
+    (["--data_dir=over_9"], DATA, "'over_9': A label is not a class. Received: 10."),
     (["--data_dir=promises"], DATA, "'promises/train-images-idx3-ubyte.gz' has not the length"),
     (["--data_dir=text"], DATA, "'text/train-labels-idx1-ubyte.gz' is not an IDX file."),
     ([GOOD, "--logdir=file"], DATA, "the run's directory cannot be written: Not a directory."),
     ([GOOD, "--logdir=/proc"], DATA, "the run's directory cannot be written:"),
-    ([DONE, "--seed=1"], USAGE, "run done was begun with other flags. Received: --seed=1."),
+    ([DONE, "--seed=1"], USAGE, "run done was started with other flags. Received: --seed=1."),
     ([DONE, "--run_name=past", "--epochs=1"], USAGE, "run past is already past its end."),
     ([DONE, "--run_name=garbled"], DATA, "the run's recipe cannot be read."),
     ([DONE, "--run_name=emptied"], DATA, "the run's recipe cannot be read."),
-    ([DONE, "--run_name=strange"], USAGE, "this is no run's directory."),
-    ([DONE, "--run_name=strange", "--overwrite"], USAGE, "this is no run's directory."),
+    ([DONE, "--run_name=strange"], USAGE, "this is not a run's directory."),
+    ([DONE, "--run_name=strange", "--overwrite"], USAGE, "this is not a run's directory."),
     (["--mode=evaluate", "--logdir=empty"], USAGE, "there is no run yet."),
     (["--mode=evaluate", "--run_name=none"], USAGE, "there is no such run. Received: logs/none."),
     (["--mode=evaluate", "--run_name=half"], USAGE, "the run is not finished."),
@@ -183,6 +187,20 @@ def test_a_finished_run_says_so_and_is_done(place):
         assert (answer.returncode, answer.stdout) == (0, "")
         assert answer.stderr.startswith("run done is finished: 2 epochs, test accuracy 0.5000, ")
     assert tree(place) == before
+
+
+def test_help_prints_the_flags_in_groups(place):
+    answers = [run(place, flag).stdout for flag in ("--help", "-?", "--helpshort")]
+    assert len(set(answers)) == 1
+    assert "\n\nusual flags:\n  --mode: " in answers[0]
+    assert "app:" not in answers[0]
+
+
+def test_help_may_be_cut_off_by_its_reader(place):
+    script = '"$@" --help | true'
+    begun = ["bash", "-o", "pipefail", "-c", script, "bash", *command()]
+    done = subprocess.run(begun, cwd=place, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("flag", ["--help", "--helpfull", "--helpshort"])
@@ -238,7 +256,7 @@ def test_the_data_directory_may_come_from_the_environment_and_empty_means_none(p
     assert answers[0].stderr.startswith(
         "error: The data directory cannot be read. Received: 'none'"
     )
-    assert answers[1].stderr.startswith("error: The data set mnist cannot be had.")
+    assert answers[1].stderr.startswith("error: The data set mnist cannot be loaded.")
     assert [answer.returncode for answer in answers] == [1, 1]
 
 

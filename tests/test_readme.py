@@ -52,7 +52,7 @@ def test_the_ten_lines_run_and_go_on_when_run_again(tmp_path, monkeypatch, capsy
 
 def test_the_step_in_the_readme_is_the_step_in_the_code():
     shown = next(block for block in blocks("python") if "def train_step" in block)
-    source = (ROOT / "mnist_keras" / "tape_model.py").read_text(encoding="utf-8")
+    source = (ROOT / "mnist_keras" / "model" / "tape_model.py").read_text(encoding="utf-8")
     lines = [line.strip() for line in source.splitlines()]
     missing = [line for line in map(str.strip, shown.splitlines()) if line not in lines]
     assert missing == ["..."]

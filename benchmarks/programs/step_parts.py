@@ -44,7 +44,7 @@ def main(network, batch_sizes, seconds, data_dir, index, addresses):
         call()
         calls = max(LEAST_CALLS, int(seconds / (time.perf_counter() - began)))
         times = []
-        for _ in range(workers.largest([calls])[0]):
+        for _ in range(workers.all_reduce_max([calls])[0]):
             began = time.perf_counter()
             call()
             times.append(time.perf_counter() - began)

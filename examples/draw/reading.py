@@ -10,16 +10,16 @@ from PIL import Image
 
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.evaluate import finished_run, open_model_file
-from mnist_keras.app.predict import probabilities
 from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.data.datasets.descriptions import MNIST
 from mnist_keras.errors import UsageError
 from mnist_keras.photos.photo import find_digits
 from mnist_keras.photos.photo_file import read_photo
+from mnist_keras.probabilities import probabilities
 
-_FIELD = (28, 28)
 _BATCH_SIZE = 100
 _PREVIEW_PIXELS = 1000  # of the longer side
-_PROBABILITIES, _LOGITS = "sum_squared_error", "categorical_crossentropy"
+_LOGITS = "categorical_crossentropy"
 
 
 def find_model(path):
@@ -40,9 +40,10 @@ def find_model(path):
             f"there is no model. Received: {path}. "
             "Expected: the directory of a finished run, as logs/first, or a .keras file."
         )
-    recipe = RunDirectory(path.parent).recipe
-    is_of_run = path.name == "model.keras" and recipe.exists()
-    return path, RunDirectory(path.parent).stored_recipe()["loss"] if is_of_run else None
+    run = RunDirectory(path.parent)
+    is_of_run = path.name == "model.keras" and run.recipe.exists()
+    stored = run.stored_recipe() if is_of_run else None
+    return path, None if stored is None else stored["loss"]
 
 
 class Reader:
@@ -51,7 +52,7 @@ class Reader:
     Args:
         path: of its file.
         loss: that it was trained with; None: its scores are taken for probabilities if its last
-            layer is a softmax, for logits if it is not.
+            layer is a softmax or a sigmoid, for logits if it is not.
 
     Raises:
         UsageError: it does not take 28x28 pixels or does not tell ten digits.
@@ -59,11 +60,15 @@ class Reader:
     """
 
     def __init__(self, path, *, loss=None):
+        from mnist_keras.callbacks.inference import last_activation
+
         self._network = open_model_file(path)
-        self._loss = loss or (_PROBABILITIES if _ends_in_softmax(self._network) else _LOGITS)
+        self._activation = last_activation(self._network)
+        gives_probabilities = self._activation in ("softmax", "sigmoid")
+        self._loss = loss if loss or gives_probabilities else _LOGITS
         self._shape = _input_shape(self._network, path)
         for count in (1, 2):  # The second shape makes the graph one for any count.
-            self._probabilities(np.zeros((count, *_FIELD), np.uint8))
+            self._probabilities(np.zeros((count, *MNIST.image_shape), np.uint8))
 
     def read(self, data, *, most_pixels, with_preview=False):
         """The digits in a picture, prepared and read as ``main.py --mode=predict`` does.
@@ -83,7 +88,7 @@ class Reader:
         """
         photo = read_photo(io.BytesIO(data), most_pixels=most_pixels)
         digits = find_digits(photo.grey)
-        images = np.array([digit.image for digit in digits], np.uint8).reshape(-1, *_FIELD)
+        images = np.array([digit.image for digit in digits], np.uint8)
         answer = {
             "size": photo.size,
             "digits": [
@@ -100,16 +105,14 @@ class Reader:
         return answer
 
     def _probabilities(self, images):
-        images = (images / np.float32(255)).reshape(-1, *self._shape)
+        images = MNIST.preprocess(images).reshape(-1, *self._shape)
         batches = [images[i : i + _BATCH_SIZE] for i in range(0, len(images), _BATCH_SIZE)]
         scores = [np.asarray(self._network.predict_on_batch(batch)) for batch in batches]
-        return probabilities(np.concatenate([np.zeros((0, 10)), *scores]), loss=self._loss)
-
-
-def _ends_in_softmax(network):
-    layers = getattr(network, "layers", None) or [network]
-    activation = getattr(layers[-1], "activation", None)
-    return getattr(activation, "__name__", type(layers[-1]).__name__.lower()) == "softmax"
+        return probabilities(
+            np.concatenate([np.zeros((0, MNIST.classes)), *scores]),
+            loss=self._loss,
+            activation=self._activation,
+        )
 
 
 def _input_shape(network, path):
@@ -117,12 +120,12 @@ def _input_shape(network, path):
     if (
         not isinstance(takes, tuple)
         or None in takes[1:]
-        or math.prod(takes[1:]) != math.prod(_FIELD)
-        or gives != (None, 10)
+        or math.prod(takes[1:]) != math.prod(MNIST.image_shape)
+        or gives != (None, MNIST.classes)
     ):
         raise UsageError(
             f"{path} does not read digits. Received: a network from {takes} to {gives}. "
-            "Expected: from (None, 28, 28) to (None, 10)."
+            f"Expected: from {(None, *MNIST.image_shape)} to {(None, MNIST.classes)}."
         )
     return takes[1:]
 

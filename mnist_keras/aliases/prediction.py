@@ -1,7 +1,7 @@
-"""`mnist_keras.app.predict` by its earlier name."""
+"""Reading, prediction and probabilities by their earlier name."""
 
-import sys
+from mnist_keras.app.predict import predict
+from mnist_keras.photos.reading import Reading, read
+from mnist_keras.probabilities import probabilities
 
-from mnist_keras.app import predict
-
-sys.modules[__name__] = predict
+__all__ = ["Reading", "predict", "probabilities", "read"]

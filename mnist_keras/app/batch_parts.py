@@ -1,21 +1,21 @@
-"""Into how many parts a run cuts each batch."""
+"""The number of parts into which a run cuts each batch."""
 
 from mnist_keras.console import threads
 
-# Measured: a core has to have this many examples for the cut to pay.
+# Measured: with fewer examples per core the cut costs more time than it saves.
 _EXAMPLES_PER_PART = 50
-# On more cores TensorFlow's own threads inside each product do as well, as far as is known.
+# On more cores TensorFlow's threads within each product are as fast, as far as measured.
 _MOST_CORES = 3
 _CAN_BE_CUT = ("mlp", "cnn", "cnn_fast")
 
 
 def choose(*, network, batch_size, cores=None):
-    """As many parts as pay on this machine: 2 on two or three cores, else 1.
+    """The fastest number of parts on this machine: 2 on two or three cores, otherwise 1.
 
     Args:
-        network: its name; one with batch normalization needs the whole batch.
+        network: its name; batch normalization needs the batch in one part.
         batch_size: examples in a batch.
-        cores: the processor's cores that this process may use; None: counted.
+        cores: processor cores that this process may use; None: count them.
 
     Example:
 

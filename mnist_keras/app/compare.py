@@ -1,4 +1,4 @@
-"""``--mode=compare``: runs side by side, read from the files that they leave."""
+"""``--mode=compare``: a table of runs, read from the files that they wrote."""
 
 import dataclasses
 import json
@@ -7,44 +7,33 @@ import pathlib
 import shutil
 import sys
 
+from mnist_keras.app.config import RunConfig
 from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.app.setting import Decides, settings
 from mnist_keras.checkpoint import storage
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.console.terminal import duration, is_terminal, notice, printable
 from mnist_keras.errors import MnistKerasError, UsageError
 
-_PLACES = ("run_name", "logdir", "data_dir")
-_ONLY_SHOWN = (  # They say what a run writes of itself, and change nothing that it comes to.
-    "report",
-    "chart_layout",
-    "run_text",
-    "hparams",
-    "network_graph",
-    "memory_usage",
-    "weight_norms_every_epochs",
-    "pictures_every_epochs",
-    "histograms_every_epochs",
-    "pr_curves_every_epochs",
-    "projector",
-    "profile_steps",
-)
+# Other columns show the length; places and displays do not change the results.
+_NOT_A_COLUMN = (Decides.LENGTH, Decides.PLACES, Decides.DISPLAY)
 _SCORES = ("test_loss", "test_accuracy")
-_STATE = "state.json"  # of a checkpoint; mnist_keras.checkpoint.training_state itself imports Keras
+_STATE = "state.json"  # Of a checkpoint. The module that writes it imports Keras.
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """What the files of a run tell.
+    """The results of a run, as far as its files hold them.
 
     Attributes:
         path: its directory.
         recipe: {flag: text} of every flag that has a value.
-        epochs: how many are done: "30"; "12/30" where that is not all.
+        epochs: the number of epochs done: "30"; "12/30" if the run is not finished.
         steps: batches trained on; None: unknown.
-        metrics: {name: number or None}: those at the end of the last epoch that was saved; of a
-            finished run the scores on the test set too.
+        metrics: {name: number or None} at the end of the last saved epoch; those of a finished run
+            include the scores on the test set.
         seconds: of training; None: unknown.
-        images_per_second: over those; None: unknown.
+        images_per_second: mean over the training; None: unknown.
     """
 
     path: pathlib.Path
@@ -57,17 +46,17 @@ class Run:
 
 
 def compare(config):
-    """Print a table of runs, one a line, with the flags that differ.
+    """Print a table of runs, one per line, with the flags that differ.
 
-    On a terminal that is too narrow for it, it is cut into several, one below the other. What is
-    no run is left out, and named on stderr.
+    A table that is wider than the terminal is split into several, one below the other. A path
+    that is not a run is left out, and named on stderr.
 
     Args:
         config: a `mnist_keras.app.config.RunConfig`; its ``paths`` are directories of runs. Without
-            any these are all the runs in its ``logdir``.
+            paths all runs in its ``logdir`` are compared.
 
     Raises:
-        UsageError: there is no run among them.
+        UsageError: none of the paths is a run.
     """
     recipes = pathlib.Path(config.logdir).glob("*/flags.txt")
     paths = config.paths or sorted(str(recipe.parent) for recipe in recipes)
@@ -88,10 +77,11 @@ def compare(config):
 
 
 def read_run(path):
-    """What the files of a run tell, a `Run`.
+    """The `Run` in a directory.
 
     Raises:
-        MnistKerasError: there is no run, or its recipe cannot be read.
+        UsageError: the directory is not a run's.
+        MnistKerasError: the run's recipe cannot be read.
     """
     run = RunDirectory(path)
     try:
@@ -100,22 +90,23 @@ def read_run(path):
         recipe = None
     if recipe is None:
         raise UsageError(
-            f"this is no run's directory. Received: {path}. Expected: a directory with flags.txt."
+            f"this is not a run's directory. Received: {path}. "
+            "Expected: a directory with flags.txt."
         )
     summary = run.finished()
-    is_finished = summary is not None and str(summary["epochs"]) == recipe["epochs"]
     position, seconds, metrics = _newest_state(run)
     facts = {"steps": position["step"], "seconds": seconds}
-    if is_finished:
-        facts = summary
+    epochs = f"{position['epoch']}/{recipe['epochs']}"
+    if summary is not None and str(summary["epochs"]) == recipe["epochs"]:
+        facts, epochs = summary, recipe["epochs"]
         metrics = {**metrics, **{name: summary.get(name) for name in _SCORES}}
     elif seconds and recipe["batch_size"].isdecimal():
         images = position["step"] * int(recipe["batch_size"])
         facts["images_per_second"] = images / seconds
     return Run(
         path=pathlib.Path(path),
-        recipe={name: text for name, text in recipe.items() if name not in _PLACES},
-        epochs=recipe["epochs"] if is_finished else f"{position['epoch']}/{recipe['epochs']}",
+        recipe=recipe,
+        epochs=epochs,
         steps=_number(facts.get("steps")),
         metrics={name: _number(value) for name, value in metrics.items()},
         seconds=_number(facts.get("seconds")),
@@ -124,7 +115,7 @@ def read_run(path):
 
 
 def _newest_state(run):
-    """(position, seconds of training or None, metrics of the last epoch saved) of a run."""
+    """(position, seconds of training or None, metrics of the last saved epoch) of a run."""
     checkpoints = CheckpointDirectory(run.checkpoints, keep=1)
     position, seconds = None, None
     for step in reversed(checkpoints.steps()):
@@ -143,16 +134,16 @@ def _newest_state(run):
 
 
 def _number(value):
-    """The value, where it is a number; summary.json is a text that anybody may edit."""
+    """The value if it is a number, otherwise None: the user may have edited summary.json."""
     return value if isinstance(value, (int, float)) else None
 
 
 def table(runs, *, columns=None):
-    """The lines of a table of runs, aligned also where characters are wide.
+    """The lines of a table of runs, aligned for wide characters too.
 
     Args:
         runs: a list of `Run`.
-        columns: how wide it may be; wider ones go on below, after an empty line. None: as it comes.
+        columns: the largest width; a wider table continues below, after an empty line. None: any.
 
     >>> rest = {"steps": 600, "metrics": {"loss": 0.5}, "seconds": 75, "images_per_second": 1600.2}
     >>> runs = [
@@ -182,7 +173,7 @@ def table(runs, *, columns=None):
 
 
 def _parts(names, padded, columns):
-    """The padded columns in as few parts as have room beside the names, at least one in each."""
+    """The padded columns in as few parts as fit next to the names, at least one in each part."""
     from rich.cells import cell_len
 
     parts: list[list[list[str]]] = []
@@ -198,15 +189,16 @@ def _parts(names, padded, columns):
 
 
 def _names(runs):
-    """The column of the runs' names; their paths where two have one name."""
+    """The column of the runs' names, or of their paths if two have the same name."""
     names = [os.path.basename(os.path.abspath(run.path)) for run in runs]
     is_clear = len(set(names)) == len(names)
     return ["run", *(names if is_clear else (str(run.path) for run in runs))]
 
 
 def _differing(runs):
-    """The flags in which the runs differ, without those that the other columns say."""
-    left_out = {"epochs", *_ONLY_SHOWN}
+    """The flags in which the runs differ, except those of `_NOT_A_COLUMN`."""
+    declared = settings(RunConfig)
+    left_out = {name for name, it in declared.items() if it.decides in _NOT_A_COLUMN}
     names = dict.fromkeys(name for run in runs for name in run.recipe if name not in left_out)
     return [name for name in names if len({run.recipe.get(name) for run in runs}) > 1]
 

@@ -1,14 +1,15 @@
-"""The recipe of a run: everything the command line can say, checked."""
+"""The settings of a run, each declared once: default, range, unit, help, and what it decides."""
 
 import dataclasses
 import math
-import re
-import unicodedata
 
+from mnist_keras.app.checks import check_companion, check_value
+from mnist_keras.app.forms import DIRECTORY, DIRECTORY_NAME, PNG_FILE, STEP_RANGE
+from mnist_keras.app.setting import Decides, Group, setting, settings
 from mnist_keras.errors import UsageError
 
 MODES = ("train", "evaluate", "predict", "export", "compare")
-MODES_WITH_PATHS = ("predict", "compare")  # These take words that are no flags.
+MODES_WITH_PATHS = ("predict", "compare")  # These take arguments that are not flags.
 DATASETS = ("auto", "mnist", "fashion_mnist", "kmnist", "synthetic")
 NETWORKS = ("mlp", "cnn", "cnn_fast", "deep_cnn")
 LOSSES = ("sum_squared_error", "categorical_crossentropy")
@@ -18,67 +19,14 @@ DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 DISTRIBUTIONS = ("auto", "one_device", "mirrored", "multi_worker")
 FORMATS = ("saved_model", "litert", "litert_int8", "onnx")
 
-_CHOICES = {
-    "mode": MODES,
-    "dataset": DATASETS,
-    "network": NETWORKS,
-    "loss": LOSSES,
-    "optimizer": OPTIMIZERS,
-    "schedule": SCHEDULES,
-    "dtype_policy": DTYPE_POLICIES,
-    "distribution": DISTRIBUTIONS,
-}
-_LEAST = {
-    "warmup_steps": 0,
-    "batch_size": 1,
-    "gradient_accumulation_steps": 1,
-    "epochs": 1,
-    "seed": 0,
-    "validation_examples": 0,
-    "log_every_steps": 1,
-    "checkpoint_every_steps": 1,
-    "keep_checkpoints": 1,
-    "keep_best_checkpoints": 1,
-    "keep_every_steps": 1,
-    "cpu_devices": 1,
-    "data_partitions": 1,
-    "weight_norms_every_epochs": 0,
-    "pictures_every_epochs": 0,
-    "histograms_every_epochs": 0,
-    "pr_curves_every_epochs": 0,
-}
-_MOST = {"seed": 2**32 - 1}  # NumPy's seeds have 32 bits.
-_BELOW = {
-    "adam_beta_1": 1,
-    "adam_beta_2": 1,
-    "weight_decay": math.inf,
-    "average_decay": 1,
-    "label_smoothing": 1,
-    "augment_shift": math.inf,
-    "augment_rotation": math.inf,
-    "augment_scale": 1,
-    "augment_shear": 90,
-    "augment_elastic": math.inf,
-}
-_GOES_WITH = {
-    "adam_beta_1": ("optimizer", ("adam", "adamw")),
-    "adam_beta_2": ("optimizer", ("adam", "adamw")),
-    "weight_decay": ("optimizer", ("adamw",)),
-    "label_smoothing": ("loss", ("categorical_crossentropy",)),
-}
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """What a run is to do; `mnist_keras.app.flags` says what each field means.
+    """The settings of a run, checked.
 
-    ``learning_rate`` must be above 0 and finite; ``steps_per_execution`` and ``batch_parts`` are
-    "auto" or a whole number; ``checkpoint_every_steps`` None means one epoch, ``data_dir`` None the
-    cache or a download, ``run_name`` None a new one made of date and time;
-    ``checkpoint_every_minutes``, ``keep_every_steps`` and ``start_from`` None mean never, none and
-    a new network; ``warmup_steps`` None the schedule's own share, ``adam_beta_1``, ``adam_beta_2``
-    and ``weight_decay`` None Keras's own, ``average_decay`` None no average; ``export_dir`` None
-    the run's own; ``paths`` are the words of the command line that are no flags.
+    To add a setting, add a field here: its flag, its help, its checks, its line in flags.txt, its
+    comparison at a resume and its place in HParams follow from the declaration, see
+    `mnist_keras.app.setting`. flags.txt has the order of the fields.
 
     Raises:
         UsageError: a value that no run can have, named with the flag it came from.
@@ -92,164 +40,519 @@ class RunConfig:
     mnist_keras.errors.UsageError: --epochs is too small. Received: 0. Expected: at least 1.
     """
 
-    mode: str = "train"
-    dataset: str = "auto"
-    data_dir: str | None = None
-    logdir: str = "logs"
-    run_name: str | None = None
-    overwrite: bool = False
-    network: str = "mlp"
-    loss: str = "sum_squared_error"
-    optimizer: str = "sgd"
-    learning_rate: float = 0.001
-    adam_beta_1: float | None = None
-    adam_beta_2: float | None = None
-    weight_decay: float | None = None
-    average_decay: float | None = None
-    label_smoothing: float = 0.0
-    schedule: str = "constant"
-    warmup_steps: int | None = None
-    augment_shift: float = 0.0
-    augment_rotation: float = 0.0
-    augment_scale: float = 0.0
-    augment_shear: float = 0.0
-    augment_elastic: float = 0.0
-    batch_size: int = 200
-    batch_parts: int | str = "auto"
-    gradient_accumulation_steps: int = 1
-    epochs: int = 30
-    shuffle: bool = False
-    seed: int = 0
-    validation_examples: int = 0
-    log_every_steps: int = 100
-    checkpoint_every_steps: int | None = None
-    checkpoint_every_minutes: float | None = None
-    keep_checkpoints: int = 3
-    keep_best_checkpoints: int = 1
-    keep_every_steps: int | None = None
-    start_from: str | None = None
-    steps_per_execution: int | str = "auto"
-    report: bool = True
-    chart_layout: bool = True
-    run_text: bool = True
-    hparams: bool = True
-    network_graph: bool = True
-    memory_usage: bool = True
-    weight_norms_every_epochs: int = 5
-    pictures_every_epochs: int = 30
-    histograms_every_epochs: int = 0
-    pr_curves_every_epochs: int = 0
-    projector: bool = False
-    profile_steps: str | None = None
-    dtype_policy: str = "float32"
-    distribution: str = "auto"
-    cpu_devices: int = 1
-    data_partitions: int = 1
-    json: bool = False
-    contact_sheet: str | None = None
-    formats: tuple = FORMATS
-    export_dir: str | None = None
-    debug: bool = False
-    paths: tuple = ()
+    mode: str = setting(
+        "train",
+        help="What to do. train: train a run, or resume it. evaluate: score a run's model on the "
+        "test set. predict: read the digits in the files that follow, photos (JPEG, PNG, HEIC) or "
+        "IDX, as in --mode=predict photo.jpg. export: write a run's model in the --formats of "
+        "other programs. compare: print a table of the runs whose directories follow, as in "
+        "--mode=compare logs/*; without any, of all runs in --logdir.",
+        choices=MODES,
+        group=Group.USUAL,
+        decides=Decides.COMMAND,
+    )
+    dataset: str = setting(
+        "auto",
+        help="Data set to train on. auto: MNIST from --data_dir, the cache or a download; if none "
+        "of them has it, the built-in synthetic digits.",
+        choices=DATASETS,
+        group=Group.USUAL,
+        decides=Decides.COMPUTATION,
+        in_every_recipe=True,
+    )
+    data_dir: str | None = setting(
+        None,
+        help="Directory that holds the data set, as IDX files (.gz or not), shards or mnist.npz. "
+        "With it nothing is downloaded.",
+        default_help="the cache or a download",
+        environment="MNIST_KERAS_DATA_DIR",
+        form=DIRECTORY,
+        group=Group.USUAL,
+        decides=Decides.PLACES,
+    )
+    logdir: str = setting(
+        "logs",
+        help="Directory that holds the runs' directories.",
+        form=DIRECTORY,
+        group=Group.USUAL,
+        decides=Decides.PLACES,
+    )
+    run_name: str | None = setting(
+        None,
+        help="Name of the run's directory in --logdir. The same name again resumes the run.",
+        default_help="date and time; with --mode=evaluate, predict and export the newest run",
+        form=DIRECTORY_NAME,
+        max_bytes=255,
+        group=Group.USUAL,
+        decides=Decides.PLACES,
+    )
+    overwrite: bool = setting(
+        False,
+        help="Start the named run anew instead of resuming it. This deletes its checkpoints.",
+        group=Group.CHECKPOINTS,
+        decides=Decides.COMMAND,
+    )
+    network: str = setting(
+        "mlp",
+        help="Network to train. mlp: dense layers of 512, 256 and 10 units. cnn: two convolutions. "
+        "cnn_fast: the same with half the channels, for a good network in one epoch. deep_cnn: "
+        "four convolutions with batch normalization, for the highest accuracy.",
+        choices=NETWORKS,
+        group=Group.USUAL,
+        decides=Decides.COMPUTATION,
+        in_every_recipe=True,
+    )
+    loss: str = setting(
+        "sum_squared_error",
+        help="Loss of a batch. categorical_crossentropy takes the network's outputs as logits.",
+        choices=LOSSES,
+        group=Group.NETWORK,
+        decides=Decides.COMPUTATION,
+        in_every_recipe=True,
+    )
+    optimizer: str = setting(
+        "sgd",
+        help="How gradients become updates of the weights. momentum: SGD with Nesterov momentum "
+        "of 0.9.",
+        choices=OPTIMIZERS,
+        group=Group.OPTIMIZER,
+        decides=Decides.COMPUTATION,
+        in_every_recipe=True,
+    )
+    learning_rate: float = setting(
+        0.001,
+        help="Step size of each update; with a --schedule or a warm-up, its largest value.",
+        unit="factor of the gradient",
+        above=0,
+        below=math.inf,
+        group=Group.USUAL,
+        decides=Decides.COMPUTATION,
+        in_every_recipe=True,
+    )
+    adam_beta_1: float | None = setting(
+        None,
+        help="Decay per step of the mean gradient.",
+        unit="fraction",
+        default_help="0.9",
+        at_least=0,
+        below=1,
+        only_with=("optimizer", ("adam", "adamw")),
+        group=Group.OPTIMIZER,
+        decides=Decides.COMPUTATION,
+    )
+    adam_beta_2: float | None = setting(
+        None,
+        help="Decay per step of the mean squared gradient.",
+        unit="fraction",
+        default_help="0.999",
+        at_least=0,
+        below=1,
+        only_with=("optimizer", ("adam", "adamw")),
+        group=Group.OPTIMIZER,
+        decides=Decides.COMPUTATION,
+    )
+    weight_decay: float | None = setting(
+        None,
+        help="Each step takes this fraction, times the learning rate, off each weight.",
+        unit="fraction",
+        default_help="0.004",
+        at_least=0,
+        below=math.inf,
+        only_with=("optimizer", ("adamw",)),
+        group=Group.OPTIMIZER,
+        decides=Decides.COMPUTATION,
+    )
+    average_decay: float | None = setting(
+        None,
+        help="Decay per step of a moving average of the weights. The averaged weights are then "
+        "validated, tested and saved as the model.",
+        unit="fraction",
+        default_help="no average",
+        at_least=0,
+        below=1,
+        group=Group.OPTIMIZER,
+        decides=Decides.COMPUTATION,
+    )
+    label_smoothing: float = setting(
+        0.0,
+        help="Part of each label that is spread evenly over all classes.",
+        unit="fraction",
+        at_least=0,
+        below=1,
+        only_with=("loss", ("categorical_crossentropy",)),
+        group=Group.NETWORK,
+        decides=Decides.COMPUTATION,
+    )
+    schedule: str = setting(
+        "constant",
+        help="How the learning rate changes over all epochs. cosine: down to 0 along half a "
+        "cosine. one_cycle: a long warm-up, then a cosine down.",
+        choices=SCHEDULES,
+        group=Group.OPTIMIZER,
+        decides=Decides.COMPUTATION,
+        in_every_recipe=True,
+    )
+    warmup_steps: int | None = setting(
+        None,
+        help="Steps in which the learning rate rises to its largest value.",
+        unit="steps",
+        default_help="0; with --schedule=one_cycle 30 % of all steps",
+        at_least=0,
+        group=Group.OPTIMIZER,
+        decides=Decides.COMPUTATION,
+    )
+    augment_shift: float = setting(
+        0.0,
+        help="Largest distance by which a training image is moved at random.",
+        unit="pixels",
+        at_least=0,
+        below=math.inf,
+        group=Group.AUGMENTATION,
+        decides=Decides.COMPUTATION,
+    )
+    augment_rotation: float = setting(
+        0.0,
+        help="Largest angle by which a training image is rotated at random.",
+        unit="degrees",
+        at_least=0,
+        below=math.inf,
+        group=Group.AUGMENTATION,
+        decides=Decides.COMPUTATION,
+    )
+    augment_scale: float = setting(
+        0.0,
+        help="Largest fraction by which a training image is enlarged or shrunk at random.",
+        unit="fraction",
+        at_least=0,
+        below=1,
+        group=Group.AUGMENTATION,
+        decides=Decides.COMPUTATION,
+    )
+    augment_shear: float = setting(
+        0.0,
+        help="Largest angle by which a training image is sheared at random.",
+        unit="degrees",
+        at_least=0,
+        below=90,
+        group=Group.AUGMENTATION,
+        decides=Decides.COMPUTATION,
+    )
+    augment_elastic: float = setting(
+        0.0,
+        help="Standard deviation of the random displacements that deform a training image.",
+        unit="pixels",
+        at_least=0,
+        below=math.inf,
+        group=Group.AUGMENTATION,
+        decides=Decides.COMPUTATION,
+    )
+    batch_size: int = setting(
+        200,
+        help="Images in a batch, which all devices share. Each batch is one step.",
+        unit="images",
+        at_least=1,
+        group=Group.USUAL,
+        decides=Decides.COMPUTATION,
+        in_every_recipe=True,
+    )
+    batch_parts: int | str = setting(
+        "auto",
+        help="Parts into which each batch is cut, to compute them in parallel on the processor's "
+        "cores. auto: the fastest number on this machine.",
+        unit="parts",
+        at_least=1,
+        group=Group.DEVICES,
+        decides=Decides.COMPUTATION,
+    )
+    gradient_accumulation_steps: int = setting(
+        1,
+        help="Steps whose mean gradient makes one update of the weights.",
+        unit="steps",
+        at_least=1,
+        group=Group.OPTIMIZER,
+        decides=Decides.COMPUTATION,
+    )
+    epochs: int = setting(
+        30,
+        help="Passes over the training images, counted from the run's start. More of them extend a "
+        "finished run.",
+        unit="epochs",
+        at_least=1,
+        group=Group.USUAL,
+        decides=Decides.LENGTH,
+    )
+    shuffle: bool = setting(
+        False,
+        help="Take the images in another random order each epoch, a pure function of --seed and "
+        "epoch.",
+        group=Group.DATA,
+        decides=Decides.COMPUTATION,
+        in_every_recipe=True,
+    )
+    seed: int = setting(
+        0,
+        help="Seed of the initial weights, the order of the images and their augmentation.",
+        unit="no unit",
+        at_least=0,
+        at_most=2**32 - 1,  # NumPy's seeds have 32 bits.
+        group=Group.DATA,
+        decides=Decides.COMPUTATION,
+        in_every_recipe=True,
+    )
+    validation_examples: int = setting(
+        0,
+        help="Number of the last training images that are held out for validation. The best "
+        "checkpoint is chosen on them.",
+        unit="images",
+        at_least=0,
+        group=Group.DATA,
+        decides=Decides.COMPUTATION,
+        in_every_recipe=True,
+    )
+    log_every_steps: int = setting(
+        100,
+        help="Steps between two steps that are printed and logged.",
+        unit="steps",
+        at_least=1,
+        group=Group.USUAL,
+        decides=Decides.RECORDS,
+    )
+    checkpoint_every_steps: int | None = setting(
+        None,
+        help="Steps between two checkpoints.",
+        unit="steps",
+        default_help="one epoch",
+        at_least=1,
+        group=Group.CHECKPOINTS,
+        decides=Decides.RECORDS,
+    )
+    checkpoint_every_minutes: float | None = setting(
+        None,
+        help="Minutes between two checkpoints, in addition to those by steps.",
+        unit="minutes",
+        default_help="none by time",
+        above=0,
+        group=Group.CHECKPOINTS,
+        decides=Decides.RECORDS,
+    )
+    keep_checkpoints: int = setting(
+        3,
+        help="Number of the newest checkpoints that are kept, in addition to the best.",
+        unit="checkpoints",
+        at_least=1,
+        group=Group.CHECKPOINTS,
+        decides=Decides.RECORDS,
+    )
+    keep_best_checkpoints: int = setting(
+        1,
+        help="Number of the best checkpoints that are kept, by the loss on --validation_examples.",
+        unit="checkpoints",
+        at_least=1,
+        group=Group.CHECKPOINTS,
+        decides=Decides.RECORDS,
+    )
+    keep_every_steps: int | None = setting(
+        None,
+        help="Checkpoints at multiples of this number of steps are never deleted.",
+        unit="steps",
+        default_help="no such checkpoints",
+        at_least=1,
+        group=Group.CHECKPOINTS,
+        decides=Decides.RECORDS,
+    )
+    start_from: str | None = setting(
+        None,
+        help="Directory of another run. The new run continues from its newest checkpoint, with the "
+        "new run's own --learning_rate.",
+        default_help="a new network",
+        form=DIRECTORY,
+        group=Group.CHECKPOINTS,
+        decides=Decides.COMPUTATION,
+    )
+    steps_per_execution: int | str = setting(
+        "auto",
+        help="Steps that one call of the device runs. No value changes a number that is logged, "
+        "saved or printed.",
+        unit="steps",
+        at_least=1,
+        group=Group.DEVICES,
+        decides=Decides.SPEED,
+    )
+    report: bool = setting(
+        True,
+        help="Write report.html, one page that shows the results of the run.",
+        group=Group.REPORTS,
+        decides=Decides.DISPLAY,
+    )
+    chart_layout: bool = setting(
+        True,
+        help="TensorBoard: group the curves on the custom scalars page.",
+        group=Group.REPORTS,
+        decides=Decides.DISPLAY,
+    )
+    run_text: bool = setting(
+        True,
+        help="TensorBoard: show recipe, versions, machine and command as text.",
+        group=Group.REPORTS,
+        decides=Decides.DISPLAY,
+    )
+    hparams: bool = setting(
+        True,
+        help="TensorBoard: show the recipe next to the final metrics.",
+        group=Group.REPORTS,
+        decides=Decides.DISPLAY,
+    )
+    network_graph: bool = setting(
+        True,
+        help="TensorBoard: show the graph of the network.",
+        group=Group.REPORTS,
+        decides=Decides.DISPLAY,
+    )
+    memory_usage: bool = setting(
+        True,
+        help="TensorBoard: show the present and the peak memory of the process each epoch, in MiB.",
+        group=Group.REPORTS,
+        decides=Decides.DISPLAY,
+    )
+    weight_norms_every_epochs: int = setting(
+        5,
+        help="TensorBoard: epochs between two records of each layer's norm and relative update. "
+        "0: none.",
+        unit="epochs",
+        at_least=0,
+        group=Group.REPORTS,
+        decides=Decides.DISPLAY,
+    )
+    pictures_every_epochs: int = setting(
+        30,
+        help="TensorBoard: epochs between two sets of pictures (mistakes, confusion matrix, input, "
+        "first layer) with precision and recall of each class. The last epoch has a set too, and "
+        "the first epoch has the input. 0: none.",
+        unit="epochs",
+        at_least=0,
+        group=Group.REPORTS,
+        decides=Decides.DISPLAY,
+    )
+    histograms_every_epochs: int = setting(
+        0,
+        help="TensorBoard: epochs between two sets of histograms of weights and gradients. "
+        "0: none.",
+        unit="epochs",
+        at_least=0,
+        group=Group.REPORTS,
+        decides=Decides.DISPLAY,
+    )
+    pr_curves_every_epochs: int = setting(
+        0,
+        help="TensorBoard: epochs between two sets of precision-recall curves. 0: none.",
+        unit="epochs",
+        at_least=0,
+        group=Group.REPORTS,
+        decides=Decides.DISPLAY,
+    )
+    projector: bool = setting(
+        False,
+        help="TensorBoard: show images as points, placed by the last hidden layer.",
+        group=Group.REPORTS,
+        decides=Decides.DISPLAY,
+    )
+    profile_steps: str | None = setting(
+        None,
+        help="TensorBoard: first and last step to profile, as 100-120, counted over all epochs.",
+        default_help="no profile",
+        form=STEP_RANGE,
+        group=Group.DIAGNOSTICS,
+        decides=Decides.DISPLAY,
+    )
+    dtype_policy: str = setting(
+        "float32",
+        help="Keras dtype policy of the layers.",
+        choices=DTYPE_POLICIES,
+        group=Group.NETWORK,
+        decides=Decides.COMPUTATION,
+        in_every_recipe=True,
+    )
+    distribution: str = setting(
+        "auto",
+        help="Devices and machines that share each batch. mirrored: all GPUs of this machine. "
+        "multi_worker: the machines that TF_CONFIG, MNIST_KERAS_WORKERS or Slurm name. auto: all "
+        "that are found.",
+        choices=DISTRIBUTIONS,
+        group=Group.DEVICES,
+        decides=Decides.SPEED,
+    )
+    cpu_devices: int = setting(
+        1,
+        help="Number of devices into which the processor is divided if there is no GPU, to try out "
+        "--distribution=mirrored.",
+        unit="devices",
+        at_least=1,
+        group=Group.DEVICES,
+        decides=Decides.SPEED,
+    )
+    data_partitions: int = setting(
+        1,
+        help="Equal partitions of the training images, and so of their shards. Each batch takes "
+        "equally many images from each. If the workers are as many, or a divisor of it, the disk "
+        "of each worker only needs its own partitions: the first worker's the first ones.",
+        unit="partitions",
+        at_least=1,
+        group=Group.DATA,
+        decides=Decides.COMPUTATION,
+    )
+    json: bool = setting(
+        False,
+        help="--mode=predict, export: print a line of JSON for each file.",
+        group=Group.MODES,
+        decides=Decides.COMMAND,
+    )
+    contact_sheet: str | None = setting(
+        None,
+        help="--mode=predict: PNG file to write. It shows the digits found on each photo and the "
+        "network's input for each of them.",
+        default_help="no file",
+        form=PNG_FILE,
+        group=Group.MODES,
+        decides=Decides.COMMAND,
+    )
+    formats: tuple[str, ...] = setting(
+        FORMATS,
+        help="--mode=export: formats to write, separated by commas.",
+        choices=FORMATS,
+        group=Group.MODES,
+        decides=Decides.COMMAND,
+    )
+    export_dir: str | None = setting(
+        None,
+        help="--mode=export: directory to write to.",
+        default_help="export in the run's directory",
+        form=DIRECTORY,
+        group=Group.MODES,
+        decides=Decides.COMMAND,
+    )
+    debug: bool = setting(
+        False,
+        help="Show tracebacks and TensorFlow's own messages.",
+        own_on_each_worker=True,
+        group=Group.DIAGNOSTICS,
+        decides=Decides.COMMAND,
+    )
+    paths: tuple[str, ...] = setting(
+        (),
+        help="Arguments that are not flags: files to read, or directories of runs.",
+        is_flag=False,
+        group=Group.MODES,
+        decides=Decides.COMMAND,
+    )
 
-    def __post_init__(self):
-        for name, choices in _CHOICES.items():
-            _require(getattr(self, name) in choices, self, name, f"one of {', '.join(choices)}")
-        for name, least in _LEAST.items():
-            value = getattr(self, name)
-            if value is not None and value < least:
-                raise UsageError(
-                    f"--{name} is too small. Received: {value}. Expected: at least {least}."
-                )
-        for name, most in _MOST.items():
-            value = getattr(self, name)
-            if value > most:
-                raise UsageError(
-                    f"--{name} is too large. Received: {value}. Expected: at most {most}."
-                )
-        rate = self.learning_rate
-        _require(rate > 0 and math.isfinite(rate), self, "learning_rate", "a finite number above 0")
-        minutes = self.checkpoint_every_minutes
-        _require(
-            minutes is None or minutes > 0, self, "checkpoint_every_minutes", "a number above 0"
-        )
-        for name in ("steps_per_execution", "batch_parts"):
-            count = getattr(self, name)
-            _require(
-                count == "auto" or (isinstance(count, int) and count >= 1),
-                self,
-                name,
-                "auto or a whole number of at least 1",
-            )
-        for name, bound in _BELOW.items():
-            value = getattr(self, name)
-            finite, end = ("finite ", "") if bound == math.inf else ("", f" to below {bound}")
-            expected = f"a {finite}number from 0{end}"
-            _require(value is None or 0 <= value < bound, self, name, expected)
-        for name, (other, choices) in _GOES_WITH.items():
-            is_given = getattr(self, name) != getattr(type(self), name)
-            if is_given and getattr(self, other) not in choices:
-                raise UsageError(
-                    f"--{name} does not go with this {other}. "
-                    f"Received: --{other}={getattr(self, other)}. "
-                    f"Expected: {' or '.join(f'--{other}={choice}' for choice in choices)}."
-                )
-        for name in ("logdir", "data_dir", "start_from", "export_dir"):
-            text = getattr(self, name)
-            _require(text is None or _is_line(text), self, name, "the path of a directory")
-        steps = self.profile_steps
-        _require(
-            steps is None or _is_range(steps),
-            self,
-            "profile_steps",
-            "FIRST-LAST, two whole numbers, the first not above the last",
-        )
-        if self.run_name is not None:
-            _check_run_name(self)
-        sheet = self.contact_sheet
-        _require(
-            sheet is None or sheet.lower().endswith(".png"),
-            self,
-            "contact_sheet",
-            "the path of a .png file",
-        )
-        formats = self.formats
-        if not formats or len(set(formats)) < len(formats) or not set(formats) <= set(FORMATS):
-            raise UsageError(
-                f"--formats is wrong. Received: {','.join(formats)!r}. "
-                f"Expected: some of {','.join(FORMATS)}, each once."
-            )
+    def __post_init__(self) -> None:
+        declared = settings(RunConfig).values()
+        for it in declared:
+            check_value(it, getattr(self, it.name))
+        for it in declared:
+            check_companion(it, self)
         if self.mode == "predict" and not self.paths:
             raise UsageError(
                 "--mode=predict has nothing to read. Received: no file. "
                 "Expected: --mode=predict FILES, photos or IDX files."
             )
-
-
-def _require(holds, config, name, expected):
-    if not holds:
-        raise UsageError(
-            f"--{name} is wrong. Received: {getattr(config, name)!r}. Expected: {expected}."
-        )
-
-
-def _is_range(text):
-    match = re.fullmatch(r"([0-9]{1,18})-([0-9]{1,18})", text)
-    return match is not None and int(match[1]) <= int(match[2])
-
-
-def _is_line(text):
-    """Whether a flag file can carry the text: it is UTF-8 and strips each line."""
-    unfit = {"Cc", "Cs", "Zl", "Zp"}  # Control characters, bytes that are no UTF-8, ends of lines.
-    return text.strip() == text != "" and unfit.isdisjoint(map(unicodedata.category, text))
-
-
-def _check_run_name(config):
-    name = config.run_name
-    is_one_name = _is_line(name) and name not in (".", "..") and "/" not in name
-    _require(is_one_name, config, "run_name", "the name of one directory, without a slash")
-    length = len(name.encode())
-    if length > 255:
-        raise UsageError(
-            f"--run_name is too long. Received: {length} bytes. Expected: at most 255."
-        )

@@ -1,19 +1,17 @@
-"""What TensorBoard shows of a run of main.py beside the curves of its loss and metrics."""
+"""The callbacks and scores that TensorBoard shows for a run, besides its loss and metrics."""
 
 import dataclasses
 
 import numpy as np
 
-from mnist_keras.app.run_directory import training_recipe
+from mnist_keras.app.resume_rules import training_recipe
 from mnist_keras.callbacks.tensorboard.event_log import EventLog
 from mnist_keras.callbacks.tensorboard.exam import Exam
-from mnist_keras.data.datasets.class_names import class_names
 from mnist_keras.data.sharded import those_here
-from mnist_keras.data.stream import CLASSES
 
 _RUN = "."
 _BATCH_SIZE = 200
-_EXAM_IMAGES = 500  # More of them would cost more than they tell.
+_EXAM_IMAGES = 500  # More would take longer and show little more.
 
 
 def callbacks(run, config, *, stream, train_set):
@@ -22,25 +20,25 @@ def callbacks(run, config, *, stream, train_set):
     Args:
         run: a `mnist_keras.app.run_directory.RunDirectory`.
         config: a `mnist_keras.app.config.RunConfig`.
-        stream: what is trained on, a `mnist_keras.data.stream.BatchStream`.
-        train_set: all the training images, the held-out ones last, with their labels. The model is
-            asked about the held-out ones, or, where there are none, about those it is trained on.
+        stream: the training stream, a `mnist_keras.data.stream.BatchStream`.
+        train_set: the training `mnist_keras.data.Examples`, with the held-out ones last. The model
+            is tested on the held-out examples, or on the other ones where none are held out.
     """
     held_out = config.validation_examples
     begin, name = (-held_out, "held-out images") if held_out else (0, "training images")
     x, y = those_here(train_set.images[begin:], train_set.labels[begin:])
-    exam = Exam(x, y, name=name, class_names=class_names(config.dataset), most=_EXAM_IMAGES)
+    exam = Exam(x, y, name=name, most=_EXAM_IMAGES, description=train_set.description)
     return [
         *_of_the_run(run.path, config),
         *_of_the_numbers(run.path, config, train_set),
-        *_pictures(run.path, config, exam, stream),
+        *_pictures(run.path, config, exam, stream, names=train_set.description.class_names),
         *_of_the_answers(run.path, config, exam),
     ]
 
 
 def write_scores(run, *, step, loss, accuracy):
-    """Add the scores on the test set to what TensorBoard shows, after ``step`` steps."""
-    # From the next step on there is nothing; what lies at the last one stays.
+    """Write the scores on the test set for TensorBoard, at ``step``."""
+    # step + 1: the log is cut from there on, so all points at the last step stay.
     log = EventLog(run.path, step=step + 1, only=_RUN)
     for tag, value in {"test_loss": loss, "test_accuracy": accuracy}.items():
         if not log.has(_RUN, tag):
@@ -49,7 +47,7 @@ def write_scores(run, *, step, loss, accuracy):
 
 
 def _of_the_run(logdir, config):
-    """What it was begun with, written once."""
+    """The settings and the graph of the run, written once."""
     from mnist_keras.callbacks.tensorboard.chart_layout import ChartLayout
     from mnist_keras.callbacks.tensorboard.hparams import HParams
     from mnist_keras.callbacks.tensorboard.network_graph import NetworkGraph
@@ -66,7 +64,7 @@ def _of_the_run(logdir, config):
 
 
 def _of_the_numbers(logdir, config, train_set):
-    """The weights, the gradients and the machine."""
+    """The weights, the gradients and the use of the machine."""
     from mnist_keras.callbacks.tensorboard.histograms import Histograms
     from mnist_keras.callbacks.tensorboard.memory_usage import MemoryUsage
     from mnist_keras.callbacks.tensorboard.profiler import Profiler
@@ -78,14 +76,16 @@ def _of_the_numbers(logdir, config, train_set):
         yield MemoryUsage(logdir)
     if config.histograms_every_epochs:
         images, labels = those_here(train_set.images[:_BATCH_SIZE], train_set.labels[:_BATCH_SIZE])
-        batch = np.asarray(images) / np.float32(255), np.eye(CLASSES, dtype=np.float32)[labels]
-        yield Histograms(logdir, batch, every_epochs=config.histograms_every_epochs)
+        description = train_set.description
+        x = description.preprocess(np.asarray(images))
+        y = np.eye(description.classes, dtype=np.float32)[labels]
+        yield Histograms(logdir, (x, y), every_epochs=config.histograms_every_epochs)
     if config.profile_steps is not None:
         first, _, last = config.profile_steps.partition("-")
         yield Profiler(logdir, first=int(first), last=int(last))
 
 
-def _pictures(logdir, config, exam, stream):
+def _pictures(logdir, config, exam, stream, *, names):
     if not config.pictures_every_epochs:
         return
     from mnist_keras.callbacks.tensorboard.class_scores import ClassScores
@@ -98,7 +98,6 @@ def _pictures(logdir, config, exam, stream):
     yield Mistakes(logdir, exam, **every)
     yield ConfusionMatrix(logdir, exam, **every)
     yield ClassScores(logdir, exam, **every)
-    names = class_names(config.dataset)
     yield InputSample(
         logdir, lambda: stream.batch(stream.window(0, 1)[0], 0), class_names=names, **every
     )

@@ -1,4 +1,4 @@
-"""``--mode=evaluate``, and the scores on the test set that every run ends with."""
+"""``--mode=evaluate``: the loss and accuracy on the test set, which every run ends with too."""
 
 from mnist_keras.app.run_directory import run_directory
 from mnist_keras.console.start import import_tensorflow
@@ -9,7 +9,7 @@ TEST_BATCH_SIZE = 1000
 
 
 def evaluate(config):
-    """Print the scores of a run's model on the test set of its data set.
+    """Print the loss and accuracy of a run's model on the test set of its data set.
 
     Args:
         config: a `mnist_keras.app.config.RunConfig` with the run's name.
@@ -17,7 +17,7 @@ def evaluate(config):
     Raises:
         UsageError: the run has no model yet.
         MnistKerasError: the model cannot be opened.
-        DataError: the data set cannot be had.
+        DataError: the data set cannot be loaded.
     """
     from mnist_keras.data import load
 
@@ -26,7 +26,7 @@ def evaluate(config):
     if dataset == "auto":
         dataset = run.stored_recipe()["dataset"]
     _, test_set = load(dataset, data_dir=config.data_dir)
-    # The same sums in the same order as at the end of the training give the same scores.
+    # The same sums in the same order as at the end of the training give the same results.
     parts = config.batch_parts if config.batch_parts != "auto" else 1
     import_tensorflow(quiet=not config.debug, parts=parts)
     from mnist_keras.app.recipe import compile_model
@@ -38,16 +38,16 @@ def evaluate(config):
 
 
 def finished_run(config):
-    """The directory of the run that a recipe names, which has a model.
+    """The directory of the run that a recipe names.
 
     Raises:
-        UsageError: it has none yet.
+        UsageError: the run has no model yet.
     """
     run = run_directory(config)
     if not run.model.exists():
         raise UsageError(
             f"the run is not finished. Received: {run.path}, without a model. "
-            f"Expected: a finished run; {command(f'--flagfile={run.recipe}')} goes on with it."
+            f"Expected: a finished run; {command(f'--flagfile={run.recipe}')} resumes it."
         )
     return run
 
@@ -71,10 +71,10 @@ def open_model_file(path):
 
     try:
         return keras.models.load_model(path)
-    except Exception as error:  # Keras lets through whatever zipfile, json and h5py raise.
+    except Exception as error:  # Keras passes on the exceptions of zipfile, json and h5py.
         raise MnistKerasError(
             f"{path} cannot be opened. Received: {type(error).__name__}: {error}. "
-            "Expected: the model that the run has saved."
+            "Expected: the model that the run saved."
         ) from error
 
 
@@ -83,11 +83,13 @@ def test_scores(model, test_set):
     from mnist_keras.data import batches
 
     size = min(TEST_BATCH_SIZE, len(test_set.labels))
-    stream = batches(test_set.images, test_set.labels, batch_size=size)
+    stream = batches(
+        test_set.images, test_set.labels, batch_size=size, description=test_set.description
+    )
     scores = model.evaluate(stream, verbose=0, return_dict=True)
     return scores["loss"], scores["accuracy"]
 
 
 def print_scores(loss, accuracy):
-    """The last line that a run prints."""
+    """Print the last line of a run."""
     print(f"test loss: {loss} accuracy: {accuracy}", flush=True)

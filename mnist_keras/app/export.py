@@ -1,7 +1,7 @@
-"""``--mode=export``: a run's network in the formats of other programs, each read again and checked.
+"""``--mode=export``: writes a run's network in the formats of other programs and checks each file.
 
-A file gets its name when its own runtime has read it and given the scores of the Keras model: an
-export that fails or is interrupted leaves what was there before.
+A file replaces an earlier one only after its own runtime has opened it and returned the scores of
+the Keras model. An export that fails or is interrupted leaves the earlier files.
 """
 
 import contextlib
@@ -33,22 +33,22 @@ _LOCK = ".lock"
 
 
 def export(config):
-    """Write a run's network in some formats, check each and print a line on it.
+    """Write a run's network in some formats, check each and print one line about each.
 
-    Each takes uint8 images (n, 28, 28) as they come, of any n, and gives the network's float32
-    scores (n, 10). All but litert_int8 compute in float32.
+    An exported network takes stored uint8 images (n, 28, 28) of any n and returns the network's
+    float32 scores (n, 10). All formats except litert_int8 compute in float32.
 
     Files, in ``logs/RUN/export`` or ``--export_dir``: ``saved_model/``, ``model.tflite``,
-    ``model_int8.tflite``, ``model.onnx``, and ``export.json`` with the figures that are printed.
+    ``model_int8.tflite``, ``model.onnx``, and ``export.json`` with the printed figures.
 
     Args:
         config: a `mnist_keras.app.config.RunConfig` with the run's name.
 
     Raises:
         UsageError: the run has no model yet.
-        DataError: the data set cannot be had.
+        DataError: the data set cannot be loaded.
         MnistKerasError: a library is missing, the model cannot be opened, a file cannot be written,
-            or it gives other scores than the model.
+            or its scores differ from the model's.
     """
     run = finished_run(config)
     _require_packages(config.formats)
@@ -60,17 +60,20 @@ def export(config):
     network = open_model(run)
     if config.dtype_policy != "float32":
         notice(
-            f"the network computes in {config.dtype_policy}; what is exported computes in float32 "
-            "and is compared with the same weights in float32."
+            f"the network computes in {config.dtype_policy}; the exported network computes in "
+            "float32 and is compared with the same weights in float32."
         )
         network = in_float32(network)
     directory = pathlib.Path(config.export_dir or run.exports)
     with _written_to(directory):
-        check = Check(keras_runtime(network), test_set)
+        runtime = keras_runtime(network, description=test_set.description)
+        check = Check(runtime, test_set)
         figures = [{**_place("keras", run.model), **check.figures}]
         _print(figures[-1], config)
         images = np.asarray(those_here(train_set.images, train_set.labels)[0][:CALIBRATION_IMAGES])
-        for name, found in _written(config, directory, network, images, check):
+        for name, found in _written(
+            config, directory, network, images, check, description=test_set.description
+        ):
             figures.append({**_place(name, directory / FORMATS[name].file_name), **found})
             _print(figures[-1], config)
         digest = hashlib.sha256(run.model.read_bytes()).hexdigest()
@@ -99,7 +102,7 @@ def _require_packages(names):
 
 @contextlib.contextmanager
 def _written_to(directory):
-    """Make a directory, keep other exports out of it, and say in one line where it takes none."""
+    """Create a directory and keep other exports out of it; an OSError becomes one line."""
     try:
         storage.make_directories(directory)
         with filelock.FileLock(directory / _LOCK, timeout=0):
@@ -116,18 +119,18 @@ def _written_to(directory):
     except OSError as error:
         raise MnistKerasError(
             f"{directory} cannot be written. Received: {error.strerror or error}. "
-            "Expected: a disk that takes it; what was exported before is as it was."
+            "Expected: a writable directory with free space; earlier exports are unchanged."
         ) from error
 
 
-def _written(config, directory, network, images, check):
-    """Write each format in turn; its name and what `Check` found of it."""
+def _written(config, directory, network, images, check, *, description):
+    """Write each format in turn; yields its name and the results of `Check.compare`."""
     with tempfile.TemporaryDirectory() as scratch:
         saved_model = pathlib.Path(scratch, "saved_model")
         for name in config.formats:
             with contextlib.nullcontext() if config.debug else stderr_held_back():
                 if not saved_model.exists():
-                    write_saved_model(network, saved_model)
+                    write_saved_model(network, saved_model, description=description)
 
                 def make(path, name=name):
                     FORMATS[name].write(path, saved_model, images)
@@ -148,7 +151,7 @@ def _print(figures, config):
 
 
 def _as_text(figures):
-    """One line on a format.
+    """One line about a format.
 
     >>> _as_text({"format": "onnx", "path": "a/model.onnx", "bytes": 2143088, "accuracy": 0.9203,
     ...           "largest_difference": 1.31e-06, "one_image_s": 2.72e-05})

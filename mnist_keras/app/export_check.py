@@ -1,28 +1,29 @@
-"""What an exported network gives, beside the Keras model that it was made from."""
+"""Compares an exported network with the Keras model that it was made from."""
 
 import statistics
 import time
 
 import numpy as np
 
+from mnist_keras.data.datasets.descriptions import MNIST
 from mnist_keras.errors import MnistKerasError
 
 _BATCH_SIZE = 1000
-_TOLERANCE = 1e-4  # Of the greatest score: sums are taken in another order.
+_TOLERANCE = 1e-4  # Relative to the largest score: other runtimes add in another order.
 _CALLS, _WARM_UP_CALLS = 200, 20
 
 
 class Check:
-    """The scores of a Keras model on a test set, and how others compare with them.
+    """The scores of a Keras model on a test set, and the comparison of other runtimes with them.
 
     Args:
-        run: a function of uint8 images (n, 28, 28) that gives the model's scores (n, 10).
+        run: a function from uint8 images (n, 28, 28) to the model's scores (n, 10).
         test_set: `mnist_keras.data.Examples`.
-        clock: the time in seconds.
+        clock: a function that returns the time in seconds.
 
     Attributes:
-        figures: of the model itself, {"accuracy": on the test set, "one_image_s": the seconds that
-            a call with one image takes, a median}.
+        figures: the model's {"accuracy": on the test set, "one_image_s": the median seconds of a
+            call with one image}.
     """
 
     def __init__(self, run, test_set, *, clock=time.perf_counter):
@@ -32,17 +33,17 @@ class Check:
         self.figures = self._figures(run, self._scores)
 
     def compare(self, form, path):
-        """Open what was written and compare it.
+        """Open an exported file or directory and compare its scores with the model's.
 
         Args:
             form: one of `mnist_keras.app.export_formats.FORMATS`.
-            path: what it has written.
+            path: the exported file or directory.
 
         Returns:
-            ``figures`` of it, and "largest_difference" of any score from the model's.
+            Its ``figures`` and "largest_difference", the largest difference of a score.
 
         Raises:
-            MnistKerasError: it is to give the model's scores and gives others.
+            MnistKerasError: the format is exact, but the scores differ.
         """
         run = form.open(path)
         scores = self._scores_of(run)
@@ -50,8 +51,8 @@ class Check:
         most = _TOLERANCE * max(1.0, float(np.abs(self._scores).max()))
         if form.is_exact and not difference <= most:
             raise MnistKerasError(
-                f"what was exported as {form.name} gives other scores than the model; it was not "
-                f"kept. Received: a difference of {difference:.1e}. Expected: at most {most:.1e}."
+                f"the export as {form.name} has other scores than the model and was deleted. "
+                f"Received: a difference of {difference:.1e}. Expected: at most {most:.1e}."
             )
         return {"largest_difference": difference, **self._figures(run, scores)}
 
@@ -69,15 +70,21 @@ class Check:
         return {"accuracy": accuracy, "one_image_s": statistics.median(times[_WARM_UP_CALLS:])}
 
 
-def keras_runtime(network):
-    """A function of uint8 images (n, 28, 28) that gives a network's scores (n, 10).
+def keras_runtime(network, *, description=MNIST):
+    """A function from uint8 images (n, 28, 28) to a network's scores (n, 10).
 
-    It is what ``predict`` calls, without what ``predict`` does besides for data sets.
+    ``predict`` calls the same function, but takes longer, as it handles data sets.
+
+    Args:
+        network: the Keras model.
+        description: the `mnist_keras.data.DatasetDescription` of the images.
     """
     import tensorflow as tf
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 28, 28), tf.float32)], autograph=False)
+    shape = (None, *description.image_shape)
+
+    @tf.function(input_signature=[tf.TensorSpec(shape, tf.float32)], autograph=False)
     def call(images):
         return network(images, training=False)
 
-    return lambda images: call(images / np.float32(255)).numpy()
+    return lambda images: call(description.preprocess(images)).numpy()

@@ -1,18 +1,20 @@
-"""The formats of other programs: how a network is written in each, and read by its own runtime.
+"""The formats of other programs: each writes a network and opens it with its own runtime.
 
-Each takes uint8 images (n, 28, 28) of any n, as they come, under the name ``images``, and gives the
-network's float32 (n, 10), under the name ``scores``.
+An exported network takes stored uint8 images (n, 28, 28) of any n, under the name ``images``, and
+returns the network's float32 scores (n, 10), under the name ``scores``.
 """
 
 import pathlib
 import shutil
 
+from mnist_keras.data.datasets.descriptions import MNIST
+
 CALIBRATION_IMAGES = 60_000
-_OPSET = 18  # ONNX Runtime reads it since 1.14.
+_OPSET = 18  # ONNX Runtime supports it since 1.14.
 
 
 class SavedModel:
-    """TensorFlow's own, a directory: for TensorFlow Serving, and what converts from it."""
+    """TensorFlow's format, a directory: for TensorFlow Serving and for converters."""
 
     name, file_name, is_exact = "saved_model", "saved_model", True
     packages = ()
@@ -21,21 +23,21 @@ class SavedModel:
         """Write the file or the directory.
 
         Args:
-            path: of what is to be written; nothing is there yet.
-            saved_model: the network as a directory of this format.
-            images: uint8 (n, 28, 28), some that it was trained on.
+            path: the path to write to, which does not exist yet.
+            saved_model: the network as a SavedModel directory.
+            images: uint8 (n, 28, 28), some of the training images.
         """
         del images
         shutil.copytree(saved_model, path)
 
     def open(self, path):
-        """A function of images (n, 28, 28) that gives scores (n, 10), by the format's runtime."""
+        """A function from images (n, 28, 28) to scores (n, 10), with the format's runtime."""
         import tensorflow as tf
 
         loaded = tf.saved_model.load(path)
 
         def run(images):
-            # Looked up here: the variables live no longer than what was loaded.
+            # A reference to ``loaded`` keeps its variables alive; the signature alone does not.
             signature = loaded.signatures["serving_default"]
             return signature(images=tf.constant(images))["scores"].numpy()
 
@@ -64,11 +66,11 @@ class LiteRT:
         return lambda images: runner(images=images)["scores"]
 
     def _set(self, converter, images):
-        """What is asked of TensorFlow's converter."""
+        """Set the options of TensorFlow's converter."""
 
 
 class LiteRTInt8(LiteRT):
-    """The same with weights and sums of 8 bits: a quarter of the size, and other scores."""
+    """LiteRT with 8-bit weights and activations: a quarter of the size, with other scores."""
 
     name, file_name, is_exact = "litert_int8", "model_int8.tflite", False
 
@@ -83,7 +85,7 @@ class LiteRTInt8(LiteRT):
 
 
 class ONNX:
-    """An ``.onnx`` file for ONNX Runtime and many others."""
+    """An ``.onnx`` file for ONNX Runtime and many other runtimes."""
 
     name, file_name, is_exact = "onnx", "model.onnx", True
     packages = (("tf2onnx", "tf2onnx"), ("onnxruntime", "onnxruntime"))
@@ -94,7 +96,8 @@ class ONNX:
         import tf2onnx
 
         loaded = tf.saved_model.load(saved_model)
-        model, _ = tf2onnx.convert.from_function(loaded.serve, _signature(), opset=_OPSET)
+        signature = _signature(images.shape[1:])
+        model, _ = tf2onnx.convert.from_function(loaded.serve, signature, opset=_OPSET)
         for value in (*model.graph.input, *model.graph.output):
             value.type.tensor_type.shape.dim[0].dim_param = "n"
         pathlib.Path(path).write_bytes(model.SerializeToString())
@@ -110,27 +113,33 @@ class ONNX:
 FORMATS = {form.name: form for form in (SavedModel(), LiteRT(), LiteRTInt8(), ONNX())}
 
 
-def write_saved_model(network, path):
-    """Write a network that takes float32 images in [0, 1] so that it takes uint8 ones."""
+def write_saved_model(network, path, *, description=MNIST):
+    """Write a network and its preprocessing as a SavedModel, which takes stored uint8 images.
+
+    Args:
+        network: a Keras model of preprocessed images.
+        path: the directory to write to.
+        description: the `mnist_keras.data.DatasetDescription` of the images.
+    """
     import tensorflow as tf
 
     def serve(images):
-        return {"scores": network(tf.cast(images, tf.float32) / 255.0, training=False)}
+        return {"scores": network(description.preprocess(images), training=False)}
 
     module = tf.Module()
     module.weights = [variable.value for variable in network.variables]
-    module.serve = tf.function(serve, input_signature=_signature())
+    module.serve = tf.function(serve, input_signature=_signature(description.image_shape))
     tf.saved_model.save(module, path, signatures=module.serve)
 
 
-def _signature():
+def _signature(image_shape):
     import tensorflow as tf
 
-    return [tf.TensorSpec((None, 28, 28), tf.uint8, name="images")]
+    return [tf.TensorSpec((None, *image_shape), tf.uint8, name="images")]
 
 
 def in_float32(network):
-    """The same network and weights, whose layers compute in float32 whatever their policy is."""
+    """A copy of a network whose layers compute in float32, whatever their dtype policy is."""
     import keras
 
     def in_full(layer):

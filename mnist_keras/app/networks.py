@@ -1,48 +1,54 @@
-"""The networks: float32 images (n, 28, 28) in [0, 1] in, float32 scores (n, 10) out."""
+"""The networks: from float32 images (n, 28, 28) in [0, 1] to float32 scores (n, 10).
+
+Another description of a data set gives another shape of the images and number of scores.
+"""
 
 import keras
 from keras import layers
 
+from mnist_keras.data.datasets.descriptions import MNIST
+from mnist_keras.data.description import DatasetDescription
 from mnist_keras.errors import UsageError
 
 
-def mlp(*, dtype: str | None = None) -> keras.Sequential:
+def mlp(*, dtype: str | None = None, description: DatasetDescription = MNIST) -> keras.Sequential:
     """The tutorial's network: dense layers of 512, 256 and 10 units, relu between them.
 
-    Built after ``keras.utils.set_random_seed(seed)`` it has the same initial weights as the
-    tutorial's own three layers built after it.
+    After ``keras.utils.set_random_seed(seed)`` its initial weights are those that the tutorial's
+    three layers have after the same call.
 
     Args:
-        dtype: a dtype policy's name, as "mixed_bfloat16"; None for Keras's global one.
+        dtype: the name of a dtype policy, as "mixed_bfloat16"; None: Keras's global policy.
+        description: the shape of the images and the number of classes.
 
     >>> mlp().count_params()
     535818
     """
     return keras.Sequential(
         [
-            keras.Input((28, 28), name="image"),
+            keras.Input(description.image_shape, name="image"),
             layers.Flatten(name="flatten", dtype=dtype),
             layers.Dense(512, activation="relu", name="dense_512", dtype=dtype),
             layers.Dense(256, activation="relu", name="dense_256", dtype=dtype),
-            layers.Dense(10, name="scores", dtype="float32"),
+            layers.Dense(description.classes, name="scores", dtype="float32"),
         ],
         name="mlp",
     )
 
 
-def cnn(*, dtype: str | None = None) -> keras.Sequential:
-    """Two convolutions and two dense layers, about 0.2 million weights.
+def cnn(*, dtype: str | None = None, description: DatasetDescription = MNIST) -> keras.Sequential:
+    """Two convolutions and two dense layers; about 0.2 million weights.
 
     Args:
-        dtype: as for `mlp`.
+        dtype, description: as for `mlp`.
 
     >>> cnn().output_shape
     (None, 10)
     """
     return keras.Sequential(
         [
-            keras.Input((28, 28), name="image"),
-            layers.Reshape((28, 28, 1), name="channel", dtype=dtype),
+            keras.Input(description.image_shape, name="image"),
+            layers.Reshape(_with_channels(description), name="channel", dtype=dtype),
             layers.Conv2D(24, 5, activation="relu", name="conv_5x5", dtype=dtype),
             layers.MaxPooling2D(name="pool_1", dtype=dtype),
             layers.Conv2D(32, 3, activation="relu", name="conv_3x3", dtype=dtype),
@@ -50,67 +56,78 @@ def cnn(*, dtype: str | None = None) -> keras.Sequential:
             layers.Flatten(name="flatten", dtype=dtype),
             layers.Dropout(0.25, name="dropout", dtype=dtype),
             layers.Dense(256, activation="relu", name="dense_256", dtype=dtype),
-            layers.Dense(10, name="scores", dtype="float32"),
+            layers.Dense(description.classes, name="scores", dtype="float32"),
         ],
         name="cnn",
     )
 
 
-def cnn_fast(*, dtype: str | None = None) -> keras.Sequential:
-    """`cnn` with half the channels and no dropout, for a good network in one epoch.
+def cnn_fast(
+    *, dtype: str | None = None, description: DatasetDescription = MNIST
+) -> keras.Sequential:
+    """`cnn` with fewer channels and no dropout, for high accuracy after one epoch.
 
     Args:
-        dtype: as for `mlp`.
+        dtype, description: as for `mlp`.
 
     >>> cnn_fast().count_params()
     108874
     """
     return keras.Sequential(
         [
-            keras.Input((28, 28), name="image"),
-            layers.Reshape((28, 28, 1), name="channel", dtype=dtype),
+            keras.Input(description.image_shape, name="image"),
+            layers.Reshape(_with_channels(description), name="channel", dtype=dtype),
             layers.Conv2D(16, 5, activation="relu", name="conv_5x5", dtype=dtype),
             layers.MaxPooling2D(name="pool_1", dtype=dtype),
             layers.Conv2D(32, 3, activation="relu", name="conv_3x3", dtype=dtype),
             layers.MaxPooling2D(name="pool_2", dtype=dtype),
             layers.Flatten(name="flatten", dtype=dtype),
             layers.Dense(128, activation="relu", name="dense_128", dtype=dtype),
-            layers.Dense(10, name="scores", dtype="float32"),
+            layers.Dense(description.classes, name="scores", dtype="float32"),
         ],
         name="cnn_fast",
     )
 
 
-def deep_cnn(*, dtype: str | None = None) -> keras.Sequential:
-    """Four convolutions with batch normalization, about 0.3 million weights, for accuracy.
+def deep_cnn(
+    *, dtype: str | None = None, description: DatasetDescription = MNIST
+) -> keras.Sequential:
+    """Four convolutions with batch normalization, for high accuracy; about 0.3 million weights.
 
-    No image is padded, so that the later layers see ever fewer places: digits have wide margins.
+    The convolutions have no padding, so later layers compute fewer positions: digits have wide
+    margins.
 
     Args:
-        dtype: as for `mlp`.
+        dtype, description: as for `mlp`.
 
     >>> deep_cnn().output_shape
     (None, 10)
     """
     return keras.Sequential(
         [
-            keras.Input((28, 28), name="image"),
-            layers.Reshape((28, 28, 1), name="channel", dtype=dtype),
+            keras.Input(description.image_shape, name="image"),
+            layers.Reshape(_with_channels(description), name="channel", dtype=dtype),
             *_convolution(48, 5, name="conv_1", pools=True, dtype=dtype),
             *_convolution(96, 3, name="conv_2", dtype=dtype),
             *_convolution(96, 3, name="conv_3", pools=True, dtype=dtype),
             *_convolution(192, 3, name="conv_4", dtype=dtype),
             layers.Flatten(name="flatten", dtype=dtype),
             layers.Dropout(0.4, name="dropout", dtype=dtype),
-            layers.Dense(10, name="scores", dtype="float32"),
+            layers.Dense(description.classes, name="scores", dtype="float32"),
         ],
         name="deep_cnn",
     )
 
 
+def _with_channels(description):
+    """(height, width, channels) of an image; a grey image without channels gets one."""
+    height, width, *channels = description.image_shape
+    return (height, width, *(channels or (1,)))
+
+
 def _convolution(filters, size, *, name, pools=False, dtype=None):
-    """A convolution, a maximum over 2x2 where it pools, a batch normalization and relu."""
-    # Pooled first, a fourth of the places is left to normalize.
+    """A convolution, optional 2x2 max pooling, batch normalization and relu."""
+    # Pooling first leaves a quarter of the positions to normalize.
     pool = [layers.MaxPooling2D(name=f"{name}_pool", dtype=dtype)] if pools else []
     return [
         layers.Conv2D(filters, size, use_bias=False, name=name, dtype=dtype),
@@ -123,15 +140,18 @@ def _convolution(filters, size, *, name, pools=False, dtype=None):
 NETWORKS = {"mlp": mlp, "cnn": cnn, "cnn_fast": cnn_fast, "deep_cnn": deep_cnn}
 
 
-def build(name: str, *, dtype_policy: str = "float32") -> keras.Sequential:
-    """The network of that name, built, under a dtype policy.
+def build(
+    name: str, *, dtype_policy: str = "float32", description: DatasetDescription = MNIST
+) -> keras.Sequential:
+    """The network with this name, built with a dtype policy.
 
     Args:
         name: "mlp", "cnn", "cnn_fast" or "deep_cnn".
-        dtype_policy: a dtype policy's name, as "mixed_bfloat16".
+        dtype_policy: the name of a dtype policy, as "mixed_bfloat16".
+        description: the shape of the images and the number of classes.
 
     Raises:
-        UsageError: no network has that name.
+        UsageError: the name is unknown.
 
     >>> build("cnn", dtype_policy="mixed_bfloat16").input_shape
     (None, 28, 28)
@@ -140,4 +160,4 @@ def build(name: str, *, dtype_policy: str = "float32") -> keras.Sequential:
         raise UsageError(
             f"unknown network. Received: {name}. Expected: one of {', '.join(NETWORKS)}."
         )
-    return NETWORKS[name](dtype=dtype_policy)
+    return NETWORKS[name](dtype=dtype_policy, description=description)

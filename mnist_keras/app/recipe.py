@@ -1,4 +1,4 @@
-"""From a RunConfig to the objects of Keras that it names."""
+"""The Keras objects that a RunConfig describes."""
 
 import functools
 
@@ -6,23 +6,26 @@ import keras
 
 from mnist_keras.app import networks, schedules
 from mnist_keras.data.augmentation import Augmentation
+from mnist_keras.data.datasets.descriptions import describe
 from mnist_keras.model import optimizers
 from mnist_keras.model.losses import SumSquaredError
 from mnist_keras.model.tape_model import TapeModel
 
 
 def build_model(config, *, steps):
-    """The compiled `TapeModel` of a recipe, its weights initial.
+    """The compiled `TapeModel` of a config, with its initial weights.
 
-    They are those that ``keras.utils.set_random_seed(seed)`` followed by building the network
-    gives; that call sets the seeds of Python, NumPy and TensorFlow.
+    The weights are those that ``keras.utils.set_random_seed(seed)`` and then building the network
+    give. That call sets the seeds of Python, NumPy and TensorFlow.
 
     Args:
-        config: a `mnist_keras.app.config.RunConfig`, its ``batch_parts`` a number.
-        steps: updates in the whole training, for the schedule.
+        config: a `mnist_keras.app.config.RunConfig` whose ``batch_parts`` is a number.
+        steps: number of steps of the training, for the schedule.
     """
     keras.utils.set_random_seed(config.seed)
-    network = networks.build(config.network, dtype_policy=config.dtype_policy)
+    network = networks.build(
+        config.network, dtype_policy=config.dtype_policy, description=describe(config.dataset)
+    )
     model = TapeModel(network, batch_parts=config.batch_parts)
     rate = schedules.build(
         config.schedule,
@@ -34,7 +37,7 @@ def build_model(config, *, steps):
 
 
 def compile_model(model, config, *, optimizer=None):
-    """Compile a `TapeModel` with a recipe's loss; without an optimizer, to be evaluated only."""
+    """Compile a `TapeModel` with a config's loss; without an optimizer it can only be evaluated."""
     model.compile(
         optimizer=optimizer,
         loss=_loss(config),
@@ -45,7 +48,7 @@ def compile_model(model, config, *, optimizer=None):
 
 
 def augmentation(config):
-    """The `mnist_keras.data.augmentation.Augmentation` of a recipe; None: images as they are."""
+    """The `mnist_keras.data.augmentation.Augmentation` of a config; None: unchanged images."""
     amounts = {
         "shift_pixels": config.augment_shift,
         "rotation_degrees": config.augment_rotation,

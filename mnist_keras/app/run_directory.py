@@ -1,4 +1,4 @@
-"""A run's directory: every name on disk, once, and the recipe that lies in it."""
+"""A run's directory: the names of its files, and how they are read and written."""
 
 import contextlib
 import dataclasses
@@ -7,57 +7,19 @@ import json
 import os
 import pathlib
 import shutil
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import filelock
 
+from mnist_keras.annotations import StrPath
 from mnist_keras.app.config import RunConfig
+from mnist_keras.app.setting import settings
 from mnist_keras.checkpoint import storage
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.errors import MnistKerasError, UsageError
 
-# Changing these would change what the run has computed so far.
-_TRAINING_FIELDS = (
-    "dataset",
-    "network",
-    "loss",
-    "optimizer",
-    "learning_rate",
-    "schedule",
-    "batch_size",
-    "shuffle",
-    "seed",
-    "validation_examples",
-    "dtype_policy",
-)
-_OPTIONAL_TRAINING_FIELDS = (
-    "gradient_accumulation_steps",
-    "start_from",
-    "adam_beta_1",
-    "adam_beta_2",
-    "weight_decay",
-    "average_decay",
-    "label_smoothing",
-    "warmup_steps",
-    "augment_shift",
-    "augment_rotation",
-    "augment_scale",
-    "augment_shear",
-    "augment_elastic",
-    "batch_parts",
-    "data_partitions",
-)
-_CHOSEN_ONCE = ("dataset", "batch_parts")  # What "auto" came to holds for the run's whole life.
-_NOT_IN_RECIPE = (
-    "mode",
-    "overwrite",
-    "debug",
-    "json",
-    "contact_sheet",
-    "formats",
-    "export_dir",
-    "paths",
-)
-# TensorBoard's: the curves, and what its plugins read besides.
+# TensorBoard's: the curves, and the files that its plugins read.
 _EVENT_DIRECTORIES = ("train", "validation", "plugins")
 _EVENT_FILES = "events.out.tfevents.*"
 
@@ -67,54 +29,59 @@ class RunDirectory:
 
     Args:
         path: logdir/run_name.
-        is_new: whether it must not be there yet; where it is, `open` takes another name.
+        is_new: whether it must not exist yet; if it does, `open` takes another name.
     """
 
-    def __init__(self, path, *, is_new=False):
+    def __init__(self, path: StrPath, *, is_new: bool = False) -> None:
         self.path = pathlib.Path(path)
         self._is_new = is_new
-        self._lock = None
+        self._lock: filelock.BaseFileLock | None = None
 
     @property
-    def name(self):
+    def name(self) -> str:
         """The run's name."""
         return self.path.name
 
     @property
-    def checkpoints(self):
+    def checkpoints(self) -> pathlib.Path:
         """The directory of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
-    def model(self):
+    def model(self) -> pathlib.Path:
         """The file of the trained network."""
         return self.path / "model.keras"
 
     @property
-    def summary(self):
+    def summary(self) -> pathlib.Path:
         """The file of `write_summary`."""
         return self.path / "summary.json"
 
     @property
-    def report(self):
+    def report(self) -> pathlib.Path:
         """The file of `write_report`."""
         return self.path / "report.html"
 
     @property
-    def exports(self):
-        """The directory of what ``--mode=export`` writes."""
+    def exports(self) -> pathlib.Path:
+        """The directory of the files that ``--mode=export`` writes."""
         return self.path / "export"
 
     @property
-    def recipe(self):
+    def recipe(self) -> pathlib.Path:
         """The flag file of `store_recipe`."""
         return self.path / "flags.txt"
 
     @property
-    def _lock_file(self):
+    def flagfile(self) -> str:
+        """The flag that reads the recipe."""
+        return f"--flagfile={self.recipe}"
+
+    @property
+    def _lock_file(self) -> pathlib.Path:
         return self.path / ".lock"
 
-    def open(self):
+    def open(self) -> None:
         """Make the directory and keep other processes out of it until this one ends.
 
         Raises:
@@ -129,15 +96,15 @@ class RunDirectory:
             self._lock = None
             raise MnistKerasError(
                 f"another process is training this run. Received: {self.path}. "
-                "Expected: a run of its own for each process (--run_name)."
+                "Expected: another run for each process (--run_name)."
             ) from None
         except OSError as error:
             raise MnistKerasError(
                 f"the run's directory cannot be written: {error.strerror}. "
-                f"Received: {self.path}. Expected: a --logdir that can be."
+                f"Received: {self.path}. Expected: a --logdir that can be written."
             ) from error
 
-    def _make(self):
+    def _make(self) -> None:
         named, number = self.path, 1
         while True:
             try:
@@ -149,18 +116,18 @@ class RunDirectory:
             number += 1
             self.path = named.with_name(f"{named.name}_{number}")
 
-    def close(self):
+    def close(self) -> None:
         """Let other processes in again."""
         if self._lock is not None:
-            with contextlib.suppress(OSError):  # Windows removes no file that is open.
+            with contextlib.suppress(OSError):  # Windows does not remove an open file.
                 self._lock_file.unlink()
             self._lock.release()
             self._lock = None
 
-    def clear(self):
-        """Remove what a run leaves, and nothing else.
+    def clear(self) -> None:
+        """Remove the files of the run, and nothing else.
 
-        The recipe goes last: cut off half-way, this is still the directory of a run.
+        The recipe is removed last: after an interruption this is still the directory of a run.
         """
         with _writing(self.path):
             self.summary.unlink(missing_ok=True)
@@ -177,14 +144,34 @@ class RunDirectory:
                     shutil.rmtree(directory)
             self.recipe.unlink(missing_ok=True)
 
-    def stored_recipe(self):
-        """The recipe this run was begun with, {flag: text}; None: there is no such run yet.
+    def flags(self, config: RunConfig) -> dict[str, str]:
+        """The recipe of a config in this directory, {flag: text}, with absolute paths."""
+        own: dict[str, Any] = {"logdir": str(self.path.parent), "run_name": self.name}
+        flags = _stored_flags(dataclasses.replace(config, **own))
+        return {
+            name: os.path.abspath(text) if settings(RunConfig)[name].is_path else text
+            for name, text in flags.items()
+        }
+
+    def store_recipe(self, config: RunConfig) -> None:
+        """Write the recipe: a flag file that resumes this run from any working directory.
+
+        It also resumes it without a cluster: "auto" finds the cluster that "multi_worker" requires.
+        """
+        if config.distribution == "multi_worker":
+            config = dataclasses.replace(config, distribution="auto")
+        text = "".join(f"--{name}={value}\n" for name, value in self.flags(config).items())
+        with _writing(self.recipe):
+            storage.write_file(self.recipe, text.encode())
+
+    def stored_recipe(self) -> dict[str, str] | None:
+        """The recipe that this run was started with, {flag: text}; None: there is no such run yet.
 
         A flag that it does not hold has its default, as a run of an earlier version had.
 
         Raises:
             MnistKerasError: the recipe cannot be read or is damaged.
-            UsageError: this is the directory of something else.
+            UsageError: the directory has some of a run's files, but no recipe.
         """
         self.require_run()
         try:
@@ -192,22 +179,23 @@ class RunDirectory:
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, UnicodeDecodeError) as error:
-            raise self._damaged_recipe(getattr(error, "strerror", None) or "no text") from error
+            raise self._damaged_recipe(getattr(error, "strerror", None) or "not text") from error
         flags = (line[2:].partition("=") for line in lines if line.startswith("--"))
         stored = {name: value for name, _, value in flags}
-        missing = [f"--{name}" for name in _TRAINING_FIELDS if name not in stored]
+        required = [name for name, it in settings(RunConfig).items() if it.in_every_recipe]
+        missing = [f"--{name}" for name in required if name not in stored]
         if missing:
-            raise self._damaged_recipe(f"none of {' '.join(missing)}")
-        return _flags_of(RunConfig()) | stored
+            raise self._damaged_recipe(f"no {', '.join(missing)}")
+        return _stored_flags(RunConfig()) | stored
 
-    def _damaged_recipe(self, received):
+    def _damaged_recipe(self, received: str) -> MnistKerasError:
         return MnistKerasError(
             f"the run's recipe cannot be read. Received: {self.recipe}: {received}. "
-            "Expected: the flags it was begun with, or --overwrite to begin it anew."
+            "Expected: the flags that the run was started with, or --overwrite to start it anew."
         )
 
-    def require_run(self):
-        """Refuse a directory that has some of a run's files, but no recipe: whose are they?
+    def require_run(self) -> None:
+        """Refuse a directory that has some of a run's files, but no recipe: they may be the user's.
 
         Raises:
             UsageError: names the files.
@@ -220,67 +208,15 @@ class RunDirectory:
         left += [path.name for path in self.path.glob(_EVENT_FILES)]
         if left:
             raise UsageError(
-                f"this is no run's directory. Received: {self.path} with {', '.join(left)}, "
+                f"this is not a run's directory. Received: {self.path} with {', '.join(left)}, "
                 f"without {self.recipe.name}. Expected: another --run_name."
             )
 
-    def store_recipe(self, config):
-        """Write the recipe: a flag file that resumes this run from any working directory.
-
-        Where there is no cluster too: "auto" finds the one that "multi_worker" insists on.
-        """
-        if config.distribution == "multi_worker":
-            config = dataclasses.replace(config, distribution="auto")
-        text = "".join(f"--{name}={value}\n" for name, value in self._flags(config).items())
-        with _writing(self.recipe):
-            storage.write_file(self.recipe, text.encode())
-
-    def check_recipe(self, config, stored):
-        """Refuse to go on with a run under another recipe.
-
-        Raises:
-            UsageError: names the flags that differ.
-        """
-        asked = self._flags(config)
-        fixed: tuple[str, ...] = _TRAINING_FIELDS + _OPTIONAL_TRAINING_FIELDS
-        if config.schedule != "constant":
-            fixed += ("epochs",)  # The schedule's shape spans all epochs.
-        differing = [
-            name
-            for name in fixed
-            if asked.get(name) != stored.get(name)
-            and not (name in _CHOSEN_ONCE and "auto" in (asked.get(name), stored.get(name)))
-        ]
-        if differing:
-            received = " ".join(_flag(name, asked.get(name)) for name in differing)
-            expected = " ".join(_flag(name, stored.get(name)) for name in differing)
-            raise UsageError(
-                f"run {self.name} was begun with other flags. Received: {received}. "
-                f"Expected: {expected}, or another --run_name, or --overwrite to begin it anew."
-            )
-
-    def require_steps(self, config, *, steps_per_epoch):
-        """Refuse to end a run before the place where it already is.
-
-        Raises:
-            UsageError: says how many epochs it takes at least.
-        """
-        done = max(self._steps_saved(), default=0)
-        if done > config.epochs * steps_per_epoch:
-            raise UsageError(
-                f"run {self.name} is already past its end. Received: --epochs={config.epochs}. "
-                f"Expected: at least {-(-done // steps_per_epoch)}, as {done} steps of "
-                f"{steps_per_epoch} an epoch are done, or --overwrite to begin it anew."
-            )
-
-    def has_checkpoint(self):
-        """Whether the run has saved one."""
-        return bool(self._steps_saved())
-
-    def _steps_saved(self):
+    def steps_saved(self) -> list[int]:
+        """The step of each checkpoint, ascending."""
         return CheckpointDirectory(self.checkpoints, keep=1).steps()
 
-    def finished(self):
+    def finished(self) -> dict[str, Any] | None:
         """The summary of the run, {name: value}; None: it is not finished, or has lost a file."""
         try:
             summary = json.loads(self.summary.read_bytes())
@@ -289,72 +225,34 @@ class RunDirectory:
             return None
         return summary if is_whole and self.model.exists() else None
 
-    def write_summary(self, summary):
+    def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json."""
         with _writing(self.summary):
             storage.write_file(self.summary, (json.dumps(summary, indent=2) + "\n").encode())
 
-    def write_report(self, page):
+    def write_report(self, page: str) -> None:
         """Write report.html."""
         with _writing(self.report):
             storage.write_file(self.report, page.encode())
 
-    def write_model(self, data):
+    def write_model(self, data: bytes) -> None:
         """Write model.keras."""
         with _writing(self.model):
             storage.write_file(self.model, data)
 
-    def _flags(self, config):
-        absolute = {
-            name: getattr(config, name) and os.path.abspath(getattr(config, name))
-            for name in ("data_dir", "start_from")
-        }
-        config = dataclasses.replace(
-            config, logdir=os.path.abspath(self.path.parent), run_name=self.name, **absolute
-        )
-        return _flags_of(config)
 
-
-def training_recipe(config):
-    """{flag: value} of all that decides what a run computes."""
-    names = (*_TRAINING_FIELDS, *_OPTIONAL_TRAINING_FIELDS, "epochs")
-    return {name: getattr(config, name) for name in names}
-
-
-def _flags_of(config):
-    """{name: text} of a recipe's fields that have a value, as the flags are written."""
-    return {
-        name: str(value).lower() if isinstance(value, bool) else str(value)
-        for name, value in vars(config).items()
-        if name not in _NOT_IN_RECIPE and value is not None
-    }
-
-
-def _flag(name, value):
-    return f"no --{name}" if value is None else f"--{name}={value}"
-
-
-@contextlib.contextmanager
-def _writing(path):
-    try:
-        yield
-    except OSError as error:
-        raise MnistKerasError(
-            f"{path} cannot be written. Received: {error.strerror or error}. "
-            "Expected: a disk that takes it; the run's checkpoints are as they were."
-        ) from error
-
-
-def run_directory(config, *, now=datetime.datetime.now):
-    """The directory of the run that a recipe names; where it names none, a new one."""
+def run_directory(
+    config: RunConfig, *, now: Callable[[], datetime.datetime] = datetime.datetime.now
+) -> RunDirectory:
+    """The directory of the run that a config names; a new one if it names none."""
     parent = pathlib.Path(config.logdir)
     if config.run_name is not None:
         return RunDirectory(parent / config.run_name)
     return RunDirectory(parent / now().strftime("%Y-%m-%d_%H-%M-%S"), is_new=True)
 
 
-def newest_run(logdir):
-    """The directory of the run that was begun last.
+def newest_run(logdir: StrPath) -> RunDirectory:
+    """The directory of the run whose recipe was written last.
 
     Raises:
         UsageError: there is none.
@@ -367,3 +265,23 @@ def newest_run(logdir):
             "Expected: the parent directory of a run."
         )
     return RunDirectory(newest.parent)
+
+
+def _stored_flags(config: RunConfig) -> dict[str, str]:
+    """{name: text} of the settings that flags.txt stores, without those that are None."""
+    return {
+        it.name: it.text(value)
+        for it in settings(RunConfig).values()
+        if it.is_stored and (value := getattr(config, it.name)) is not None
+    }
+
+
+@contextlib.contextmanager
+def _writing(path: pathlib.Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise MnistKerasError(
+            f"{path} cannot be written. Received: {error.strerror or error}. "
+            "Expected: a disk that takes it; the run's checkpoints are as they were."
+        ) from error

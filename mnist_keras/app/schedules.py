@@ -1,8 +1,8 @@
-"""The learning rate's course over a whole training, out of Keras's own schedules."""
+"""The learning rate at each step of a training, made of Keras's own schedules."""
 
 from keras.optimizers import schedules
 
-# Those of the one-cycle policy as PyTorch's OneCycleLR has them.
+# The defaults of PyTorch's OneCycleLR.
 _BEGIN = 1 / 25
 _END = _BEGIN / 1e4
 _ONE_CYCLE_WARMUP = 0.3
@@ -11,15 +11,15 @@ _ONE_CYCLE_WARMUP = 0.3
 def build(
     name: str, *, learning_rate: float, steps: int, warmup_steps: int | None = None
 ) -> float | schedules.LearningRateSchedule:
-    """A learning rate, constant or as a schedule of the number of steps done.
+    """A learning rate: a constant, or a schedule of the number of steps done.
 
     Args:
         name: "constant"; "cosine": from ``learning_rate`` down to 0 along half a cosine; or
-            "one_cycle": the same down to 1/250,000 of it, after a warm-up that takes long.
-        learning_rate: its largest value.
-        steps: steps in the whole training.
-        warmup_steps: steps, less than ``steps``, in which it first rises along a straight line
-            from 1/25 of ``learning_rate``. None: 30 % of all for "one_cycle", 0 for the others.
+            "one_cycle": a long warm-up, then the same down to 1/250,000 of ``learning_rate``.
+        learning_rate: the largest value.
+        steps: number of steps of the training.
+        warmup_steps: number of steps, less than ``steps``, of a linear rise from 1/25 of
+            ``learning_rate``. None: 30 % of ``steps`` for "one_cycle", 0 for the others.
 
     Source: Smith & Topin, Super-Convergence, 2018, https://arxiv.org/abs/1708.07120.
 

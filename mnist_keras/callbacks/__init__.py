@@ -8,9 +8,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 from mnist_keras.callbacks.averaged_weights import AveragedWeights
-from mnist_keras.callbacks.checkpoint import Checkpoint, CheckpointError
+from mnist_keras.callbacks.checkpoint import Checkpoint, CheckpointError, NotExactError
 from mnist_keras.callbacks.divergence_guard import DivergedError, DivergenceGuard
 from mnist_keras.callbacks.graceful_shutdown import GracefulShutdown
+from mnist_keras.callbacks.load_weights import load_weights
 from mnist_keras.callbacks.progress import Progress
 from mnist_keras.callbacks.tensorboard.step_logger import StepLogger
 from mnist_keras.errors import Interrupted
@@ -69,6 +70,7 @@ __all__ = [
     "MemoryUsage",
     "Mistakes",
     "NetworkGraph",
+    "NotExactError",
     "PRCurves",
     "Profiler",
     "Progress",
@@ -76,6 +78,7 @@ __all__ = [
     "RunText",
     "StepLogger",
     "WeightNorms",
+    "load_weights",
 ]
 
 

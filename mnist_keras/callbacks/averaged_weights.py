@@ -6,10 +6,11 @@ import keras
 import numpy as np
 
 from mnist_keras.annotations import Logs
+from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.errors import UsageError
 
 
-class AveragedWeights(keras.callbacks.Callback):
+class AveragedWeights(StepCallback):
     """Validates, in each epoch of ``fit``, the average of the weights that the optimizer keeps.
 
     During a validation the model's trainable weights are their averages, and afterwards, to the
@@ -42,6 +43,7 @@ class AveragedWeights(keras.callbacks.Callback):
         self._weights: list[np.ndarray] | None = None
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
         optimizer = self.model.optimizer
         if not getattr(optimizer, "inner_optimizer", optimizer).use_ema:
             raise UsageError(

@@ -1,50 +1,183 @@
-"""What the callbacks that count steps have in common."""
+"""The callback protocol: what a callback may ask of ``fit``, and what it is told.
+
+``StepCallback`` is the protocol as a class. Every member has a default, so a callback overrides
+only what it needs:
+
+========================  =============  =====================================================
+member                    default        meaning
+========================  =============  =====================================================
+priority                  0              Callbacks of lower priority are called first.
+chief_only                False          Only the first of several workers calls it.
+breaks_execution_at       never          At which steps an execution of a `TapeModel` ends.
+needs_gradient_norm       never          For which steps the gradient norm is computed.
+local_request             0              What this process asks for, as a signal number.
+agreed_request            --             The largest request of all workers; do not override.
+resume_position           None           Where the training resumes, if it can resume one.
+accept_position           nothing        The training resumes there; the data are not open yet.
+discard_position          nothing        Another callback resumes the training.
+state_dict                None           What a checkpoint saves of the callback.
+load_state_dict           nothing        Restores what ``state_dict`` gave.
+flush                     nothing        Write what is buffered; called before a checkpoint.
+save_now                  nothing        Save the training state before it is interrupted.
+seconds_since_save        None           Age of the last checkpoint.
+close                     nothing        Release what is held open, also after an exception.
+========================  =============  =====================================================
+
+Keras's own callbacks work beside these; they have the defaults.
+"""
+
+import dataclasses
+import weakref
+from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
 from typing_extensions import Self
 
 from mnist_keras.annotations import Logs
+from mnist_keras.checkpoint.data_position import DataPosition
 from mnist_keras.checkpoint.training_state import Position
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.errors import UsageError
 
+# Callbacks that were given to a fit, by model. One fit gives all of them the same ``params``.
+_CALLBACKS: weakref.WeakKeyDictionary[keras.Model, "weakref.WeakSet[StepCallback]"]
+_CALLBACKS = weakref.WeakKeyDictionary()
 
-class StepCallback(keras.callbacks.Callback):
-    """Knows the true step, and can be closed.
 
-    Used in a ``with`` statement, or by ``fit`` of a `TapeModel`, it is closed after an exception
-    too; Keras's own ``fit`` calls ``on_train_end`` after a clean end alone.
+@dataclasses.dataclass
+class Fit:
+    """What the running ``fit`` tells its callbacks; the defaults hold for a plain ``keras.Model``.
 
     Attributes:
-        step: batches trained on over the whole run, before an interruption too.
+        counts_steps: whether the model is a `TapeModel`, which records each step of an execution.
+        stream: the `mnist_keras.data.stream.BatchStream` that it trains on, or None.
+        steps_skipped: steps of the present epoch that were done before an interruption.
+        data: a `mnist_keras.checkpoint.data_position.DataPosition`, or None.
+        step_graph: the traced training step, a concrete function, or None.
+
+    Example:
+
+    >>> Fit().counts_steps
+    False
+    """
+
+    counts_steps: bool = False
+    stream: BatchStream | None = None
+    steps_skipped: int = 0
+    data: DataPosition | None = None
+    step_graph: Any = None
+
+    def agreed_request(self, callback: "StepCallback") -> int:
+        """The largest ``local_request()`` of this callback on any worker."""
+        return callback.local_request()
+
+
+class StepCallback(keras.callbacks.Callback):
+    """A callback that knows the true step. The module's table lists what it may override.
+
+    ``fit`` of a `TapeModel` calls ``close`` at its end, also after an exception. Keras's own
+    ``fit`` calls only ``on_train_end``, and only after a normal end: use ``with`` there.
+
+    Attributes:
+        step: batches trained on since the first fit, including those before an interruption.
         epoch: the epoch of the next batch, from 0.
         step_in_epoch: batches of that epoch trained on.
+        fit: a `Fit`.
 
-    Example, of a callback that makes an execution of a `TapeModel` end after every third step:
+    Example, of a callback that sees the model after every 50th step, however many steps one
+    execution runs:
 
     >>> import keras, numpy as np
     >>> from mnist_keras import TapeModel
-    >>> class EveryThird(StepCallback):
-    ...     def stops_at(self, step):
-    ...         return step % 3 == 0
+    >>> class EveryFiftieth(StepCallback):
+    ...     def breaks_execution_at(self, step):
+    ...         return step % 50 == 0
     ...     def on_train_batch_end(self, batch, logs=None):
     ...         super().on_train_batch_end(batch, logs)
-    ...         print(self.position)
+    ...         if self.breaks_execution_at(self.step):
+    ...             print(self.position)
     >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
-    >>> model.compile(optimizer="sgd", loss="mse", steps_per_execution=100)
-    >>> x, y = np.ones((8, 3)), np.ones((8, 1))
-    >>> history = model.fit(x, y, batch_size=2, verbose=0, callbacks=[EveryThird()])
-    Position(step=3, epoch=0, step_in_epoch=3)
-    Position(step=4, epoch=0, step_in_epoch=4)
+    >>> model.compile(optimizer="sgd", loss="mse", steps_per_execution=80)
+    >>> x, y = np.ones((240, 3)), np.ones((240, 1))
+    >>> history = model.fit(x, y, batch_size=2, verbose=0, callbacks=[EveryFiftieth()])
+    Position(step=50, epoch=0, step_in_epoch=50)
+    Position(step=100, epoch=0, step_in_epoch=100)
     """
+
+    priority: int = 0
+    chief_only: bool = False
 
     def __init__(self) -> None:
         super().__init__()
         self.step = 0
         self.epoch = 0
         self.step_in_epoch = 0
+        self.fit = Fit()
         self._begin = 0
+
+    def breaks_execution_at(self, step: int) -> bool:
+        """Whether an execution must end when ``step`` updates are done.
+
+        The callback's ``on_train_batch_end`` then sees the model after exactly that many updates.
+        """
+        return False
+
+    def needs_gradient_norm(self, step: int) -> bool:
+        """Whether the gradient norm of step ``step``, from 0, is to be computed."""
+        return False
+
+    def local_request(self) -> int:
+        """What this process asks for, an integer that other workers cannot know; 0 for nothing."""
+        return 0
+
+    def agreed_request(self) -> int:
+        """The largest `local_request` of all workers, the same on each of them at this step."""
+        return self.fit.agreed_request(self)
+
+    def resume_position(self, callbacks: Sequence[keras.callbacks.Callback]) -> Position | None:
+        """Where the training is to resume; None if this callback cannot resume one.
+
+        Args:
+            callbacks: all callbacks of the fit.
+        """
+        return None
+
+    def accept_position(self) -> None:
+        """Resume at the position given; called before ``fit`` opens the data."""
+
+    def discard_position(self) -> None:
+        """Do not resume: another callback of this fit has a later position."""
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """What a resumed training needs; None if the callback has no state.
+
+        Dicts with string keys, lists, numbers, strings, None and arrays.
+        """
+        return None
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave; arrays are NumPy arrays."""
+
+    def flush(self) -> None:
+        """Write what is buffered to the disk; a checkpoint calls it from another thread."""
+
+    def save_now(self, position: Position) -> None:
+        """Save the training state at a batch boundary and wait until it is on the disk."""
+
+    @property
+    def seconds_since_save(self) -> float | None:
+        """Age in seconds of the newest state that this callback has saved, or None."""
+        return None
+
+    def close(self) -> None:
+        """Release what is held open; may be called twice."""
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        if model is not None:
+            _CALLBACKS.setdefault(model, weakref.WeakSet()).add(self)
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self._take_models_step()
@@ -67,27 +200,21 @@ class StepCallback(keras.callbacks.Callback):
     def on_train_end(self, logs: Logs = None) -> None:
         self.close()
 
-    def wish(self) -> int:
-        """What this process asks for by itself, a whole number; of some callbacks alone."""
-        return 0
-
-    def granted(self) -> int:
-        """The largest `wish` of all workers that train the model together, at this boundary."""
-        fit_callbacks = getattr(self.model, "fit_callbacks", None)
-        return self.wish() if fit_callbacks is None else fit_callbacks.granted(self)
+    @property
+    def peers(self) -> list["StepCallback"]:
+        """The callbacks of the same fit that follow this protocol, this one included."""
+        known = _CALLBACKS.get(self.model, ()) if self.model is not None else ()
+        return [peer for peer in known if peer.params is self.params]
 
     @property
     def stream(self) -> BatchStream | None:
-        """The `mnist_keras.data.stream.BatchStream` a `TapeModel` trains on, or None."""
-        return getattr(getattr(self.model, "fit_callbacks", None), "stream", None)
+        """The `mnist_keras.data.stream.BatchStream` that a `TapeModel` trains on, or None."""
+        return self.fit.stream
 
     @property
     def position(self) -> Position:
         """Where the training is, a `mnist_keras.checkpoint.training_state.Position`."""
         return Position(self.step, self.epoch, self.step_in_epoch)
-
-    def close(self) -> None:
-        """Give back what is held open; may be called twice."""
 
     def __enter__(self) -> Self:
         return self
@@ -96,8 +223,8 @@ class StepCallback(keras.callbacks.Callback):
         self.close()
 
     def _take_models_step(self):
-        # A TapeModel counts its steps itself, and goes on counting after it was restored.
-        self.step = getattr(self.model, "steps_trained", self.step)
+        if self.fit.counts_steps:
+            self.step = self.model.steps_trained
 
 
 def scalars(logs: Logs) -> dict[str, float]:
@@ -105,15 +232,15 @@ def scalars(logs: Logs) -> dict[str, float]:
     return {name: float(value) for name, value in (logs or {}).items() if np.size(value) == 1}
 
 
-def require_single_steps(model: keras.Model) -> None:
+def require_single_steps(callback: StepCallback) -> None:
     """Refuse a plain ``keras.Model`` that runs several steps per execution.
 
     Raises:
-        UsageError: it does.
+        UsageError: the callback's model does.
     """
-    if not hasattr(model, "step_records") and model.steps_per_execution != 1:
+    if not callback.fit.counts_steps and callback.model.steps_per_execution != 1:
         raise UsageError(
             "a plain keras.Model hides the single steps of an execution. "
-            f"Received: steps_per_execution={model.steps_per_execution}. "
+            f"Received: steps_per_execution={callback.model.steps_per_execution}. "
             "Expected: steps_per_execution=1, or a TapeModel."
         )

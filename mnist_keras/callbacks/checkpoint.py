@@ -13,7 +13,7 @@ import numpy as np
 from mnist_keras import triggers
 from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.base import StepCallback, scalars
-from mnist_keras.checkpoint import training_state
+from mnist_keras.checkpoint import iterator_state, random_state, training_state
 from mnist_keras.checkpoint.background_writer import BackgroundWriter
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.checkpoint.storage import Disk
@@ -42,6 +42,16 @@ class CheckpointError(MnistKerasError):
     Traceback (most recent call last):
     mnist_keras.callbacks.checkpoint.CheckpointError: the last checkpoint could not be written: No \
 space left on device: ...
+    """
+
+
+class NotExactError(MnistKerasError):
+    """A resumed training would not come to the same bits, and ``require_exact`` was given.
+
+    Example:
+
+    >>> NotExactError("resume is not exact: the generator has no seed.").exit_status
+    1
     """
 
 
@@ -77,6 +87,8 @@ class Checkpoint(StepCallback):
         resume: whether the first ``fit`` goes on from the newest checkpoint.
         start_from: the checkpoints of another training; where there is none of this one yet, the
             first ``fit`` goes on from the newest of them, at the learning rate of its own model.
+        require_exact: raise `NotExactError` where a resumed training would not come to the same
+            bits, instead of saying so.
         notice: takes each message for the user, a line; stderr by default.
         disk: the operations on the disk, a `mnist_keras.checkpoint.storage.Disk`.
         clock: the time in seconds.
@@ -84,6 +96,7 @@ class Checkpoint(StepCallback):
     Raises:
         UsageError: one of the numbers of steps or of checkpoints is no whole number of at least 1,
             ``every_minutes`` is not above 0, or ``mode`` is neither "min" nor "max".
+        NotExactError: out of ``fit``, with ``require_exact``.
         CheckpointError: out of ``fit``, when the last checkpoint could not be written.
         StateMismatchError: out of ``fit``, when the newest checkpoint is of another model, of
             other data or of other callbacks.
@@ -102,7 +115,7 @@ class Checkpoint(StepCallback):
     ['step-00000004', 'step-00000008']
     """
 
-    order = 1
+    priority = 1
 
     def __init__(
         self,
@@ -117,6 +130,7 @@ class Checkpoint(StepCallback):
         mode: Literal["min", "max"] = "min",
         resume: bool = True,
         start_from: StrPath | None = None,
+        require_exact: bool = False,
         notice: Callable[[str], object] = terminal.notice,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -153,6 +167,9 @@ class Checkpoint(StepCallback):
         if start_from is not None:
             self._start_from = CheckpointDirectory(pathlib.Path(start_from), keep=1)
         self._keeps_learning_rate = False
+        self._require_exact = require_exact
+        self._inexact: list[str] = []
+        self._can_resume = True
         self._notice = notice
         self._peers: Sequence[keras.callbacks.Callback] = [self]
         self._found: TrainingState | None = None
@@ -172,11 +189,11 @@ class Checkpoint(StepCallback):
         """Where the checkpoints lie."""
         return self._checkpoints.path
 
-    def stops_at(self, step: int) -> bool:
+    def breaks_execution_at(self, step: int) -> bool:
         """Whether a checkpoint is due after ``step`` updates; cuts a `TapeModel`'s executions."""
         return self._trigger is not None and self._trigger(step)
 
-    def find_position(self, callbacks: Sequence[keras.callbacks.Callback]) -> Position | None:
+    def resume_position(self, callbacks: Sequence[keras.callbacks.Callback]) -> Position | None:
         """Read the newest checkpoint that is whole; called by ``fit`` of a `TapeModel`.
 
         Args:
@@ -189,9 +206,11 @@ class Checkpoint(StepCallback):
         self._peers = callbacks
         workers = workers_of(self.model)
         files = self._read() if workers.is_chief else None
-        self._keeps_learning_rate = bool(workers.largest([int(self._keeps_learning_rate)])[0])
+        self._keeps_learning_rate = bool(
+            workers.all_reduce_max([int(self._keeps_learning_rate)])[0]
+        )
         if workers.are_several:
-            files = _files(workers.from_chief(files and _bytes(files)))
+            files = _files(workers.broadcast(files and _bytes(files)))
         self._found = files and TrainingState.from_files(files)
         return self._found and self._found.position
 
@@ -203,7 +222,13 @@ class Checkpoint(StepCallback):
             stored = self._start_from.newest(self._notice)
         return stored and stored.files
 
-    def forget_position(self) -> None:
+    def accept_position(self) -> None:
+        """Set the random generators to where they were when the first fit opened its data."""
+        place = self._found and self._found.place
+        if place and "began" in place:
+            random_state.restore(place["began"])
+
+    def discard_position(self) -> None:
         """Restore nothing: another `Checkpoint` of this fit has got further."""
         self._found = None
 
@@ -213,16 +238,18 @@ class Checkpoint(StepCallback):
         found, self._found = self._found, None
         if found is not None:
             kept = ("learning_rate",) if self._keeps_learning_rate else ()
-            data = self.stream and self.stream.identity
-            training_state.restore(found, self.model, self._peers, data=data, kept=kept)
+            training_state.restore(
+                found, self.model, self._peers, data=self._data_identity(), kept=kept
+            )
             self.model.steps_trained = found.position.step
             if workers_of(self.model).is_chief:
-                self._tell_where_from(found.position.step)
+                self._tell_where_from(found.position)
+            self._find_place(found)
             self._mid_epoch = found if found.position.step_in_epoch > 0 else None
-        elif self._resume and not hasattr(self.model, "steps_trained"):
+        elif self._resume and not self.fit.counts_steps:
             self._warn_of_the_unused()
         self._resume = False
-        self.model.checkpoint_callback = self
+        self._look_for_obstacles()
         super().on_train_begin(logs)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -234,7 +261,7 @@ class Checkpoint(StepCallback):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch, logs)
         ends_epoch = self.step_in_epoch == self.params.get("steps")
-        if (self.stops_at(self.step) or self.granted()) and not ends_epoch:
+        if (self.breaks_execution_at(self.step) or self.agreed_request()) and not ends_epoch:
             self._save(self.position, {})
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
@@ -244,11 +271,11 @@ class Checkpoint(StepCallback):
         is_last = epoch + 1 == self.params.get("epochs") or self.model.stop_training
         workers = workers_of(self.model)
         improved = workers.is_chief and self._checkpoints.improves(metrics)
-        improved = workers.largest([int(improved)])[0]
-        if self._trigger is None or self.stops_at(self.step) or is_last or improved:
+        improved = workers.all_reduce_max([int(improved)])[0]
+        if self._trigger is None or self.breaks_execution_at(self.step) or is_last or improved:
             self._save(self.position, metrics)
 
-    def wish(self) -> int:
+    def local_request(self) -> int:
         """1 where a checkpoint is due by the time, else 0."""
         return int(self._clock() - self._saved_at_s >= self._every_s)
 
@@ -263,7 +290,7 @@ class Checkpoint(StepCallback):
         """
         self._take_result()
         # The chief alone knows of a write that failed, and none of them captures a state alone.
-        if workers_of(self.model).largest([int(position != self._saved)])[0]:
+        if workers_of(self.model).all_reduce_max([int(position != self._saved)])[0]:
             self._save(position, {})
         self._take_result()
         self._raise_failure()
@@ -271,8 +298,6 @@ class Checkpoint(StepCallback):
     def close(self) -> None:
         """Wait for the write in flight."""
         self._peers = [self]
-        if self.model is not None and getattr(self.model, "checkpoint_callback", None) is self:
-            self.model.checkpoint_callback = None
         self._writer.close()
         self._take_result()
 
@@ -280,10 +305,69 @@ class Checkpoint(StepCallback):
         self.close()
         self._raise_failure()
 
-    def _tell_where_from(self, step):
+    @property
+    def is_exact(self) -> bool:
+        """Whether a training resumed from these checkpoints comes to the same bits.
+
+        False as soon as a reason is known why it may not; a plain ``keras.Model`` begins anew.
+        """
+        return self._can_resume and not self._inexact
+
+    def _tell_where_from(self, position):
         another = self._start_from if self._keeps_learning_rate else None
         checkpoints = another or self._checkpoints
+        step, epochs = position.step, self.params.get("epochs")
         self._notice(f"goes on after {step} steps, from {checkpoints.directory(step)}")
+        if epochs is not None and position.epoch >= epochs:
+            self._notice(
+                f"all epochs are done: nothing is trained. Received: epochs={epochs}, "
+                f"{position.epoch} done. Expected: more epochs, or another directory to train anew."
+            )
+
+    def _data_identity(self):
+        if self.stream is not None:
+            return self.stream.identity
+        return self.fit.data and self.fit.data.identity
+
+    def _find_place(self, found):
+        data, place, position = self.fit.data, found.place, found.position
+        if data is None:
+            return
+        data.report_to(self._report)
+        if place is None:
+            self._report("an earlier version wrote the checkpoint, without the place in the data")
+        else:
+            data.resume(place, epoch=position.epoch, step_in_epoch=position.step_in_epoch)
+
+    def _look_for_obstacles(self):
+        """Say what is known from the start to make a resumed training another one."""
+        self._can_resume = self.fit.counts_steps
+        if not self._can_resume:
+            return
+        if self.fit.data is not None:
+            self.fit.data.report_to(self._report)
+            for reason in self.fit.data.obstacles():
+                self._report(f"{reason}; give it a seed, or use tf.random.stateless operations")
+        graph = self.fit.step_graph
+        operations = [] if graph is None else iterator_state.stateful_random_ops(graph)
+        if operations:
+            name, kind = operations[0]
+            self._report(
+                f"the training step draws with {kind} ({name}), whose state cannot be saved; draw "
+                "with keras.random and seed=self.seed_generator, a keras.random.SeedGenerator that "
+                "the model holds, or with a tf.random.Generator"
+            )
+
+    def _report(self, reason):
+        """Say once why a resumed training may come to other bits."""
+        if reason in self._inexact:
+            return
+        self._inexact.append(reason)
+        line = f"resume is not exact: {reason}."
+        if self._require_exact:
+            raise NotExactError(line)
+        if workers_of(self.model).is_chief:
+            self._notice(line)
 
     def _warn_of_the_unused(self):
         steps = self._checkpoints.steps()
@@ -304,13 +388,14 @@ class Checkpoint(StepCallback):
         if not workers_of(self.model).is_chief:
             training_state.take_part_in_capture(self.model)
             return
-        state = training_state.capture(self.model, self._peers, position)
-        stream = self.stream
-        flushes = [peer.flush for peer in self._peers if hasattr(peer, "flush")]
+        place = self.fit.data and self.fit.data.capture()
+        state = training_state.capture(self.model, self._peers, position, place=place)
+        identity = self._data_identity
+        flushes = [peer.flush for peer in self._peers if isinstance(peer, StepCallback)]
         taken_at_s = self._saved_at_s
-        self._writer.start(lambda: self._write(state, stream, metrics, flushes, taken_at_s))
+        self._writer.start(lambda: self._write(state, identity, metrics, flushes, taken_at_s))
 
-    def _write(self, state, stream, metrics, flushes, taken_at_s):
+    def _write(self, state, identity, metrics, flushes, taken_at_s):
         step = state.position.step
         if not training_state.is_finite(state):
             self._notice(f"no checkpoint at step {step}: a weight is not finite.")
@@ -319,7 +404,7 @@ class Checkpoint(StepCallback):
         for flush in flushes:
             flush()
         # Here, since to look through all the data takes a while.
-        state = state.of(stream and stream.identity)
+        state = state.of(identity())
         self._checkpoints.save(step, state.to_files(), metrics)
         self._on_disk_at_s = taken_at_s
 

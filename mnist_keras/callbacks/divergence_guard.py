@@ -54,7 +54,7 @@ class DivergenceGuard(StepCallback):
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch, logs)
-        records = getattr(self.model, "step_records", None)
+        records = self.model.step_records if self.fit.counts_steps else None
         losses = [(logs or {}).get("loss", 0.0)] if records is None else records.losses
         if losses is None or math.isfinite(losses[-1]):
             self._loss_before = self._loss_before if losses is None else losses[-1]

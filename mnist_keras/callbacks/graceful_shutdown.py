@@ -34,7 +34,7 @@ class GracefulShutdown(StepCallback):
     >>> history = model.fit(np.zeros((2, 3)), np.ones((2, 1)), verbose=0, callbacks=[shutdown])
     """
 
-    order = 2
+    priority = 2
 
     def __init__(self, signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM)) -> None:
         super().__init__()
@@ -61,10 +61,10 @@ class GracefulShutdown(StepCallback):
     def on_train_end(self, logs: Logs = None) -> None:
         super().on_train_end(logs)
         # After the last boundary: its checkpoint was saved as that of the training's end.
-        if self.granted():
-            raise Interrupted(self.granted())
+        if self.agreed_request():
+            raise Interrupted(self.agreed_request())
 
-    def wish(self) -> int:
+    def local_request(self) -> int:
         """The number of the signal that was received, or 0."""
         return self._received or 0
 
@@ -81,13 +81,12 @@ class GracefulShutdown(StepCallback):
         self._received = signum
 
     def _stop_if_asked(self):
-        signum = self.granted()
+        signum = self.agreed_request()
         if not signum:
             return
-        checkpoint = getattr(self.model, "checkpoint_callback", None)
         try:
-            if checkpoint is not None:
-                checkpoint.save_now(self.position)
+            for peer in self.peers:
+                peer.save_now(self.position)
         finally:
             self.close()
         raise Interrupted(signum)

@@ -2,22 +2,34 @@
 
 import contextlib
 
-import numpy as np
+import keras
 
-
-def as_input(x):
-    """Examples as a network takes them: uint8 scaled to float32 in [0, 1], others as they are."""
-    return x / np.float32(255) if x.dtype == np.uint8 else x
+from mnist_keras import _keras
 
 
 def call(model, x):
     """The outputs for x as in a validation: without dropout."""
-    return model(x, training=False) if model._call_has_training_arg else model(x)
+    return model(x, training=False) if _keras.takes_training_argument(model) else model(x)
 
 
 def network_of(model):
     """What a `TapeModel` wraps; any other model itself."""
-    return getattr(model, "network", None) or model
+    return getattr(model, "wrapped_network", None) or model
+
+
+def last_activation(model):
+    """The name of the activation of a model's last layer; None: it is unknown.
+
+    >>> last_activation(keras.Sequential([keras.layers.Dense(3), keras.layers.Softmax()]))
+    'softmax'
+    """
+    layer = network_of(model)
+    while isinstance(layer, (keras.Sequential, _keras.Functional)) and layer.layers:
+        layer = layer.layers[-1]
+    if isinstance(layer, keras.Model):  # Only its call knows which layer is the last.
+        return None
+    activation = getattr(layer, "activation", None)
+    return getattr(activation, "__name__", type(layer).__name__.lower())
 
 
 @contextlib.contextmanager

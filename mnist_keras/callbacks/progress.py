@@ -37,7 +37,7 @@ class Progress(StepCallback):
     >>> history = model.fit(x, y, epochs=3, verbose=0, callbacks=[Progress()])
     """
 
-    on_chief_only = True
+    chief_only = True
 
     def __init__(
         self, *, line_every_s: float = LINE_EVERY_S, clock: Callable[[], float] = time.monotonic
@@ -64,8 +64,7 @@ class Progress(StepCallback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
-        fit_callbacks = getattr(self.model, "fit_callbacks", None)
-        self.step_in_epoch = getattr(fit_callbacks, "steps_passed_over", 0)
+        self.step_in_epoch = self.fit.steps_skipped
         self._show_if_due()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
@@ -136,10 +135,10 @@ class Progress(StepCallback):
         parts.sort(key=lambda part: part.rank)
         if self._examples_per_step and speed:
             parts.append(Part(f"{speed * self._examples_per_step:,.0f} images/s", 2, "green"))
-        checkpoint = getattr(self.model, "checkpoint_callback", None)
-        age_s = None if checkpoint is None else checkpoint.seconds_since_save
-        if age_s is not None and not ended:
-            parts.append(Part(f"saved {duration(age_s)} ago", 3))
+        ages_s = [peer.seconds_since_save for peer in self.peers]
+        ages_s = [age_s for age_s in ages_s if age_s is not None]
+        if ages_s and not ended:
+            parts.append(Part(f"saved {duration(min(ages_s))} ago", 3))
         return parts
 
     def _steps_per_second(self):

@@ -5,22 +5,23 @@ state is made of dicts with names, lists, numbers, strings, None, and arrays, wh
 NumPy's.
 """
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
-import keras
 import numpy as np
 
-_ARRAY = "__array__"
-_KERAS_ATTRIBUTES = {
-    keras.callbacks.History: ("epoch", "history"),
-    keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
-    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
-    keras.callbacks.ModelCheckpoint: (
-        "best",
-        "_batches_seen_since_last_saving",
-        "_last_batch_seen",
-    ),
-}
+from mnist_keras import _keras
+from mnist_keras.checkpoint.nested import put_arrays, take_arrays
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """A callback that has a state, or None where it has none."""
+
+    def state_dict(self) -> dict[str, Any] | None:
+        """What is saved."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take back what `state_dict` gave."""
 
 
 def capture(callbacks):
@@ -32,15 +33,15 @@ def capture(callbacks):
     """
     states: list[list[Any]] = []
     arrays: dict[str, np.ndarray] = {}
-    for callback in _stateful(callbacks):
+    for callback, state in _stateful(callbacks):
         prefix = f"callbacks/{len(states)}"
-        states.append([_name(callback), _take_arrays(_state_dict(callback), prefix, arrays)])
+        states.append([_name(callback), take_arrays(state, prefix, arrays)])
     return states, arrays
 
 
 def check(states, callbacks, error):
     """Raise ``error`` unless the states are of these callbacks, in this order."""
-    saved, present = [name for name, _ in states], [_name(c) for c in _stateful(callbacks)]
+    saved, present = [name for name, _ in states], [_name(c) for c, _ in _stateful(callbacks)]
     if saved != present:
         raise error(
             "the saved state is of other callbacks. "
@@ -50,55 +51,32 @@ def check(states, callbacks, error):
 
 def restore(states, arrays, callbacks):
     """Give each callback its state back."""
-    for callback, (_, state) in zip(_stateful(callbacks), states, strict=True):
-        state = _put_arrays(state, arrays)
-        if hasattr(callback, "load_state_dict"):
+    for (callback, _), (_, state) in zip(_stateful(callbacks), states, strict=True):
+        state = put_arrays(state, arrays)
+        if isinstance(callback, Stateful):
             callback.load_state_dict(state)
         else:
             vars(callback).update(state)
 
 
 def _stateful(callbacks):
-    return [c for c in callbacks if hasattr(c, "state_dict") or _keras_attributes(c)]
+    """[(callback, its state), ...] of those that have one."""
+    states = ((callback, _state_dict(callback)) for callback in callbacks)
+    return [(callback, state) for callback, state in states if state is not None]
 
 
 def _keras_attributes(callback):
-    for kind, attributes in _KERAS_ATTRIBUTES.items():
+    for kind, attributes in _keras.CALLBACK_STATE.items():
         if isinstance(callback, kind):
             return attributes
     return ()
 
 
 def _state_dict(callback):
-    if hasattr(callback, "state_dict"):
+    if isinstance(callback, Stateful):
         return callback.state_dict()
-    return {name: getattr(callback, name) for name in _keras_attributes(callback)}
+    return {name: getattr(callback, name) for name in _keras_attributes(callback)} or None
 
 
 def _name(callback):
     return type(callback).__name__
-
-
-def _take_arrays(value, key, arrays):
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
-    if isinstance(value, dict):
-        return {k: _take_arrays(v, f"{key}/{k}", arrays) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_take_arrays(v, f"{key}/{i}", arrays) for i, v in enumerate(value)]
-    if keras.ops.is_tensor(value) or isinstance(value, keras.Variable):
-        value = keras.ops.convert_to_numpy(value)
-    if isinstance(value, np.ndarray) and value.ndim:
-        arrays[key] = np.array(value)
-        return {_ARRAY: key}
-    return value.item() if isinstance(value, (np.generic, np.ndarray)) else value
-
-
-def _put_arrays(value, arrays):
-    if isinstance(value, dict):
-        if value.keys() == {_ARRAY}:
-            return arrays[value[_ARRAY]]
-        return {k: _put_arrays(v, arrays) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_put_arrays(v, arrays) for v in value]
-    return value

@@ -8,7 +8,7 @@ or the first replica's value that is taken instead, as their ``aggregation`` say
 import numpy as np
 import tensorflow as tf
 
-from mnist_keras.distributed.replicas import number
+from mnist_keras.distributed.replicas import replica_id
 from mnist_keras.distributed.workers import workers_of
 
 
@@ -25,7 +25,7 @@ def read(model):
         i: np.stack([part.numpy() for part in strategy.experimental_local_results(v.value)])
         for i, v in summed.items()
     }
-    each = workers_of(model).from_each(b"".join(rows.tobytes() for rows in own.values()))
+    each = workers_of(model).all_gather(b"".join(rows.tobytes() for rows in own.values()))
     found, at = {}, 0
     for i, rows in own.items():
         parts = [np.frombuffer(data[at : at + rows.nbytes], rows.dtype) for data in each]
@@ -58,7 +58,7 @@ def assign(variable, *, total, rows=None):
     if rows is None or len(rows) != count:
         others = np.zeros_like(total) if variable.aggregation == "sum" else total
         rows = np.stack([total, *[others] * (count - 1)])
-    strategy.run(lambda: variable.assign(tf.cast(rows[number()], variable.dtype)))
+    strategy.run(lambda: variable.assign(tf.cast(rows[replica_id()], variable.dtype)))
 
 
 def _is_apart(variable):

@@ -27,7 +27,7 @@ from mnist_keras.errors import MnistKerasError
 MANIFEST = "manifest.json"
 # Rises when an earlier version of the package could not read, or would misread, what a later one
 # writes: the manifest, or anything in the files of a checkpoint. All formats up to it are read.
-FORMAT = 1
+FORMAT = 2
 T = TypeVar("T")
 _TEMPORARY = ".unfinished-"
 _ASIDE = ".replaced-"

@@ -5,6 +5,7 @@ gradient accumulation, moving averages), the metrics in mid-epoch, the place in 
 state of every callback that has any.
 """
 
+import collections
 import contextlib
 import dataclasses
 import io
@@ -16,11 +17,13 @@ import ml_dtypes
 import numpy as np
 import tensorflow as tf
 
-from mnist_keras.checkpoint import callback_state, replica_metrics
+from mnist_keras.checkpoint import callback_state, model_variables, replica_metrics
+from mnist_keras.checkpoint.nested import put_arrays, take_arrays
 from mnist_keras.errors import MnistKerasError
 
 ARRAYS = "state.npz"
 DESCRIPTION = "state.json"
+_GLOBAL = "global/"
 
 
 class StateMismatchError(MnistKerasError):
@@ -68,6 +71,11 @@ class TrainingState:
         """
         return dataclasses.replace(self, description={**self.description, "data": data})
 
+    @property
+    def place(self):
+        """The place in the data that `capture` was given, or None."""
+        return put_arrays(self.description.get("place"), self.arrays)
+
     def to_files(self):
         """{file name: bytes}."""
         buffer = io.BytesIO()
@@ -90,27 +98,35 @@ class TrainingState:
         return cls(Position(**description.pop("position")), arrays, description)
 
 
-def capture(model, callbacks, position):
-    """Copy the state of a model and its callbacks to the host.
+def capture(model, callbacks, position, *, place=None):
+    """Copy the state of a model, its callbacks and its data to the host.
 
     Args:
         model: a built keras.Model.
         callbacks: the list of callbacks, in the order of fit.
         position: the `Position` it is taken at.
+        place: the place in the data, as `mnist_keras.checkpoint.data_position.DataPosition.capture`
+            gives; None: it is not saved.
     """
     sums = {_sums_key(number): rows for number, rows in replica_metrics.read(model).items()}
     arrays, variables = dict(sums), []
-    for group, members in _groups(model).items():
-        for number, variable in enumerate(members):
+    for group, members in model_variables.groups(model).items():
+        for number, (path, variable) in enumerate(members):
             key = f"{group}/{number:04d}"
             if group == "metrics" and _sums_key(number) in sums:
                 arrays[key] = replica_metrics.total(variable, sums[_sums_key(number)])
             else:
                 arrays[key] = _copy(variable)
-            variables.append({"key": key, **_describe(variable)})
+            variables.append({"key": key, **_describe(path, variable)})
     states, callback_arrays = callback_state.capture(callbacks)
-    description = {"variables": variables, "callbacks": states, "data": None}
-    return TrainingState(position, {**arrays, **callback_arrays}, description)
+    arrays |= callback_arrays
+    description = {
+        "variables": variables,
+        "callbacks": states,
+        "data": None,
+        "place": take_arrays(place, "place", arrays),
+    }
+    return TrainingState(position, arrays, description)
 
 
 def take_part_in_capture(model):
@@ -135,10 +151,20 @@ def restore(state, model, callbacks, *, data=None, kept=()):
     _check_data(state, data)
     _check_variables(state, model)
     callback_state.check(state.description["callbacks"], callbacks, StateMismatchError)
-    groups = _groups(model)
-    for group in ("model", "optimizer"):
-        _assign(state, group, groups[group], kept=kept)
+    for group, members in model_variables.groups(model).items():
+        if group != "metrics":
+            _assign(state, group, members, kept=kept)
     callback_state.restore(state.description["callbacks"], state.arrays, callbacks)
+
+
+def assign_weights(state, model):
+    """Put the weights of a state into a model, and nothing else.
+
+    Raises:
+        StateMismatchError: the model has other weights; nothing has been changed.
+    """
+    _check_variables(state, model, only="model/")
+    _assign(state, "model", model_variables.groups(model)["model"], kept=())
 
 
 def restore_metrics(state, model):
@@ -159,68 +185,111 @@ def is_finite(state):
     )
 
 
-def _groups(model):
-    return {
-        "model": model.variables,
-        "optimizer": model.optimizer.variables if model.optimizer else [],
-        "metrics": model.metrics_variables,
-    }
-
-
 def _sums_key(number):
     return f"metrics_of_replicas/{number:04d}"
 
 
 def _copy(variable):
     """Its numbers on the host; Keras's conversion copies them twice."""
-    return np.asarray(tf.convert_to_tensor(variable.value).numpy())
+    held = variable.value if isinstance(variable, keras.Variable) else variable
+    return np.asarray(tf.convert_to_tensor(held).numpy())
 
 
-def _describe(variable):
+def _describe(path, variable):
     return {
-        "path": variable.path,
+        "path": path,
         "shape": list(variable.shape),
         "dtype": keras.backend.standardize_dtype(variable.dtype),
     }
 
 
 def _check_data(state, data):
-    saved, present = state.description["data"] or {}, data or {}
-    differing = [name for name in {**saved, **present} if saved.get(name) != present.get(name)]
+    saved = state.description["data"]
+    if saved is None or data is None:
+        return
+    differing = [name for name in {**saved, **data} if saved.get(name) != data.get(name)]
     if differing:
         received, expected = (
             ", ".join(f"{name} {values.get(name)}" for name in differing)
-            for values in (present, saved)
+            for values in (data, saved)
         )
         raise StateMismatchError(
             f"the saved state is of other data. Received: {received}. Expected: {expected}."
         )
 
 
-def _check_variables(state, model):
-    saved = {entry["key"]: entry for entry in state.description["variables"]}
-    present = {
-        f"{group}/{number:04d}": _describe(variable)
-        for group, members in _groups(model).items()
-        for number, variable in enumerate(members)
+def _check_variables(state, model, *, only=""):
+    saved = {
+        entry["key"]: entry
+        for entry in state.description["variables"]
+        if entry["key"].startswith(only)
     }
-    for key in sorted(saved.keys() | present.keys()):
-        if key not in present:
-            raise StateMismatchError(
-                f"the saved state has a variable too many. Received: {saved[key]['path']}. "
-                "Expected: none, the model has no such variable."
-            )
-        if key not in saved:
-            raise StateMismatchError(
-                "the saved state lacks a variable. Received: none. "
-                f"Expected: {present[key]['path']}."
-            )
-        received, expected = _comparable(saved[key]), _comparable(present[key])
-        if received != expected:
-            raise StateMismatchError(
-                f"the saved state does not fit the model. Received: {_line(saved[key])}. "
-                f"Expected: {_line(present[key])}."
-            )
+    present = {
+        f"{group}/{number:04d}": _describe(path, variable)
+        for group, members in model_variables.groups(model).items()
+        for number, (path, variable) in enumerate(members)
+        if group.startswith(only.rstrip("/"))
+    }
+    # The global generators are made when they are first drawn from, here or there.
+    keys = {key for key in saved.keys() | present.keys() if not key.startswith(_GLOBAL)}
+    only_saved = [saved[key] for key in sorted(keys - present.keys())]
+    only_present = [present[key] for key in sorted(keys - saved.keys())]
+    differing = [
+        (saved[key], present[key])
+        for key in sorted(keys & saved.keys() & present.keys())
+        if _comparable(saved[key]) != _comparable(present[key])
+    ]
+    if not (only_saved or only_present or differing):
+        return
+    received, expected = differing[0] if differing else (None, None)
+    if differing:
+        wrong = "does not fit the model"
+        received, expected = _line(received), _line(expected)
+    elif only_saved:
+        wrong, received = "has a variable too many", only_saved[0]["path"]
+        expected = "none, the model has no such variable"
+    else:
+        wrong, received, expected = "lacks a variable", "none", only_present[0]["path"]
+    raise StateMismatchError(
+        f"the saved state {wrong}. Received: {received}. Expected: {expected}. "
+        f"{_remedy(saved, present)}"
+    )
+
+
+def _remedy(saved, present):
+    """What has probably changed, and what to do."""
+    sides = ([_comparable(entry) for entry in side.values()] for side in (saved, present))
+    ours, theirs = (collections.Counter(map(str, side)) for side in sides)
+    groups = {
+        key.partition("/")[0]
+        for one, other, entries in ((ours, theirs, saved), (theirs, ours, present))
+        for key, entry in entries.items()
+        if one[str(_comparable(entry))] > other[str(_comparable(entry))]
+    }
+    if not groups or (groups == {"optimizer"} and _sorted_alike(saved, present)):
+        cause = "Layers were frozen or unfrozen: set trainable as it was"
+    elif "model" in groups:
+        cause = "The model has other layers: build it as it was"
+    elif "optimizer" in groups:
+        cause = "It was compiled with another optimizer: use the same one"
+    elif groups == {"metrics"}:
+        cause = "It was compiled with other metrics: use the same ones"
+    else:
+        cause = "The model holds other variables or optimizers: make it as it was"
+    return (
+        f"{cause}, or start from the weights alone, with "
+        "mnist_keras.callbacks.load_weights(model, directory) and a new directory."
+    )
+
+
+def _sorted_alike(saved, present):
+    """Whether the weights are the same and stand in another order."""
+    sides = (
+        [_comparable(entry) for key, entry in side.items() if key.startswith("model/")]
+        for side in (saved, present)
+    )
+    ours, theirs = sides
+    return ours != theirs and sorted(map(str, ours)) == sorted(map(str, theirs))
 
 
 def _comparable(entry):
@@ -234,11 +303,12 @@ def _line(entry):
     return f"{entry['path']} {tuple(entry['shape'])} {entry['dtype']}"
 
 
-def _assign(state, group, variables, *, kept):
-    for number, variable in enumerate(variables):
-        if variable.name in kept:
-            continue
-        variable.assign(state.arrays[f"{group}/{number:04d}"])
+def _assign(state, group, members, *, kept):
+    for number, (_, variable) in enumerate(members):
+        key = f"{group}/{number:04d}"
+        # A global generator that was not saved had not been drawn from.
+        if variable.name not in kept and key in state.arrays:
+            variable.assign(state.arrays[key])
 
 
 def _storable(array):

@@ -1,4 +1,4 @@
-"""MNIST and its relatives as arrays, and the stream that feeds them to ``fit``.
+"""MNIST and similar data sets as arrays, and the stream that feeds them to ``fit``.
 
 Importing this imports neither TensorFlow nor Keras; ``batches`` and ``BatchStream`` do, when first
 used.
@@ -8,6 +8,7 @@ import importlib
 import os
 from typing import TYPE_CHECKING, Any
 
+from mnist_keras.data.description import DatasetDescription
 from mnist_keras.data.examples import Examples
 from mnist_keras.data.formats.idx import map_idx, read_idx, write_idx
 from mnist_keras.data.formats.shard_files import write_shards
@@ -26,6 +27,7 @@ _HOME = {
 }
 __all__ = [
     "BatchStream",
+    "DatasetDescription",
     "Examples",
     "batches",
     "load",

@@ -1,4 +1,4 @@
-"""Random deformations of the training images: other pictures of the same digits."""
+"""Random deformations of the training images, which leave the class as it is."""
 
 import dataclasses
 import math
@@ -9,14 +9,15 @@ import tensorflow as tf
 
 from mnist_keras.errors import UsageError
 
-# Knots of the elastic field lie this far apart; the Gaussian around each is as wide as Simard's.
+# The distance between the knots of the elastic field, and the width of the Gaussian around each,
+# which is Simard's.
 _KNOT_DISTANCE_PIXELS = 4
 _SMOOTHNESS_PIXELS = 4.0
 _BELOW = {"scale": 1, "shear_degrees": 90}
 
 
 class BatchAugmentation(Protocol):
-    """What `mnist_keras.data.batches` takes as ``augmentation``: an `Augmentation`, or your own.
+    """The protocol of ``augmentation`` in `mnist_keras.data.batches`: an `Augmentation` or yours.
 
     Example:
 
@@ -34,33 +35,33 @@ class BatchAugmentation(Protocol):
 
     @property
     def identity(self) -> Any:
-        """What tells it from every other one, as JSON takes it."""
+        """A value for JSON that differs between augmentations with different results."""
 
     def __call__(self, images: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
-        """Other images of that shape, float32 (n, height, width); called inside a graph.
+        """The augmented images, float32 of the shape of ``images``; called inside a graph.
 
-        Where replicas share a batch it gets ``begin`` and ``of`` too, as an `Augmentation` does.
+        Where replicas share a batch, it receives ``begin`` and ``of`` too, as an `Augmentation`.
         """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """Moves, turns, scales, slants and bends each image of a batch by random amounts of its own.
+    """Shifts, rotates, scales, shears and distorts each image by its own random amounts.
 
-    The amounts are a pure function of the seed, so that a training that was interrupted sees the
-    same pictures again. All deformations of an image are composed before its pixels are
-    interpolated, once. What comes in from outside the image is black.
+    The amounts are a pure function of the seed, so a resumed training sees the same images. The
+    deformations of an image are composed first, and its pixels are interpolated once. Pixels from
+    outside the image are black.
 
     Args:
-        shift_pixels: each image is moved by up to so much, to any side.
-        rotation_degrees: turned by up to so much, either way, about its middle.
-        scale: made larger or smaller by up to this fraction, below 1, in each direction by itself.
-        shear_degrees: slanted by up to so much, below 90, either way.
-        elastic_pixels: each of its points is displaced by a smooth random field; so much is the
-            field's standard deviation, along each axis.
+        shift_pixels: the largest shift along each axis.
+        rotation_degrees: the largest rotation about the center, in either direction.
+        scale: the largest change of size along each axis, a fraction below 1.
+        shear_degrees: the largest shear in either direction, below 90.
+        elastic_pixels: the standard deviation, along each axis, of a smooth random field that
+            displaces each pixel.
 
     Raises:
-        UsageError: an amount below 0, not finite, or not below what it has to be below.
+        UsageError: an amount is negative, not finite, or at or above its limit.
 
     Source: Simard, Steinkraus & Platt, Best Practices for Convolutional Neural Networks, 2003.
 
@@ -83,13 +84,13 @@ class Augmentation:
             if not 0 <= amount < _BELOW.get(name, math.inf):
                 end = f" to below {_BELOW[name]}" if name in _BELOW else ""
                 raise UsageError(
-                    f"no amount of deformation. Received: {name}={amount}. "
+                    f"the amount of a deformation is wrong. Received: {name}={amount}. "
                     f"Expected: a finite number from 0{end}."
                 )
 
     @property
     def identity(self) -> dict[str, float]:
-        """What tells this augmentation from every other one, a dict of the amounts."""
+        """A dict of the amounts, which differs between augmentations with different results."""
         return dataclasses.asdict(self)
 
     def __call__(
@@ -98,37 +99,46 @@ class Augmentation:
         """The deformed images; runs inside a graph.
 
         Args:
-            images: float32 (n, height, width).
-            seed: int32 (2,); the same one gives the same amounts.
-            begin, of: where these images begin in a batch of ``of``, each of which has its amounts
-                whatever part of the batch it comes in; None: they are the whole batch.
+            images: float32 (n, height, width) or (n, height, width, channels).
+            seed: int32 (2,); the same seed gives the same amounts.
+            begin, of: these images begin at index ``begin`` of a batch of ``of`` images. The
+                amounts of an image depend only on its index in the batch. None: the images are
+                the entire batch.
 
         Returns:
-            float32 (n, height, width).
+            float32 of the same shape.
         """
+        if images.shape.rank == 3:
+            return self._deformed(images[..., tf.newaxis], seed, begin, of)[..., 0]
+        return self._deformed(images, seed, begin, of)
+
+    def _deformed(self, images, seed, begin, of):
+        shape = images.shape[1:3]
         count = tf.shape(images)[0]
         end = begin + count
-        whole = count if of is None else of
+        batch_size = count if of is None else of
         affine_seed, elastic_seed = tf.unstack(tf.random.split(seed, 2, alg="philox"))
-        matrices, offsets = self._affine(whole, affine_seed, images.shape[1:])
+        matrices, offsets = self._affine(batch_size, affine_seed, shape)
         if of is not None:
             matrices, offsets = matrices[begin:end], offsets[begin:end]
         if self.elastic_pixels:
-            displacements = self._displacements(whole, elastic_seed, images.shape[1:])
+            displacements = self._displacements(batch_size, elastic_seed, shape)
             displacements = displacements if of is None else displacements[begin:end]
-            return _interpolate(images, _positions(matrices, offsets, displacements))
+            positions = _positions(matrices, offsets, displacements)
+            channels = [_interpolate(channel, positions) for channel in tf.unstack(images, axis=3)]
+            return tf.stack(channels, axis=3)
         rows = tf.concat([matrices, offsets[..., tf.newaxis]], axis=2)
         transforms = tf.concat([tf.reshape(rows, [-1, 6]), tf.zeros([count, 2])], axis=1)
         return tf.raw_ops.ImageProjectiveTransformV3(
-            images=images[..., tf.newaxis],
+            images=images,
             transforms=transforms,
-            output_shape=images.shape[1:].as_list(),
+            output_shape=shape.as_list(),
             fill_value=0.0,
             interpolation="BILINEAR",
-        )[..., 0]
+        )
 
     def _affine(self, count, seed, shape):
-        """Where each point comes from: point (x, y) from ``matrix @ (x, y) + offset``.
+        """The affine map of each image: a pixel (x, y) comes from ``matrix @ (x, y) + offset``.
 
         Returns:
             float32 (n, 2, 2) and (n, 2).
@@ -160,7 +170,7 @@ class Augmentation:
 
 
 def _bumps(size):
-    """Gaussian weights of the knots at each pixel, float32 (size, knots).
+    """The Gaussian weight of each knot at each pixel, float32 (size, knots).
 
     The squares of a pixel's weights sum to 1: knots of variance 1 give pixels of variance 1.
     """
@@ -172,7 +182,7 @@ def _bumps(size):
 
 
 def _positions(matrices, offsets, displacements):
-    """Where each pixel comes from: float32 (n, 2, height, width), x before y."""
+    """The source position of each pixel: float32 (n, 2, height, width), x before y."""
     height, width = displacements.shape[2:]
     y, x = tf.meshgrid(tf.range(float(height)), tf.range(float(width)), indexing="ij")
     pixels = tf.reshape(tf.stack([x, y]), [2, height * width])
@@ -181,9 +191,9 @@ def _positions(matrices, offsets, displacements):
 
 
 def _interpolate(images, positions):
-    """The images at those positions, bilinearly; black outside.
+    """The values of images (n, height, width) at these positions, bilinear; black outside.
 
-    The four neighbours of a position lie side by side, so that one gather fetches them all.
+    The four neighbours of a position are stored side by side, so one gather fetches all four.
     """
     height, width = images.shape[1:]
     padded = tf.pad(images, [[0, 0], [1, 2], [1, 2]])

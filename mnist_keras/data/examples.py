@@ -1,11 +1,12 @@
-"""Images and their labels, as every source of data gives them."""
+"""Images with their labels and description; every source of data returns them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mnist_keras.data.description import DEFAULT_DESCRIPTION, DatasetDescription
 from mnist_keras.data.sharded import Sharded
 from mnist_keras.errors import DataError
 
@@ -15,12 +16,14 @@ class Examples:
     """Images and their labels. A slice of Examples is Examples.
 
     Args:
-        images: uint8 (n, 28, 28), ink up to 255 on 0; what stays in files may be a ``np.memmap`` or
-            `mnist_keras.data.sharded.Sharded`.
-        labels: uint8 (n,), 0 to 9.
+        images: uint8 (n, height, width) or (n, height, width, channels), 0 to 255; images that
+            stay in files may be a ``np.memmap`` or a `mnist_keras.data.sharded.Sharded`.
+        labels: uint8 (n,), 0 to below the number of classes; int32 for more than 256 classes.
+        description: the shape of an image and the classes; those of MNIST by default: images of
+            28 x 28 pixels, 10 classes.
 
     Raises:
-        DataError: another shape, type or label.
+        DataError: the arrays do not match the description or each other.
 
     Example:
 
@@ -30,7 +33,8 @@ class Examples:
     """
 
     images: npt.NDArray[np.uint8]
-    labels: npt.NDArray[np.uint8]
+    labels: npt.NDArray[np.integer]
+    description: DatasetDescription = field(default=DEFAULT_DESCRIPTION, kw_only=True)
 
     def __post_init__(self) -> None:
         """Checks what the class promises."""
@@ -38,18 +42,22 @@ class Examples:
         labels = np.asarray(self.labels)
         if not isinstance(images, Sharded):
             images = np.asarray(images)
-        if images.dtype != np.uint8 or images.ndim != 3 or images.shape[1:] != (28, 28):
+        if images.dtype != np.uint8 or images.shape[1:] != self.description.image_shape:
             raise DataError(
                 f"The images have the wrong form. Received: {images.dtype} {images.shape}. "
-                "Expected: uint8 (n, 28, 28)."
+                f"Expected: {self.description.stored_form}."
             )
-        if labels.dtype != np.uint8 or labels.shape != images.shape[:1]:
+        dtype, classes = self.description.label_dtype, self.description.classes
+        if labels.dtype != dtype or labels.shape != images.shape[:1]:
             raise DataError(
                 f"The labels have the wrong form. Received: {labels.dtype} {labels.shape}. "
-                f"Expected: uint8 ({len(images)},), one for each image."
+                f"Expected: {dtype} ({len(images)},), one for each image."
             )
-        if len(labels) and labels.max() > 9:
-            raise DataError(f"A label is no class. Received: {labels.max()}. Expected: 0 to 9.")
+        if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+            worst = labels.min() if labels.min() < 0 else labels.max()
+            raise DataError(
+                f"A label is not a class. Received: {worst}. Expected: 0 to {classes - 1}."
+            )
 
     def __len__(self) -> int:
         """The number of examples."""
@@ -57,4 +65,4 @@ class Examples:
 
     def __getitem__(self, part: slice | npt.NDArray[Any]) -> "Examples":
         """The examples of a slice or an index array, as Examples."""
-        return Examples(self.images[part], self.labels[part])
+        return Examples(self.images[part], self.labels[part], description=self.description)

@@ -1,4 +1,4 @@
-"""The order in which an epoch takes the examples: a pure function of (seed, epoch)."""
+"""The order of the examples in an epoch: a pure function of (seed, epoch)."""
 
 import numpy as np
 
@@ -8,10 +8,13 @@ from mnist_keras.data.partitions import partitioned
 def epoch_order(count, *, seed, epoch):
     """The order of ``count`` examples in a shuffled epoch: a permutation, int32 (count,).
 
-    ``epoch`` is a whole number; of a partition, the pair of it and the partition's number.
+    The order sorts raw 64-bit draws of Philox: NumPy guarantees their stream across versions, but
+    not the result of ``Generator.permutation``.
 
-    It sorts raw 64-bit draws of Philox, whose stream NumPy guarantees across versions, which it
-    does not for ``Generator.permutation``.
+    Args:
+        count: the number of examples.
+        seed: the seed, an integer.
+        epoch: the epoch, an integer; for a partition, (the epoch, the partition's number).
     """
     draws = np.random.Philox(np.random.SeedSequence([seed, *np.atleast_1d(epoch)])).random_raw(
         count
@@ -20,9 +23,9 @@ def epoch_order(count, *, seed, epoch):
 
 
 def order_of_epoch(count, epoch, *, partitions, batch_size, shuffle, seed):
-    """The order of an epoch, int32 (count,); the arguments are those of `mnist_keras.data.batches`.
+    """The order of an epoch, int32 (count,); arguments as for `mnist_keras.data.batches`.
 
-    With one partition it is a shuffled one.
+    With one partition the order is shuffled, whatever ``shuffle`` says.
     """
     if partitions == 1:
         return epoch_order(count, seed=seed, epoch=epoch)

@@ -1,4 +1,4 @@
-"""One array whose rows lie in many files: the shards of a data set too large for one."""
+"""One array whose rows are in many files: the shards of a large data set."""
 
 import re
 from collections.abc import Iterable
@@ -12,14 +12,14 @@ _SHARD = re.compile(r"(.+)-([0-9]{5,})-of-([0-9]{5,})")
 
 
 class Sharded:
-    """Arrays one after the other, indexed like one array along the first axis.
+    """Arrays that are indexed like their concatenation along the first axis.
 
-    A slice is a `Sharded` too and reads nothing; an array of rows or a mask of them, or NumPy's
-    ``asarray``, reads those rows.
+    A slice is a `Sharded` too and reads nothing. An array of row numbers, a boolean mask or
+    ``np.asarray`` reads the selected rows.
 
     Args:
-        parts: what is indexed like an array, as ``np.memmap``, of one dtype and of one
-            shape but for the first axis.
+        parts: arrays, as ``np.memmap``, with the same dtype and the same shape except for the
+            first axis.
 
     Raises:
         DataError: the parts differ.
@@ -41,7 +41,7 @@ class Sharded:
         if len(forms) != 1:
             raise DataError(
                 f"the shards of an array differ. Received: {' and '.join(forms) or 'none'}. "
-                "Expected: one dtype and one shape of their rows."
+                "Expected: the same dtype and the same shape of a row in all shards."
             )
         self.parts = tuple(parts)
         self.dtype = parts[0].dtype
@@ -53,7 +53,7 @@ class Sharded:
         return self.shape[0]
 
     def __getitem__(self, rows):
-        """A slice of step 1, a row, an array of rows, or a mask of them."""
+        """The rows of a slice, a row number, an array of row numbers, or a boolean mask."""
         if isinstance(rows, slice):
             begin, end, step = rows.indices(len(self))
             return self._slice(begin, end) if step == 1 else self[np.arange(begin, end, step)]
@@ -64,8 +64,8 @@ class Sharded:
         flat = np.atleast_1d(chosen)
         numbers = np.searchsorted(self._begins, flat, side="right") - 1
         for number in np.unique(numbers):
-            wanted = numbers == number
-            found[wanted] = self.parts[number][flat[wanted] - self._begins[number]]
+            is_in_part = numbers == number
+            found[is_in_part] = self.parts[number][flat[is_in_part] - self._begins[number]]
         return found if chosen.ndim else found[0]
 
     def __array__(self, dtype=None, copy=None):
@@ -78,15 +78,15 @@ class Sharded:
 
 
 class Absent:
-    """Rows that lie elsewhere: an array in all but that none of them can be read.
+    """A shard whose file is not on this machine: it has a shape and a dtype, but no data.
 
     Args:
-        shape: as of an array.
-        dtype: as of an array.
-        where: its name, for the error.
+        shape: the shape of the array.
+        dtype: its dtype.
+        where: the name of the file, for the error.
 
     Raises:
-        DataError: a row is to be read.
+        DataError: a row is read.
     """
 
     def __init__(self, shape, dtype, where):
@@ -96,18 +96,18 @@ class Absent:
         return self.shape[0]
 
     def __getitem__(self, rows):
-        """A slice reads nothing."""
+        """A slice is an `Absent` too; anything else is an error."""
         if isinstance(rows, slice):
             count = len(range(*rows.indices(len(self))))
             return Absent((count, *self.shape[1:]), self.dtype, self._where)
         raise DataError(
-            f"a shard that is not here is to be read. Received: no {self._where}. "
+            f"a shard is not on this machine. Received: no {self._where}. "
             "Expected: all shards, or those of this worker's partitions (--data_partitions)."
         )
 
 
 def those_here(images, labels):
-    """Of images and their labels those that can be read: all but the `Absent` ones."""
+    """The images that can be read, with their labels: all but the `Absent` ones."""
     if not isinstance(images, Sharded):
         return images, labels
     here = [not isinstance(part, Absent) for part in images.parts]
@@ -119,7 +119,7 @@ def those_here(images, labels):
 
 
 def shard_name(stem, number, count):
-    """The name of one shard's file, as TensorFlow's own tools give it.
+    """The name of a shard's file, in the pattern of TensorFlow's tools.
 
     >>> shard_name("train-images-idx3-ubyte", 3, 8)
     'train-images-idx3-ubyte-00003-of-00008'
@@ -128,10 +128,13 @@ def shard_name(stem, number, count):
 
 
 def find_shards(names, stem):
-    """Which of some files' names are shards: ({number: name}, of how many); ({}, 0): none.
+    """The shards among some file names.
+
+    Returns:
+        ({number: name}, the number of shards in the set); ({}, 0): there is no shard.
 
     Raises:
-        DataError: they are of several sets.
+        DataError: the shards belong to several sets.
 
     >>> find_shards(["a-00001-of-00002", "b"], "a")
     ({1: 'a-00001-of-00002'}, 2)
@@ -141,7 +144,8 @@ def find_shards(names, stem):
     found = {int(match[2]): match[0] for match in sorted(matches, key=lambda match: match[0])}
     if len(counts) > 1 or any(number >= counts[0] for number in found):
         raise DataError(
-            f"the shards of {stem} are no one set. Received: of {' and of '.join(map(str, counts))}"
-            f", numbers to {max(found)}. Expected: one count, and numbers below it from 0."
+            f"the shards of {stem} are not one set. Received: sets of "
+            f"{' and '.join(map(str, counts))}, numbers up to {max(found)}. "
+            "Expected: one set, with numbers from 0 to below its size."
         )
     return found, counts[0] if counts else 0

@@ -1,7 +1,7 @@
-"""The order in which examples are trained on, and the form in which a step sees them.
+"""The training stream: the order of the examples, and the batches that a step receives.
 
-The order is a pure function of (seed, epoch), so any epoch and step is reached at once. Images stay
-uint8, as in the file, until the step that uses them casts and scales its own batch.
+The order is a pure function of (seed, epoch), so the stream can start at any epoch and step. Images
+stay uint8, as in the file; each step casts and scales its own batch.
 """
 
 import functools
@@ -15,17 +15,17 @@ import tensorflow as tf
 
 from mnist_keras._keras import DataAdapter
 from mnist_keras.data.augmentation import BatchAugmentation
+from mnist_keras.data.description import DatasetDescription
 from mnist_keras.data.order import order_of_epoch
 from mnist_keras.data.partitions import require_even
 from mnist_keras.data.sharded import Sharded
 from mnist_keras.data.windows import Held, Mapped, Window
-from mnist_keras.distributed.batch_shards import WHOLE
-from mnist_keras.distributed.replicas import share_of_worker
+from mnist_keras.distributed.batch_shards import UNSHARDED
+from mnist_keras.distributed.replicas import shard_of_worker
 from mnist_keras.distributed.workers import Workers
 from mnist_keras.errors import UsageError
 
-CLASSES = 10
-# Less than any other one as whole numbers: of several workers' the largest is taken.
+# As integers these are below every digest: the element-wise maximum over workers ignores them.
 _NO_DIGEST = bytes.fromhex("80000000" * 8)
 
 
@@ -38,32 +38,37 @@ def batches(
     seed: int = 0,
     augmentation: BatchAugmentation | None = None,
     partitions: int = 1,
+    description: DatasetDescription | None = None,
 ) -> "BatchStream":
     """The training stream over some examples: what `TapeModel.fit` takes as its ``x``.
 
     Args:
-        images: uint8 (n, 28, 28). A ``np.memmap``, as `mnist_keras.data.map_idx` gives, or a
-            `mnist_keras.data.sharded.Sharded` is read as the training comes to it, and may be
-            larger than memory.
-        labels: whole numbers (n,), each 0 to 9.
-        batch_size: examples in a batch; the last batch of an epoch holds what is left over.
-        shuffle: another order each epoch, a pure function of (seed, epoch); else the order given.
-        seed: whole number from 0 to below 2**32.
+        images: uint8 (n, height, width) or (n, height, width, channels). A ``np.memmap``, as
+            `mnist_keras.data.map_idx` returns, or a `mnist_keras.data.sharded.Sharded` is read
+            during training and may be larger than memory.
+        labels: integers (n,), each 0 to below the number of classes.
+        batch_size: examples in a batch; the last batch of an epoch holds the remaining ones.
+        shuffle: each epoch has its own order, a pure function of (seed, epoch); else all epochs
+            have the order of the arrays.
+        seed: integer from 0 to below 2**32.
         augmentation: a function of the float32 images of a batch and an int32 (2,) seed, as
-            `mnist_keras.data.augmentation.Augmentation`, that gives other images of that shape,
-            with an ``identity`` as it has; it is called inside a graph. Where replicas share a
-            batch it is told too, ``begin`` and ``of``, where these images begin in it and how many
-            it has.
-        partitions: how many equal runs of the examples each batch takes an equal part of; shuffling
-            stays within them. As many workers, or a divisor of it, read their own runs alone.
+            `mnist_keras.data.augmentation.Augmentation`. It returns images of the same shape, has
+            an ``identity``, and is called inside a graph. Where replicas share a batch, it also
+            receives the index of the first image in the batch, ``begin``, and the size of the
+            batch, ``of``.
+        partitions: the examples are split into this many equal runs, each batch takes the same
+            number from each run, and shuffling stays within a run. As many workers, or a divisor
+            of it, read only their own runs.
+        description: the classes and the preprocessing; None: 10 classes, as MNIST has, and
+            pixels divided by 255.
 
     Returns:
-        A `BatchStream`. A step sees float32 images (batch, 28, 28) in [0, 1] and one-hot float32
-        labels (batch, 10).
+        A `BatchStream`. A step receives float32 images (batch, height, width) or (batch, height,
+        width, channels), 0 to 1, and one-hot float32 labels (batch, classes).
 
     Raises:
-        UsageError: counts that differ, images that are not uint8, labels that are no classes, or
-            a batch size below 1 or above n.
+        UsageError: the arrays differ in length or do not match the description, or the batch size
+            is below 1 or above n.
 
     Example:
 
@@ -71,6 +76,10 @@ def batches(
     >>> stream = batches(np.zeros((5, 28, 28), "uint8"), np.arange(5), batch_size=2)
     >>> [tuple(x.shape) for x, y in stream]
     [(2, 28, 28), (2, 28, 28), (1, 28, 28)]
+    >>> colours = DatasetDescription(image_shape=(32, 32, 3), classes=100)
+    >>> images, labels = np.zeros((4, 32, 32, 3), "uint8"), [99, 0, 1, 2]
+    >>> [[x.shape, y.shape] for x, y in batches(images, labels, batch_size=4, description=colours)]
+    [[TensorShape([4, 32, 32, 3]), TensorShape([4, 100])]]
     """
     return BatchStream(
         images,
@@ -80,27 +89,27 @@ def batches(
         seed=seed,
         augmentation=augmentation,
         partitions=partitions,
+        description=description,
     )
 
 
 class _Epoch:
-    """The number of an epoch, for functions that TensorFlow keeps for good: not the images too."""
+    """The number of an epoch. TensorFlow never frees what holds it, so it holds no images."""
 
     number = -1
 
 
 class BatchStream(DataAdapter):
-    """Batches cut out of uint8 arrays on the device, made by `batches`.
-
-    Its arguments are those of `batches`.
+    """Batches cut from uint8 arrays on the device; `batches` makes it and has its arguments.
 
     `TapeModel` cuts the batches inside its own graph and sets ``epoch`` itself. A plain
     ``keras.Model`` iterates over it as over any data set; each pass is the next epoch.
 
     Attributes:
-        examples: their number, n.
-        shuffle: whether each epoch has an order of its own.
-        seed: what that order is a function of, besides the epoch.
+        examples: the number of examples, n.
+        shuffle: whether each epoch has its own order.
+        seed: the seed of that order.
+        description: the `mnist_keras.data.description.DatasetDescription` of the examples.
 
     Example:
 
@@ -120,6 +129,7 @@ class BatchStream(DataAdapter):
         seed: int = 0,
         augmentation: BatchAugmentation | None = None,
         partitions: int = 1,
+        description: DatasetDescription | None = None,
     ) -> None:
         labels = np.asarray(labels)
         if not isinstance(images, Sharded):
@@ -139,21 +149,31 @@ class BatchStream(DataAdapter):
                 f"the images have the wrong type. Received: {images.dtype}. "
                 "Expected: uint8, 0 to 255, as in the file; each step scales its own batch."
             )
-        if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= CLASSES:
+        image_shape = tuple(images.shape[1:])
+        if description is None:
+            description = DatasetDescription(image_shape=image_shape)
+        if image_shape != description.image_shape:
             raise UsageError(
-                f"the labels are no classes. Received: {labels.dtype}, {labels.min()} to "
-                f"{labels.max()}. Expected: whole numbers, 0 to {CLASSES - 1}."
+                f"the images have the wrong shape. Received: {images.shape}. "
+                f"Expected: {description.stored_form}."
+            )
+        classes = description.classes
+        if labels.dtype.kind not in "iu" or labels.min() < 0 or labels.max() >= classes:
+            raise UsageError(
+                f"the labels are not classes. Received: {labels.dtype}, {labels.min()} to "
+                f"{labels.max()}. Expected: integers, 0 to {classes - 1}."
             )
         require_even(partitions, batch_size=batch_size, examples=len(images))
         self.examples = len(images)
         self.shuffle = shuffle
         self.seed = seed
+        self.description = description
         self._epoch = _Epoch()
         self._batch_size = batch_size
         self._augmentation = augmentation
         self._partitions = partitions
-        # The next epoch's order is asked for while the present one's is in use.
-        # It knows nothing of the stream, which is freed when nobody needs it any more.
+        # 2: the next epoch's order is computed while the present one is in use.
+        # Not a method: a reference to the stream would keep it from being freed.
         order = functools.lru_cache(2)(
             functools.partial(
                 order_of_epoch,
@@ -165,15 +185,19 @@ class BatchStream(DataAdapter):
             )
         )
         is_in_order = not shuffle and partitions == 1
-        self._share = WHOLE
+        self._share = UNSHARDED
         self._strategy: tf.distribute.Strategy | None = None
         source = Mapped if isinstance(images, (np.memmap, Sharded)) else Held
-        self._source = source(images, labels, order=None if is_in_order else order)
+        self._source = source(
+            images,
+            labels.astype(description.label_dtype, copy=False),
+            order=None if is_in_order else order,
+        )
         self._has_order = not is_in_order
 
     @property
     def epoch(self) -> int:
-        """The present one, from 0; -1 before the first."""
+        """The present epoch, from 0; -1 before the first."""
         return self._epoch.number
 
     @epoch.setter
@@ -182,9 +206,9 @@ class BatchStream(DataAdapter):
 
     @functools.cached_property
     def identity(self) -> dict[str, Any]:
-        """What tells this stream from every other one, as a dict of its examples and its order.
+        """A dict that differs between streams with other examples or in another order.
 
-        A training that goes on with another stream would not be the same training.
+        A checkpoint holds it: training resumes only with the stream that it was started with.
         """
         identity = {
             "examples": self.examples,
@@ -193,6 +217,10 @@ class BatchStream(DataAdapter):
             "seed": self.seed,
             "sha256": self._digest(),
         }
+        # Only what differs from the default: checkpoints of earlier versions stay valid.
+        for name in ("classes", "max_pixel"):
+            if getattr(self.description, name) != getattr(DatasetDescription, name):
+                identity[name] = getattr(self.description, name)
         if self._partitions > 1:
             identity["partitions"] = self._partitions
         if self._augmentation is not None:
@@ -200,7 +228,7 @@ class BatchStream(DataAdapter):
         return identity
 
     def _digest(self):
-        """That of the examples; with partitions, that of theirs, each from a worker that has it."""
+        """The sha256 of the examples; with partitions, of the partitions' own digests."""
         if self._partitions == 1:
             return self._source.digest()
         size, words = self.examples // self._partitions, []
@@ -210,7 +238,7 @@ class BatchStream(DataAdapter):
             words.append(np.frombuffer(digest, ">i4").astype(int))
         words = np.concatenate(words).tolist()
         if self._strategy is not None:
-            words = Workers(self._strategy).largest(words)
+            words = Workers(self._strategy).all_reduce_max(words)
         return hashlib.sha256(np.array(words, ">i4").tobytes()).hexdigest()
 
     def __len__(self) -> int:
@@ -218,12 +246,12 @@ class BatchStream(DataAdapter):
         return -(-self.examples // self._batch_size)
 
     def __iter__(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
-        """The batches of the present epoch, of epoch 0 before any training."""
+        """The batches of the present epoch; before any training, of epoch 0."""
         return iter(self.get_tf_dataset())
 
     @property
     def num_batches(self) -> int:
-        """Batches in an epoch, the last short one counted."""
+        """Batches in an epoch, including a short last one."""
         return len(self)
 
     @property
@@ -238,16 +266,16 @@ class BatchStream(DataAdapter):
 
     @property
     def partial_batch_size(self) -> int | None:
-        """Examples in the last batch where it is short, else None."""
+        """Examples in a short last batch; None: the last batch is full."""
         return self.examples % self._batch_size or None
 
     @property
     def element_spec(self) -> tuple[tf.TensorSpec, tf.TensorSpec]:
-        """What a step sees, as ``tf.TensorSpec``."""
+        """The ``tf.TensorSpec`` of a batch's images and labels."""
         size = None if self.has_partial_batch else self._batch_size
         return (
             tf.TensorSpec((size, *self._source.image_shape), tf.float32),
-            tf.TensorSpec((size, CLASSES), tf.float32),
+            tf.TensorSpec((size, self.description.classes), tf.float32),
         )
 
     def on_epoch_begin(self) -> None:
@@ -257,13 +285,13 @@ class BatchStream(DataAdapter):
     def share_among(self, strategy: tf.distribute.Strategy) -> None:
         """Let the replicas of a ``tf.distribute`` strategy share each batch from now on.
 
-        A worker then reads its replicas' parts alone, where the examples are read from files.
+        Where examples are read from files, a worker then reads only the parts of its own replicas.
 
         Args:
-            strategy: a ``tf.distribute.Strategy``; the default one: the batches are whole.
+            strategy: a ``tf.distribute.Strategy``; with the default strategy nothing is shared.
         """
         several = strategy.num_replicas_in_sync > 1
-        share = share_of_worker(strategy) if several else WHOLE
+        share = shard_of_worker(strategy) if several else UNSHARDED
         if share == self._share:
             return
         self._share, self._strategy = share, strategy if several else None
@@ -271,15 +299,15 @@ class BatchStream(DataAdapter):
 
     @property
     def window_spec(self) -> Any:
-        """What `window` gives, as ``tf.TensorSpec``."""
-        return Window.spec(self._source.image_shape)
+        """The ``tf.TensorSpec`` of a window."""
+        return self._source.window_spec
 
     def window(self, begin: int, end: int) -> tuple[Window, int]:
-        """What `batch` cuts the steps from ``begin`` to before ``end`` of the present epoch from.
+        """The examples of the steps from ``begin`` to before ``end`` of the present epoch.
 
         Returns:
-            (a ``mnist_keras.data.windows.Window``, the step before which it ends); where all these
-            steps would take too much memory, it ends earlier.
+            (a ``mnist_keras.data.windows.Window``, the step before which it ends). It ends earlier
+            than asked where the examples of all these steps would take too much memory.
         """
         size = self._batch_size
         last = min(end * size, self.examples)
@@ -287,27 +315,27 @@ class BatchStream(DataAdapter):
         return window, -(-last // size)
 
     def size(self, step: Any) -> Any:
-        """How many examples batch ``step`` has, over all replicas."""
+        """The number of examples in batch ``step``, over all replicas."""
         return tf.minimum(self._batch_size, self.examples - step * self._batch_size)
 
     def begin(self, step: Any, *, replica: Any) -> Any:
-        """Where in batch ``step`` a replica's part begins."""
+        """The index in batch ``step`` at which a replica's part begins."""
         return self._share.bounds(self.size(step), replica)[0]
 
     @property
     def cuts_evenly(self) -> bool:
-        """Whether the replicas' parts of each batch are of one size."""
+        """Whether all replicas' parts of a batch have the same size, in every batch."""
         return self._share.is_even(self._batch_size, self.examples % self._batch_size)
 
     def batch(
         self, window: Window, step: tf.Tensor, *, replica: tf.Tensor | None = None
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Batch ``step`` of the epoch as a step sees it; runs inside a graph.
+        """The images and labels of batch ``step`` of the epoch; runs inside a graph.
 
         Args:
-            window: what `window` gave.
+            window: a result of `window`.
             step: int32 scalar, from 0.
-            replica: whose part of it; None: all of it.
+            replica: the replica whose part is returned; None: the entire batch.
         """
         images, labels, order, first, epoch = window
         if replica is None:
@@ -318,37 +346,37 @@ class BatchStream(DataAdapter):
             size, read = self.size(step), self._source.share
             part_begin, part_end = self._share.bounds(size, replica)
             part = {"begin": part_begin, "of": size}
-            batch_begin = step * read.width(self._batch_size) - first - read.begin(size)
+            batch_begin = step * read.size(self._batch_size) - first - read.begin(size)
             begin, end = batch_begin + part_begin, batch_begin + part_end
         if self._has_order:
             chosen = order[begin:end]
             images, labels = tf.gather(images, chosen), tf.gather(labels, chosen)
         else:
             images, labels = images[begin:end], labels[begin:end]
-        images = tf.cast(images, tf.float32) / 255.0
+        images = self.description.preprocess(images)
         if self._augmentation is not None:
             seed = int(np.uint32(self.seed).view(np.int32))
             images = self._augmentation(images, tf.stack([seed, epoch * len(self) + step]), **part)
-        return images, tf.one_hot(labels, CLASSES)
+        return images, tf.one_hot(labels, self.description.classes)
 
     def close(self) -> None:
-        """Stop reading ahead; it begins again where it is needed."""
+        """Stop reading ahead; the next `window` starts it again."""
         self._source.close()
 
     def get_tf_dataset(self) -> tf.data.Dataset:
-        """The present epoch as a ``tf.data.Dataset``, and the later ones as Keras comes to them.
+        """The present epoch as a ``tf.data.Dataset``; iterated again later, the epoch of that time.
 
-        Where replicas share the batches it is a ``tf.distribute.DistributedDataset``.
+        Where replicas share the batches, it is a ``tf.distribute.DistributedDataset``.
         """
         if self._strategy is None:
             return self._dataset([None])
-        # Not the whole batches distributed: each worker would read all of them.
+        # distribute_dataset would make each worker read all examples of a batch.
         return self._strategy.distribute_datasets_from_function(
-            lambda context: self._dataset(range(self._share.first, self._share.last))
+            lambda context: self._dataset(range(self._share.first_replica, self._share.end_replica))
         )
 
     def _dataset(self, parts):
-        """These replicas' parts of each batch in turn; None: all of it."""
+        """The parts of these replicas of each batch, in turn; [None]: entire batches."""
         count = len(parts)
 
         def steps(epoch):

@@ -1,6 +1,6 @@
-"""Where a stream's batches are cut from: examples on the device, all of them or some at a time.
+"""The examples that a stream cuts its batches from: all on the device, or some at a time.
 
-Both kinds below give a `Window` for the steps that are run next.
+`Held` and `Mapped` each give a `Window` for the next steps.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from mnist_keras.data.sharded import those_here
-from mnist_keras.distributed.batch_shards import WHOLE
+from mnist_keras.distributed.batch_shards import UNSHARDED
 
 _READ_AT_ONCE_BYTES = 2**26
 _SAMPLED_EXAMPLES = 65_536
@@ -22,11 +22,12 @@ class Window(NamedTuple):
     """Examples on the device, enough for some steps of one epoch.
 
     Attributes:
-        images: uint8 (m, height, width).
-        labels: uint8 (m,).
-        order: int32 (k,), where in ``images`` the examples lie that are trained on, from example
-            ``first`` of the epoch on; (0,): they lie in the order of the training.
-        first: int32 scalar; where a worker reads its share alone, only those are counted.
+        images: uint8 (m, height, width) or (m, height, width, channels).
+        labels: uint8 or int32 (m,).
+        order: int32 (k,), the indices into ``images`` in the order of training, from example
+            ``first`` of the epoch on; (0,): the images are in the order of training.
+        first: int32 scalar, an index among the examples of the epoch, or among those of a worker's
+            share where a worker reads only its share.
         epoch: int32 scalar, from 0.
     """
 
@@ -37,11 +38,11 @@ class Window(NamedTuple):
     epoch: tf.Tensor
 
     @staticmethod
-    def spec(image_shape):
-        """What it looks like to a graph, as ``tf.TensorSpec``."""
+    def spec(image_shape, label_dtype):
+        """The ``tf.TensorSpec`` of each part."""
         return Window(
             tf.TensorSpec((None, *image_shape), tf.uint8),
-            tf.TensorSpec((None,), tf.uint8),
+            tf.TensorSpec((None,), label_dtype),
             tf.TensorSpec((None,), tf.int32),
             tf.TensorSpec((), tf.int32),
             tf.TensorSpec((), tf.int32),
@@ -49,45 +50,50 @@ class Window(NamedTuple):
 
 
 class Held:
-    """All examples, on the device for good.
+    """All examples, kept on the device.
 
     Args:
-        images: uint8 (n, height, width), NumPy.
-        labels: whole numbers (n,), NumPy.
-        order: a function of the epoch, int32 (n,); None: as they lie.
+        images: uint8 (n, height, width) or (n, height, width, channels), NumPy.
+        labels: uint8 or int32 (n,), NumPy.
+        order: a function from the epoch to its order, int32 (n,); None: the order of the arrays.
     """
 
     def __init__(self, images, labels, *, order):
         self._images = tf.constant(images, tf.uint8)
-        self._labels = tf.constant(labels, tf.uint8)
+        self._labels = tf.constant(labels)
         self._order = order
         self._present = None
 
-    share = WHOLE
+    share = UNSHARDED
 
     def read_share(self, share, *, batch_size):
-        """Nothing changes: each replica cuts its part out of what every worker holds."""
+        """Does nothing: every worker holds all examples, and each replica cuts its part."""
 
     @property
     def image_shape(self):
-        """(height, width)."""
+        """(height, width) or (height, width, channels)."""
         return tuple(self._images.shape[1:])
 
+    @property
+    def window_spec(self):
+        """The ``tf.TensorSpec`` of its windows."""
+        return Window.spec(self.image_shape, self._labels.dtype)
+
     def digest(self):
-        """The sha256 of all of them, in hexadecimal."""
-        digest = hashlib.sha256(memoryview(self._images))  # Of no copy, as numpy() makes.
+        """The sha256 of all examples, in hexadecimal."""
+        digest = hashlib.sha256(memoryview(self._images))  # numpy() would copy them.
         digest.update(memoryview(self._labels))
         return digest.hexdigest()
 
     def part(self, begin, end):
-        """Some of the examples, a `Mapped`."""
+        """The examples from ``begin`` to before ``end``, a `Mapped`."""
         images, labels = (np.asarray(memoryview(it)) for it in (self._images, self._labels))
         return Mapped(images[begin:end], labels[begin:end], order=None)
 
     def window(self, epoch, begin, end, *, size):
-        """The `Window` for the examples from ``begin`` to before ``end`` of an epoch, and its end.
+        """A `Window` of the examples from ``begin`` to before ``end`` of an epoch, and its end.
 
-        It ends at ``end``, or at the end of a batch of ``size`` before it.
+        The window ends at ``end``, or earlier at the end of a batch of ``size``.
         """
         del begin, size
         if self._present is None or int(self._present.epoch) != epoch:
@@ -96,7 +102,7 @@ class Held:
         return self._present, end
 
     def windows_in_graph(self, epoch, size):
-        """A function of the step that gives its `Window`, inside a graph; ``epoch`` is a tensor."""
+        """A function from a step to its `Window`, inside a graph; ``epoch`` is a tensor."""
         del size
         order, order_of = tf.zeros([0], tf.int32), self._order
         if order_of is not None:
@@ -108,32 +114,33 @@ class Held:
         return Window(self._images, self._labels, order, tf.constant(0), epoch)
 
     def close(self):
-        """Nothing is open."""
+        """Does nothing: nothing is open."""
 
 
 class Mapped:
-    """Examples that stay where they are, in a file, and are read some steps ahead.
+    """Examples that stay in a file and are read some steps ahead.
 
     Args:
-        images: uint8 (n, height, width), a ``np.memmap`` or what is indexed like one.
-        labels: whole numbers (n,), NumPy.
+        images: uint8 (n, height, width) or (n, height, width, channels), a ``np.memmap`` or
+            another object that is indexed like one.
+        labels: uint8 or int32 (n,), NumPy.
         order: as for `Held`.
     """
 
     def __init__(self, images, labels, *, order):
         self._images = images
-        self._labels = np.asarray(labels, np.uint8)
+        self._labels = labels
         self._count = len(self._labels)
         self._order = order
         self._ahead = None
-        self.share = WHOLE
+        self.share = UNSHARDED
         self._batch_size = None
 
     def read_share(self, share, *, batch_size):
-        """From now on read only a worker's part of each batch.
+        """Read only a worker's part of each batch from now on.
 
         Args:
-            share: a `mnist_keras.distributed.batch_shards.Share`.
+            share: a `mnist_keras.distributed.batch_shards.BatchShard`.
             batch_size: examples in a full batch.
         """
         self.close()
@@ -141,11 +148,16 @@ class Mapped:
 
     @property
     def image_shape(self):
-        """(height, width)."""
+        """As `Held.image_shape`."""
         return tuple(self._images.shape[1:])
 
+    @property
+    def window_spec(self):
+        """As `Held.window_spec`."""
+        return Window.spec(self.image_shape, self._labels.dtype)
+
     def digest(self):
-        """The sha256 of images spread evenly over the file, all of a small one, and all labels."""
+        """The sha256 of evenly spaced images, all images of a small file, and of all labels."""
         sample = np.linspace(0, self._count - 1, min(self._count, _SAMPLED_EXAMPLES))
         digest = hashlib.sha256()
         for rows in np.array_split(sample.astype(np.int64), -(-len(sample) // 1024)):
@@ -159,12 +171,12 @@ class Mapped:
 
     @property
     def is_here(self):
-        """Whether all of them can be read."""
+        """Whether all examples can be read."""
         return len(those_here(self._images, self._labels)[1]) == self._count
 
     def window(self, epoch, begin, end, *, size):
-        """As `Held.window`; ends earlier where the examples would take too much memory."""
-        width = max(1, self.share.width(size))
+        """As `Held.window`; it ends earlier where the examples would take too much memory."""
+        width = max(1, self.share.size(size))
         batches = max(1, _READ_AT_ONCE_BYTES // (width * int(np.prod(self.image_shape))))
         end = min(end, begin + batches * size)
         ahead, self._ahead = self._ahead, None
@@ -173,15 +185,15 @@ class Mapped:
         else:
             window = self._read(epoch, begin, end)
         next_epoch, next_begin = (epoch, end) if end < self._count else (epoch + 1, 0)
-        # Whole batches: a worker's part of another one would not be what is asked for.
+        # Read ahead entire batches: a worker's part of a shorter batch has other examples.
         next_end = min(next_begin + -(-(end - begin) // size) * size, self._count)
         self._ahead = _Ahead(self._read, next_epoch, next_begin, next_end)
         return window, end
 
     def windows_in_graph(self, epoch, size):
-        """As `Held.windows_in_graph`; ``size`` is how many examples a batch has."""
+        """As `Held.windows_in_graph`; ``size`` is the number of examples in a batch."""
 
-        spec = Window.spec(self.image_shape)
+        spec = self.window_spec
 
         def read(epoch, step):
             begin = int(step) * size
@@ -199,15 +211,15 @@ class Mapped:
     def _read(self, epoch, begin, end):
         first, places = begin, slice(begin, end)
         order: npt.NDArray[np.int32] = np.zeros(0, np.int32)
-        if self.share != WHOLE:
+        if self.share != UNSHARDED:
             size = self._batch_size
             places = self.share.positions(begin, end, batch_size=size)
-            first = begin // size * self.share.width(size)
+            first = begin // size * self.share.size(size)
         if self._order is None:
             rows = places
         else:
             rows = self._order(epoch)[places]
-            # Front to back is how a disk is read fast.
+            # A disk is fastest when it is read from front to back.
             ascending = np.argsort(rows)
             rows, order = rows[ascending], np.argsort(ascending).astype(np.int32)
         return Window(
@@ -219,14 +231,14 @@ class Mapped:
         )
 
     def close(self):
-        """End the reading ahead."""
+        """Stop reading ahead."""
         ahead, self._ahead = self._ahead, None
         if ahead is not None:
             ahead.join()
 
 
 class _Ahead(threading.Thread):
-    """Reads a window while the steps of the one before it run."""
+    """Reads a window while the steps of the previous one run."""
 
     def __init__(self, read, epoch, begin, end):
         super().__init__(name="read-ahead", daemon=True)
@@ -237,16 +249,16 @@ class _Ahead(threading.Thread):
     def run(self):
         try:
             self._window = self._read(*self._asked)
-        except Exception as error:  # Told where the window is asked for.
+        except Exception as error:  # `result` raises it.
             self._error = error
 
     def covers(self, epoch, begin, end):
-        """Whether these examples are what is read."""
+        """Whether the window that is read begins at these examples and contains them."""
         its_epoch, its_begin, its_end = self._asked
         return (epoch, begin) == (its_epoch, its_begin) and end <= its_end
 
     def result(self):
-        """The window, once it is there."""
+        """The window; waits until it is read."""
         self.join()
         if self._error is not None:
             raise self._error

@@ -1,1 +1,1 @@
-"""One training on several devices and machines."""
+"""Training on several devices and machines."""

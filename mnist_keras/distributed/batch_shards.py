@@ -1,4 +1,4 @@
-"""Which part of each batch is whose, where several replicas share it."""
+"""How a batch is sharded over replicas."""
 
 import dataclasses
 
@@ -6,58 +6,61 @@ import numpy as np
 
 
 @dataclasses.dataclass(frozen=True)
-class Share:
-    """One worker's part of each batch: what its replicas get.
+class BatchShard:
+    """The shard of each batch that one worker's replicas get.
 
-    A batch of n examples is cut at ``n * i // replicas``, so the parts are of as equal sizes as can
-    be; where there are fewer examples than replicas some parts are empty. The arithmetic takes
-    whole numbers and tensors alike.
+    A batch of n examples is split at ``n * i // replica_count``, so the replicas' shards differ in
+    size by one example at most. With fewer examples than replicas some shards are empty. The
+    arithmetic works for Python integers and for tensors.
 
     Attributes:
-        first, last: the replicas from ``first`` to before ``last`` are this worker's.
-        replicas: how many share a batch, over all workers.
+        first_replica, end_replica: the worker has the replicas from ``first_replica`` to before
+            ``end_replica``.
+        replica_count: how many replicas share a batch, over all workers.
 
     Example:
 
-    >>> share = Share(first=1, last=3, replicas=3)
-    >>> [share.bounds(7, replica) for replica in range(3)], share.begin(7), share.width(7)
+    >>> shard = BatchShard(first_replica=1, end_replica=3, replica_count=3)
+    >>> [shard.bounds(7, replica) for replica in range(3)], shard.begin(7), shard.size(7)
     ([(0, 2), (2, 4), (4, 7)], 2, 5)
     """
 
-    first: int
-    last: int
-    replicas: int
+    first_replica: int
+    end_replica: int
+    replica_count: int
 
-    def bounds(self, size, replica):
-        """(begin, end) of a replica's part in a batch of ``size`` examples."""
-        return size * replica // self.replicas, size * (replica + 1) // self.replicas
+    def bounds(self, batch_size, replica):
+        """(begin, end) of a replica's shard in a batch."""
+        begin = batch_size * replica // self.replica_count
+        return begin, batch_size * (replica + 1) // self.replica_count
 
-    def begin(self, size):
-        """Where the worker's part of a batch of ``size`` examples begins."""
-        return size * self.first // self.replicas
+    def begin(self, batch_size):
+        """Where the worker's shard begins in a batch."""
+        return batch_size * self.first_replica // self.replica_count
 
-    def width(self, size):
-        """How many examples of a batch of ``size`` are the worker's."""
-        return size * self.last // self.replicas - self.begin(size)
+    def size(self, batch_size):
+        """How many examples of a batch the worker gets."""
+        end = batch_size * self.end_replica // self.replica_count
+        return end - self.begin(batch_size)
 
     def positions(self, begin, end, *, batch_size):
-        """Where in the epoch the worker's examples of some batches lie, int64 (m,).
+        """The positions in the epoch of the worker's examples of some batches, int64 (m,).
 
         Args:
-            begin, end: examples of the epoch, from the first one of a batch to before the last
-                one of a batch.
+            begin: position of the first example of the first batch.
+            end: position after the last example of the last batch.
             batch_size: examples in a full batch.
         """
-        parts = [
-            np.arange(start + self.begin(size), start + self.begin(size) + self.width(size))
+        shards = [
+            np.arange(start + self.begin(size), start + self.begin(size) + self.size(size))
             for start in range(begin, end, batch_size)
             for size in [min(batch_size, end - start)]
         ]
-        return np.concatenate([np.zeros(0, np.int64), *parts])
+        return np.concatenate([np.zeros(0, np.int64), *shards])
 
-    def is_even(self, *sizes):
-        """Whether batches of all these sizes are cut into equal parts."""
-        return all(size % self.replicas == 0 for size in sizes)
+    def is_even(self, *batch_sizes):
+        """Whether batches of all these sizes are split into shards of equal size."""
+        return all(size % self.replica_count == 0 for size in batch_sizes)
 
 
-WHOLE = Share(first=0, last=1, replicas=1)
+UNSHARDED = BatchShard(first_replica=0, end_replica=1, replica_count=1)

@@ -1,11 +1,13 @@
-"""How workers find each other before TensorFlow joins them, which would wait an hour in silence.
+"""How workers find each other before TensorFlow starts, which would wait an hour without a word.
 
-Each worker listens at its own address, and asks at every other address until it has heard from all
-and all have asked it. Both sides of such a call say who they are and what they were told:
+Each worker listens at its own address. It calls every other address until it has an answer from
+each worker and each worker has called it. Both sides of a call send one line of JSON over TCP, with
+their index and the settings that have to agree:
 
-    {"index": 1, "told": {"workers": [...], "keras": "3.15.1", ...}, "failure": null, "status": 0}
+    {"index": 1, "settings": {"workers": [...], "keras": "3.15.1", ...}, "failure": null,
+     "status": 0}
 
-One line of JSON each, over TCP. Whoever finds something wrong says so to all who ask, then ends.
+A worker that finds an error sends it to every worker that calls, then exits.
 """
 
 import contextlib
@@ -16,54 +18,56 @@ import time
 
 from mnist_keras.errors import MnistKerasError, UsageError
 
-_ASK_EVERY_S = 0.2
-_ANSWER_WITHIN_S = 5
-_LINGER_S = 2  # Others that ask meanwhile learn what was wrong.
-_MOST_BYTES = 2**20
+_CALL_EVERY_S = 0.2
+_ANSWER_TIMEOUT_S = 5
+_LINGER_S = 2  # After an error, so that workers that call meanwhile receive it.
+_MAX_LINE_BYTES = 2**20
 
 
-def meet(cluster, *, told, wait_s):
-    """Wait until all workers of a cluster are there.
+def meet(cluster, *, settings, timeout_s):
+    """Wait until all workers of a cluster have started.
 
     Args:
         cluster: a `mnist_keras.distributed.cluster.Cluster`.
-        told: what has to be the same on all workers besides their addresses, {name: what JSON
-            takes}.
-        wait_s: how long, in seconds.
+        settings: what has to be the same on all workers besides their addresses, {name: value
+            that JSON can represent}.
+        timeout_s: how long to wait, in seconds.
 
     Raises:
-        UsageError: the address is not free, or the workers were told different things.
-        MnistKerasError: not all have come.
+        UsageError: the address is not free, or the workers have different settings.
+        MnistKerasError: a worker has not started in time, or has failed.
     """
-    told = {"workers": list(cluster.addresses), **told}
-    with _Listener(cluster, told) as listener:
-        deadline_s = time.monotonic() + wait_s
+    settings = {"workers": list(cluster.addresses), **settings}
+    with _Listener(cluster, settings) as listener:
+        deadline_s = time.monotonic() + timeout_s
         missing = set(range(len(cluster.addresses))) - {cluster.index}
         try:
-            while missing or not listener.was_asked_by_all:
+            while missing or not listener.was_called_by_all:
                 listener.raise_failure()
                 if time.monotonic() > deadline_s:
-                    raise _not_all_came(cluster, missing or listener.not_asking, wait_s)
-                missing -= {index for index in missing if listener.ask(index)}
-                if missing or not listener.was_asked_by_all:
-                    time.sleep(_ASK_EVERY_S)
+                    raise _not_all_started(cluster, missing or listener.not_calling, timeout_s)
+                missing -= {index for index in missing if listener.call(index)}
+                if missing or not listener.was_called_by_all:
+                    time.sleep(_CALL_EVERY_S)
         except BaseException as error:  # A signal ends a worker by an exception too.
             if not isinstance(error, MnistKerasError):
-                error = MnistKerasError(f"worker {cluster.index} was ended before all had come.")
+                error = MnistKerasError(
+                    f"worker {cluster.index} was ended before all workers had started."
+                )
             listener.failure = listener.failure or error
-            listener.tell_those_who_asked()
+            listener.send_failure_to_callers()
             time.sleep(_LINGER_S)
             raise
 
 
 class _Listener:
-    """Answers the other workers in a thread of its own."""
+    """Answers the other workers in its own thread."""
 
-    def __init__(self, cluster, told):
+    def __init__(self, cluster, settings):
         self.failure = None
         self._cluster = cluster
-        self._own = {"index": cluster.index, "told": told}
-        self._asked_by = {cluster.index}
+        self._own = {"index": cluster.index, "settings": settings}
+        self._called_by = {cluster.index}
         port = int(cluster.addresses[cluster.index].rpartition(":")[2])
         is_dual = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if is_dual else socket.AF_INET
@@ -74,17 +78,17 @@ class _Listener:
             raise UsageError(
                 f"worker {cluster.index} cannot listen at its address. Received: "
                 f"{cluster.addresses[cluster.index]}: {error.strerror or error}. "
-                "Expected: a free port of this machine, and each worker's number once."
+                "Expected: a free port of this machine, and a different index for each worker."
             ) from error
-        self._server.settimeout(_ASK_EVERY_S)
+        self._server.settimeout(_CALL_EVERY_S)
         self._is_closed = False
         self._thread = threading.Thread(target=self._serve, name="rendezvous", daemon=True)
 
     def _introduce_itself_at(self, port):
-        """Let another worker that has the same number, on this machine, know of it."""
+        """Let a worker on this machine that has the same index find out."""
         with (
             contextlib.suppress(OSError, ValueError),
-            socket.create_connection(("localhost", port), _ANSWER_WITHIN_S) as connection,
+            socket.create_connection(("localhost", port), _ANSWER_TIMEOUT_S) as connection,
         ):
             connection.sendall(self._line())
 
@@ -94,30 +98,30 @@ class _Listener:
 
     def __exit__(self, *exception):
         self._is_closed = True
-        self._thread.join(_ANSWER_WITHIN_S)
+        self._thread.join(_ANSWER_TIMEOUT_S)
         self._server.close()
 
     @property
-    def not_asking(self):
-        """The workers that have not asked yet, a set of their numbers."""
-        return set(range(len(self._cluster.addresses))) - self._asked_by
+    def not_calling(self):
+        """The indices of the workers that have not called yet, a set."""
+        return set(range(len(self._cluster.addresses))) - self._called_by
 
     @property
-    def was_asked_by_all(self):
-        """Whether all others have heard from this one."""
-        return not self.not_asking
+    def was_called_by_all(self):
+        """Whether every other worker has called."""
+        return not self.not_calling
 
     def raise_failure(self):
-        """Raise what an answer has shown to be wrong."""
+        """Raise the error that a call has shown, if any."""
         if self.failure is not None:
             raise self.failure
 
-    def ask(self, index):
-        """Whether a worker is there."""
+    def call(self, index):
+        """Call a worker; whether it answers."""
         host, _, port = self._cluster.addresses[index].rpartition(":")
         try:
             address = host.strip("[]"), int(port)
-            with socket.create_connection(address, _ANSWER_WITHIN_S) as connection:
+            with socket.create_connection(address, _ANSWER_TIMEOUT_S) as connection:
                 connection.sendall(self._line())
                 other = _read(connection)
         except (OSError, ValueError):
@@ -126,48 +130,48 @@ class _Listener:
         self.raise_failure()
         return True
 
-    def tell_those_who_asked(self):
-        """Say to them what was wrong: they may not ask again."""
-        for index in self._asked_by - {self._cluster.index}:
+    def send_failure_to_callers(self):
+        """Send the error to the workers that have called: they may not call again."""
+        for index in self._called_by - {self._cluster.index}:
             with contextlib.suppress(MnistKerasError):
-                self.ask(index)
+                self.call(index)
 
     def _serve(self):
         while not self._is_closed:
             with contextlib.suppress(OSError, ValueError):
                 connection, _ = self._server.accept()
                 with connection:
-                    connection.settimeout(_ANSWER_WITHIN_S)
+                    connection.settimeout(_ANSWER_TIMEOUT_S)
                     other = _read(connection)
                     self._compare(other)
                     connection.sendall(self._line())
-                    self._asked_by.add(other["index"])
+                    self._called_by.add(other["index"])
 
     def _line(self):
         failure, status = None, 0
         if self.failure is not None:
             failure, status = str(self.failure), self.failure.exit_status
-        said = {**self._own, "failure": failure, "status": status}
-        return json.dumps(said).encode() + b"\n"
+        message = {**self._own, "failure": failure, "status": status}
+        return json.dumps(message).encode() + b"\n"
 
     def _compare(self, other, expected=None):
-        """Keep as the failure what does not fit together in what two workers say."""
-        index, told = self._own["index"], self._own["told"]
-        differing = [name for name in told if told[name] != other["told"].get(name)]
+        """Keep as the failure whatever does not fit in the messages of two workers."""
+        index, settings = self._own["index"], self._own["settings"]
+        differing = [name for name in settings if settings[name] != other["settings"].get(name)]
         if differing:
             ours, theirs = (
-                ", ".join(f"{name} {_text(said.get(name))}" for name in differing)
-                for said in (told, other["told"])
+                ", ".join(f"{name} {_text(values.get(name))}" for name in differing)
+                for values in (settings, other["settings"])
             )
             failure: MnistKerasError = UsageError(
-                f"the workers were told different things. Received: {ours} by worker {index}, "
-                f"{theirs} by worker {other['index']}. Expected: the same."
+                f"the workers have different settings. Received: {ours} on worker {index}, "
+                f"{theirs} on worker {other['index']}. Expected: the same."
             )
         elif other["index"] == index or expected not in (None, other["index"]):
             failure = UsageError(
-                f"two workers have one number or one address. Received: worker {other['index']} "
+                f"two workers have the same index or address. Received: worker {other['index']} "
                 f"where worker {index if expected is None else expected} is expected. "
-                "Expected: each number once."
+                "Expected: a different index for each worker."
             )
         elif other["failure"]:
             is_usage = other["status"] == UsageError.exit_status
@@ -177,21 +181,21 @@ class _Listener:
         self.failure = self.failure or failure
 
 
-def _not_all_came(cluster, missing, wait_s):
+def _not_all_started(cluster, missing, timeout_s):
     names = ", ".join(f"worker {index} ({cluster.addresses[index]})" for index in sorted(missing))
     return MnistKerasError(
-        f"not all workers have come within {wait_s} s. Received: nothing from {names}. "
-        f"Expected: all {len(cluster.addresses)}, started within that time, each at an address "
-        "that the others reach."
+        f"not all workers have started within {timeout_s} s. Received: nothing from {names}. "
+        f"Expected: all {len(cluster.addresses)} started within that time, each at an address "
+        "that the others can reach."
     )
 
 
 def _read(connection):
     with connection.makefile("rb") as lines:
-        said = json.loads(lines.readline(_MOST_BYTES))
-    if not (isinstance(said, dict) and isinstance(said.get("told"), dict)):
-        raise ValueError("something else listens there")
-    return {"failure": None, "status": 0, **said, "index": int(said.get("index", -1))}
+        message = json.loads(lines.readline(_MAX_LINE_BYTES))
+    if not (isinstance(message, dict) and isinstance(message.get("settings"), dict)):
+        raise ValueError("another program listens there")
+    return {"failure": None, "status": 0, **message, "index": int(message.get("index", -1))}
 
 
 def _text(value):

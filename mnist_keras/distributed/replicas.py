@@ -1,123 +1,124 @@
 """One training step on several replicas, with the numbers of one.
 
-Each replica computes its part of the batch. Its loss is weighed by how many examples it has, so the
-sum over the replicas is the loss of the whole batch, however the parts differ in size. Gradients
-are summed once, before anything looks at them: clipping, loss scaling and accumulation then see
-those of the whole batch, and each replica makes the same update to its own copy of the weights.
+Each replica computes on its shard of the global batch. Its loss is weighted by its number of
+examples, so the sum over replicas is the loss of the global batch, even where the shards differ in
+size. Gradients are summed once, before clipping, loss scaling and accumulation, which therefore see
+the gradients of the global batch. Each replica then applies the same update to its own copy of the
+weights.
 """
 
 import contextlib
 import contextvars
-import functools
-import types
-from typing import Any
 
-import keras
 import tensorflow as tf
 
-from mnist_keras._keras import BaseOptimizer
-from mnist_keras.distributed.batch_shards import Share
+from mnist_keras import _keras
+from mnist_keras.distributed.batch_shards import BatchShard
 from mnist_keras.errors import UsageError
 
 _MEAN_REDUCTIONS = ("sum_over_batch_size", "mean")
-# Keras lets the replicas meet inside these, which it can not inside a condition.
-_MEETING = (
-    "_backend_update_step",
-    "_apply_weight_decay",
-    "_backend_increment_gradient_accumulators",
-    "_overwrite_model_variables_with_average_value",
-)
-# A replica's step is traced in a thread, and so in a context, of its own.
+# TensorFlow traces each replica's step in a thread, and so in a context, of its own.
 _REPLICA = contextvars.ContextVar("replica", default=None)
 
 
-def share_of_worker(strategy):
-    """The `mnist_keras.distributed.batch_shards.Share` of this process's replicas."""
-    numbers = []
+def shard_of_worker(strategy):
+    """The `mnist_keras.distributed.batch_shards.BatchShard` of this process's replicas."""
+    ids = []
     strategy.experimental_distribute_values_from_function(
-        lambda context: numbers.append(context.replica_id_in_sync_group)
+        lambda context: ids.append(context.replica_id_in_sync_group)
     )
-    return Share(first=min(numbers), last=max(numbers) + 1, replicas=strategy.num_replicas_in_sync)
+    return BatchShard(
+        first_replica=min(ids),
+        end_replica=max(ids) + 1,
+        replica_count=strategy.num_replicas_in_sync,
+    )
 
 
-def number():
-    """The number of the replica whose step is being traced, from 0 over all workers."""
+def replica_id():
+    """The index of the replica whose step is being traced, from 0 over all workers."""
     return int(tf.get_static_value(tf.distribute.get_replica_context().replica_id_in_sync_group))
 
 
 class Replica:
     """What one of several replicas knows while its step is traced.
 
-    Attributes:
-        begin: where its part of the batch begins, an int32 scalar.
-        size: how many examples it has.
-        batch_size: how many the batch has, over all replicas.
-
     Args:
-        is_even: whether the replicas' parts of each batch are of one size.
+        begin: where its shard of the global batch begins, an int32 scalar.
+        size: examples in the shard, an int32 scalar.
+        global_batch_size: examples in the batch over all replicas, an int32 scalar.
+        is_even: whether the shards of every batch have the same size.
     """
 
-    def __init__(self, *, begin, size, batch_size, is_even):
-        self.begin, self.size, self.batch_size = begin, size, batch_size
+    def __init__(self, *, begin, size, global_batch_size, is_even):
+        self.begin, self.size, self.global_batch_size = begin, size, global_batch_size
         self._weight = None
         if not is_even:
             count = tf.distribute.get_strategy().num_replicas_in_sync
-            self._weight = tf.cast(size * count, tf.float32) / tf.cast(batch_size, tf.float32)
-        self._sums, self._parts = {}, {}
+            self._weight = tf.cast(size * count, tf.float32) / tf.cast(
+                global_batch_size, tf.float32
+            )
+        self._sums, self._contributions = {}, {}
 
-    def share_of_loss(self, loss):
-        """This replica's part of the whole batch's loss, of what Keras's losses give here.
+    def loss_contribution(self, loss):
+        """What this replica adds to the loss of the global batch.
 
-        Keras divides the mean over a replica's examples by the number of replicas.
+        Args:
+            loss: what Keras's losses give here: the mean over this replica's examples, divided by
+                the number of replicas.
         """
-        loss = self.weighed(loss)
-        self.add_part(loss)
+        loss = self.weighted(loss)
+        self.add_contribution(loss)
         return loss
 
-    def weighed(self, loss):
-        """A mean over this replica's examples, so that that of all replicas' is the batch's."""
+    def weighted(self, mean):
+        """A mean over this replica's examples, weighted so that the mean over replicas is right."""
         if self._weight is None:
-            return loss
-        # The mean over no examples may be no number.
-        return tf.math.multiply_no_nan(loss, tf.cast(self._weight, loss.dtype))
+            return mean
+        # The mean over an empty shard may be NaN.
+        return tf.math.multiply_no_nan(mean, tf.cast(self._weight, mean.dtype))
 
-    def add_part(self, loss):
-        """Know a tensor as a part of the batch's loss."""
-        self._parts[id(loss)] = loss
+    def add_contribution(self, loss):
+        """Remember that a tensor is a contribution to the loss of the global batch."""
+        self._contributions[id(loss)] = loss
 
-    def sum(self, tensors):
-        """The sums over all replicas of some tensors; of what is such a sum already, itself."""
+    def all_reduce_sum(self, tensors):
+        """The sums of tensors over all replicas; a tensor that is such a sum stays as it is.
+
+        Args:
+            tensors: a list; None in it stays None.
+        """
         new = {id(t): t for t in tensors if t is not None and id(t) not in self._sums}
         if new:
             context = tf.distribute.get_replica_context()
             sums = context.all_reduce("SUM", [_on_this_device(t) for t in new.values()])
             for tensor, summed in zip(new.values(), sums, strict=True):
-                # Both are held, so that no other tensor gets their ids.
+                # The entries keep both alive, so that no other tensor gets their ids.
                 self._sums[id(tensor)] = tensor, summed
                 self._sums[id(summed)] = summed, summed
         return [None if t is None else self._sums[id(t)][1] for t in tensors]
 
-    def over_all(self, tensors):
-        """What some values are over all replicas: sums of `is_of_batch`, means of all else."""
+    def all_reduce(self, tensors):
+        """Sums over all replicas of those that `reduces_by_sum`, and means of the others."""
         count = tf.distribute.get_strategy().num_replicas_in_sync
-        of_batch = [self.is_of_batch(tensor) for tensor in tensors]
-        sums = self.sum(tensors)
-        return [s if is_sum else s / count for s, is_sum in zip(sums, of_batch, strict=True)]
+        by_sum = [self.reduces_by_sum(tensor) for tensor in tensors]
+        sums = self.all_reduce_sum(tensors)
+        return [s if is_sum else s / count for s, is_sum in zip(sums, by_sum, strict=True)]
 
-    def is_of_batch(self, value):
-        """Whether it is a part of the batch's loss, or a sum over the replicas."""
-        _, summed = self._sums.get(id(value), (None, None))
-        return value is not None and (self._parts.get(id(value)) is value or summed is value)
+    def reduces_by_sum(self, tensor):
+        """Whether it is a contribution to the global batch's loss, or a sum over replicas."""
+        _, summed = self._sums.get(id(tensor), (None, None))
+        is_contribution = self._contributions.get(id(tensor)) is tensor
+        return tensor is not None and (is_contribution or summed is tensor)
 
 
 def current():
-    """The `Replica` whose step is being traced; None: there is one alone."""
+    """The `Replica` whose step is being traced; None where there is one replica."""
     return _REPLICA.get()
 
 
 @contextlib.contextmanager
 def tracing(replica):
-    """While the step of a `Replica` is traced."""
+    """Within the context, `current` returns this `Replica`."""
     token = _REPLICA.set(replica)
     try:
         yield
@@ -125,8 +126,8 @@ def tracing(replica):
         _REPLICA.reset(token)
 
 
-def share_of_loss(loss, y_pred):
-    """This replica's part of the whole batch's loss; of one replica alone its loss.
+def loss_contribution(loss, y_pred):
+    """What this replica adds to the loss of the global batch; the loss itself with one replica.
 
     Raises:
         UsageError: the outputs are masked.
@@ -134,86 +135,63 @@ def share_of_loss(loss, y_pred):
     replica = current()
     if replica is None:
         return loss
-    if any(getattr(part, "_keras_mask", None) is not None for part in tf.nest.flatten(y_pred)):
+    if any(_keras.mask_of(part) is not None for part in tf.nest.flatten(y_pred)):
         raise UsageError(
-            "the loss of masked outputs is no mean over the batch. Received: a mask, several "
-            "replicas. Expected: outputs without one, or one replica."
+            "the loss of masked outputs is not a mean over the batch. Received: a mask, several "
+            "replicas. Expected: outputs without a mask, or one replica."
         )
-    return replica.share_of_loss(loss)
+    return replica.loss_contribution(loss)
 
 
 def require_mean_losses(model):
-    """Refuse a loss that is no mean over the batch, whose parts could not be weighed.
+    """Raise an error for a loss that is not a mean over the batch, which cannot be weighted.
 
     Raises:
-        UsageError: it is another one.
+        UsageError: a loss of the model has another reduction.
     """
     for loss in tf.nest.flatten(model.loss):
         reduction = getattr(loss, "reduction", _MEAN_REDUCTIONS[0])
         if reduction not in _MEAN_REDUCTIONS:
             raise UsageError(
-                f"several replicas need a mean over the batch as their loss. Received: "
+                "several replicas need a loss that is a mean over the batch. Received: "
                 f"reduction={reduction!r}. Expected: {' or '.join(map(repr, _MEAN_REDUCTIONS))}."
             )
 
 
-def output_trackers(model):
-    """Keras's means of the loss of each output, where there are several."""
-    return [] if model._compile_loss is None else [m for m in model._compile_loss.metrics if m]
+def output_loss_trackers(model):
+    """Keras's means of each output's loss; empty for a model with one output."""
+    loss = _keras.compiled_loss(model)
+    return [] if loss is None else [metric for metric in loss.metrics if metric]
 
 
-@contextlib.contextmanager
-def weighed_outputs(model):
-    """Let each output's loss be that of the whole batch, of whatever sizes the parts of it are."""
+def weighted_output_losses(model):
+    """A context in which each output's loss is weighted by this replica's number of examples."""
 
-    def update(original, values, sample_weight=None):
+    def update(update_state, values, sample_weight=None):
         replica = current()
         if replica is None:
-            return original(values, sample_weight)
-        return original(replica.weighed(values))  # Each batch counts as one, as its shape varies.
+            return update_state(values, sample_weight)
+        # Keras weights a batch by its static size, so batches weigh the same on one device too.
+        return update_state(replica.weighted(values))
 
-    trackers = output_trackers(model)
-    for tracker in trackers:
-        vars(tracker)["update_state"] = functools.partial(update, tracker.update_state)
-    try:
-        yield
-    finally:
-        for tracker in trackers:
-            del vars(tracker)["update_state"]
+    return _keras.replaced_update_state(output_loss_trackers(model), update)
 
 
-@contextlib.contextmanager
-def same_updates(optimizer):
-    """Let each replica update its own copy of the weights, by the gradients of the whole batch.
+def replicated_updates(optimizer):
+    """A context in which each replica applies the global batch's gradients to its own weights.
 
-    Meanwhile ``apply`` sums the gradients first, unless they are such sums already, and what Keras
-    does per strategy is what it does without one.
+    ``apply`` sums the gradients first, unless they are such sums already.
     """
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    patched: list[tuple[Any, str, Any]] = [
-        (inner, name, types.MethodType(getattr(BaseOptimizer, name), inner))
-        for name in _MEETING
-        if getattr(type(inner), name) is getattr(keras.optimizers.Optimizer, name)
-    ]
-    patched.append((optimizer, "apply", functools.partial(_apply, optimizer.apply)))
-    for owner, name, method in patched:
-        vars(owner)[name] = method
-    try:
-        yield
-    finally:
-        for owner, name, _ in patched:
-            del vars(owner)[name]
+    return _keras.updates_without_strategy(optimizer, sum_gradients=_sum_gradients)
 
 
-def _apply(apply, gradients, trainable_variables=None):
+def _sum_gradients(gradients):
     replica = current()
-    if replica is not None:
-        gradients = replica.sum(list(gradients))
-    return apply(gradients, trainable_variables)
+    return gradients if replica is None else replica.all_reduce_sum(list(gradients))
 
 
 def _on_this_device(tensor):
-    # One that came from outside the step has no device, which all_reduce asks for.
+    # A tensor from outside the step has no device, which all_reduce needs.
     return tensor if isinstance(tensor, tf.IndexedSlices) else tf.identity(tensor)
 
 

@@ -1,9 +1,9 @@
-"""The devices and machines of ``--distribution``: how they are joined, and what is lost with one.
+"""The devices and machines of ``--distribution``: how they start, and what happens when one fails.
 
-How long a worker waits. At the start for the others: `JOIN_S`, and as long again for one that ends
-just when all have come. In the training for one that has ended, or is silent, as a machine without
-power or network is: `SILENCE_S` and a few seconds at most. It then ends with one line on stderr and
-status 1.
+A worker waits `JOIN_S` seconds for the others to start, and as long again for one that fails just
+as all have started. During the training it waits a few seconds more than `SILENCE_S` for a worker
+that has exited, or is silent because its machine has no power or no network. It then exits with
+one line on stderr and status 1.
 """
 
 import contextlib
@@ -21,44 +21,47 @@ from mnist_keras.errors import Interrupted, MnistKerasError
 JOIN_S = 300
 SILENCE_S = 10
 _JOB = "worker"
-_ABORTED = 10  # Of the codes of absl::Status.
-_MARK = "§"
-_INTERRUPTED = "ended by "  # And the signal's name.
+_ABORTED = 10  # absl::StatusCode::kAborted.
+_MARK = "§"  # Delimits a worker's own words in TensorFlow's message.
+_INTERRUPTED = "ended by "  # The signal's name follows.
 _TASK = r"/job:worker/(?:replica:0/)?task:(\d+)"
-# What TensorFlow's messages say, and what it means.
-_SIGNS = {
-    rf"remote target {_TASK}": "has ended",
-    rf"stopped sending heartbeats\):\s+{_TASK}": "gives no sign of life",
-    "CoordinationService": "gives no sign of life",
-    rf"{_TASK}.{{0,40}} (?:disconnected|restarted)": "has ended",
+# {pattern in TensorFlow's messages: what happened to the worker}.
+_CAUSES = {
+    rf"remote target {_TASK}": "has exited",
+    rf"stopped sending heartbeats\):\s+{_TASK}": "does not respond",
+    "CoordinationService": "does not respond",
+    rf"{_TASK}.{{0,40}} (?:disconnected|restarted)": "has exited",
 }
 
 
 class WorkerLostError(MnistKerasError):
-    """Another worker of the training has ended, or is silent.
+    """Another worker of the training has exited, or does not respond.
 
-    Exit status 1; that of the other one where a signal has ended it.
+    Exit status 1, or 128 plus the signal's number where a signal ended the other worker.
     """
 
 
-class Alone:
-    """`mnist_keras.distributed.workers.Workers` for one process; does not need TensorFlow."""
+class SingleWorker:
+    """`mnist_keras.distributed.workers.Workers` for one process, without TensorFlow."""
 
     count, index, are_several, is_chief = 1, 0, False, True
 
     def on_chief(self, function):
-        """What the function returns."""
+        """Return the function's result."""
         return function()
 
     def require_same(self, what, values):
-        """There is nobody to differ."""
+        """Do nothing: there is no other worker."""
 
 
 def find_cluster(config):
     """The `mnist_keras.distributed.cluster.Cluster` that a recipe asks for, or None.
 
+    Args:
+        config: a `mnist_keras.app.config.RunConfig`.
+
     Raises:
-        UsageError: there is none where it has to be, or one that cannot be.
+        UsageError: a required cluster is missing, or the environment describes an invalid one.
     """
     found = None
     if config.distribution == "multi_worker":
@@ -71,12 +74,14 @@ def find_cluster(config):
 
 
 def shares_batches(config):
-    """Whether several devices are asked for; those that "auto" may find aside."""
+    """Whether a recipe asks for several devices by name; "auto" may still find several."""
     return config.distribution in ("mirrored", "multi_worker") or config.cpu_devices > 1
 
 
 def local_strategy(config):
-    """The strategy for the devices of this machine; None for one. TensorFlow is imported by then.
+    """The strategy for the devices of this machine, or None for one device.
+
+    Call it after `mnist_keras.console.start.import_tensorflow`.
 
     Args:
         config: a `mnist_keras.app.config.RunConfig`.
@@ -93,7 +98,7 @@ def local_strategy(config):
     if len(devices) < 2:
         if config.distribution == "mirrored":
             terminal.notice(
-                f"--distribution=mirrored finds one device alone ({'a GPU' if gpus else 'a CPU'}) "
+                f"--distribution=mirrored finds only one device ({'a GPU' if gpus else 'a CPU'}) "
                 "and trains on it; the numbers are the same."
             )
         return None
@@ -101,7 +106,11 @@ def local_strategy(config):
 
 
 def divide_cpu(count):
-    """Let TensorFlow see the processor as so many devices; before its first operation."""
+    """Make TensorFlow see the CPU as several devices; call it before TensorFlow's first operation.
+
+    Args:
+        count: number of devices.
+    """
     import tensorflow as tf
 
     [cpu] = tf.config.list_physical_devices("CPU")
@@ -110,9 +119,9 @@ def divide_cpu(count):
 
 
 def join(cluster):
-    """Wait for all workers of a cluster, then train together.
+    """Wait for all workers of a cluster and make the strategy that they train with.
 
-    TensorFlow is imported by then, and has done nothing yet.
+    Call it after TensorFlow is imported and before its first operation.
 
     Args:
         cluster: a `mnist_keras.distributed.cluster.Cluster`.
@@ -121,20 +130,24 @@ def join(cluster):
         The ``tf.distribute.MultiWorkerMirroredStrategy``.
 
     Raises:
-        UsageError: the workers were told different things, or an address is not free.
-        MnistKerasError: not all have come within `JOIN_S`.
+        UsageError: the workers have different settings, or an address is not free.
+        MnistKerasError: not all workers have started within `JOIN_S` seconds.
     """
     import keras
     import tensorflow as tf
 
+    from mnist_keras import _keras
+
     count, index = len(cluster.addresses), cluster.index
     terminal.notice(
-        f"{'one' if index else 'the first'} of {count} workers, at {cluster.addresses[index]}, as "
-        f"{cluster.source} says; waits up to {JOIN_S} s for the others"
+        f"worker {index} of {count}, at {cluster.addresses[index]}, from {cluster.source}; "
+        f"waiting up to {JOIN_S} s for the others"
     )
     versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
-    meet(cluster, told={"mnist_keras": __version__, **versions}, wait_s=JOIN_S)
-    _set_time_limits(count)
+    meet(cluster, settings={"mnist_keras": __version__, **versions}, timeout_s=JOIN_S)
+    _keras.configure_coordination(
+        job=_JOB, task_count=count, register_timeout_s=JOIN_S, heartbeat_timeout_s=SILENCE_S
+    )
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({_JOB: list(cluster.addresses)}),
         task_type=_JOB,
@@ -142,32 +155,32 @@ def join(cluster):
         num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
         rpc_layer="grpc",
     )
-    # It waits for the others without letting Python work, for up to an hour.
+    # The constructor waits for the others for up to an hour, and holds the GIL meanwhile.
     faulthandler.dump_traceback_later(JOIN_S, exit=True)
     try:
         with _as_lost(cluster):
             return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     finally:
         faulthandler.cancel_dump_traceback_later()
-        _take_sigterm_back()
+        _restore_sigterm_handler()
 
 
-def _take_sigterm_back():
-    """TensorFlow has put a handler of its own, which does nothing, in the place of Python's."""
+def _restore_sigterm_handler():
+    """Install Python's handler again: TensorFlow has replaced it by one that does nothing."""
     handler = signal.getsignal(signal.SIGTERM)
     if handler is not None and threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)
 
 
 @contextlib.contextmanager
-def one_for_all(cluster):
-    """While workers train together: what ends one ends all, each with a line that says what it was.
+def fail_together(cluster):
+    """Within the context, the failure of one worker ends all of them, each with its cause.
 
     Args:
-        cluster: a `mnist_keras.distributed.cluster.Cluster`; None: one process alone.
+        cluster: a `mnist_keras.distributed.cluster.Cluster`, or None for one process.
 
     Raises:
-        WorkerLostError: another worker has ended.
+        WorkerLostError: another worker has exited.
     """
     if cluster is None:
         yield
@@ -175,45 +188,30 @@ def one_for_all(cluster):
     try:
         with _as_lost(cluster):
             yield
-    except (WorkerLostError, Interrupted):  # The others know.
+    except (WorkerLostError, Interrupted):  # The others raise it too.
         raise
     except BaseException as error:
         if not getattr(error, "is_known_to_all", False):
-            _tell_the_others(_words(error))
+            _report_to_others(_cause_of(error))
         raise
 
 
-def _words(error):
+def _cause_of(error):
     if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
         return f"{_INTERRUPTED}{signal.Signals(error.code - 128).name}"
     return str(error) or type(error).__name__
 
 
-def _set_time_limits(count):
-    # The strategy's own default would wait an hour for a worker that does not come.
-    from tensorflow.compiler.xla.tsl.protobuf import coordination_config_pb2
-    from tensorflow.python.eager import context
+def _report_to_others(message):
+    from mnist_keras import _keras
 
-    job = coordination_config_pb2.CoordinatedJob(name=_JOB, num_tasks=count)
-    context.context().configure_coordination_service(
-        service_type="standalone",
-        service_leader=f"/job:{_JOB}/replica:0/task:0",
-        cluster_register_timeout_in_ms=JOIN_S * 1000,
-        heartbeat_timeout_in_ms=SILENCE_S * 1000,
-        coordinated_jobs=[job],
-    )
-
-
-def _tell_the_others(message):
-    from tensorflow.python.eager import context
-
-    with contextlib.suppress(Exception):  # What is to be told matters more than that it is told.
-        context.context().report_error_to_cluster(_ABORTED, f"{_MARK}{message}{_MARK}")
+    with contextlib.suppress(Exception):  # The error itself must not be lost for its report.
+        _keras.report_error_to_cluster(_ABORTED, f"{_MARK}{message}{_MARK}")
 
 
 @contextlib.contextmanager
 def _as_lost(cluster):
-    """TensorFlow's errors of lost connections as one that says what has happened."""
+    """Turn TensorFlow's errors about lost connections into one `WorkerLostError`."""
     from tensorflow import errors
 
     try:
@@ -226,26 +224,25 @@ def _as_lost(cluster):
         errors.InternalError,
         errors.UnavailableError,
     ) as error:
-        reason = _reason(str(error), cluster)
+        cause = _cause_in(str(error), cluster)
         lost = WorkerLostError(
-            f"the workers are no longer all there. Received: {reason}. "
-            f"Expected: all {len(cluster.addresses)} to the end; the same commands go on from the "
-            "last checkpoint."
+            f"a worker was lost. Received: {cause}. Expected: all {len(cluster.addresses)} until "
+            "the end; the same commands resume from the last checkpoint."
         )
-        interrupted = re.search(rf"{_INTERRUPTED}(SIG\w+)$", reason)
+        interrupted = re.search(rf"{_INTERRUPTED}(SIG\w+)$", cause)
         if interrupted:
             lost.exit_status = 128 + signal.Signals[interrupted[1]]
         raise lost from error
 
 
-def _reason(text, cluster):
-    """What has happened, as far as TensorFlow's message says."""
+def _cause_in(text, cluster):
+    """What happened, as far as TensorFlow's message says."""
     reported = re.search(rf"{_TASK}[^{_MARK}]{{0,20}}{_MARK}(.*?){_MARK}", text, re.DOTALL)
     if reported:
         return f"from worker {reported[1]}: {reported[2].strip().rstrip('.')}"
-    for pattern, what in _SIGNS.items():
+    for pattern, cause in _CAUSES.items():
         found = re.search(pattern, text, re.DOTALL)
         if found:
-            number = int(found[1]) if found.groups() else 0  # The others report to the first one.
-            return f"worker {number} ({cluster.addresses[number]}) {what}"
-    return f"one of them has ended ({' '.join(text.split())[:100]})"
+            index = int(found[1]) if found.groups() else 0  # Worker 0 runs the service.
+            return f"worker {index} ({cluster.addresses[index]}) {cause}"
+    return f"a worker has exited ({' '.join(text.split())[:100]})"

@@ -1,8 +1,8 @@
-"""The workers of a training: the processes, one on each machine, that train one model together.
+"""The workers of a training: one process on each machine, which train one model together.
 
-They run the same program side by side and meet in collective operations, which each of them has to
-reach as often as the others, in the same order. What only one of them knows (a signal, its clock,
-what lies on its disk) is therefore settled here before anybody acts on it.
+All workers run the same program and meet in collective operations. Every worker has to call each
+of them equally often and in the same order. So whatever one worker alone knows (a signal, its
+clock, the files on its disk) is exchanged here before any worker acts on it.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ _WORKERS: weakref.WeakKeyDictionary[keras.Model, "Workers"] = weakref.WeakKeyDic
 
 
 def workers_of(model):
-    """The `Workers` that train a model; itself alone where it is under no strategy."""
+    """The `Workers` that train a model; a single worker for a model without a strategy."""
     strategy = getattr(model, "distribute_strategy", None) or tf.distribute.get_strategy()
     if strategy not in _WORKERS:
         _WORKERS[strategy] = Workers(strategy)
@@ -29,21 +29,21 @@ def workers_of(model):
 
 
 class Workers:
-    """The workers of a strategy, seen from one of them.
+    """The workers of a strategy, as one of them sees them.
 
-    With a strategy of one worker nothing below computes or waits.
+    With one worker, no method computes or waits.
 
     Args:
         strategy: a ``tf.distribute.Strategy``.
 
     Attributes:
-        count: how many there are.
-        index: this one's number, from 0.
+        count: the number of workers.
+        index: this worker's index, from 0.
 
     Example:
 
-    >>> alone = Workers(tf.distribute.get_strategy())
-    >>> alone.is_chief, alone.largest([3, -1]), alone.from_chief(b"state")
+    >>> workers = Workers(tf.distribute.get_strategy())
+    >>> workers.is_chief, workers.all_reduce_max([3, -1]), workers.broadcast(b"state")
     (True, [3, -1], b'state')
     """
 
@@ -60,49 +60,49 @@ class Workers:
 
     @property
     def are_several(self):
-        """Whether there is another one."""
+        """Whether there is more than one worker."""
         return self.count > 1
 
     @property
     def is_chief(self):
-        """Whether this is the one that prints and writes."""
+        """Whether this is worker 0, which prints and writes."""
         return self.index == 0
 
-    def largest(self, numbers):
-        """Of each number the largest that any worker gives; all have to ask at the same place.
+    def all_reduce_max(self, values):
+        """Element-wise maximum over workers; a collective call.
 
         Args:
-            numbers: whole numbers of 32 bits, as many on each worker.
+            values: integers that fit into 32 bits, equally many on each worker.
         """
         if not self.are_several:
-            return list(numbers)
-        rows = np.zeros((self.count, len(numbers)), np.int32)
-        rows[self.index] = numbers
+            return list(values)
+        rows = np.zeros((self.count, len(values)), np.int32)
+        rows[self.index] = values
         return self._sum(tf.constant(rows)).numpy().max(axis=0).tolist()
 
-    def from_chief(self, data):
-        """What the chief gives; all have to ask at the same place.
+    def broadcast(self, data):
+        """The chief's data on every worker; a collective call.
 
         Args:
-            data: bytes, or None; looked at on the chief alone.
+            data: bytes or None; ignored on workers other than the chief.
         """
         if not self.are_several:
             return data
         length = -1 if data is None or not self.is_chief else len(data)
-        length = self.largest([length])[0]
+        length = self.all_reduce_max([length])[0]
         if length < 0:
             return None
         words = np.zeros(-(-length // 4), np.int32)
         if self.is_chief:
             words.view(np.uint8)[:length] = np.frombuffer(data, np.uint8)
-        # The others give zeros, which leave the chief's bits as they are.
+        # The others add zeros, which leave the chief's bits as they are.
         return self._sum(tf.constant(words)).numpy().tobytes()[:length]
 
-    def from_each(self, data):
-        """What each worker gives, a list in their order; all have to ask at the same place.
+    def all_gather(self, data):
+        """The data of all workers, a list in the order of their indices; a collective call.
 
         Args:
-            data: bytes, as many on each worker.
+            data: bytes, equally many on each worker.
         """
         if not self.are_several:
             return [data]
@@ -112,13 +112,13 @@ class Workers:
         return [row.tobytes()[: len(data)] for row in rows]
 
     def on_chief(self, function):
-        """What a function gives on the chief, where alone it is called; all have to ask.
+        """Call a function on the chief and return its result on every worker; a collective call.
 
         Args:
-            function: gives what JSON takes.
+            function: takes nothing and returns a value that JSON can represent.
 
         Raises:
-            MnistKerasError: what it raises of that kind, on every worker.
+            MnistKerasError: on every worker, where the function raises one.
         """
         outcome = failure = None
         if self.is_chief:
@@ -127,19 +127,19 @@ class Workers:
             except MnistKerasError as error:
                 failure = error
                 outcome = {"error": str(error), "status": error.exit_status}
-        outcome = json.loads(self.from_chief(json.dumps(outcome).encode()))
+        outcome = json.loads(self.broadcast(json.dumps(outcome).encode()))
         if "error" in outcome:
             is_usage = outcome["status"] == UsageError.exit_status
-            heard = (UsageError if is_usage else MnistKerasError)(outcome["error"])
-            self._raise_together(failure or heard)
+            received = (UsageError if is_usage else MnistKerasError)(outcome["error"])
+            self._raise_together(failure or received)
         return outcome["result"]
 
     def require_same(self, what, values):
-        """Refuse to go on unless all workers give the same.
+        """Raise an error unless all workers pass the same values; a collective call.
 
         Args:
-            what: what is compared, for the error's message.
-            values: this worker's, {name: what JSON takes}.
+            what: what the values are, for the error's message.
+            values: this worker's values, {name: value that JSON can represent}.
 
         Raises:
             UsageError: on every worker.
@@ -147,11 +147,11 @@ class Workers:
         own = json.loads(json.dumps(values))
         chiefs = self.on_chief(lambda: own)
         differing = [name for name in {**own, **chiefs} if own.get(name) != chiefs.get(name)]
-        # Those that are like the chief learn which one is not.
-        other = self.largest([self.index if differing else 0])[0]
+        # A worker that agrees with the chief learns which one does not.
+        other = self.all_reduce_max([self.index if differing else 0])[0]
         if not other:
             return
-        received = f"others on worker {other}"
+        received = f"other values on worker {other}"
         if differing:
             received = ", ".join(f"{name} {own.get(name)}" for name in differing)
         expected = ", ".join(f"{name} {chiefs.get(name)}" for name in differing) or "the same"
@@ -163,9 +163,9 @@ class Workers:
         )
 
     def _raise_together(self, error):
-        """Raise what all workers raise; none of them ends before each one has heard of it."""
+        """Raise an error that every worker raises, once all of them have received it."""
         with contextlib.suppress(tf.errors.OpError):
-            self.largest([0])
+            self.all_reduce_max([0])
         error.is_known_to_all = True
         raise error
 
@@ -174,7 +174,7 @@ class Workers:
 
 
 def _cluster(strategy):
-    """(addresses by job, this task's job, its number in the job) of several machines, or None."""
+    """(addresses by job, this task's job, its index in the job) of several machines, or None."""
     resolver = getattr(strategy, "cluster_resolver", None)
     if resolver is None:
         return None

@@ -1,43 +1,55 @@
-"""A batch cut into parts that the processor computes side by side, and put together again."""
+"""A batch split into parts that the CPU computes in parallel, and their outputs joined again."""
 
 import itertools
 
 import keras
 import tensorflow as tf
 
-from mnist_keras._keras import backend
+from mnist_keras import _keras
 from mnist_keras.distributed.replicas import example_count
 from mnist_keras.errors import UsageError
 
 
 def require(parts, network):
-    """Refuse to cut the batches of a network that cannot be cut.
+    """Raise an error unless a network's batches can be split into so many parts.
+
+    Args:
+        parts: number of parts.
+        network: the wrapped network, or None.
 
     Raises:
-        UsageError: ``parts`` is no whole number of at least 1; or above 1 without a wrapped
-            network, or with one that normalizes over the batch.
+        UsageError: ``parts`` is not an integer of at least 1; or it is above 1 and there is no
+            wrapped network, or one that normalizes over the batch.
     """
     if not isinstance(parts, int) or parts < 1:
         raise UsageError(
-            f"batch_parts is wrong. Received: {parts!r}. Expected: a whole number of at least 1."
+            f"batch_parts is wrong. Received: {parts!r}. Expected: an integer of at least 1."
         )
     if parts == 1:
         return
     if network is None:
         raise UsageError(
-            f"only a wrapped network's batch can be cut. Received: batch_parts={parts}. "
-            "Expected: TapeModel(network, batch_parts=...), or 1."
+            "only the batches of a wrapped network can be split. Received: "
+            f"batch_parts={parts}. Expected: TapeModel(network, batch_parts=...), or 1."
         )
     normalization = keras.layers.BatchNormalization
-    if any(isinstance(layer, normalization) for layer in network._flatten_layers()):
+    if any(isinstance(layer, normalization) for layer in _keras.flatten_layers(network)):
         raise UsageError(
-            f"batch normalization needs the whole batch. Received: batch_parts={parts}. "
-            "Expected: 1."
+            "batch normalization needs the batch in one part. Received: "
+            f"batch_parts={parts}. Expected: 1."
         )
 
 
 def split(inputs, count):
-    """A batch cut into so many parts of as equal sizes as can be; a nested structure likewise."""
+    """The parts of a batch, which differ in size by one example at most.
+
+    Args:
+        inputs: a tensor or a nested structure of tensors, each (batch, ...).
+        count: number of parts.
+
+    Returns:
+        A list of ``count`` structures like ``inputs``.
+    """
     size = example_count(inputs)
     bounds = [size * part // count for part in range(count + 1)]
     return [
@@ -47,9 +59,9 @@ def split(inputs, count):
 
 
 def joined(*parts):
-    """The outputs for the parts of a batch as one; their masks too, where they have any."""
-    whole = tf.concat(parts, axis=0)
-    masks = [backend.get_keras_mask(part) for part in parts]
+    """The outputs for the parts of a batch, concatenated with their masks."""
+    outputs = tf.concat(parts, axis=0)
+    masks = [_keras.mask_of(part) for part in parts]
     if masks[0] is not None:
-        backend.set_keras_mask(whole, tf.concat(masks, axis=0))
-    return whole
+        _keras.set_mask(outputs, tf.concat(masks, axis=0))
+    return outputs

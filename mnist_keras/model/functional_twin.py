@@ -1,4 +1,4 @@
-"""TapeModel(inputs, outputs), a functional model as ``keras.Model(inputs, outputs)`` is one."""
+"""``TapeModel(inputs, outputs)`` is a functional model, as ``keras.Model(inputs, outputs)`` is."""
 
 import functools
 
@@ -8,13 +8,13 @@ from mnist_keras._keras import Functional
 
 
 def are_functional(args, kwargs):
-    """Whether these are (inputs, outputs), by position or by name, as Keras tells."""
+    """Whether arguments are (inputs, outputs), by position or by name; the rule is Keras's."""
     return len(args) == 2 or "outputs" in kwargs
 
 
 @functools.cache
 def functional_twin(cls):
-    """A subclass of ``cls`` that is a functional model too, saved under the name of ``cls``."""
+    """A subclass of ``cls`` and of Keras's functional model, saved under the name of ``cls``."""
     twin = type(
         cls.__name__,
         (cls, Functional),

@@ -7,18 +7,18 @@ import keras
 
 @keras.saving.register_keras_serializable(package="mnist_keras")
 class SumSquaredError(keras.losses.Loss):
-    """Squared error summed over the outputs of an example, averaged over the batch.
+    """Squared error, summed over the outputs of an example and averaged over the batch.
 
-    For a batch of n examples this is ``sum((y_pred - y_true)**2) / n``, the loss of the tutorial,
-    also for a short last batch.
+    For a batch of n examples it is ``sum((y_pred - y_true)**2) / n``, the loss of the tutorial. A
+    short last batch has its own n.
 
     Args:
-        reduction: how the n per-example losses become one number; the default divides their sum
-            by n. Others as in ``keras.losses.Loss``.
+        reduction: how the n per-example losses become one number. The default divides their sum
+            by n; the others are those of ``keras.losses.Loss``.
         name: the loss's name in logs.
         dtype: the dtype it computes in, as in ``keras.losses.Loss``.
 
-    Shapes: ``y_true`` and ``y_pred`` (n, ...), the same; the result of ``call`` is (n,).
+    Shapes: ``y_true`` and ``y_pred`` have the same shape (n, ...); ``call`` returns (n,).
 
     Example:
 
@@ -43,5 +43,5 @@ class SumSquaredError(keras.losses.Loss):
         return keras.ops.sum(error, axis=tuple(range(1, len(error.shape))))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments; ``dtype`` as its policy's name."""
+        """The constructor's arguments, with ``dtype`` as the name of its policy."""
         return {"reduction": self.reduction, "name": self.name, "dtype": self.dtype}

@@ -10,6 +10,12 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from mnist_keras import _keras
+from mnist_keras.checkpoint import fingerprint
+from mnist_keras.errors import UsageError
+
+_FINGERPRINT = "fingerprint of the batch"
+
 
 @dataclasses.dataclass
 class StepRecord:
@@ -73,11 +79,16 @@ class MultiStepFunction:
 
     Each step runs the model's own ``train_step`` on its own batch and leaves its loss, learning
     rate and gradient norm in ``model.step_records``. Batches of a stream are cut inside the graph;
-    those of any other data set are drawn from its iterator there. Eager models, models that are
-    not built yet and Python iterators run step by step.
+    those of any other data set are drawn from its iterator there. All steps run in one graph, the
+    first ones too, so that ``tf.random`` draws on from step to step. Eager models and Python
+    iterators run step by step.
 
-    Where ``fit`` of a `TapeModel` drives, an execution is cut at every step at which a callback
-    wants to see the model, so that no number depends on how many steps an execution has.
+    Where ``fit`` of a `TapeModel` drives, an execution ends at every step at which a callback
+    must see the model, so that no number depends on how many steps an execution has.
+
+    Attributes:
+        fingerprints: int64 (steps,), of the batches of the last execution, 0 where none was asked
+            for; None: of a stream.
     """
 
     def __init__(self, model):
@@ -90,6 +101,7 @@ class MultiStepFunction:
                 reduce_retracing=True,
                 jit_compile=model.jit_compile,
             )
+        self.fingerprints = None
         self._stream_loops = {}
         self._iterator_loop = tf.function(
             self._run_iterator, autograph=False, reduce_retracing=True
@@ -112,13 +124,41 @@ class MultiStepFunction:
             raise StopIteration
         return logs
 
-    def run(self, iterator, begin, end, *, due=(), stream=None):
+    def trace(self, batch_spec, *, builds):
+        """Trace a step without running it, which makes all variables that it uses.
+
+        Args:
+            batch_spec: what a batch looks like, as ``tf.TensorSpec``.
+            builds: whether the variables must be made now, of a model that is run eagerly too.
+
+        Returns:
+            The concrete function of a step; None: the model is run eagerly.
+
+        Raises:
+            UsageError: an eager model is not built, and its step cannot be traced.
+        """
+        if not self._model.run_eagerly:
+            return self._one_step_function(batch_spec)
+        if builds and not is_wholly_built(self._model):
+            try:
+                step = tf.function(self._recorded_step, autograph=False)
+                step.get_concrete_function(batch_spec, tf.TensorSpec([], tf.bool))
+            except Exception as error:
+                raise UsageError(
+                    "a model that is run eagerly and is not built cannot be restored. Received: "
+                    f"a step that cannot be traced ({type(error).__name__}). Expected: a built "
+                    "model and optimizer, or run_eagerly=False."
+                ) from error
+        return None
+
+    def run(self, iterator, begin, end, *, due=(), prints=(), stream=None):
         """Run the steps from ``begin`` to before ``end`` of the epoch.
 
         Args:
             iterator: where the batches come from, unless there is a stream.
             begin, end: steps of the epoch, from 0.
-            due: bools, one a step: whether its gradient norm is wanted. Missing ones are false.
+            due: bools, one a step: whether its gradient norm is needed. Missing ones are false.
+            prints: bools likewise: whether its batch's fingerprint is needed.
             stream: a `mnist_keras.data.stream.BatchStream`, whose batches the graph cuts itself.
 
         Returns:
@@ -127,20 +167,21 @@ class MultiStepFunction:
             one.
         """
         count = end - begin
-        padded = np.zeros(max(count, self._model.steps_per_execution), bool)
-        padded[: len(due)] = due
-        one_by_one = self._model.run_eagerly or not is_wholly_built(self._model)
+        length = max(count, self._model.steps_per_execution)
+        due, prints = _padded(due, length), _padded(prints, length)
+        one_by_one = self._model.run_eagerly
         if stream is not None and not one_by_one:
             window, end = self._window(stream, begin, end)
             count = end - begin
             ran, logs, records = self._stream_loop(stream)(
-                window, tf.constant(begin), tf.constant(count), padded
+                window, tf.constant(begin), tf.constant(count), due
             )
         elif self._loops_over(iterator) and not one_by_one:
-            ran, logs, records = self._iterator_loop(iterator, tf.constant(count), padded)
+            ran, logs, records = self._iterator_loop(iterator, tf.constant(count), due, prints)
         else:
-            ran, logs, records = self._run_one_by_one(iterator, count, padded)
+            ran, logs, records = self._run_one_by_one(iterator, count, due, prints)
         ran = int(ran)
+        self.fingerprints = records.pop(_FINGERPRINT, None)
         if ran < count:
             records = {name: values[:ran] for name, values in records.items()}
         self._model.step_records = StepRecords(self._model.steps_trained, records)
@@ -193,27 +234,30 @@ class MultiStepFunction:
 
         return loop_steps(run, count, step_function)
 
-    def _run_iterator(self, iterator, count, due):
+    def _run_iterator(self, iterator, count, due, prints):
         step_function = self._one_step_function(iterator.element_spec)
-        logs, records = _first_values(step_function, count)
+        logs, records = _first_values(step_function, count, prints=True)
 
         def body(step, going, logs, records):
             del going
             batch = iterator.get_next_as_optional()
 
             def train():
-                new_logs, record = step_function(batch.get_value(), due[step])
+                data = batch.get_value()
+                new_logs, record = step_function(data, due[step])
+                record = with_fingerprint(record, data, prints[step])
                 return step + 1, _is_finite(record), new_logs, _write(records, step, record)
 
             return tf.cond(batch.has_value(), train, lambda: (step, False, logs, records))
 
         return _loop(body, count, logs, records)
 
-    def _run_one_by_one(self, iterator, count, due):
+    def _run_one_by_one(self, iterator, count, due, prints):
         logs, rows = {}, []
-        for data, step_is_due in zip(itertools.islice(iterator, count), due, strict=False):
-            logs, record = self._one_step(data, tf.constant(step_is_due))
-            rows.append(record)
+        batches = itertools.islice(iterator, count)
+        for data, is_due, needs_print in zip(batches, due, prints, strict=False):
+            logs, record = self._one_step(data, tf.constant(is_due))
+            rows.append(with_fingerprint(record, data, tf.constant(needs_print)))
             if not _is_finite(record):
                 break
         records = {name: tf.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
@@ -226,19 +270,24 @@ class MultiStepFunction:
 def is_wholly_built(model):
     """Whether every variable that a training step uses has been made."""
     return (
-        all(layer.built for layer in model._flatten_layers())
+        all(layer.built for layer in _keras.flatten_layers(model))
         and (model.optimizer is None or model.optimizer.built)
-        and all(metric.built for metric in (model._compile_metrics, model._compile_loss) if metric)
+        and all(
+            metric.built
+            for metric in (_keras.compiled_metrics(model), _keras.compiled_loss(model))
+            if metric
+        )
     )
 
 
-def loop_steps(run, count, step_function):
+def loop_steps(run, count, step_function, *, prints=False):
     """Run ``count`` steps inside a graph, fewer where a loss is not finite.
 
     Args:
         run: a function of the step, from 0, that gives its logs and its record.
         count: int32 scalar.
         step_function: a concrete function that gives the same.
+        prints: whether the records hold the batches' fingerprints besides.
 
     Returns:
         (how many ran, the last one's logs, {name: values of all steps}).
@@ -249,14 +298,17 @@ def loop_steps(run, count, step_function):
         logs, record = run(step)
         return step + 1, _is_finite(record), logs, _write(records, step, record)
 
-    return _loop(body, count, *_first_values(step_function, count))
+    return _loop(body, count, *_first_values(step_function, count, prints=prints))
 
 
-def _first_values(step_function, count):
+def _first_values(step_function, count, *, prints):
     """The logs and the records that a loop begins with."""
     logs, record = step_function.structured_outputs
     zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), logs)
-    return zeros, {name: tf.TensorArray(tf.float32, size=count) for name in record}
+    records = {name: tf.TensorArray(tf.float32, size=count) for name in record}
+    if prints:
+        records[_FINGERPRINT] = tf.TensorArray(tf.int64, size=count)
+    return zeros, records
 
 
 def _loop(body, count, logs, records):
@@ -276,6 +328,21 @@ def _is_finite(record):
 
 def _write(arrays, step, record):
     return {name: array.write(step, record[name]) for name, array in arrays.items()}
+
+
+def _padded(flags, length):
+    padded = np.zeros(length, bool)
+    padded[: len(flags)] = flags
+    return padded
+
+
+def with_fingerprint(record, data, is_needed):
+    """A step's record with the fingerprint of its batch, computed only where it is needed."""
+    data = fingerprint.local(data)
+    computed = tf.cond(
+        is_needed, lambda: fingerprint.fingerprint(data), lambda: tf.constant(0, tf.int64)
+    )
+    return {**record, _FINGERPRINT: computed}
 
 
 def _none_where_absent(value):

@@ -1,4 +1,4 @@
-"""Plain and momentum SGD whose update passes over the weights once."""
+"""SGD whose plain update reads and writes the weights once."""
 
 from typing import Any
 
@@ -8,12 +8,12 @@ import tensorflow as tf
 
 @keras.saving.register_keras_serializable(package="mnist_keras")
 class SGD(keras.optimizers.SGD):
-    """``keras.optimizers.SGD`` with TensorFlow's fused update where there is one.
+    """``keras.optimizers.SGD`` with TensorFlow's fused update for plain SGD.
 
-    Without momentum ``w -= learning_rate * gradient`` is one operation over each weight instead of
-    a product and a difference, which for a small network is a noticeable part of a step. Momentum
-    and sparse gradients take Keras's own way. Arguments and state are those of
-    ``keras.optimizers.SGD``; a weight may differ from its by the rounding of one product.
+    Without momentum, ``w -= learning_rate * gradient`` is one operation for each weight instead of
+    a product and a difference. For a small network that saves a noticeable part of a step. With
+    momentum or sparse gradients the update is Keras's. Arguments and state are those of
+    ``keras.optimizers.SGD``; a weight may differ from Keras's by the rounding of one product.
 
     Source: https://www.tensorflow.org/api_docs/python/tf/raw_ops/ResourceApplyGradientDescent
 

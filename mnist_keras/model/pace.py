@@ -5,13 +5,13 @@ import time
 
 
 class Pace:
-    """As many steps as take about half a second, by how long the last ones took.
+    """Chooses how many steps take about half a second, from how long the last ones took.
 
-    So a signal, a progress display or a deadline is heeded soon, however slow the steps are.
+    So a signal, a progress display or a deadline never waits much longer than that.
 
     Args:
-        seconds: what to aim at.
-        clock: the time in seconds.
+        seconds: the duration to aim at.
+        clock: a function that returns the time in seconds.
 
     Attributes:
         steps: how many to run next.
@@ -27,13 +27,17 @@ class Pace:
     """
 
     def __init__(self, seconds=0.5, *, clock=time.perf_counter):
-        self.steps = 1  # Before the first one nothing is known, and it is traced as well.
+        self.steps = 1  # The first step's duration is unknown and includes its tracing.
         self._seconds = seconds
         self._clock = clock
 
     @contextlib.contextmanager
     def measure(self, *, steps):
-        """While these steps run."""
+        """Measure how long steps take; use it while they run.
+
+        Args:
+            steps: how many steps run.
+        """
         began = self._clock()
         yield
         per_step = max(self._clock() - began, 1e-6) / steps

@@ -1,28 +1,29 @@
-"""Many true steps on several devices and machines in one call of them."""
+"""Many training steps on several devices and machines in one call of the train function."""
 
 import functools
 import itertools
 
 import tensorflow as tf
 
+from mnist_keras import _keras
 from mnist_keras.callbacks.loss_tracker import loss_tracker
 from mnist_keras.distributed import replicas
-from mnist_keras.distributed.replicas import same_updates
-from mnist_keras.distributed.whole_batch import seen_by_layers
+from mnist_keras.distributed.global_batch import layers_use_global_batch
 from mnist_keras.errors import UsageError
-from mnist_keras.model.multi_step import MultiStepFunction, loop_steps
+from mnist_keras.model.multi_step import MultiStepFunction, loop_steps, with_fingerprint
 
 _EXAMPLES = "examples in the epoch"
 
 
 class ReplicatedStepFunction(MultiStepFunction):
-    """As `MultiStepFunction`, under a ``tf.distribute`` strategy.
+    """`MultiStepFunction` under a ``tf.distribute`` strategy.
 
-    The replicas of the strategy share each batch; each step's record is that of the whole batch, on
-    every replica. Metrics are read over all replicas once per execution.
+    The replicas of the strategy share each batch. The record of a step is the same on every
+    replica and describes the global batch. Metrics are reduced over replicas once per execution.
 
     Raises:
-        UsageError: the model is compiled with what several replicas cannot do.
+        UsageError: the model is compiled for XLA or with a loss that is not a mean over the batch,
+            and there are several replicas.
     """
 
     def __init__(self, model):
@@ -32,7 +33,7 @@ class ReplicatedStepFunction(MultiStepFunction):
         if self._strategy.num_replicas_in_sync > 1:
             if model.jit_compile:
                 raise UsageError(
-                    "XLA does not compile what replicas exchange. Received: jit_compile=True, "
+                    "XLA cannot compile collectives between replicas. Received: jit_compile=True, "
                     f"{self._strategy.num_replicas_in_sync} replicas. Expected: jit_compile=False."
                 )
             replicas.require_mean_losses(model)
@@ -46,13 +47,13 @@ class ReplicatedStepFunction(MultiStepFunction):
         return tf.function(function, autograph=False, reduce_retracing=True)
 
     def _loops_over(self, iterator):
-        # Where the length is not known the end is found by running into it, which loses the loop.
+        # Data of unknown length end with an error, which discards the results of the loop.
         callbacks = self._model.fit_callbacks
         knows_length = callbacks is not None and callbacks.knows_length
         return isinstance(iterator, tf.distribute.DistributedIterator) and knows_length
 
     def _window(self, stream, begin, end):
-        """A window for each replica of this worker, on its device."""
+        """A window for each of this worker's replicas, on the replica's device."""
         window, end = stream.window(begin, end)
         devices = self._strategy.extended.worker_devices
         if len(devices) == 1:
@@ -65,7 +66,7 @@ class ReplicatedStepFunction(MultiStepFunction):
         return windows, end
 
     def _copy(self, tensor, device, former):
-        """A tensor on a device; what was copied for the window before is not copied again."""
+        """A copy of a tensor on a device, reused where the previous window has the same tensor."""
         key = id(tensor), device
         if key not in former:
             with tf.device(device):
@@ -88,33 +89,34 @@ class ReplicatedStepFunction(MultiStepFunction):
 
             return self._on_replicas(part, place=place, is_even=stream.cuts_evenly, due=is_due)
 
-        first = replicas.share_of_worker(self._strategy).first
+        first = replicas.shard_of_worker(self._strategy).first_replica
         spec = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.bool)
-        # Where it is a part of the loop's graph, TensorFlow's choice of kernels depends on chance:
-        # the gradient of a pooling is then five times as slow on some workers.
-        apart = {"_noinline": True}
+        # Inlined into the loop, TensorFlow's choice of kernels varies from run to run: the gradient
+        # of a pooling layer is then five times as slow on some workers.
         step_function = tf.function(
-            step, autograph=False, experimental_attributes=apart
+            step, autograph=False, experimental_attributes=_keras.NOT_INLINED
         ).get_concrete_function(*spec)
 
         def run(index):
             return step_function(begin + index, due[index])
 
-        return self._whole(*loop_steps(run, count, step_function))
+        return self._with_current_metrics(*loop_steps(run, count, step_function))
 
-    def _run_iterator(self, iterator, count, due):
+    def _run_iterator(self, iterator, count, due, prints):
         step_function = self._one_step_function(iterator.element_spec)
 
         def run(index):
-            return step_function(iterator.get_next(), due[index])
+            data = iterator.get_next()
+            logs, record = step_function(data, due[index])
+            return logs, with_fingerprint(record, data, prints[index])
 
-        return self._whole(*loop_steps(run, count, step_function))
+        return self._with_current_metrics(*loop_steps(run, count, step_function, prints=True))
 
-    def _run_one_by_one(self, iterator, count, due):
-        ran, logs, records = super()._run_one_by_one(iterator, count, due)
+    def _run_one_by_one(self, iterator, count, due, prints):
+        ran, logs, records = super()._run_one_by_one(iterator, count, due, prints)
         return ran, self._with_metrics(logs, self._read_metrics()) if ran else {}, records
 
-    def _whole(self, ran, logs, records):
+    def _with_current_metrics(self, ran, logs, records):
         return ran, self._with_metrics(logs, read_metrics(self._model)), records
 
     def _with_metrics(self, logs, metrics):
@@ -127,12 +129,12 @@ class ReplicatedStepFunction(MultiStepFunction):
         return ran, logs
 
     def _run_on_data(self, data, due):
-        """A step on what a distributed iterator gives, or on the same batch on each replica."""
+        """A step on a batch of a distributed iterator, or on the same tensors on each replica."""
         count = self._strategy.num_replicas_in_sync
 
         def own_size(data):
             size = tf.cast(replicas.example_count(data), tf.float32)
-            return size * tf.one_hot(replicas.number(), count)
+            return size * tf.one_hot(replicas.replica_id(), count)
 
         sizes = self._strategy.run(own_size, args=(data,))
         sizes = tf.cast(self._strategy.reduce("SUM", sizes, axis=None), tf.int32)
@@ -145,65 +147,69 @@ class ReplicatedStepFunction(MultiStepFunction):
         )
 
     def _on_replicas(self, part, *args, place, is_even, due):
-        """One step on every replica.
+        """Run one step on every replica.
 
         Args:
-            part: a function of a replica's number, None where there is one alone, and of its parts
-                of ``args``; gives its part of the batch.
-            place: a function of the number, (where its part begins, examples in the batch).
-            is_even: whether the parts are of one size.
-            due: as for `MultiStepFunction.run`, of this step.
+            part: a function that returns a replica's shard of the batch. It gets the replica's id,
+                or None where there is one replica, and the replica's parts of ``args``.
+            place: a function that gets the id and returns (where the shard begins, examples in the
+                global batch).
+            is_even: whether the shards of every batch have the same size.
+            due: as for `MultiStepFunction.run`, for this step.
 
         Returns:
-            (what ``train_step`` returns beside metrics, the record): over all replicas.
+            (what ``train_step`` returns besides metrics, the record), reduced over all replicas.
         """
         count = self._strategy.num_replicas_in_sync
 
         def step(*args):
-            number = replicas.number() if count > 1 else None
-            data, replica = part(number, *args), None
+            replica_id = replicas.replica_id() if count > 1 else None
+            data, replica = part(replica_id, *args), None
             if count > 1:
-                (begin, batch_size), size = place(number), replicas.example_count(data)
+                begin, global_batch_size = place(replica_id)
                 replica = replicas.Replica(
-                    begin=begin, size=size, batch_size=batch_size, is_even=is_even
+                    begin=begin,
+                    size=replicas.example_count(data),
+                    global_batch_size=global_batch_size,
+                    is_even=is_even,
                 )
             with replicas.tracing(replica):
                 logs, record = self._recorded_step(data, due)
                 metrics = self._model.get_metrics_result().keys()
-                # A step of one's own may give the batch's loss under the metric's name.
+                # A user's train_step may return the batch's loss under the metric's name.
                 self._metric_names = tuple(
                     name
                     for name, value in logs.items()
-                    if name in metrics and not (replica and replica.is_of_batch(value))
+                    if name in metrics and not (replica and replica.reduces_by_sum(value))
                 )
                 others = {n: value for n, value in logs.items() if n not in self._metric_names}
                 if replica is not None:
-                    values = replica.over_all([tf.convert_to_tensor(v) for v in others.values()])
+                    values = replica.all_reduce([tf.convert_to_tensor(v) for v in others.values()])
                     others = dict(zip(others, values, strict=True))
                 return others, record
 
         model = self._model
         with (
             self._strategy.scope(),
-            seen_by_layers(model),
-            same_updates(model.optimizer),
-            replicas.weighed_outputs(model),
+            layers_use_global_batch(model),
+            replicas.replicated_updates(model.optimizer),
+            replicas.weighted_output_losses(model),
         ):
             results = self._strategy.run(step, args=args)
-        own = self._strategy.experimental_local_results
-        return tf.nest.map_structure(lambda result: own(result)[0], results)
+        local = self._strategy.experimental_local_results
+        return tf.nest.map_structure(lambda result: local(result)[0], results)
 
     def _loss_of(self, logs):
         loss, replica = super()._loss_of(logs), replicas.current()
         if loss is None or replica is None:
             return loss
         if "loss" in self._model.get_metrics_result():
-            return replica.over_all([loss])[0]
-        return replica.sum([loss])[0]  # Made of the parts that `compute_loss` gave.
+            return replica.all_reduce([loss])[0]
+        return replica.all_reduce_sum([loss])[0]  # Computed from what `compute_loss` returned.
 
 
 class ReplicatedTestFunction:
-    """The test function of a `TapeModel` under a strategy: Keras's own takes no several workers."""
+    """The test function of a `TapeModel` under a strategy; Keras's does not support workers."""
 
     def __init__(self, model):
         self._model = model
@@ -231,23 +237,26 @@ class ReplicatedTestFunction:
 
     def _run_step(self, data):
         strategy = self._model.distribute_strategy
-        with strategy.scope(), replicas.weighed_outputs(self._model):
+        with strategy.scope(), replicas.weighted_output_losses(self._model):
             strategy.run(self._test_step, args=(data,))
 
     def _test_step(self, data):
         context, replica = tf.distribute.get_replica_context(), None
-        if context.num_replicas_in_sync > 1 and replicas.output_trackers(self._model):
+        if context.num_replicas_in_sync > 1 and replicas.output_loss_trackers(self._model):
             size = replicas.example_count(data)
-            whole = tf.cast(context.all_reduce("SUM", tf.cast(size, tf.float32)), tf.int32)
-            replica = replicas.Replica(begin=None, size=size, batch_size=whole, is_even=False)
+            total = tf.cast(context.all_reduce("SUM", tf.cast(size, tf.float32)), tf.int32)
+            replica = replicas.Replica(
+                begin=None, size=size, global_batch_size=total, is_even=False
+            )
         with replicas.tracing(replica):
             self._model.test_step(data)
 
 
 def read_metrics(model):
-    """({name: scalar} of a model's metrics, examples in them), over all replicas.
+    """The metrics over all replicas, and how many examples they are over; a collective call.
 
-    All workers have to ask.
+    Returns:
+        ({name: scalar}, float32 scalar).
     """
     with model.distribute_strategy.scope():
         tracker = loss_tracker(model)

@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 import keras
 import tensorflow as tf
-from typing_extensions import Self
 
+from mnist_keras import _keras
 from mnist_keras._keras import Functional
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.distributed import replicas
 
 # Registers the loss and the optimizer too: a saved model may have been compiled with them.
-from mnist_keras.model import batch_split
+from mnist_keras.model import batch_split, losses, optimizers  # noqa: F401
 from mnist_keras.model.callback_list import FitCallbacks
 from mnist_keras.model.functional_twin import are_functional, functional_twin
 from mnist_keras.model.multi_step import MultiStepFunction, StepRecord, StepRecords, is_wholly_built
@@ -83,21 +83,18 @@ class TapeModel(keras.Model):
     test_function: Any
     _steps_per_execution: Any
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Functional arguments make a functional model, as they do for ``keras.Model``."""
-        if are_functional(args, kwargs) and not issubclass(cls, Functional):
-            cls = functional_twin(cls)  # type: ignore[arg-type]  # A class can be hashed.
-        return super().__new__(cls, *args, **kwargs)
-
     def __init__(self, *args: Any, batch_parts: int = 1, **kwargs: Any) -> None:
         network: Any = None
-        if isinstance(self, Functional):
+        if are_functional(args, kwargs):
             # keras.Model.__init__ would put Functional among the bases of TapeModel for good.
+            self.__class__ = functional_twin(type(self))
             super(keras.Model, self).__init__()
             Functional.__init__(self, *args, **kwargs)
         else:
             network, *others = args or (kwargs.pop("network", None),)
             super().__init__(*others, **kwargs)
+        # A subclass may have a `network` of its own, which is not wrapped.
+        self._wraps_network = network is not None
         self.network = network
         if hasattr(network, "output_names"):
             # Losses and metrics are told by them.
@@ -111,9 +108,14 @@ class TapeModel(keras.Model):
         self.examples_in_epoch: int | None = None
         self.fit_callbacks: FitCallbacks | None = None
 
+    @property
+    def wrapped_network(self) -> Any:
+        """The network that the model wraps, or None."""
+        return self.network if self._wraps_network else None
+
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         """The wrapped network's output, or the functional model's own."""
-        if self.network is None:
+        if not self._wraps_network:
             return super().call(inputs, training=training, mask=mask)
         # Only in a graph are the parts computed side by side.
         if self.batch_parts == 1 or tf.executing_eagerly():
@@ -133,7 +135,7 @@ class TapeModel(keras.Model):
         x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
 
         with tf.GradientTape() as tape:
-            y_pred = self(x, training=True) if self._call_has_training_arg else self(x)
+            y_pred = self(x, training=True) if _keras.takes_training_argument(self) else self(x)
             loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight)
             scaled_loss = self.optimizer.scale_loss(loss)
 
@@ -148,7 +150,7 @@ class TapeModel(keras.Model):
 
         # While the last and largest products run, not in the way of the others.
         with tf.control_dependencies(_early(gradients)):
-            self._loss_tracker.update_state(loss, sample_weight=replicas.example_count(x))
+            _keras.loss_tracker(self).update_state(loss, sample_weight=replicas.example_count(x))
             return self.compute_metrics(x, y, y_pred, sample_weight=sample_weight)
 
     def compute_loss(
@@ -165,7 +167,7 @@ class TapeModel(keras.Model):
         the replicas' parts of the batch are.
         """
         loss = super().compute_loss(x, y, y_pred, sample_weight, training=training)
-        return replicas.share_of_loss(loss, y_pred) if training else loss
+        return replicas.loss_contribution(loss, y_pred) if training else loss
 
     def sum_over_replicas(
         self, loss: tf.Tensor, gradients: Gradients
@@ -182,8 +184,8 @@ class TapeModel(keras.Model):
         replica = replicas.current()
         if replica is None:
             return loss, gradients
-        replica.add_part(loss)
-        loss, *gradients = replica.sum([loss, *gradients])
+        replica.add_contribution(loss)
+        loss, *gradients = replica.all_reduce_sum([loss, *gradients])
         return loss, gradients
 
     def record_step(self, *, loss: tf.Tensor, gradients: Gradients | None = None) -> None:
@@ -238,13 +240,13 @@ class TapeModel(keras.Model):
     def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:
         """Make ``train_function(iterator)``, which runs steps_per_execution true steps."""
         if self.train_function is None or force:
-            is_alone = self._distribute_strategy is None
+            is_alone = _keras.strategy_of(self) is None
             self.train_function = (MultiStepFunction if is_alone else ReplicatedStepFunction)(self)
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Callable[[Any], Any]:
         """Make ``test_function(iterator)``, as ``keras.Model`` does, for any strategy."""
-        if self._distribute_strategy is None:
+        if _keras.strategy_of(self) is None:
             return super().make_test_function(force)
         if self.test_function is None or force:
             self.test_function = ReplicatedTestFunction(self)
@@ -283,7 +285,7 @@ class TapeModel(keras.Model):
 
     def export(self, *args: Any, **kwargs: Any) -> None:
         """As ``keras.Model.export``; what is wrapped is written, and need not have been called."""
-        if isinstance(self.network, keras.Model) and type(self).call is TapeModel.call:
+        if isinstance(self.wrapped_network, keras.Model) and type(self).call is TapeModel.call:
             self.network.export(*args, **kwargs)
         else:
             super().export(*args, **kwargs)
@@ -293,28 +295,27 @@ class TapeModel(keras.Model):
             if isinstance(stream, BatchStream):
                 stream.share_among(self.distribute_strategy)
 
+    # Overrides a private method of Keras, see mnist_keras/_keras.py.
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        # Built before the first callback runs, so that a checkpoint can be restored strictly.
         if iterator is not None and self.fit_callbacks is not None:
             self.fit_callbacks.set_data(iterator)
         if is_wholly_built(self):
             return
         if iterator is not None:
             data_batch = _example_batch(iterator.data_adapter)
-        strategy = self._distribute_strategy
+        strategy = _keras.strategy_of(self)
         if strategy is not None:
             with strategy.scope():
-                self._symbolic_build(data_batch=data_batch)
+                _keras.build_symbolically(self, data_batch)
             return
-        # What cannot be traced so is built by its first step, as keras.Model builds all: a
-        # train_step without a call, or Python that needs values and is run eagerly.
+        # What cannot be built so, as a train_step without a call, is built by tracing the step.
         with contextlib.suppress(Exception):
-            self._symbolic_build(data_batch=data_batch)
+            _keras.build_symbolically(self, data_batch)
 
     def get_config(self) -> dict[str, Any]:
         """The wrapped network, or the functional model's graph."""
         config = super().get_config()
-        if self.network is not None:
+        if self._wraps_network:
             config["network"] = keras.saving.serialize_keras_object(self.network)
             config["batch_parts"] = self.batch_parts
         return config
@@ -322,14 +323,14 @@ class TapeModel(keras.Model):
     def __reduce__(self) -> tuple[Any, ...]:
         """As ``keras.Model``; pickle finds no functional twin under its name, so none is named."""
         _, *arguments = super().__reduce__()
-        return TapeModel._unpickle_model, *arguments
+        return _keras.unpickler_of(TapeModel), *arguments
 
     @classmethod
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> "TapeModel":
         """The model that `get_config` described."""
-        if "network" in config:
+        if config.keys() >= {"network", "batch_parts"}:  # As `get_config` writes them.
             network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
             return cls(**{**config, "network": network})
         return super().from_config(config, custom_objects)

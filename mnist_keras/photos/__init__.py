@@ -1,1 +1,1 @@
-"""From a photo of handwriting to images like those of MNIST."""
+"""From a photo of handwriting to images like MNIST's."""

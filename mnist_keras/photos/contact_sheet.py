@@ -1,4 +1,4 @@
-"""A picture of what a network saw of each file, so that one understands what it read."""
+"""A picture of the images that the network received from each file, with its answers."""
 
 from PIL import Image, ImageDraw
 
@@ -8,19 +8,19 @@ from mnist_keras.console.terminal import printable
 
 _PHOTO_PIXELS = 640
 _COLUMNS = 8
-_MOST_FILES, _MOST_DIGITS = 100, 400  # shown, of those read; a picture has to stay a picture
+_MOST_FILES, _MOST_DIGITS = 100, 400  # Shown; limits the size of the picture.
 _RED = (178, 24, 43)
 
 
 def contact_sheet(readings, chances_of):
-    """The bytes of a PNG: each photo with its digits boxed, below it what the network saw of them.
+    """The bytes of a PNG: each photo with boxes around its digits, and below it their images.
 
-    Each digit has its number on the photo, what was read with its probability, and the second
-    guess in brackets.
+    The caption of an image has the number of the digit on the photo, the class with its
+    probability, and the second most probable class in brackets.
 
     Args:
-        readings: of each file its `mnist_keras.app.predict.Reading`.
-        chances_of: of each file the probabilities of its digits, (n, 10).
+        readings: a `mnist_keras.photos.reading.Reading` for each file.
+        chances_of: for each file the probabilities of its digits, (n, classes).
     """
     shown = list(zip(readings, chances_of, strict=True))[:_MOST_FILES]
     blocks = [part for reading, chances in shown for part in _block(reading, chances)]
@@ -40,7 +40,7 @@ def _block(reading, chances):
     count = len(chances)
     text = f"{printable(reading.path)}: {count} digit{'s' * (count != 1)}"
     if count > _MOST_DIGITS:
-        text += f", the first {_MOST_DIGITS} of them"
+        text += f", the first {_MOST_DIGITS} shown"
     yield note(text)
     if reading.photo is not None:
         yield _boxed(reading)
@@ -55,7 +55,7 @@ def _caption(number, chances):
 
 
 def _boxed(reading):
-    """The photo, made smaller, and the numbered boxes of its digits."""
+    """The photo, reduced in size, with a numbered box around each digit."""
     picture = Image.fromarray(reading.photo.grey)
     picture.thumbnail((_PHOTO_PIXELS, _PHOTO_PIXELS))
     scale = picture.width / reading.photo.size[0]

@@ -1,13 +1,12 @@
-"""Where the ink is on a photo of writing, whatever the light: from grey to ink.
+"""Finds the ink on a photo of handwriting, under any light.
 
-A pen's line is thinner than the ground on either side of it, and darker or lighter than both. A
-morphological closing with a window wider than the line fills dark lines up with the grey beside
-them and leaves alone whatever is wider than the window: the edge of a shadow, of the sheet, of the
-table. What it has filled up is the ink. For light lines the opening does the same.
+A pen's line is narrower than the background on both sides, and darker or lighter than it. A
+morphological closing with a window wider than the line fills dark lines with the grey beside them.
+It does not change anything wider than the window: the edge of a shadow, of the sheet, of the table.
+The difference that it makes is the ink. For light lines an opening does the same.
 
-Source of closing, opening and the growth of both with the window: Serra, "Image Analysis and
-Mathematical Morphology", 1982; Maragos, "Pattern spectrum and multiscale shape representation",
-1989.
+Source of closing, opening and their growth with the window: Serra, "Image Analysis and Mathematical
+Morphology", 1982; Maragos, "Pattern spectrum and multiscale shape representation", 1989.
 """
 
 import math
@@ -15,30 +14,30 @@ import math
 import numpy as np
 from scipy import ndimage
 
-_COARSE_PIXELS = 512  # of the longer side: enough to tell the line's width, and quick
-_GROWTH = 1.4  # from one window to the next wider one
-_FULL_GROWTH = 1.35  # of the ink with the next wider window, below which lines are filled up
-_CLEAR = 2.0  # of ink to what the same window finds of the other kind, which may be grain
-_WINDOW_LINES = 2.5  # the window's width in lines: crossings and blots are wider than one
-_LEAST_ENERGY = 1e-7  # no less is told from nothing
-_MOST_VOTE = 2.0  # of one window, as the logarithm of light to dark: none decides alone
-_FRAME_VOTE = 1.0  # for the photo's frame being ground, which a table around the sheet is not
-_DARKEST_GROUND = 0.3  # of the lightest: deeper shadows hold more noise than ink
-_BLUR_SIDES = 1 / 2000  # of the longer side: takes the camera's noise, and no line
+_COARSE_PIXELS = 512  # Longer side of the coarse photo: shows the line's width, and is fast.
+_GROWTH = 1.4  # From one window to the next wider one.
+_FULL_GROWTH = 1.35  # Of the ink with the next wider window; below it the lines are filled.
+_CLEAR = 2.0  # Ratio of the ink to what the same window finds of the other kind, maybe grain.
+_WINDOW_LINES = 2.5  # The window's width in line widths: crossings and blots are wider than a line.
+_LEAST_ENERGY = 1e-7  # Less counts as zero.
+_MOST_VOTE = 2.0  # Of one window, as log(light / dark): no window decides alone.
+_FRAME_VOTE = 1.0  # For the photo's frame being background; a table around the sheet is not.
+_DARKEST_GROUND = 0.3  # Relative to the lightest: darker shadows have more noise than ink.
+_BLUR_SIDES = 1 / 2000  # Relative to the longer side: removes the camera's noise, but no line.
 
 
 def find_ink(grey):
-    """How much each pixel of a photo differs from the ground around it.
+    """The difference of each pixel of a photo from the background around it.
 
-    Dark ink counts as a share of the ground's brightness, so that a shadow changes nothing; light
-    ink counts as a share of what is brightest around it, since a dark ground has hardly any
-    brightness to compare with.
+    Dark ink is measured relative to the brightness of the background, so a shadow changes nothing.
+    Light ink is measured relative to the brightest pixels around it, because a dark background has
+    almost no brightness.
 
     Args:
         grey: uint8 (height, width) of a photo, dark ink on light or light ink on dark.
 
     Returns:
-        float32 (height, width) in [0, 1]: 0 is ground, 1 as strong as ink can be.
+        float32 (height, width) in [0, 1]: 0 is background, 1 the strongest possible ink.
 
     >>> grey = np.full((40, 40), 200, np.uint8)
     >>> grey[10:30, 18:22] = 50
@@ -60,7 +59,7 @@ def find_ink(grey):
 
 
 def _framed(grey):
-    """The photo in a frame of one pixel of ground, so that ink that reaches its edge ends there."""
+    """The photo in a frame of one pixel of background, where ink that reaches the edge ends."""
     framed = np.pad(grey, 1, mode="edge")
     for edge in (framed[:, 0], framed[:, -1], framed[0], framed[-1]):
         edge[:] = ndimage.median_filter(edge, len(edge) // 2 | 1, mode="nearest")
@@ -68,8 +67,8 @@ def _framed(grey):
 
 
 def _lines(grey, window, is_light):
-    """What is narrower than the window and lighter, or darker, than what is beside it."""
-    size = (window, window)  # Outside all is as it is at the edge.
+    """The difference of structures narrower than the window from the pixels beside them."""
+    size = (window, window)
     if is_light:
         return grey - ndimage.grey_opening(grey, size, mode="nearest")
     ground = ndimage.grey_closing(grey, size, mode="nearest")
@@ -78,11 +77,11 @@ def _lines(grey, window, is_light):
 
 
 def _is_light(grey):
-    """Whether the ink is lighter than its ground.
+    """Whether the ink is lighter than its background.
 
-    Windows go from narrow to wide. Up to the one that spans the lines, the kind of which they find
-    more is the ink; beyond it they find little more of that kind. One window is not enough to tell
-    that: the gap between two lines is narrow too.
+    The windows go from narrow to wide. Up to the window that spans the lines, they find more of the
+    ink than of the other kind; wider windows find little more ink. One window is not enough to
+    decide, because the gap between two lines is narrow too.
     """
     prior = _FRAME_VOTE * _darkness_of_frame(grey)
     lead, before, was_full = 0.0, (0.0, 0.0), False
@@ -99,7 +98,7 @@ def _is_light(grey):
 
 
 def _line_width(grey, is_light):
-    """The width in pixels of the window after which a wider one finds little more ink."""
+    """The width in pixels of the narrowest window from which on wider ones find little more ink."""
     energy, noise, width = 0.0, 0.0, 0
     for window in _windows(grey):
         found = [float(np.mean(np.square(_lines(grey, window, kind)))) for kind in (False, True)]
@@ -128,7 +127,7 @@ def _evenly_lit(grey):
 
 
 def _darkness_of_frame(grey):
-    """1: the photo's outermost pixels are as dark as its darkest ones, -1: as light as can be."""
+    """1: the photo's outermost pixels are as dark as its darkest pixels; -1: as its lightest."""
     frame = np.concatenate([grey[0], grey[-1], grey[:, 0], grey[:, -1]])
     dark, light = np.percentile(grey, (0.5, 99.5))
     if dark == light:

@@ -1,8 +1,8 @@
 """Finds the digits on a photo of handwriting and prepares each as MNIST's were.
 
-MNIST's own preparation, source http://yann.lecun.com/exdb/mnist: the digit, white on black, is
-scaled to fit a box of 20x20 pixels with its aspect kept, its edges smoothed to greys, and set into
-a field of 28x28 with its centre of mass in the middle.
+MNIST's preparation: the digit, white on black with grey edges, is scaled to fit a box of 20x20
+pixels without changing its aspect ratio, and placed in a field of 28x28 pixels with its centre of
+mass in the middle. Source: http://yann.lecun.com/exdb/mnist.
 """
 
 import dataclasses
@@ -14,35 +14,36 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage, spatial
 
+from mnist_keras.data.datasets.descriptions import MNIST
 from mnist_keras.photos.ink import find_ink
 
-_FIELD_PIXELS, _BOX_PIXELS = 28, 20
-_THINNEST_PIXELS = 2.4  # in the box: three of four lines in MNIST are wider
+_BOX_PIXELS = 20
+_THINNEST_PIXELS = 2.4  # In the box; three of four lines in MNIST are wider.
 
-# Of the ink's strength, as `find_ink` measures it:
-_LEAST_STRENGTH = 0.1  # fainter is no ink
-_NOISE_DEVIATIONS = 6  # nor is what the ground's grain reaches,
-_MOST_GRAIN = 0.25  # which is less than this: of a cropped digit, half may be ink
-_OVER_GRAIN = 1.4  # times what a line has to reach at least
-_FAINT = 0.4  # of the photo's usual ink: the back page's writing, ruled lines, dirt
-_EDGE = 0.4  # of a line's own strength, where it ends
+# Relative to the strength of the ink that `find_ink` measures:
+_LEAST_STRENGTH = 0.1  # Weaker is not ink.
+_NOISE_DEVIATIONS = 6  # Grain of the background up to this many deviations is not ink,
+_MOST_GRAIN = 0.25  # but at most this: half of a cropped digit may be ink.
+_OVER_GRAIN = 1.4  # A line is at least this many times stronger.
+_FAINT = 0.4  # Of the photo's usual ink; weaker are the back page's writing, ruled lines, dirt.
+_EDGE = 0.4  # Of the strength of a line; there it ends.
 
-# Of the usual height of a digit on the photo:
-_BODY = 0.5  # from here on a piece may be a digit, below it is part of one
+# Relative to the usual height of a digit on the photo:
+_BODY = 0.5  # A piece of this height may be a digit; a smaller one is part of a digit.
 _SMALLEST_DIGIT = 0.35
-_TALLEST_STACK = 1.4  # two pieces one above the other are one digit up to this height
-_TALLEST_DIGIT = 1.7  # of two pieces, where a third tells what is usual
-_BREAK = 0.15  # between the pieces of a broken line
-_TOUCH = 0.05  # between pieces side by side that are one digit still
-_BAR_GAP = 0.35  # between a 5 and its bar above it
+_TALLEST_STACK = 1.4  # Up to this height two pieces above each other are one digit.
+_TALLEST_DIGIT = 1.7  # Of two pieces, where a third piece shows the usual height.
+_BREAK = 0.15  # Between the pieces of a broken line.
+_TOUCH = 0.05  # Between pieces of one digit side by side.
+_BAR_GAP = 0.35  # Between a 5 and its bar.
 
-_ABOVE_EACH_OTHER = 0.5  # of the narrower one's width that two pieces share
-_SAME_LINE = 0.5  # of the lower one's height that two digits share
-_FLATTEST_DIGIT = 3.0  # width by height: more is a dash or a ruled line
-_ALONG_EDGE = 0.8  # of a digit's longer side at most; more is a table or a finger
-_LEAST_HEIGHT_PIXELS = 8  # less cannot be read
-_MOST_PIECES = 1000  # a page of digits has fewer, gravel has more
-_EIGHT = np.ones((3, 3))  # pixels that touch at a corner are connected
+_ABOVE_EACH_OTHER = 0.5  # Shared by two pieces, of the narrower one's width.
+_SAME_LINE = 0.5  # Shared by two digits, of the lower one's height.
+_FLATTEST_DIGIT = 3.0  # Width by height; more is a dash or a ruled line.
+_ALONG_EDGE = 0.8  # Of a digit's longer side; more is a table or a finger.
+_LEAST_HEIGHT_PIXELS = 8  # Smaller digits cannot be read.
+_MOST_PIECES = 1000  # More than on a page of digits, but fewer than in gravel.
+_EIGHT = np.ones((3, 3))  # Pixels that touch at a corner are connected.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -50,8 +51,8 @@ class Digit:
     """One digit of a photo.
 
     Attributes:
-        box: (x, y, width, height) in pixels of the array it was found in.
-        image: uint8 (28, 28), ink up to 255 on 0, as MNIST's are.
+        box: (x, y, width, height) in pixels of the photo.
+        image: uint8 (28, 28), ink up to 255 on 0, as in MNIST.
     """
 
     box: tuple
@@ -59,16 +60,16 @@ class Digit:
 
 
 def find_digits(grey: npt.NDArray[np.uint8]) -> list[Digit]:
-    """Finds the digits on a photo and returns them in reading order, line by line.
+    """Finds the digits on a photo, in reading order, line by line.
 
-    Digits that touch each other are taken for one; what is less than a third as high as the usual
-    digit of the photo is taken for dirt.
+    Digits that touch each other count as one. Pieces of less than about a third of the usual height
+    count as dirt.
 
     Args:
         grey: uint8 (height, width), dark ink on light or light ink on dark, upright.
 
     Returns:
-        A list of `Digit`; empty where there is none.
+        A list of `Digit`; empty: there are none.
 
     Example:
 
@@ -89,7 +90,7 @@ def find_digits(grey: npt.NDArray[np.uint8]) -> list[Digit]:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Shape:
-    """Pieces of ink: their numbers, the box around them, how many pixels, and those at the edge."""
+    """Some pieces of ink: their numbers, bounding box, area in pixels and outline pixels."""
 
     numbers: tuple
     left: int
@@ -123,7 +124,7 @@ class _Shape:
         )
 
     def gap(self, other):
-        """Pixels from one's ink to the other's."""
+        """The distance in pixels between the ink of both."""
         small, large = sorted((self, other), key=lambda shape: len(shape.outline))
         return large._tree.query(small.outline)[0].min()
 
@@ -132,26 +133,26 @@ class _Shape:
         return spatial.KDTree(self.outline)
 
     def box_gap(self, other):
-        """Pixels from one's box to the other's, at least; quick, and never more than `gap`."""
+        """A lower bound of `gap` that is faster: a distance between the boxes."""
         across = max(self.left, other.left) - min(self.right, other.right)
         down = max(self.top, other.top) - min(self.bottom, other.bottom)
         return max(across, down, 0)
 
     def shared_width(self, other):
-        """How much of the narrower one's width they share, at most 1; 0 or less: none."""
+        """The share of the narrower one's width that both cover, at most 1; 0 or less: none."""
         shared = min(self.right, other.right) - max(self.left, other.left)
         return shared / min(self.width, other.width)
 
     def shared_height(self, other):
-        """How much of the lower one's height they share, at most 1; 0 or less: none."""
+        """The share of the lower one's height that both cover, at most 1; 0 or less: none."""
         shared = min(self.bottom, other.bottom) - max(self.top, other.top)
         return shared / min(self.height, other.height)
 
 
 def _lines(ink):
-    """The strength of the ink at the lines, 0 elsewhere, and their connected pieces, from 1 on."""
+    """The strength of the ink on lines, 0 elsewhere, and labels of the connected pieces, from 1."""
     grain = np.median(ink)
-    grain += _NOISE_DEVIATIONS * 1.48 * np.median(np.abs(ink - grain))  # 1.48: if it is normal
+    grain += _NOISE_DEVIATIONS * 1.48 * np.median(np.abs(ink - grain))  # 1.48: normal distribution.
     least = np.clip(grain, _LEAST_STRENGTH, _MOST_GRAIN)
     blobs, count = ndimage.label(ink > least, _EIGHT)
     if not count:
@@ -186,7 +187,7 @@ def _pieces(labels):
 
 
 def _digits(shapes, size):
-    """The pieces put together to digits, without what is none."""
+    """The pieces joined to digits; other pieces are left out."""
     shapes = [shape for shape in shapes if not _lies_along_edge(shape, size)]
     usual = 0
     while shapes:
@@ -214,7 +215,7 @@ def _usual_height(shapes):
 
 
 def _join_bodies(shapes, usual):
-    """Join what lies within or above one another and is no higher than a digit."""
+    """Join pieces inside or above each other up to the height of a digit."""
     shapes, joined = list(shapes), []
     tallest = _TALLEST_DIGIT * usual if len(shapes) > 2 else math.inf
     while shapes:
@@ -242,13 +243,13 @@ def _are_one_digit(shape, other, usual, tallest):
 
 
 def _join_parts(shapes, usual):
-    """Join what is too small for a digit to the nearest that it may be part of."""
+    """Join pieces too small for a digit to the nearest piece of the same digit."""
     shapes = sorted(shapes, key=lambda shape: shape.height)
-    whole = []
+    joined = []
     while shapes:
         part = shapes.pop(0)
         if part.height >= _BODY * usual:
-            whole.append(part)
+            joined.append(part)
             continue
         near = [other for other in shapes if part.box_gap(other) <= _BAR_GAP * usual]
         gaps = {other: part.gap(other) for other in near}
@@ -258,12 +259,12 @@ def _join_parts(shapes, usual):
         ):
             shapes[shapes.index(nearest)] = part | nearest
         else:
-            whole.append(part)
-    return whole
+            joined.append(part)
+    return joined
 
 
 def _is_bar(part, body, gap, usual):
-    """Whether it is the bar of a 5, above the rest of it."""
+    """Whether the part is the bar of a 5 above its body."""
     above = part.top + part.bottom < body.top + body.bottom
     return (
         gap <= _BAR_GAP * usual
@@ -299,7 +300,7 @@ def _reading_order(shapes):
 
 
 def _prepared(ink, strength, labels, shape):
-    """The digit as MNIST has it, and no thinner than lines are there."""
+    """The digit as in MNIST, with its line thickened to the width of MNIST's lines."""
     scale = _BOX_PIXELS / max(shape.width, shape.height)
     pad = 1 + math.ceil(_THINNEST_PIXELS / scale)
     rows, columns = slice(shape.top, shape.bottom), slice(shape.left, shape.right)
@@ -316,20 +317,20 @@ def _prepared(ink, strength, labels, shape):
 
 
 def _line_width(line):
-    """How wide a line is in pixels: a long one has twice its length in pixels at its edge."""
+    """The width of a line in pixels: its area divided by its length, half its edge pixels."""
     at_edge = line & ~ndimage.binary_erosion(line)
     return 2 * np.count_nonzero(line) / np.count_nonzero(at_edge)
 
 
 def _scaled_to_box(shade, line):
-    """The part of the shade where the line is, its longer side 20 pixels."""
+    """The part of the shade that contains the line, scaled to a longer side of 20 pixels."""
     top, bottom, left, right = _bounds(line)
     scale = _BOX_PIXELS / max(bottom - top, right - left)
     size = [max(round(length * scale), 1) for length in (right - left, bottom - top)]
     box = Image.fromarray(shade).resize(
         size, Image.Resampling.BILINEAR, box=(left, top, right, bottom)
     )
-    return np.rint(np.asarray(box) * 255).astype(np.uint8)
+    return np.rint(np.asarray(box) * MNIST.max_pixel).astype(np.uint8)
 
 
 def _bounds(mask):
@@ -338,12 +339,13 @@ def _bounds(mask):
 
 
 def _centred(box):
-    """The field with the box in it, its centre of mass at the middle pixel, if it fits."""
-    field = np.zeros((_FIELD_PIXELS, _FIELD_PIXELS), np.uint8)
+    """An image with the box in it, its centre of mass at the middle pixel if the box fits."""
+    field = np.zeros(MNIST.image_shape, np.uint8)
     corner = []
-    for length, middle in zip(box.shape, ndimage.center_of_mass(box), strict=True):
-        start = round(_FIELD_PIXELS / 2 - middle)
-        corner.append(min(max(start, 0), _FIELD_PIXELS - length))
+    middles = ndimage.center_of_mass(box)
+    for side, length, middle in zip(field.shape, box.shape, middles, strict=True):
+        start = round(side / 2 - middle)
+        corner.append(min(max(start, 0), side - length))
     field[corner[0] : corner[0] + box.shape[0], corner[1] : corner[1] + box.shape[1]] = box
     return field
 

@@ -1,4 +1,4 @@
-"""Opens the file of a photo, whatever it turns out to be, as grey pixels that stand upright."""
+"""Reads the file of a photo as upright grey pixels, and refuses other files."""
 
 import contextlib
 import dataclasses
@@ -14,11 +14,11 @@ from PIL import ExifTags, Image
 from mnist_keras.annotations import Box, StrPath
 from mnist_keras.errors import DataError
 
-MOST_PIXELS = 120_000_000  # No telephone's camera gives more in one piece; bombs do.
+MOST_PIXELS = 120_000_000  # More than a phone's camera; a decompression bomb exceeds it.
 
-_WORKING_PIXELS = 2_000_000  # A digit has 20 pixels in the end: a whole page of them is left.
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # Others, as EPS with its program, are no photos.
-_FIRST_PICTURE_IS_THE_PHOTO = ("MPO", "HEIF")  # MPO is a JPEG with another one behind it.
+_WORKING_PIXELS = 2_000_000  # Enough for a page of digits, each of which ends with 20 pixels.
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # Not EPS and others, which are not photos.
+_FIRST_PICTURE_IS_THE_PHOTO = ("MPO", "HEIF")  # MPO is a JPEG followed by another one.
 _TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,15 +38,15 @@ class Photo:
     """A photo as grey pixels.
 
     Attributes:
-        grey: uint8 (height, width), upright, made smaller to some 2 million pixels.
-        size: (width, height) of the upright photo in its own pixels.
+        grey: uint8 (height, width), upright, reduced to about 2 million pixels.
+        size: (width, height) of the upright photo in its original pixels.
     """
 
     grey: np.ndarray
     size: tuple
 
     def in_own_pixels(self, box: Box) -> Box:
-        """A box (x, y, width, height) of ``grey`` as whole pixels of the photo itself."""
+        """A box (x, y, width, height) of ``grey`` in pixels of the original photo."""
         scale = [own / shrunk for own, shrunk in zip(self.size, self.grey.shape[::-1], strict=True)]
         x, y, width, height = box
         left, right = (round(edge * scale[0]) for edge in (x, x + width))
@@ -55,19 +55,20 @@ class Photo:
 
 
 def read_photo(path: StrPath | IO[bytes], *, most_pixels: int = MOST_PIXELS) -> Photo:
-    """Reads a JPEG, PNG, HEIC, WebP, GIF or BMP file, turned as its EXIF orientation says.
+    """Reads a JPEG, PNG, HEIC, WebP, GIF or BMP file and applies its EXIF orientation.
 
-    Of a large JPEG no more is decoded than is needed. What is transparent counts as ground.
+    A large JPEG is decoded at reduced size. Transparent pixels count as background.
 
     Args:
         path: the file, or a binary file object, as ``io.BytesIO``.
-        most_pixels: more are not decoded, whatever the file's size.
+        most_pixels: a photo with more pixels is refused before it is decoded.
 
     Returns:
         A `Photo`.
 
     Raises:
-        DataError: it cannot be read, is no photo, is damaged, moves or has more pixels.
+        DataError: the file cannot be read, is not a photo, is damaged, is animated or has too many
+            pixels.
 
     Example:
 
@@ -81,7 +82,7 @@ def read_photo(path: StrPath | IO[bytes], *, most_pixels: int = MOST_PIXELS) -> 
         return _read("the file", path, most_pixels, expected=_PHOTO)
     name = repr(os.fspath(path))
     try:
-        # before open, which would wait for ever at a named pipe
+        # Checked before open, which blocks on a named pipe.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise _bad(name, "cannot be read", "a directory or device", _EXPECTED)
         with open(path, "rb") as file:
@@ -92,7 +93,7 @@ def read_photo(path: StrPath | IO[bytes], *, most_pixels: int = MOST_PIXELS) -> 
 
 def _read(name, file, most_pixels, *, expected):
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of odd metadata: the pixels are what counts
+        warnings.simplefilter("ignore")  # They concern metadata, not pixels.
         head = file.read(12)
         file.seek(0)
         try:
@@ -101,19 +102,20 @@ def _read(name, file, most_pixels, *, expected):
         except Image.DecompressionBombError as error:
             received = str(error).partition(" exceeds ")[0]
             raise _bad(name, "is too large", received, f"at most {most_pixels} pixels") from error
-        except Exception as error:  # Pillow lets through whatever its readers of headers raise.
+        except Exception as error:  # Pillow passes on the exceptions of its readers.
             received = f"bytes {head[:8].hex(' ')}" if head else "an empty file"
-            raise _bad(name, "is no photo", received, expected) from error
+            raise _bad(name, "is not a photo", received, expected) from error
         if image.width * image.height > most_pixels:
             received = f"{image.width} x {image.height} pixels"
             raise _bad(name, "is too large", received, f"at most {most_pixels} pixels")
         if moves and image.format not in _FIRST_PICTURE_IS_THE_PHOTO:
             count = getattr(image, "n_frames", "several")
-            raise _bad(name, "moves", f"{count} pictures", "a single one")
+            raise _bad(name, "is animated", f"{count} pictures", "a single picture")
         try:
             return _photo(image)
-        except Exception as error:  # As above, of its decoders.
-            raise _bad(name, "is damaged", error or type(error).__name__, "a whole file") from error
+        except Exception as error:  # Likewise its decoders.
+            reason = error or type(error).__name__
+            raise _bad(name, "is damaged", reason, "a complete file") from error
 
 
 def _photo(image):
@@ -146,8 +148,8 @@ def _working_size(size):
 
 
 def _grey(image):
-    """The image as shades of grey, made smaller; transparent parts are as the ink is not."""
-    if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255.
+    """The image in shades of grey, reduced in size; transparent parts contrast with the ink."""
+    if image.mode.startswith("I"):  # Pillow would clip 16-bit values at 255.
         pixels = np.asarray(image).astype(np.float32) / 257
         image = Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
     if not image.has_transparency_data:
@@ -163,8 +165,8 @@ def _shrunk(image):
 
 
 def _turn(image):
-    """How the image has to be turned to stand upright; None: not at all, or nobody knows."""
-    with contextlib.suppress(Exception):  # As above, of its readers of EXIF.
+    """The transposition that makes the image upright; None: none is needed or known."""
+    with contextlib.suppress(Exception):  # Pillow passes on the exceptions of its EXIF reader.
         return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
     return None
 

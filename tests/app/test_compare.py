@@ -168,7 +168,7 @@ def test_what_is_no_run_is_named_in_a_line_and_the_others_are_shown(table):
     begin("damaged").recipe.write_bytes(b"\xff\xfe")
     lines, notices = table("logs/a", "logs/notes.txt", "logs/strange", "no\nne", "logs/damaged")
     assert [line.split()[0] for line in lines] == ["run", "a"]
-    no_run = "left out: this is no run's directory. Received: {}. Expected: a directory with "
+    no_run = "left out: this is not a run's directory. Received: {}. Expected: a directory with "
     assert notices[:3] == [
         no_run.format(path) + "flags.txt." for path in ("logs/notes.txt", "logs/strange", "no\\nne")
     ]

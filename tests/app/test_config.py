@@ -3,7 +3,7 @@ import doctest
 
 import pytest
 
-from mnist_keras.app import config
+from mnist_keras.app import checks, config
 from mnist_keras.app.config import RunConfig
 from mnist_keras.errors import UsageError
 
@@ -266,5 +266,5 @@ def test_the_recipe_without_flags_is_the_tutorials():
     }
 
 
-def test_the_example_is_true():
-    assert doctest.testmod(config).failed == 0
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(config).failed == doctest.testmod(checks).failed == 0

@@ -17,6 +17,7 @@ from mnist_keras.callbacks import Checkpoint, StepLogger
 from mnist_keras.callbacks.tensorboard import drawing
 from mnist_keras.callbacks.tensorboard.input_sample import InputSample
 from mnist_keras.data import Examples, batches
+from mnist_keras.data.datasets.descriptions import describe
 
 EVERYTHING = {
     "weight_norms_every_epochs": 1,
@@ -248,8 +249,9 @@ def test_the_model_is_asked_about_the_held_out_images_or_else_about_those_it_lea
 @pytest.mark.parametrize(
     ("dataset", "third"), [("mnist", "2"), ("fashion_mnist", "Pullover"), ("kmnist", "su")]
 )
-def test_classes_are_called_as_the_data_set_calls_them(dataset, third, train_set, tmp_path):
+def test_classes_are_called_as_the_data_set_calls_them(dataset, third, digits, tmp_path):
     config = RunConfig(dataset=dataset)
+    train_set = Examples(digits[0][:80], digits[1][:80], description=describe(dataset))
     stream = batches(train_set.images, train_set.labels, batch_size=10)
     run = RunDirectory(tmp_path)
     made = dashboards.callbacks(run, config, stream=stream, train_set=train_set)

@@ -91,7 +91,7 @@ def test_a_run_without_a_model_is_not_finished(run):
         evaluate(recipe)
     assert str(caught.value) == (
         f"the run is not finished. Received: {run.path}, without a model. "
-        f"Expected: a finished run; python main.py --flagfile={run.recipe} goes on with it."
+        f"Expected: a finished run; python main.py --flagfile={run.recipe} resumes it."
     )
 
 

@@ -262,7 +262,7 @@ def test_a_file_that_gives_other_scores_is_not_kept(run, monkeypatch):
     with pytest.raises(MnistKerasError) as caught:
         export(dataclasses.replace(recipe, formats=("onnx",)))
     assert str(caught.value).startswith(
-        "what was exported as onnx gives other scores than the model; it was not kept. Received: "
+        "the export as onnx has other scores than the model and was deleted. Received: "
     )
     assert list(run.exports.iterdir()) == []
 
@@ -275,7 +275,7 @@ def test_scores_that_are_no_numbers_are_others_too(test_images):
             return lambda images: np.full((len(images), 10), np.nan)
 
     check = Check(lambda images: np.zeros((len(images), 10)), test_images)
-    with pytest.raises(MnistKerasError, match="gives other scores"):
+    with pytest.raises(MnistKerasError, match="has other scores"):
         check.compare(Broken(), pathlib.Path())
 
 

@@ -175,9 +175,12 @@ def test_a_tilde_in_the_logdir_is_the_home_directory_and_no_directory_of_that_na
             ["--epochs"],
             "Missing value for flag --epochs. Received: --epochs. Expected: flags as in --help.",
         ),
-        (["a", "b"], "words that are no flags. Received: a b. Expected: none."),
-        (["--mode=evaluate", "a"], "words that are no flags. Received: a. Expected: none."),
-        (["--", "--epochs=3"], "words that are no flags. Received: --epochs=3. Expected: none."),
+        (["a", "b"], "arguments that are not flags. Received: a b. Expected: none."),
+        (["--mode=evaluate", "a"], "arguments that are not flags. Received: a. Expected: none."),
+        (
+            ["--", "--epochs=3"],
+            "arguments that are not flags. Received: --epochs=3. Expected: none.",
+        ),
         (
             ["--flagfile=none.txt"],
             "a flag file cannot be read: No such file or directory. Received: 'none.txt'. "
@@ -190,14 +193,14 @@ def test_a_tilde_in_the_logdir_is_the_home_directory_and_no_directory_of_that_na
         ),
         (
             ["--flagfile=garbage"],
-            "a flag file is no text. Received: --flagfile=garbage. Expected: a flag a line.",
+            "a flag file is not text. Received: --flagfile=garbage. Expected: a flag a line.",
         ),
         (
             ["--flagfile=itself"],
             "a flag file includes itself. Received: --flagfile=itself. "
             "Expected: each flag file once.",
         ),
-        (["--flagfile=words"], "words that are no flags. Received: epochs=3. Expected: none."),
+        (["--flagfile=words"], "arguments that are not flags. Received: epochs=3. Expected: none."),
     ],
 )
 def test_a_command_line_that_says_nothing_clear_is_refused(arguments, message, tmp_path):

@@ -1,4 +1,3 @@
-import doctest
 import json
 import pathlib
 import shutil
@@ -11,14 +10,16 @@ from PIL import Image
 from mnist_keras.app import predict as module
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.model_file import model_file
-from mnist_keras.app.predict import predict, probabilities, read
+from mnist_keras.app.predict import predict
 from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.data import write_idx
 from mnist_keras.data.datasets.synthetic import synthetic_digits
-from mnist_keras.errors import DataError, MnistKerasError, UsageError
+from mnist_keras.errors import MnistKerasError, UsageError
+from mnist_keras.photos.reading import read
+from mnist_keras.probabilities import probabilities
 from tests.command_line import run_main
 
-SQUARED, CROSS = "sum_squared_error", "categorical_crossentropy"
+CROSS = "categorical_crossentropy"
 
 
 @pytest.fixture(scope="module")
@@ -110,37 +111,11 @@ def test_a_bad_file_is_a_line_on_stderr_and_the_others_are_read(here, capsys):
     printed = capsys.readouterr()
     assert [line.split()[0] for line in printed.out.splitlines()] == ["digits:"] * 4
     assert [line.partition(" Received")[0] for line in printed.err.splitlines()] == [
-        "error: 'text.png' is no photo.",
-        "error: 'moving.gif' moves.",
-        "error: 'labels' holds no images of digits.",
+        "error: 'text.png' is not a photo.",
+        "error: 'moving.gif' is animated.",
+        "error: 'labels' does not contain images of digits.",
         "error: 'none' cannot be read.",
     ]
-
-
-@pytest.mark.parametrize(
-    ("array", "received"),
-    [
-        (np.zeros((2, 28, 28), np.float32), "float32 (2, 28, 28)"),
-        (np.zeros((2, 27, 28), np.uint8), "uint8 (2, 27, 28)"),
-        (np.zeros((1, 2, 28, 28), np.uint8), "uint8 (1, 2, 28, 28)"),
-        (np.zeros(28, np.uint8), "uint8 (28,)"),
-    ],
-)
-def test_an_idx_file_of_anything_but_digits_is_refused(array, received, tmp_path):
-    path = str(tmp_path / "array")
-    write_idx(path, array)
-    with pytest.raises(DataError) as caught:
-        read(path)
-    assert str(caught.value) == (
-        f"{path!r} holds no images of digits. Received: {received}. Expected: uint8 (n, 28, 28)."
-    )
-
-
-@pytest.mark.parametrize("count", [0, 1])
-def test_an_idx_file_of_one_image_or_none_is_read(count, tmp_path):
-    shape = (28, 28) if count else (0, 28, 28)
-    write_idx(tmp_path / "array", np.zeros(shape, np.uint8))
-    assert read(tmp_path / "array").images.shape == (count, 28, 28)
 
 
 def test_without_any_digit_there_is_no_need_of_a_network(here, capsys, monkeypatch):
@@ -192,28 +167,6 @@ def test_a_run_without_a_model_reads_nothing(here):
     shutil.rmtree(run.path)
 
 
-def test_squared_errors_scores_become_the_nearest_probabilities():
-    chance = np.random.default_rng(0)
-    scores = chance.normal(0.1, 0.4, (50, 10))
-    found = probabilities(scores, loss=SQUARED)
-    np.testing.assert_allclose(found.sum(1), 1)
-    assert found.min() >= 0
-    np.testing.assert_array_equal(found.argmax(1), scores.argmax(1))
-    others = chance.dirichlet(np.full(10, 0.3), (200, 50))
-    distance = ((found - scores) ** 2).sum(1)
-    assert (((others - scores) ** 2).sum(2) >= distance).all()
-    np.testing.assert_allclose(probabilities(others[0], loss=SQUARED), others[0], atol=1e-12)
-
-
-def test_logits_become_their_softmax_however_large_they_are():
-    assert probabilities([[1000.0, 1000.0, 0.0]], loss=CROSS).tolist() == [[0.5, 0.5, 0]]
-
-
-def test_the_examples_are_true(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert doctest.testmod(module).failed == 0
-
-
 @pytest.mark.slow
 def test_the_command_reads_files_with_the_newest_run_and_its_loss(here):
     done = run_main(
@@ -227,7 +180,7 @@ def test_the_command_reads_files_with_the_newest_run_and_its_loss(here):
     )
     expected = probabilities(scores, loss=CROSS).max(1)
     np.testing.assert_allclose([f["probability"] for f in line["digits"]], expected, atol=1e-5)
-    assert done.stderr.startswith("error: 'text.png' is no photo.")
+    assert done.stderr.startswith("error: 'text.png' is not a photo.")
     assert (done.stdout.count("\n"), done.stderr.count("\n"), done.returncode) == (1, 1, 1)
     sheet = pathlib.Path("sheet.png")
     assert sheet.read_bytes()[:4] == b"\x89PNG"

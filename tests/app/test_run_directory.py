@@ -79,7 +79,7 @@ def test_a_run_belongs_to_one_process_at_a_time(run):
     other.close()
     assert str(caught.value) == (
         f"another process is training this run. Received: {run.path}. "
-        "Expected: a run of its own for each process (--run_name)."
+        "Expected: another run for each process (--run_name)."
     )
     assert tree(run.path) == before
     run.close()
@@ -98,7 +98,7 @@ def test_a_directory_that_cannot_be_made_is_an_error(path, reason, tmp_path):
         run.open()
     assert str(caught.value) == (
         f"the run's directory cannot be written: {reason}. "
-        f"Received: {run.path}. Expected: a --logdir that can be."
+        f"Received: {run.path}. Expected: a --logdir that can be written."
     )
     assert tree(tmp_path) == {"file": b"mine"}
 
@@ -126,7 +126,7 @@ def test_files_of_a_run_without_a_recipe_are_somebody_elses_and_left_alone(name,
     with pytest.raises(UsageError) as caught:
         run.stored_recipe()
     assert str(caught.value) == (
-        f"this is no run's directory. Received: {run.path} with {name}, without flags.txt. "
+        f"this is not a run's directory. Received: {run.path} with {name}, without flags.txt. "
         "Expected: another --run_name."
     )
 
@@ -197,98 +197,17 @@ def test_the_recipe_is_stored_whole_and_with_paths_that_hold_from_any_working_di
     assert run.stored_recipe()["run_name"] == "数字"
 
 
-@pytest.mark.parametrize(
-    ("begun", "asked", "received", "expected"),
-    [
-        ({}, {"dataset": "kmnist"}, "--dataset=kmnist", "--dataset=mnist"),
-        ({}, {"network": "cnn"}, "--network=cnn", "--network=mlp"),
-        (
-            {},
-            {"loss": "categorical_crossentropy"},
-            "--loss=categorical_crossentropy",
-            "--loss=sum_squared_error",
-        ),
-        ({}, {"optimizer": "adam"}, "--optimizer=adam", "--optimizer=sgd"),
-        ({}, {"learning_rate": 0.1}, "--learning_rate=0.1", "--learning_rate=0.001"),
-        ({}, {"schedule": "cosine"}, "--schedule=cosine", "--schedule=constant"),
-        (
-            {},
-            {"batch_size": 9, "seed": 1},
-            "--batch_size=9 --seed=1",
-            "--batch_size=200 --seed=0",
-        ),
-        ({}, {"shuffle": True}, "--shuffle=true", "--shuffle=false"),
-        ({}, {"validation_examples": 9}, "--validation_examples=9", "--validation_examples=0"),
-        ({}, {"dtype_policy": "mixed_bfloat16"}, "--dtype_policy=mixed_bfloat16", None),
-        ({"schedule": "cosine"}, {"epochs": 31}, "--epochs=31", "--epochs=30"),
-        ({}, {"warmup_steps": 9}, "--warmup_steps=9", "no --warmup_steps"),
-        ({}, {"average_decay": 0.9}, "--average_decay=0.9", "no --average_decay"),
-        (
-            {"optimizer": "adamw"},
-            {"adam_beta_1": 0.8, "adam_beta_2": 0.9, "weight_decay": 0.1},
-            "--adam_beta_1=0.8 --adam_beta_2=0.9 --weight_decay=0.1",
-            "no --adam_beta_1 no --adam_beta_2 no --weight_decay",
-        ),
-        (
-            {"loss": "categorical_crossentropy"},
-            {"label_smoothing": 0.1},
-            "--label_smoothing=0.1",
-            "--label_smoothing=0.0",
-        ),
-        *(
-            ({}, {name: 0.5}, f"--{name}=0.5", f"--{name}=0.0")
-            for name in (
-                "augment_shift",
-                "augment_rotation",
-                "augment_scale",
-                "augment_shear",
-                "augment_elastic",
-            )
-        ),
-        ({"batch_parts": 2}, {"batch_parts": 3}, "--batch_parts=3", "--batch_parts=2"),
-    ],
-)
-def test_other_training_flags_are_refused_by_name(begun, asked, received, expected, run):
-    begun = {"dataset": "mnist", **begun}
-    run.store_recipe(RunConfig(**begun))
-    with pytest.raises(UsageError) as caught:
-        run.check_recipe(RunConfig(**{**begun, **asked}), run.stored_recipe())
-    expected = expected or "--dtype_policy=float32"
-    assert str(caught.value) == (
-        f"run a was begun with other flags. Received: {received}. Expected: {expected}, "
-        "or another --run_name, or --overwrite to begin it anew."
-    )
-
-
-def test_the_recipe_of_several_workers_goes_on_where_there_is_no_cluster_too(run):
+def test_the_recipe_of_several_workers_also_resumes_without_a_cluster(run):
     run.store_recipe(RunConfig(distribution="multi_worker"))
     assert run.stored_recipe()["distribution"] == "auto"
-
-
-def test_flags_that_change_no_number_may_differ(run):
-    run.store_recipe(RunConfig(dataset="synthetic"))
-    others = {
-        "dataset": "auto",
-        "data_dir": "moved",
-        "epochs": 31,
-        "log_every_steps": 7,
-        "checkpoint_every_steps": 7,
-        "keep_checkpoints": 7,
-        "checkpoint_every_minutes": 7.0,
-        "keep_best_checkpoints": 7,
-        "keep_every_steps": 7,
-        "steps_per_execution": 7,
-        "debug": True,
-    }
-    run.check_recipe(RunConfig(**others), run.stored_recipe())
 
 
 @pytest.mark.parametrize(
     ("content", "received"),
     [
-        (b"\xff\xfe\0garbage", "no text"),
-        (b"", "none of --dataset --network"),
-        (b"--network=mlp\n--epochs", "none of --dataset --loss"),
+        (b"\xff\xfe\0garbage", "not text"),
+        (b"", "no --dataset, --network, "),
+        (b"--network=mlp\n--epochs", "no --dataset, --loss, "),
     ],
 )
 def test_a_damaged_recipe_is_an_error_that_names_the_file(content, received, run):
@@ -311,17 +230,6 @@ def test_a_run_is_finished_when_its_summary_and_its_model_are_there(run):
 def test_a_damaged_summary_counts_as_none(content, run):
     run.summary.write_bytes(content)
     assert run.finished() is None
-
-
-def test_a_run_cannot_end_before_the_place_where_it_is(run):
-    (run.checkpoints / "step-00000025").mkdir()
-    run.require_steps(RunConfig(epochs=3), steps_per_epoch=10)
-    with pytest.raises(UsageError) as caught:
-        run.require_steps(RunConfig(epochs=2), steps_per_epoch=10)
-    assert str(caught.value) == (
-        "run a is already past its end. Received: --epochs=2. Expected: at least 3, "
-        "as 25 steps of 10 an epoch are done, or --overwrite to begin it anew."
-    )
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_like_one_that_was_not_int
     assert caught.value.code == 128 + signum
     command = f"python main.py '--flagfile={tmp_path}/my run/flags.txt'"
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"run my run is interrupted. To go on: {command}"
+        f"run my run is interrupted. To resume: {command}"
     )
     begun, ended = stdout.getvalue().splitlines(), start("my run", **recipe)
     assert begun[-1].startswith("1 2 loss: ")
@@ -180,8 +180,8 @@ def test_a_warm_up_that_is_longer_than_the_training_is_wrong_usage(start, tmp_pa
     with pytest.raises(UsageError) as caught:
         start("a", epochs=2, validation_examples=1, warmup_steps=20)
     assert str(caught.value) == (
-        "--warmup_steps is over the whole training. Received: 20. "
-        "Expected: less than 20, its steps."
+        "--warmup_steps is longer than the training. Received: 20. "
+        "Expected: less than 20, the number of steps."
     )
     assert list(tmp_path.iterdir()) == []
     start("a", epochs=2, validation_examples=1, warmup_steps=19)
@@ -191,8 +191,8 @@ def test_a_profile_of_steps_that_never_come_is_wrong_usage(start, tmp_path):
     with pytest.raises(UsageError) as caught:
         start("a", epochs=2, validation_examples=1, profile_steps="20-25")
     assert str(caught.value) == (
-        "--profile_steps begins after the whole training. Received: 20-25. "
-        "Expected: a first step below 20, the number of its steps."
+        "--profile_steps begins after the last step. Received: 20-25. "
+        "Expected: a first step below 20, the number of steps."
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -305,7 +305,7 @@ def test_a_training_that_diverges_ends_as_an_error_without_a_model(start, tmp_pa
         r"the loss is not finite at step (\d) \(epoch 0, step \1\)\. Received: ", message
     )
     assert message.endswith(
-        " Expected: a finite loss. There is no checkpoint yet; to begin again at a lower rate: "
+        " Expected: a finite loss. There is no checkpoint yet. To start again at a lower rate: "
         f"python main.py --flagfile={tmp_path}/a/flags.txt --run_name=a_lower_rate "
         "--learning_rate=100000"
     )
@@ -316,7 +316,9 @@ def test_a_training_that_diverges_ends_as_an_error_without_a_model(start, tmp_pa
 
 
 def test_a_network_that_the_last_step_has_ruined_is_not_saved(start, tmp_path):
-    with pytest.raises(MnistKerasError, match=r"of no use\. Received: test loss (inf|nan)\."):
+    with pytest.raises(
+        MnistKerasError, match=r"gives no finite loss\. Received: test loss (inf|nan)\."
+    ):
         start("a", batch_size=1000, epochs=1, learning_rate=1e30)
     assert names_in(tmp_path / "a") == ["checkpoints", "flags.txt", "train"]
 

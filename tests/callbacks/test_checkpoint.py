@@ -9,6 +9,7 @@ import pytest
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger, checkpoint
+from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.callbacks.checkpoint import CheckpointError
 from mnist_keras.checkpoint.storage import Disk
 from mnist_keras.checkpoint.training_state import StateMismatchError
@@ -238,8 +239,8 @@ def test_training_stopped_early_is_saved(model, stream, tmp_path, steps_in):
 
 
 def test_a_state_with_nan_is_never_written(model, stream, tmp_path, steps_in):
-    class Spoil(keras.callbacks.Callback):
-        def stops_at(self, step):
+    class Spoil(StepCallback):
+        def breaks_execution_at(self, step):
             return step == 9
 
         def on_train_batch_end(self, batch, logs=None):
@@ -277,8 +278,8 @@ def test_it_tells_how_old_the_newest_state_on_the_disk_is(make_model, stream, tm
     )
     assert callback.seconds_since_save is None
 
-    class OneSecondAStep(keras.callbacks.Callback):
-        def stops_at(self, step):
+    class OneSecondAStep(StepCallback):
+        def breaks_execution_at(self, step):
             return True
 
         def on_train_batch_end(self, batch, logs=None):
@@ -406,8 +407,8 @@ def test_fit_fails_where_the_last_write_does(model, stream, tmp_path, steps_in):
 
 
 def test_saving_at_once_tries_again_what_has_just_failed(model, stream, tmp_path, steps_in):
-    class Save(keras.callbacks.Callback):
-        order = 2
+    class Save(StepCallback):
+        priority = 2
 
         def on_epoch_end(self, epoch, logs=None):
             callback.save_now(callback.position)
@@ -432,8 +433,8 @@ def test_training_goes_on_during_a_write_and_waits_before_the_next(model, stream
             super().rename(source, target)
             journal.append(f"{target.name} is written")
 
-    class Steps(keras.callbacks.Callback):
-        def stops_at(self, step):
+    class Steps(StepCallback):
+        def breaks_execution_at(self, step):
             return True
 
         def on_train_batch_end(self, batch, logs=None):
@@ -453,7 +454,7 @@ def test_training_goes_on_during_a_write_and_waits_before_the_next(model, stream
 def test_what_the_others_hold_reaches_the_disk_before_the_checkpoint(model, stream, tmp_path):
     journal = []
 
-    class Log(keras.callbacks.Callback):
+    class Log(StepCallback):
         def flush(self):
             journal.append("flush")
 

@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, Interrupted, Progress, progress
+from mnist_keras.callbacks.base import StepCallback
 from tests.terminals import Screen, Terminal, use_terminal
 
 
@@ -22,7 +23,7 @@ class Clock:
         return self.now
 
 
-class Slow(keras.callbacks.Callback):
+class Slow(StepCallback):
     """Every step takes this many seconds of a clock; its losses are kept as they will be shown."""
 
     def __init__(self, clock, *, seconds):
@@ -30,7 +31,7 @@ class Slow(keras.callbacks.Callback):
         self._clock, self._seconds = clock, seconds
         self.losses = []
 
-    def stops_at(self, step):
+    def breaks_execution_at(self, step):
         return True
 
     def on_train_batch_end(self, batch, logs=None):

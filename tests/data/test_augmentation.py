@@ -159,6 +159,14 @@ def test_the_same_seed_gives_the_same_pictures_in_a_graph_too_and_another_seed_o
         assert np.abs(other - first).mean() > 0.05
 
 
+@pytest.mark.parametrize("elastic_pixels", [0.0, 1.0])
+def test_each_channel_is_deformed_as_a_grey_image_is(elastic_pixels):
+    images = np.random.default_rng(3).random((6, 20, 28, 3), np.float32)
+    amounts = {**EVERYTHING, "elastic_pixels": elastic_pixels}
+    channels = [deform(images[..., channel], **amounts) for channel in range(3)]
+    np.testing.assert_array_equal(deform(images, **amounts), np.stack(channels, axis=-1))
+
+
 def test_two_augmentations_with_other_amounts_have_other_identities():
     identities = [Augmentation(**{name: 0.5}).identity for name in Augmentation().identity]
     assert all(sum(one == other for other in identities) == 1 for one in identities)
@@ -178,7 +186,7 @@ def test_two_augmentations_with_other_amounts_have_other_identities():
 def test_amounts_that_make_no_picture_are_wrong_usage(amounts, message):
     with pytest.raises(UsageError) as caught:
         Augmentation(**amounts)
-    assert str(caught.value).startswith("no amount of deformation. Received: ")
+    assert str(caught.value).startswith("the amount of a deformation is wrong. Received: ")
     assert str(caught.value).endswith(message)
 
 

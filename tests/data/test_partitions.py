@@ -103,5 +103,5 @@ def test_the_last_ones_of_each_partition_are_held_out(images):
 
 @pytest.mark.parametrize("sizes", [{"batch_size": 10}, {"batch_size": 4, "partitions": 8}])
 def test_partitions_that_are_not_even_are_refused(sizes):
-    with pytest.raises(UsageError, match=r"^the partitions of the data are of one size each\. "):
+    with pytest.raises(UsageError, match=r"^the partitions of the data must have the same size\. "):
         batches(IMAGES, LABELS, **{"partitions": 4, **sizes})

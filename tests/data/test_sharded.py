@@ -77,8 +77,8 @@ def test_shards_that_differ_are_no_array():
 
 def test_shards_of_two_sets_are_told():
     names = ["a-00000-of-00002", "a-00001-of-00003"]
-    with pytest.raises(DataError, match=r"^the shards of a are no one set\. "):
+    with pytest.raises(DataError, match=r"^the shards of a are not one set\. "):
         find_shards(names, "a")
-    with pytest.raises(DataError, match=r"^the shards of a are no one set\. "):
+    with pytest.raises(DataError, match=r"^the shards of a are not one set\. "):
         find_shards(["a-00002-of-00002"], "a")
     assert find_shards(names, "b") == ({}, 0)

@@ -9,7 +9,8 @@ import pytest
 import tensorflow as tf
 
 from mnist_keras import SumSquaredError, TapeModel
-from mnist_keras.data import batches, stream
+from mnist_keras.data import DatasetDescription, batches, map_idx, stream, write_idx
+from mnist_keras.data.augmentation import Augmentation
 from mnist_keras.data.order import epoch_order
 from mnist_keras.errors import UsageError
 
@@ -115,6 +116,59 @@ def test_another_augmentation_is_another_stream():
     assert marked == {**plain, "augmentation": {"kind": "marked"}}
 
 
+@pytest.mark.parametrize("in_a_file", [False, True])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_images_in_colour_and_any_number_of_classes_are_a_stream(in_a_file, shuffle, tmp_path):
+    images = np.random.default_rng(1).integers(0, 256, (7, 5, 4, 3), dtype=np.uint8)
+    labels = np.array([0, 299, 1, 2, 255, 256, 3])
+    write_idx(tmp_path / "images", images)
+    described = DatasetDescription(image_shape=(5, 4, 3), classes=300)
+    found = batches(
+        map_idx(tmp_path / "images") if in_a_file else images,
+        labels,
+        batch_size=4,
+        shuffle=shuffle,
+        description=described,
+    )
+    order = epoch_order(7, seed=0, epoch=0) if shuffle else np.arange(7)
+    for number, (x, y) in enumerate(found):
+        rows = order[4 * number : 4 * number + 4]
+        np.testing.assert_array_equal(x, described.preprocess(images[rows]))
+        np.testing.assert_array_equal(y, np.eye(300, dtype=np.float32)[labels[rows]])
+    assert [spec.shape.as_list() for spec in found.element_spec] == [[None, 5, 4, 3], [None, 300]]
+    found.close()
+
+
+def test_images_in_colour_are_augmented():
+    images = np.random.default_rng(1).integers(0, 256, (4, 8, 9, 3), dtype=np.uint8)
+    augmentation = Augmentation(shift_pixels=1, elastic_pixels=0.5)
+    stream = batches(images, np.arange(4), batch_size=4, seed=6, augmentation=augmentation)
+    [(x, _)] = stream
+    expected = augmentation(tf.constant(images / np.float32(255)), tf.constant([6, 0]))
+    np.testing.assert_allclose(x, expected, atol=1e-5)
+
+
+def test_another_number_of_classes_or_scale_is_another_stream():
+    plain = batches(IMAGES, LABELS, batch_size=10).identity
+    for changed in ({"classes": 12}, {"max_pixel": 16}):
+        described = DatasetDescription(**changed)
+        found = batches(IMAGES, LABELS, batch_size=10, description=described).identity
+        assert found == {**plain, **changed}
+    named = DatasetDescription(class_names=tuple("abcdefghij"))
+    assert batches(IMAGES, LABELS, batch_size=10, description=named).identity == plain
+
+
+def test_images_and_labels_that_differ_from_the_description_are_refused():
+    described = DatasetDescription(image_shape=(32, 32, 3))
+    with pytest.raises(UsageError) as caught:
+        batches(IMAGES, LABELS, batch_size=10, description=described)
+    assert str(caught.value) == (
+        "the images have the wrong shape. Received: (25, 28, 28). Expected: uint8 (n, 32, 32, 3)."
+    )
+    with pytest.raises(UsageError, match=r"uint8, 0 to 9\. Expected: integers, 0 to 2\.$"):
+        batches(IMAGES, LABELS, batch_size=10, description=DatasetDescription(classes=3))
+
+
 def test_what_cannot_be_a_stream_is_wrong_usage():
     with pytest.raises(UsageError, match=r"differ in number. Received: 25 and 24\."):
         batches(IMAGES, LABELS[:24], batch_size=10)
@@ -124,7 +178,7 @@ def test_what_cannot_be_a_stream_is_wrong_usage():
     with pytest.raises(UsageError, match=r"Received: float32\. Expected: uint8"):
         batches(IMAGES / np.float32(255), LABELS, batch_size=10)
     for labels in (LABELS.astype(float), LABELS - np.int8(1), LABELS + 1):
-        with pytest.raises(UsageError, match="the labels are no classes"):
+        with pytest.raises(UsageError, match="the labels are not classes"):
             batches(IMAGES, labels, batch_size=10)
 
 

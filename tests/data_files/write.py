@@ -10,16 +10,17 @@ import numpy as np
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint
+from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.checkpoint import storage
 from tests.test_saving import FILES, X, Y, compiled, network
 
 
-class PowerCut(keras.callbacks.Callback):
+class PowerCut(StepCallback):
     """Ends the training after its fourth step, in the second epoch, when that was saved."""
 
-    order = 3
+    priority = 3
 
-    def stops_at(self, step):
+    def breaks_execution_at(self, step):
         return step == 4
 
     def on_train_batch_end(self, batch, logs=None):

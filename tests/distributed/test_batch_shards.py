@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mnist_keras.data import batches, map_idx, windows, write_idx
 from mnist_keras.distributed import batch_shards
-from mnist_keras.distributed.batch_shards import Share
+from mnist_keras.distributed.batch_shards import BatchShard
 
 COUNT = 25
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 28, 28), dtype=np.uint8)
@@ -19,14 +19,14 @@ def test_the_examples_in_the_docstrings_hold():
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 3, 7])
-def test_the_parts_of_a_batch_are_the_batch_and_as_even_as_can_be(replicas):
-    share = Share(first=0, last=replicas, replicas=replicas)
+def test_the_shards_are_the_batch_and_differ_by_one_example_at_most(replicas):
+    shard = BatchShard(first_replica=0, end_replica=replicas, replica_count=replicas)
     for size in range(1, 20):
-        parts = [share.bounds(size, replica) for replica in range(replicas)]
-        assert [index for part in parts for index in range(*part)] == list(range(size))
-        widths = {end - begin for begin, end in parts}
-        assert max(widths) - min(widths) <= 1
-        assert share.is_even(size) == (len(widths) == 1)
+        shards = [shard.bounds(size, replica) for replica in range(replicas)]
+        assert [index for bounds in shards for index in range(*bounds)] == list(range(size))
+        sizes = {end - begin for begin, end in shards}
+        assert max(sizes) - min(sizes) <= 1
+        assert shard.is_even(size) == (len(sizes) == 1)
 
 
 class OneOfTwoWorkers:
@@ -44,7 +44,7 @@ class OneOfTwoWorkers:
 @pytest.mark.slow
 @pytest.mark.parametrize("windows_of", [1, 2, 7])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_each_worker_reads_its_part_of_each_batch_of_a_file_and_nothing_else(
+def test_each_worker_reads_only_its_shard_of_each_batch_of_a_file(
     tmp_path, shuffle, windows_of, monkeypatch
 ):
     monkeypatch.setattr(windows, "_READ_AT_ONCE_BYTES", 2**16)

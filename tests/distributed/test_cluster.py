@@ -44,7 +44,7 @@ def test_a_cluster_is_found_where_the_environment_has_one(environment, addresses
     assert source in (None, found.source)
 
 
-def test_the_tasks_of_a_slurm_step_are_workers_with_ports_of_their_own(monkeypatch):
+def test_the_tasks_of_a_slurm_step_are_workers_on_different_ports(monkeypatch):
     for name, value in SLURM.items():
         monkeypatch.setenv(name, value)
     addresses = tuple(f"node0{node}:{port}" for node in (7, 8) for port in (33920, 33921))
@@ -62,15 +62,15 @@ def test_the_tasks_of_a_slurm_step_are_workers_with_ports_of_their_own(monkeypat
         ({}, ""),
     ],
 )
-def test_a_worker_is_named_even_where_its_flags_are_not_understood(environment, name):
+def test_a_worker_has_a_name_before_its_flags_are_parsed(environment, name):
     assert cluster.speaker(environment) == name
 
 
 @pytest.mark.parametrize("name", ["SLURM_PROCID", "SLURM_STEP_NODELIST", "SLURM_STEP_NUM_TASKS"])
-def test_a_slurm_step_that_cannot_be_is_refused(monkeypatch, name):
+def test_an_invalid_slurm_step_is_refused(monkeypatch, name):
     for variable, value in {**SLURM, name: "9["}.items():
         monkeypatch.setenv(variable, value)
-    with pytest.raises(UsageError, match=r"^Slurm's environment describes no whole cluster\. .*"):
+    with pytest.raises(UsageError, match=r"^Slurm's environment does not describe a cluster\. .*"):
         cluster.find()
 
 
@@ -78,25 +78,25 @@ def test_a_slurm_step_that_cannot_be_is_refused(monkeypatch, name):
     "environment",
     [{}, {"TF_CONFIG": ""}, tf_config(worker=["a:1"]), {"SLURM_STEP_NUM_TASKS": "1"}],
 )
-def test_one_process_alone_is_no_cluster(environment):
+def test_one_process_is_not_a_cluster(environment):
     assert cluster.find(environment) is None
 
 
-def test_one_worker_alone_may_be_told_that_it_is_a_cluster():
+def test_a_required_cluster_may_have_one_worker():
     assert cluster.require(tf_config(worker=["a:1"])) is None
 
 
-def test_a_cluster_that_has_to_be_there_and_is_not_is_missed():
-    with pytest.raises(UsageError, match=r"^--distribution=multi_worker has no cluster\."):
+def test_a_required_cluster_that_is_missing_is_refused():
+    with pytest.raises(UsageError, match=r"^--distribution=multi_worker needs a cluster\."):
         cluster.require({"PATH": "/bin"})
 
 
 @pytest.mark.parametrize(
     ("environment", "source", "received"),
     [
-        ({"TF_CONFIG": "{"}, "TF_CONFIG", "{ (no such JSON)"),
+        ({"TF_CONFIG": "{"}, "TF_CONFIG", "{ (not such JSON)"),
         ({"TF_CONFIG": '{"cluster": {}}'}, "TF_CONFIG", """{"cluster": {}} (no 'task')"""),
-        ({"TF_CONFIG": "[1]"}, "TF_CONFIG", "[1] (no such JSON)"),
+        ({"TF_CONFIG": "[1]"}, "TF_CONFIG", "[1] (not such JSON)"),
         (tf_config(index=2), "TF_CONFIG", "worker 2 of 2"),
         (tf_config(index="1"), "TF_CONFIG", "worker '1' of 2"),
         (tf_config("chief"), "TF_CONFIG", "task type 'chief' in a cluster of {'worker': 2}"),
@@ -126,11 +126,11 @@ def test_a_cluster_that_has_to_be_there_and_is_not_is_missed():
         ),
     ],
 )
-def test_a_part_of_a_cluster_is_refused_in_one_line(environment, source, received):
+def test_an_incomplete_cluster_is_refused_in_one_line(environment, source, received):
     with pytest.raises(UsageError) as caught:
         cluster.find(environment)
     message = str(caught.value)
-    expected = f"{source} describes no whole cluster. Received: {received}. Expected: "
+    expected = f"{source} does not describe a cluster. Received: {received}. Expected: "
     assert message.startswith(expected)
     assert message.endswith(".")
     assert "\n" not in message

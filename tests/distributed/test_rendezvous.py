@@ -22,12 +22,14 @@ def _short_linger(monkeypatch):
     monkeypatch.setattr(rendezvous, "_LINGER_S", 1.0)
 
 
-def meet_all(addresses, indices, *, told=lambda index: {}, wait_s=LONG_S):
-    """What `meet` comes to on each of these workers: None or its error."""
+def meet_all(addresses, indices, *, settings=lambda index: {}, timeout_s=LONG_S):
+    """The error of `meet` on each of these workers, or None."""
 
     def one(index):
         try:
-            rendezvous.meet(Cluster(addresses, index, ""), told=told(index), wait_s=wait_s)
+            rendezvous.meet(
+                Cluster(addresses, index, ""), settings=settings(index), timeout_s=timeout_s
+            )
         except MnistKerasError as error:
             return error
 
@@ -35,41 +37,41 @@ def meet_all(addresses, indices, *, told=lambda index: {}, wait_s=LONG_S):
         return list(pool.map(one, indices))
 
 
-def test_workers_that_are_all_there_meet():
+def test_workers_that_have_all_started_meet():
     assert meet_all(tuple(free_addresses(3)), [2, 0, 1]) == [None] * 3
 
 
-def test_one_that_does_not_come_is_named_by_all_others():
+def test_a_worker_that_does_not_start_is_named_by_the_others():
     addresses = tuple(free_addresses(3))
-    errors = meet_all(addresses, [0, 2], wait_s=0.5)
+    errors = meet_all(addresses, [0, 2], timeout_s=0.5)
     for error in errors:
         assert type(error) is MnistKerasError
         assert str(error) == (
-            f"not all workers have come within 0.5 s. Received: nothing from worker 1 "
-            f"({addresses[1]}). Expected: all 3, started within that time, each at an address "
-            "that the others reach."
+            f"not all workers have started within 0.5 s. Received: nothing from worker 1 "
+            f"({addresses[1]}). Expected: all 3 started within that time, each at an address "
+            "that the others can reach."
         )
 
 
-def test_all_learn_of_one_that_was_told_something_else():
+def test_all_workers_report_different_settings():
     errors = meet_all(
-        tuple(free_addresses(3)), [0, 1, 2], told=lambda index: {"keras": f"3.{index // 2}"}
+        tuple(free_addresses(3)), [0, 1, 2], settings=lambda index: {"keras": f"3.{index // 2}"}
     )
     for error in errors:
         assert type(error) is UsageError
         assert re.fullmatch(
-            r"the workers were told different things\. "
-            r"Received: keras 3\.\d by worker \d, keras 3\.\d by worker \d\. Expected: the same\.",
+            r"the workers have different settings\. "
+            r"Received: keras 3\.\d on worker \d, keras 3\.\d on worker \d\. Expected: the same\.",
             str(error),
         )
 
 
-def test_a_worker_that_is_ended_meanwhile_says_so_to_the_others(monkeypatch):
+def test_a_worker_that_is_ended_tells_the_others(monkeypatch):
     addresses = tuple(free_addresses(3))
-    sleep, ask, is_known = time.sleep, rendezvous._Listener.ask, threading.Event()
+    sleep, call, is_known = time.sleep, rendezvous._Listener.call, threading.Event()
 
-    def asks(listener, index):
-        is_there = ask(listener, index)
+    def calls(listener, index):
+        is_there = call(listener, index)
         if is_there and index == 0:
             is_known.set()
         return is_there
@@ -81,33 +83,33 @@ def test_a_worker_that_is_ended_meanwhile_says_so_to_the_others(monkeypatch):
         sleep(seconds)
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        monkeypatch.setattr(rendezvous._Listener, "ask", asks)
+        monkeypatch.setattr(rendezvous._Listener, "call", calls)
         other = pool.submit(meet_all, addresses, [1])
         monkeypatch.setattr(rendezvous.time, "sleep", end_worker_0)
         with pytest.raises(SystemExit):
-            rendezvous.meet(Cluster(addresses, 0, ""), told={}, wait_s=LONG_S)
+            rendezvous.meet(Cluster(addresses, 0, ""), settings={}, timeout_s=LONG_S)
         [error] = other.result()
-    assert str(error) == "worker 0 was ended before all had come."
+    assert str(error) == "worker 0 was ended before all workers had started."
 
 
-def test_both_of_two_that_have_one_number_on_one_machine_learn_of_it():
+def test_two_workers_with_one_index_on_one_machine_both_report_it():
     errors = meet_all(tuple(free_addresses(2)), [0, 0])
     assert all(type(error) is UsageError for error in errors)
     second, first = sorted(errors, key=str, reverse=True)
     assert str(second).startswith("worker 0 cannot listen at its address. Received: 127.0.0.1:")
-    assert str(first).startswith("two workers have one number or one address. Received: worker 0 ")
+    assert str(first).startswith("two workers have the same index or address. Received: worker 0 ")
 
 
-def test_an_address_that_is_in_use_is_no_address():
+def test_an_address_in_use_is_refused():
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = f"127.0.0.1:{server.getsockname()[1]}"
         cluster = Cluster((taken, *free_addresses(1)), 0, "")
         with pytest.raises(UsageError, match=r"^worker 0 cannot listen at its address\. .*in use"):
-            rendezvous.meet(cluster, told={}, wait_s=LONG_S)
+            rendezvous.meet(cluster, settings={}, timeout_s=LONG_S)
 
 
-@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.0\r\n\r\n", b"[]\n", b'{"told": 1}\n'])
-def test_strangers_are_not_listened_to(said):
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.0\r\n\r\n", b"[]\n", b'{"settings": 1}\n'])
+def test_other_programs_are_ignored(said):
     addresses = tuple(free_addresses(2))
     host, _, port = addresses[1].partition(":")
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -123,7 +125,7 @@ def test_strangers_are_not_listened_to(said):
         assert early.result() == [None]
 
 
-def test_a_number_that_two_workers_have_is_found():
+def test_an_index_that_two_workers_have_is_reported():
     with socket.create_server(("127.0.0.1", 0)) as server:
         addresses = (*free_addresses(1), f"127.0.0.1:{server.getsockname()[1]}")
 
@@ -131,7 +133,7 @@ def test_a_number_that_two_workers_have_is_found():
             connection, _ = server.accept()
             with connection:
                 connection.recv(2**16)
-                said = {"index": 0, "told": {"workers": addresses}}
+                said = {"index": 0, "settings": {"workers": addresses}}
                 connection.sendall(json.dumps(said).encode() + b"\n")
 
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
@@ -140,6 +142,6 @@ def test_a_number_that_two_workers_have_is_found():
             answered.result()
     assert type(error) is UsageError
     assert str(error) == (
-        "two workers have one number or one address. Received: worker 0 where worker 1 is "
-        "expected. Expected: each number once."
+        "two workers have the same index or address. Received: worker 0 where worker 1 is "
+        "expected. Expected: a different index for each worker."
     )

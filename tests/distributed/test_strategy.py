@@ -1,4 +1,4 @@
-"""What ends one of several workers, and who is told."""
+"""What ends one of several workers, and what the others learn."""
 
 import pytest
 import tensorflow as tf
@@ -10,33 +10,33 @@ from mnist_keras.errors import DataError, MnistKerasError, UsageError
 
 
 @pytest.fixture
-def told(monkeypatch):
-    """What the other workers are told."""
+def reported(monkeypatch):
+    """The messages that go to the other workers."""
     messages = []
-    monkeypatch.setattr(strategies, "_tell_the_others", messages.append)
+    monkeypatch.setattr(strategies, "_report_to_others", messages.append)
     return messages
 
 
-def end_by(error_of, told):
-    """Let one of two workers end by what a function raises; what it is and what is told."""
+def end_by(raise_error, reported):
+    """End one of two workers by an exception; the exception, and what is reported."""
     cluster = Cluster(("a:1", "b:2"), 0, "")
-    with pytest.raises(MnistKerasError) as caught, strategies.one_for_all(cluster):
-        error_of()
-    return caught.value, told
+    with pytest.raises(MnistKerasError) as caught, strategies.fail_together(cluster):
+        raise_error()
+    return caught.value, reported
 
 
-def test_an_error_of_one_worker_is_told_to_the_others(told):
+def test_an_error_of_one_worker_is_reported_to_the_others(reported):
     def fail():
         raise DataError("the disk is gone.")
 
-    assert end_by(fail, told)[1] == ["the disk is gone."]
+    assert end_by(fail, reported)[1] == ["the disk is gone."]
 
 
-def test_an_error_that_each_worker_raises_by_itself_is_not_told_over_it(told):
+def test_an_error_that_each_worker_raises_is_not_reported(reported):
     def fail():
         raise UsageError("no such run.")
 
     workers = Workers(tf.distribute.get_strategy())
-    error, messages = end_by(lambda: workers.on_chief(fail), told)
+    error, messages = end_by(lambda: workers.on_chief(fail), reported)
     assert (type(error), str(error), error.exit_status) == (UsageError, "no such run.", 2)
     assert messages == []

@@ -20,9 +20,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.workers]
 STEPS = 300
 SHARED = ("mirrored", "shrunk", "grown")
 LOST = re.compile(
-    r"error: the workers are no longer all there\. Received: worker 1 \(127\.0\.0\.1:\d+\) "
-    r"(has ended|gives no sign of life)\. "
-    r"Expected: all 2 to the end; the same commands go on from the last checkpoint\."
+    r"error: a worker was lost\. Received: worker 1 \(127\.0\.0\.1:\d+\) "
+    r"(has exited|does not respond)\. "
+    r"Expected: all 2 until the end; the same commands resume from the last checkpoint\."
 )
 
 

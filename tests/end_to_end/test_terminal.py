@@ -46,7 +46,7 @@ def sessions(place):
 
         environment = environment_of_terminal(NO_COLOR="1")
         interrupted = start("数字 one", columns=60, told=interrupt, **environment)
-        told = re.search("To go on: (.*)\r\n", interrupted[1].received)[1]
+        told = re.search("To resume: (.*)\r\n", interrupted[1].received)[1]
         resumed = run_in_terminal(
             shlex.split(told), columns=200, cwd=place, **environment_of_terminal()
         )
@@ -91,7 +91,7 @@ def test_a_terminal_shows_a_bar_meanwhile_and_a_line_of_it_stays(sessions, print
     text = " ".join(screen.lines)
     assert re.fullmatch(
         rf"run logs/whole: .+ Watch: .+--logdir=logs {EPOCHS}/{EPOCHS} epochs  took \d+:\d\d  "
-        r"loss \S+  accuracy \S+  [\d,]+ images/s .*model: .+/model\.keras\. Once more: .+",
+        r"loss \S+  accuracy \S+  [\d,]+ images/s .*model: .+/model\.keras\. To score it again: .+",
         text,
     )
 

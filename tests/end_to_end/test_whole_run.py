@@ -42,7 +42,8 @@ def test_stderr_says_where_things_are_how_it_went_and_nothing_of_tensorflow(whol
         r"34/34 epochs  took \d:\d\d  loss \S+  accuracy \S+  [\d,]+ images/s\n"
         r"report: logs/whole/report\.html\n"
         r"model: logs/whole/model\.keras\. "
-        rf"Once more: {sys.executable} {MAIN} --mode=evaluate --flagfile=logs/whole/flags\.txt\n",
+        rf"To score it again: {sys.executable} {MAIN} --mode=evaluate "
+        r"--flagfile=logs/whole/flags\.txt\n",
         whole.stderr,
     )
 

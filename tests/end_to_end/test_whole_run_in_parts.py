@@ -9,7 +9,7 @@ STARTED = r"run \S*logs/parts: 34 epochs of 30 steps, 100 steps per execution\. 
 UNREAD = r"error: nobody reads the output any more\. Received: .+\n"
 GOES_ON = r"goes on after \d+ steps, from \S*logs/parts/checkpoints/step-\d{8}\n"
 PROGRESS = r"\d+/34 epochs  .+ images/s\n"
-INTERRUPTED = r"run parts is interrupted\. To go on: .+/main\.py --flagfile=.+/flags\.txt\n"
+INTERRUPTED = r"run parts is interrupted\. To resume: .+/main\.py --flagfile=.+/flags\.txt\n"
 
 
 def test_each_part_ends_with_its_status_and_without_a_traceback(parts):

@@ -12,11 +12,11 @@ from tests.command_line import command, environment, write_small_mnist
 pytestmark = [pytest.mark.slow, pytest.mark.workers]
 
 LONGEST_S = 120
-NO_CLUSTER = r"error: --distribution=multi_worker has no cluster\. Received: neither TF_CONFIG .*"
-PARTIAL = r"error: TF_CONFIG describes no whole cluster\. Received: worker 2 of 2\. Expected: .*"
+NO_CLUSTER = r"error: --distribution=multi_worker needs a cluster\. Received: neither TF_CONFIG .*"
+PARTIAL = r"error: TF_CONFIG does not describe a cluster\. Received: worker 2 of 2\. Expected: .*"
 DIFFERENT = (
-    r"(worker 1: )?error: the workers were told different things\. Received: workers "
-    r"[\d.:,]+ by worker \d, workers [\d.:,]+ by worker \d\. Expected: the same\."
+    r"(worker 1: )?error: the workers have different settings\. Received: workers "
+    r"[\d.:,]+ on worker \d, workers [\d.:,]+ on worker \d\. Expected: the same\."
 )
 FLAGS = r"(worker 1: )?error: the workers differ in their flags\. Received: .*\. Expected: .*"
 

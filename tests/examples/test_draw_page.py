@@ -211,7 +211,7 @@ def test_what_cannot_be_read_is_told_in_a_line_and_the_drawing_stays(page, hand,
     (tmp_path / "text.png").write_text("seven\n")
     (tmp_path / "large.jpg").write_bytes(bytes(20_000_001))
     for name, problem in {
-        "text.png": "The file is no photo. Received: bytes 73 65 76 65 6e 0a. "
+        "text.png": "The file is not a photo. Received: bytes 73 65 76 65 6e 0a. "
         "Expected: a photo (JPEG, PNG, HEIC, WebP, GIF or BMP).",
         "large.jpg": "The photo is too large: at most 20 MB.",
     }.items():

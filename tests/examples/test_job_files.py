@@ -30,7 +30,7 @@ exit $status
 # Which cluster a task finds; ends as a worker that has got SIGTERM.
 PROGRAM = r"""
 import json, os, sys
-from mnist_keras import cluster
+from mnist_keras.distributed import cluster
 found = cluster.require()
 line = json.dumps([found.index, found.addresses, sys.argv[1:]]) + "\n"
 os.write(1, line.encode())  # At once: the other task writes into the same pipe.

@@ -31,7 +31,7 @@ LINES = 130  # of about 310; the others are more than a pipe of one page holds.
 LONGEST_S = 60
 STANDSTILL_S = 4
 WAYS = ("kill", "silence", "terminate", "change of size")
-LOST = r"error: the workers are no longer all there\. Received: worker {} \([\w.:]+\) .+"
+LOST = r"error: a worker was lost\. Received: worker {} \([\w.:]+\) .+"
 
 
 class Victim:

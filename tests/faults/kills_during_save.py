@@ -27,7 +27,7 @@ def compiled(kind=lambda network: network):
     return model
 
 class Tell(keras.callbacks.Callback):
-    order = 2  # After a Checkpoint.
+    priority = 2  # After a Checkpoint.
 
     def __init__(self, epochs_in_flight):
         super().__init__()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint
+from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.checkpoint.training_state import Position
 from mnist_keras.data import batches
 from mnist_keras.model.callback_list import FitCallbacks
@@ -17,7 +18,7 @@ from mnist_keras.model.multi_step import MultiStepFunction
 from mnist_keras.model.pace import Pace
 
 
-class Recorder(keras.callbacks.Callback):
+class Recorder(StepCallback):
     """Writes down what it is called for; asks for stops and records at some steps."""
 
     def __init__(self, *, stops=(), records=(), order=None, name="", closed=None, journal=None):
@@ -26,12 +27,12 @@ class Recorder(keras.callbacks.Callback):
         self._name, self._closed = name, closed
         self._stops, self._records = set(stops), set(records)
         if order is not None:
-            self.order = order
+            self.priority = order
 
-    def stops_at(self, step):
+    def breaks_execution_at(self, step):
         return step in self._stops
 
-    def records_at(self, step):
+    def needs_gradient_norm(self, step):
         return step in self._records
 
     def on_train_batch_begin(self, batch, logs=None):
@@ -54,10 +55,12 @@ class Steps:
         self.steps_trained = 0
         self.stop_training = False
         self.train_function = MultiStepFunction.__new__(MultiStepFunction)
+        self.train_function.fingerprints = None
+        self.distribute_strategy = tf.distribute.get_strategy()
         self.ran = []
         self._left = steps_in_data
 
-    def run(self, iterator, begin, end, *, due, stream):
+    def run(self, iterator, begin, end, *, due, prints, stream):
         count = min(end - begin, self._left)
         self._left -= count
         self.ran.append((begin, begin + count, due[:count]))
@@ -148,19 +151,17 @@ def test_executions_are_cut_where_a_callback_asks_and_nowhere_else(
 @pytest.mark.parametrize("done", [0, 1, 3, 5, 6])
 def test_the_steps_before_an_interruption_are_passed_over_in_silence(done, steps_per_execution):
     class Resumed(Recorder):
-        def find_position(self, callbacks):
+        def resume_position(self, callbacks):
             return Position(step=100 + done, epoch=4, step_in_epoch=done)
 
     model, resumed = Steps(steps_per_execution=steps_per_execution), Resumed()
     callbacks = fit_callbacks(model, resumed)
     assert callbacks.resume(initial_epoch=0) == 4
-    drawn = iter(range(7))
     callbacks.steps_per_epoch = 7
     for begin in range(0, 7, steps_per_execution):
         callbacks.on_train_batch_begin(begin)
-        callbacks.run_window(drawn, model.run)
+        callbacks.run_window(iter(()), model.run)
     assert [step for begin, end, _ in model.ran for step in range(begin, end)] == [*range(done, 7)]
-    assert next(drawn, None) == done
     assert resumed.journal[0] == f"begin {done}"
 
     # The next epoch is a whole one.
@@ -171,8 +172,8 @@ def test_the_steps_before_an_interruption_are_passed_over_in_silence(done, steps
 
 
 def test_where_nothing_is_to_be_resumed_it_begins_where_it_is_told():
-    class Fresh(keras.callbacks.Callback):
-        def find_position(self, callbacks):
+    class Fresh(StepCallback):
+        def resume_position(self, callbacks):
             asked.append(callbacks)
 
     asked = []
@@ -236,8 +237,14 @@ def test_data_that_ends_amid_an_execution_keeps_the_logs_of_its_steps():
 def test_the_training_data_alone_says_how_long_an_epoch_is():
     callbacks = fit_callbacks(Steps(steps_per_execution=1), Recorder())
     for length in (7, 2):
-        adapter = types.SimpleNamespace(num_batches=length)
-        callbacks.set_data(types.SimpleNamespace(num_batches=length, data_adapter=adapter))
+        adapter = types.SimpleNamespace(num_batches=length, on_epoch_begin=None, on_epoch_end=None)
+        callbacks.set_data(
+            types.SimpleNamespace(
+                num_batches=length,
+                data_adapter=adapter,
+                _distributed_dataset=tf.data.Dataset.range(length),
+            )
+        )
     assert callbacks.steps_per_epoch == 7
     assert [callback.params["steps"] for callback in callbacks.callbacks] == [7, 7]
 
@@ -250,7 +257,7 @@ def test_every_callback_is_closed_that_can_be():
 
 
 def test_one_that_cannot_be_closed_keeps_no_other_open():
-    class Failing(keras.callbacks.Callback):
+    class Failing(StepCallback):
         def close(self):
             raise OSError("full")
 
@@ -314,8 +321,8 @@ def resumable():
 @pytest.mark.filterwarnings("ignore:.*ran out of data:UserWarning")
 @pytest.mark.parametrize("kind", DATA)
 def test_a_run_over_any_data_in_order_is_resumed_in_mid_epoch(kind, resumable, tmp_path):
-    class Crash(keras.callbacks.Callback):
-        order = 3
+    class Crash(StepCallback):
+        priority = 3
 
         def on_train_batch_end(self, batch, logs=None):
             if self.model.steps_trained == step:

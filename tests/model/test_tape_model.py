@@ -286,24 +286,25 @@ def test_the_parts_are_saved_with_the_model(tmp_path):
     [
         (
             lambda: TapeModel(cut_network(), batch_parts=0),
-            "batch_parts is wrong. Received: 0. Expected: a whole number of at least 1.",
+            "batch_parts is wrong. Received: 0. Expected: an integer of at least 1.",
         ),
         (
             lambda: TapeModel(cut_network(), batch_parts="auto"),
-            "batch_parts is wrong. Received: 'auto'. Expected: a whole number of at least 1.",
+            "batch_parts is wrong. Received: 'auto'. Expected: an integer of at least 1.",
         ),
         (
             lambda: TapeModel(**functional_arguments(), batch_parts=2),
-            "only a wrapped network's batch can be cut. Received: batch_parts=2. "
+            "only the batches of a wrapped network can be split. Received: batch_parts=2. "
             "Expected: TapeModel(network, batch_parts=...), or 1.",
         ),
         (
             lambda: TapeModel(keras.Sequential(layers()), batch_parts=2),
-            "batch normalization needs the whole batch. Received: batch_parts=2. Expected: 1.",
+            "batch normalization needs the batch in one part. Received: batch_parts=2. "
+            "Expected: 1.",
         ),
     ],
 )
-def test_a_batch_that_cannot_be_cut_is_told_of(make, message):
+def test_batch_parts_that_do_not_fit_are_refused(make, message):
     with pytest.raises(UsageError, match=f"^{re.escape(message)}$"):
         make()
 

@@ -137,9 +137,9 @@ def test_a_file_that_lies_in_memory_is_read_and_has_no_name(marked):
         content = file.read()
     np.testing.assert_array_equal(read_photo(io.BytesIO(content)).grey, marked)
     for damaged, problem in {
-        b"seven": "is no photo. Received: bytes 73 65 76 65 6e. "
+        b"seven": "is not a photo. Received: bytes 73 65 76 65 6e. "
         "Expected: a photo (JPEG, PNG, HEIC, WebP, GIF or BMP).",
-        content[:-30]: "is damaged. Received: image file is truncated. Expected: a whole file.",
+        content[:-30]: "is damaged. Received: image file is truncated. Expected: a complete file.",
     }.items():
         assert message_of(read_photo, io.BytesIO(damaged)) == f"the file {problem}"
     with open(HEIC, "rb") as file:
@@ -164,7 +164,7 @@ def test_a_single_pixel_is_a_photo():
 def test_an_animation_is_refused(name, marked):
     first, second = Image.fromarray(marked), Image.fromarray(255 - marked)
     first.save(name, save_all=True, append_images=[second])
-    expected = f"{name!r} moves. Received: 2 pictures. Expected: a single one."
+    expected = f"{name!r} is animated. Received: 2 pictures. Expected: a single picture."
     assert message_of(read_photo, name) == expected
 
 
@@ -186,7 +186,7 @@ def test_the_second_picture_behind_a_telephones_jpeg_is_left_alone(marked):
 )
 def test_what_is_no_photo_is_refused(content, received, tmp_path):
     (tmp_path / "seven.png").write_bytes(content)
-    expected = f"'seven.png' is no photo. Received: {received}. Expected: {PHOTO}."
+    expected = f"'seven.png' is not a photo. Received: {received}. Expected: {PHOTO}."
     assert message_of(read_photo, "seven.png") == expected
 
 

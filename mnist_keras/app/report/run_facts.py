@@ -8,7 +8,7 @@ from PIL import Image
 
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.report.curves import chart
-from mnist_keras.app.run_directory import training_recipe
+from mnist_keras.app.resume_rules import training_recipe
 from mnist_keras.callbacks.tensorboard import drawing
 from mnist_keras.callbacks.tensorboard.confusion_matrix import count, precision_and_recall
 from mnist_keras.callbacks.tensorboard.event_log import read_scalars

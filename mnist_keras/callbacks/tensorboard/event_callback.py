@@ -39,7 +39,7 @@ class EventCallback(StepCallback):
     {'bias': [(1, 0.5)]}
     """
 
-    on_chief_only = True
+    chief_only = True
 
     def __init__(self, logdir: StrPath | None) -> None:
         super().__init__()

@@ -5,16 +5,15 @@ import functools
 import os
 import pathlib
 import socket
-import struct
 import threading
 import time
 
-import google_crc32c
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.util import tensor_util
 
+from mnist_keras.data.formats.record_framing import frame, read_record
 from mnist_keras.errors import MnistKerasError
 
 _PREFIX, _SUFFIX = "events.out.tfevents.", ".mnist_keras"
@@ -200,7 +199,7 @@ class _EventFile:
         self.append(Event(wall_time=time.time(), step=step, session_log=start))
 
     def append(self, event):
-        self._held_back += _record(event.SerializeToString())
+        self._held_back += frame(event.SerializeToString())
         self._is_synced = False
         with contextlib.suppress(OSError):
             self.write()
@@ -287,25 +286,7 @@ def _outlasts(event):
     return any(value.node_name == _OUTLASTS for value in event.summary.value)
 
 
-def _record(data):
-    """Data in the TFRecord format.
-
-    uint64 length, uint32 checksum of it, the data, uint32 checksum of them; little-endian.
-    """
-    length = struct.pack("<Q", len(data))
-    return length + _checksum(length) + data + _checksum(data)
-
-
 def _read(file):
     """The next event; None at the end, where a writer was killed or where a byte is damaged."""
-    length, checksum = file.read(8), file.read(4)
-    if checksum != _checksum(length):
-        return None
-    data = file.read(struct.unpack("<Q", length)[0])
-    return Event.FromString(data) if file.read(4) == _checksum(data) else None
-
-
-def _checksum(data):
-    """CRC-32C, masked as in a TFRecord. TensorBoard's own takes 10 ms for a picture of 75 kB."""
-    crc = google_crc32c.value(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+    data = read_record(file)
+    return None if data is None else Event.FromString(data)

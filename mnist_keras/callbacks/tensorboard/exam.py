@@ -9,8 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
-from mnist_keras.callbacks.inference import as_input, call, validated_weights
+from mnist_keras.callbacks.inference import call, last_activation, validated_weights
+from mnist_keras.data.description import DEFAULT_DESCRIPTION, DatasetDescription
 from mnist_keras.errors import UsageError
+from mnist_keras.probabilities import probabilities
 
 _BATCH_SIZE = 1000
 
@@ -22,8 +24,10 @@ class Exam:
         x: (n, ...), what the model takes; uint8 is scaled to [0, 1], as `batches` does.
         y: the classes: whole numbers (n,) or (n, 1), or one-hot (n, classes).
         name: what the examples are, for titles.
-        class_names: a text for each class; None: its number.
+        class_names: a text for each class; None: the description's, else its number.
         most: at most so many examples, the first ones.
+        description: the data set's `mnist_keras.data.DatasetDescription`: how uint8 is scaled, and
+            the names of the classes; None: no names, and uint8 is divided by 255.
 
     Attributes:
         images: x, as given; what is drawn.
@@ -50,6 +54,7 @@ class Exam:
         name: str = "examples",
         class_names: Sequence[str] | None = None,
         most: int = 2000,
+        description: DatasetDescription | None = None,
     ) -> None:
         if len(x) != len(y) or len(x) == 0:
             raise UsageError(
@@ -61,7 +66,8 @@ class Exam:
         self.images = np.asarray(x) if len(x) <= most else np.array(x[:most])
         self.labels = (y.argmax(-1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel()).astype(int)
         self.name = name
-        self._class_names = class_names
+        self._description = description or DEFAULT_DESCRIPTION
+        self._class_names = class_names or self._description.class_names
         self._asked: tuple[int, int | None] | None = None
         self._probabilities = np.zeros((0, 0), np.float32)
         self._model: weakref.ref[keras.Model] | None = None
@@ -80,8 +86,8 @@ class Exam:
     def probabilities(self, model: keras.Model, step: int) -> npt.NDArray[np.float32]:
         """What the model thinks of each example, without dropout and without a trace in the model.
 
-        Where the loss is from logits their softmax is taken; scores that are no probabilities, as
-        those learnt by squared errors, are cut off at 0 and divided by their sum.
+        They follow from the scores as `mnist_keras.probabilities.probabilities` says, by the
+        model's loss and the activation of its last layer.
 
         Args:
             model: a built classifier of one output (n, classes), at least 2 of them.
@@ -104,9 +110,14 @@ class Exam:
             self._asked = step, iterations
         return self._probabilities
 
+    def inputs(self, begin: int, end: int) -> npt.NDArray[Any]:
+        """The examples from ``begin`` to before ``end`` as the model takes them."""
+        x = self.images[begin:end]
+        return self._description.preprocess(x) if x.dtype == np.uint8 else x
+
     def _batches(self):
         for begin in range(0, len(self), _BATCH_SIZE):
-            yield tf.constant(as_input(self.images[begin : begin + _BATCH_SIZE]))
+            yield tf.constant(self.inputs(begin, begin + _BATCH_SIZE))
 
 
 def _to_probabilities(scores, model, count):
@@ -116,13 +127,17 @@ def _to_probabilities(scores, model, count):
             f"this is no classifier. Received: outputs of the shape {scores.shape}. "
             f"Expected: ({count}, classes), with at least 2 classes."
         )
-    loss = getattr(model, "loss", None)
-    if getattr(loss, "from_logits", False):
-        powers = np.exp(scores - scores.max(-1, keepdims=True))
-        return powers / powers.sum(-1, keepdims=True)
-    scores = np.maximum(scores, 0)
-    # Where no class has a score above 0 none has any probability.
-    return scores / np.maximum(scores.sum(-1, keepdims=True), np.finfo(np.float32).tiny)
+    found = probabilities(scores, loss=_loss(model), activation=last_activation(model))
+    return found.astype(np.float32)
+
+
+def _loss(model):
+    """The one loss of a model; None: it has none, several, or one by name.
+
+    Keras's names are of losses from probabilities, also the name that ``--loss`` uses otherwise.
+    """
+    losses = keras.tree.flatten(getattr(model, "loss", None))
+    return None if len(losses) != 1 or isinstance(losses[0], str) else losses[0]
 
 
 def _numpy(tensor):

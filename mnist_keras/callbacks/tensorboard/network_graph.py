@@ -6,7 +6,6 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
-from tensorflow.core.framework.graph_pb2 import GraphDef
 
 from mnist_keras._keras import Functional
 from mnist_keras.annotations import Logs, StrPath
@@ -56,7 +55,7 @@ class NetworkGraph(EventCallback):
         super().on_train_batch_end(batch, logs)
 
 
-def network_graph(model: keras.Model, example: Any = None) -> GraphDef:
+def network_graph(model: keras.Model, example: Any = None) -> tf.compat.v1.GraphDef:
     """The operations of a built model, a ``GraphDef``; arguments as for `NetworkGraph`.
 
     >>> layers = [keras.Input((2,)), keras.layers.Dense(1, name="score")]

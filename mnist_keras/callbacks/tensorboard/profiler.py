@@ -56,13 +56,13 @@ class Profiler(StepCallback):
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._trace: Any = None
 
-    def stops_at(self, step: int) -> bool:
+    def breaks_execution_at(self, step: int) -> bool:
         """Whether step ``step`` is one of them, or the one after the last."""
         return self._first <= step <= self._last + 1
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_begin(batch, logs)
-        require_single_steps(self.model)
+        require_single_steps(self)
         if not self._first <= self.step <= self._last:
             return
         if self._temporary is None:

@@ -14,8 +14,9 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.projector import metadata
 from tensorboard.plugins.projector.projector_config_pb2 import ProjectorConfig
 
+from mnist_keras import _keras
 from mnist_keras.annotations import StrPath
-from mnist_keras.callbacks.inference import as_input, call, network_of, validated_weights
+from mnist_keras.callbacks.inference import call, network_of, validated_weights
 from mnist_keras.callbacks.tensorboard import drawing
 from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
 from mnist_keras.callbacks.tensorboard.exam import Exam
@@ -89,7 +90,8 @@ class Projector(EveryEpochsCallback):
         guesses = probabilities[: self._most].argmax(-1)
         names = self._exam.class_names(probabilities.shape[1])
         with validated_weights(self.model):
-            points = input_of_layer(self.model, as_input(images), layer=self._layer)
+            inputs = self._exam.inputs(0, self._most)
+            points = input_of_layer(self.model, inputs, layer=self._layer)
         picture, size = drawing.sprite(drawing.gray(images))
         rows = [f"{names[i]}\t{names[j]}" for i, j in zip(labels, guesses, strict=True)]
         config = ProjectorConfig()
@@ -124,7 +126,11 @@ def input_of_layer(
     >>> input_of_layer(model, np.array([[-1.0, 2.0]])).tolist()
     [[0.0, 2.0]]
     """
-    leaves = [part for part in model._flatten_layers() if part.weights and not part._layers]
+    leaves = [
+        part
+        for part in _keras.flatten_layers(model)
+        if part.weights and not _keras.has_sublayers(part)
+    ]
     candidates = [part for part in leaves if layer in (None, part.name)]
     if not candidates:
         raise UsageError(
@@ -142,18 +148,14 @@ def input_of_layer(
 @contextlib.contextmanager
 def _watched(layer, seen):
     """Meanwhile ``seen`` holds the layer's last input, behind those of the layers called before."""
-    original = layer.call
 
-    def watched_call(inputs, *args, **kwargs):
+    def watched_call(call, inputs, *args, **kwargs):
         seen.pop(id(layer), None)
         seen[id(layer)] = inputs
-        return original(inputs, *args, **kwargs)
+        return call(inputs, *args, **kwargs)
 
-    vars(layer)["call"] = watched_call
-    try:
+    with _keras.replaced_call(layer, watched_call):
         yield
-    finally:
-        del vars(layer)["call"]
 
 
 def _lines(lines):

@@ -63,7 +63,7 @@ class StepLogger(EventCallback):
         self._batch_began = self._seconds = 0.0
         self._examples_before: int | None = None
 
-    def records_at(self, step: int) -> bool:
+    def needs_gradient_norm(self, step: int) -> bool:
         """Whether step ``step`` is logged; a `TapeModel` then takes its gradient norm."""
         return self._trigger(step)
 
@@ -76,8 +76,8 @@ class StepLogger(EventCallback):
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_begin(batch, logs)
-        if not hasattr(self.model, "step_records"):
-            require_single_steps(self.model)
+        if not self.fit.counts_steps:
+            require_single_steps(self)
             if self._trigger(self.step):
                 self._probe.begin(self.model)
                 # After the batch a schedule gives the next step's.
@@ -123,9 +123,8 @@ class StepLogger(EventCallback):
 
     def _values(self, step, logs):
         """{tag: value} of one step that was just run."""
-        records = getattr(self.model, "step_records", None)
-        if records is not None:
-            values = records.at(step)
+        if self.fit.counts_steps:
+            values = self.model.step_records.at(step)
             return {tag: values[tag] for tag in sorted(values)}
         loss = self._probe.end(self.model, logs)
         values = {} if loss is None else {"loss": loss}

@@ -43,7 +43,7 @@ class WeightNorms(EventCallback):
         self._update_step: int | None = None
         self._before: list[tf.Tensor] = []
 
-    def stops_at(self, step: int) -> bool:
+    def breaks_execution_at(self, step: int) -> bool:
         """Whether step ``step`` is the one whose update is measured, or the one after it."""
         return self._update_step is not None and step - self._update_step in (0, 1)
 
@@ -53,14 +53,13 @@ class WeightNorms(EventCallback):
         if not self._is_due(epoch):
             return
         steps = getattr(_inner(self.model.optimizer), "gradient_accumulation_steps", None) or 1
-        passed_over = getattr(getattr(self.model, "fit_callbacks", None), "steps_passed_over", 0)
-        first = self.step - passed_over
+        first = self.step - self.fit.steps_skipped
         # The first step from there on after which the accumulated gradients are applied.
         self._update_step = first + (-first - 1) % steps
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_begin(batch, logs)
-        require_single_steps(self.model)
+        require_single_steps(self)
         is_due = self.step == self._update_step
         self._before = _tensors(self.model.trainable_variables) if is_due else []
 

@@ -1,8 +1,8 @@
-"""Where the data sets come from: a directory, the cache, a mirror, or the built-in digits.
+"""The sources of the data sets: a directory, the cache, a mirror, or the built-in digits.
 
-Nothing that was damaged, cut off or exchanged on its way is ever returned: what was downloaded or
-cached is checked against published sums each time it is read. Only the user's own directory is
-taken at its word, as long as it has the structure of MNIST.
+Downloaded and cached files are checked against published checksums each time they are read, so
+damaged, truncated or replaced data are never returned. Files in the user's own directory need only
+the form of MNIST.
 """
 
 import contextlib
@@ -32,10 +32,10 @@ _SYNTHETIC_COUNTS = (60_000, 10_000)  # drawn with seeds 0 and 1
 
 
 class Resolved(NamedTuple):
-    """A data set that was had: its name (never auto) and its two halves.
+    """A loaded data set: its name and its two halves.
 
     Attributes:
-        name: as `load` takes it.
+        name: a name for `load`, never "auto".
         train, test: each `Examples`.
     """
 
@@ -46,10 +46,14 @@ class Resolved(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A published data set: the mirrors' addresses, and a sha256 for each of ROLES.
+    """A published data set.
 
-    ``sums_are_of`` says what the sums are of: the "content", the uncompressed IDX bytes, or the
-    "container", the .gz file as published.
+    Attributes:
+        name: its name.
+        mirrors: the addresses of its mirrors.
+        sha256: a checksum for each of ROLES.
+        sums_are_of: "content", the checksums are those of the uncompressed IDX bytes, or
+            "container", of the published .gz files.
     """
 
     name: str
@@ -58,7 +62,11 @@ class Source:
     sums_are_of: str
 
     def read(self, path: StrPath, role: str) -> npt.NDArray[Any]:
-        """Returns the array in the file; raises DataError unless it is the published one."""
+        """The array in the file.
+
+        Raises:
+            DataError: the file is not the published one.
+        """
         array = read_idx(path)
         received = sha256_idx(array) if self.sums_are_of == "content" else _sha256_file(path)
         expected = self.sha256[ROLES.index(role)]
@@ -70,10 +78,10 @@ class Source:
         return array
 
 
-# Contents' sums: computed from the files whose .gz have the md5 sums that pytorch/vision,
-# torchvision/datasets/mnist.py, publishes. The first mirror is that of tensorflow/datasets, the
-# second that of pytorch/vision. Containers' sums: keras-team/keras, datasets/fashion_mnist.py, and
-# tensorflow/datasets, kmnist/checksums.tsv.
+# Sources. Checksums of contents: computed from the .gz files whose md5 sums are published in
+# pytorch/vision, torchvision/datasets/mnist.py. Checksums of containers: keras-team/keras,
+# datasets/fashion_mnist.py, and tensorflow/datasets, kmnist/checksums.tsv. Mirrors of MNIST:
+# tensorflow/datasets (the first) and pytorch/vision (the second).
 SOURCES = {
     source.name: source
     for source in (
@@ -136,19 +144,18 @@ def load(
     """The data set with this name, from a directory, the cache or a mirror.
 
     Args:
-        name: "auto", "mnist", "fashion_mnist", "kmnist" or "synthetic"; what each is, see
-            `resolve`.
+        name: "auto", "mnist", "fashion_mnist", "kmnist" or "synthetic"; see `resolve`.
         data_dir: a directory with the four IDX files, their shards, TFRecord files or an .npz;
             None: $MNIST_KERAS_DATA_DIR.
-        cache_dir: where downloads are kept; None: see `resolve`.
-        notice: takes each message for the user, a text; stderr by default.
+        cache_dir: the directory for downloads; None: see `resolve`.
+        notice: a function that receives each message for the user, a text; stderr by default.
 
     Returns:
-        (train, test), two `Examples`.
+        (train, test), two `Examples` with the data set's description.
 
     Raises:
-        DataError: a named data set cannot be had, or ``data_dir`` is not as it should be.
-        UsageError: an unknown name.
+        DataError: a named data set cannot be loaded, or a file in ``data_dir`` is wrong.
+        UsageError: the name is unknown.
 
     Example:
 
@@ -168,30 +175,30 @@ def resolve(
     sources: Mapping[str, Source] = SOURCES,
     limits: Limits | None = None,
 ) -> Resolved:
-    """As `load`, and says which data set it was.
+    """Like `load`, but also returns the name of the data set.
 
-    Where ``data_dir``, else $MNIST_KERAS_DATA_DIR, names a directory, only this is read. Otherwise
-    the data come from the cache or, verified, from a mirror into it. "auto" is "mnist", or, where
-    it cannot be had, "synthetic", which ``notice`` is told with one call; so is any damaged file
-    in the cache.
+    Where ``data_dir``, else $MNIST_KERAS_DATA_DIR, names a directory, only this directory is read.
+    Otherwise the data come from the cache, or from a mirror into the cache, and are verified.
+    "auto" means "mnist", or "synthetic" where MNIST cannot be loaded. ``notice`` is called once
+    about this replacement, and once for each damaged file in the cache.
 
     Args:
         name: "auto", "mnist", "fashion_mnist", "kmnist" or "synthetic".
         data_dir: a directory with the four IDX files, .gz or not, their shards, TFRecord files or
             an .npz.
-        cache_dir: where downloads are kept; None: $MNIST_KERAS_CACHE_DIR, else mnist_keras in
-            $XDG_CACHE_HOME or ~/.cache, else, where that cannot be written, in the temporary
+        cache_dir: the directory for downloads; None: $MNIST_KERAS_CACHE_DIR, else mnist_keras in
+            $XDG_CACHE_HOME or ~/.cache, else, where that is not writable, in the temporary
             directory.
-        notice: takes each message for the user, a text; stderr by default.
-        sources: {name: ``Source``}, where to look.
-        limits: how patiently, ``mnist_keras.data.datasets.download.Limits``.
+        notice: a function that receives each message for the user, a text; stderr by default.
+        sources: {name: ``Source``}, the published data sets.
+        limits: the time limits of downloads, ``mnist_keras.data.datasets.download.Limits``.
 
     Returns:
         (name, train, test), a named tuple; the name is never "auto".
 
     Raises:
-        DataError: a named data set cannot be had, or ``data_dir`` is not as it should be.
-        UsageError: an unknown name.
+        DataError: a named data set cannot be loaded, or a file in ``data_dir`` is wrong.
+        UsageError: the name is unknown.
 
     Example:
 
@@ -200,7 +207,7 @@ def resolve(
     """
     if name not in NAMES:
         raise UsageError(
-            f"There is no such data set. Received: {name!r}. Expected: one of {', '.join(NAMES)}."
+            f"The data set is unknown. Received: {name!r}. Expected: one of {', '.join(NAMES)}."
         )
     published = "mnist" if name == "auto" else name
     data_dir = data_dir or os.environ.get("MNIST_KERAS_DATA_DIR")
@@ -237,7 +244,7 @@ def _not_mnist(error):
 
 
 def _caches(cache_dir):
-    """The cache directories to look in; the last one is to be written."""
+    """The cache directories to read; downloads go into the last one."""
     own = cache_dir or os.environ.get("MNIST_KERAS_CACHE_DIR")
     if own:
         return [Path(own).expanduser()]
@@ -257,11 +264,11 @@ def _temporary_cache():
     try:
         folder = Path(tempfile.gettempdir()) / f"mnist_keras-{user}"
         folder.mkdir(mode=0o700, exist_ok=True)
-        # anyone may have made a directory of this name in a shared place
+        # In a shared directory another user may have created it.
         if hasattr(os, "getuid") and folder.lstat().st_uid != os.getuid():
             folder = Path(tempfile.mkdtemp(prefix="mnist_keras-"))
     except OSError:
-        return Path(os.devnull) / "mnist_keras"  # nothing is found there, nothing can be written
+        return Path(os.devnull) / "mnist_keras"  # Contains nothing and cannot be written.
     return folder
 
 
@@ -271,7 +278,7 @@ def _published(source, caches, notice, limits):
         arrays |= _cached(source, cache / source.name, notice, skip=arrays)
     if len(arrays) < len(ROLES):
         arrays |= _downloaded(source, caches[-1] / source.name, limits, skip=arrays)
-    return halves(caches[-1] / source.name, [arrays[role] for role in ROLES])
+    return halves(caches[-1] / source.name, [arrays[role] for role in ROLES], source.name)
 
 
 def _cached(source, folder, notice, *, skip):
@@ -283,7 +290,7 @@ def _cached(source, folder, notice, *, skip):
         try:
             arrays[role] = source.read(path, role)
         except DataError as error:
-            notice(f"A damaged file in the cache is fetched again: {error}")
+            notice(f"A damaged file in the cache is downloaded again: {error}")
     return arrays
 
 
@@ -291,7 +298,7 @@ def _downloaded(source, folder, limits, *, skip):
     downloader = Downloader(limits)
     arrays: dict[str, np.ndarray] = {}
     with downloader.alone_in(folder):
-        # another process may have fetched them while this one waited for the lock
+        # Another process may have downloaded them while this one waited for the lock.
         arrays |= _cached(source, folder, lambda _: None, skip=skip)
         for role in ROLES:
             if role in skip or role in arrays:
@@ -304,7 +311,7 @@ def _downloaded(source, folder, limits, *, skip):
                 )
             except DownloadError as error:
                 raise DataError(
-                    f"The data set {source.name} cannot be had. Received: {error.received}. "
+                    f"The data set {source.name} cannot be loaded. Received: {error.received}. "
                     f"Expected: a mirror that has {name}, or the data in --data_dir "
                     "($MNIST_KERAS_DATA_DIR)."
                 ) from error
@@ -324,9 +331,9 @@ def _synthetic(caches, notice):
         for seed, count in enumerate(_SYNTHETIC_COUNTS):
             with task_progress("synthetic digits", count) as show:
                 arrays += synthetic.synthetic_digits(count, seed=seed, progress=show)
-        with contextlib.suppress(DataError):  # a cache is a convenience
+        with contextlib.suppress(DataError):  # The digits are usable without a cache.
             _cache_synthetic(folders[-1], arrays)
-    return Examples(*arrays[:2]), Examples(*arrays[2:])
+    return halves(folders[-1], arrays, "synthetic")
 
 
 def _cached_synthetic(folder, notice):
@@ -337,11 +344,11 @@ def _cached_synthetic(folder, notice):
         arrays = [read_idx(folder / spellings(role)[0]) for role in ROLES]
         if sums != {role: sha256_idx(array) for role, array in zip(ROLES, arrays, strict=True)}:
             raise DataError(
-                f"{os.fspath(folder)!r} is damaged. Received: other sha256 sums. "
-                "Expected: those in sha256.json."
+                f"{os.fspath(folder)!r} is damaged. Received: other checksums. "
+                "Expected: the checksums in sha256.json."
             )
     except (DataError, OSError, ValueError) as error:
-        notice(f"Damaged synthetic digits in the cache are made again: {error}")
+        notice(f"Damaged synthetic digits in the cache are drawn again: {error}")
         return None
     return arrays
 
@@ -350,11 +357,14 @@ def _cache_synthetic(folder, arrays):
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{os.fspath(folder)!r} cannot be made: {error.strerror}.") from error
+        raise DataError(
+            f"A directory cannot be created. Received: {os.fspath(folder)!r}: {error.strerror}. "
+            "Expected: a writable directory."
+        ) from error
     for role, array in zip(ROLES, arrays, strict=True):
         write_idx(folder / spellings(role)[0], array)
     sums = {role: sha256_idx(array) for role, array in zip(ROLES, arrays, strict=True)}
-    # last: without it the other four count for nothing
+    # Written last: without it the other four files are ignored.
     with replacing(folder / "sha256.json") as (stream, _):
         stream.write(json.dumps(sums, indent=1).encode())
 

@@ -1,7 +1,8 @@
-"""The user's own directory of data: which files of a data set lie in it."""
+"""The user's own directory of data: finds the files of a data set in it and reads them."""
 
 import os
 
+from mnist_keras.data.datasets.descriptions import describe
 from mnist_keras.data.examples import Examples
 from mnist_keras.data.formats.idx import map_idx, read_idx
 from mnist_keras.data.formats.npz import read_npz
@@ -14,11 +15,14 @@ _MAPPED_FROM_BYTES = 2**30
 
 
 def read_directory(folder, name):
-    """(train, test), two `Examples`: any data of the right structure will do.
+    """The data set in a directory, whose files may hold any data of the right form.
 
     Args:
         folder: a ``Path``.
-        name: of the data set.
+        name: the name of the data set.
+
+    Returns:
+        (train, test), two `Examples`.
 
     Raises:
         DataError: a file is missing or damaged.
@@ -38,14 +42,15 @@ def read_directory(folder, name):
             paths[role] = folder / found
     archive = next((npz for npz in _npz_names(name) if npz in present), None)
     if len(paths) < len(ROLES) and archive:
-        return halves(folder / archive, read_npz(folder / archive))
+        return halves(folder / archive, read_npz(folder / archive), name)
     arrays = {role: _read_or_map(path) for role, path in paths.items()}
     for half, stems in _record_stems(name).items():
         roles = f"{half}-images", f"{half}-labels"
         if not arrays.keys() >= set(roles):
-            arrays |= zip(roles, _read_shards(folder, present, roles, stems), strict=False)
+            found = _read_shards(folder, present, roles, stems, describe(name))
+            arrays |= zip(roles, found, strict=False)
     if len(arrays) == len(ROLES):
-        return halves(folder, [arrays[role] for role in ROLES])
+        return halves(folder, [arrays[role] for role in ROLES], name)
     missing = ", ".join(spellings(role)[0] for role in ROLES if role not in arrays)
     raise DataError(
         f"The data directory lacks {missing}. Received: {os.fspath(folder)!r} with "
@@ -54,16 +59,16 @@ def read_directory(folder, name):
 
 
 def _read_or_map(path):
-    """The array in the file; a large one stays there, and is read as it is used."""
-    # What is no file, as a link to nothing, is told of by what reads it.
+    """The array in the file; a large one stays in the file and is read when used."""
+    # read_idx says why a path that is not a file, as a broken link, cannot be read.
     is_plain = path.suffix != ".gz" and os.path.isfile(path)
     if is_plain and path.stat().st_size >= _MAPPED_FROM_BYTES:
         return map_idx(path)
     return read_idx(path)
 
 
-def _read_shards(folder, present, roles, records):
-    """(images, labels) of a half whose files are shards; (): there are none."""
+def _read_shards(folder, present, roles, records, description):
+    """(images, labels) of a half whose files are shards; (): there are no shards."""
     images, labels = (spellings(role)[0] for role in roles)
     for stem in records:
         found = read_shards(
@@ -72,6 +77,7 @@ def _read_shards(folder, present, roles, records):
             records=stem,
             images=images,
             labels=labels,
+            description=description,
             all_here=roles == ROLES[2:],  # Every worker scores the network on all test images.
         )
         if found is not None:
@@ -80,13 +86,13 @@ def _read_shards(folder, present, roles, records):
 
 
 def _record_stems(name):
-    """{half: the names of its TFRecord files}, the latter as tensorflow_datasets has them."""
+    """{half: the names of its TFRecord files}; tensorflow_datasets writes the second one."""
     ends = {"train": "train.tfrecord", "t10k": "test.tfrecord"}
     return {half: (end, f"{name}-{end}") for half, end in ends.items()}
 
 
 def spellings(role):
-    """The names that the IDX file of one of `ROLES` goes by, the usual one first."""
+    """The possible names of the IDX file of one of `ROLES`, the usual one first."""
     end = "idx3-ubyte" if role.endswith("images") else "idx1-ubyte"
     return f"{role}-{end}", f"{role}.{end}"
 
@@ -99,15 +105,17 @@ def _expected_files(name):
     return f"the four IDX files, .gz or not, their shards, TFRecord files, or {name}.npz"
 
 
-def halves(where, arrays):
-    """(train, test), two `Examples`, of the arrays of `ROLES`; ``where`` is for the error."""
+def halves(where, arrays, name):
+    """(train, test), two `Examples`, from the arrays of `ROLES`; ``where`` is for the error."""
+    description = describe(name)
     try:
-        train, test = Examples(*arrays[:2]), Examples(*arrays[2:])
+        train = Examples(*arrays[:2], description=description)
+        test = Examples(*arrays[2:], description=description)
     except DataError as error:
         raise DataError(f"{os.fspath(where)!r}: {error}") from error
     if not len(train) or not len(test):
         raise DataError(
-            f"{os.fspath(where)!r} holds no examples. Received: {len(train)} for training, "
+            f"{os.fspath(where)!r} has no examples. Received: {len(train)} for training, "
             f"{len(test)} for testing. Expected: at least one of each."
         )
     return train, test

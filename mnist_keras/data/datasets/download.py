@@ -1,9 +1,9 @@
-"""Fetches one file from the first mirror that has it.
+"""Downloads a file from the first mirror that has it.
 
-This uses requests and not pooch, although pooch is built on it. Pooch checks the hash of the
-container only, while the same MNIST lies on the net in differently compressed files; it takes one
-address, retries a 404 like a 503, bounds neither the size nor the time, and a process killed in
-its midst leaves a temporary file that nothing ever removes.
+This uses requests rather than pooch, which is built on it. Pooch checks only the hash of the
+container, but MNIST is published in differently compressed files. Pooch also takes one address,
+retries a 404 like a 503, limits neither the size nor the time, and leaves a temporary file when the
+process is killed.
 """
 
 import contextlib
@@ -23,15 +23,15 @@ from mnist_keras.errors import DataError
 _CHUNK_BYTES = 1 << 14
 _STALE_PART_S = 24 * 3600
 _LOCK_POLL_S = 0.05
-_LEAST_PATIENCE = 1 / 8  # of decision_s: with less, no mirror has a fair chance
+_LEAST_PATIENCE = 1 / 8  # Of decision_s; with less time left no mirror is tried.
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """How long and how much a Downloader bears; times in seconds.
+    """The limits of a Downloader; times in seconds.
 
-    ``decision_s`` bounds all the time in which nothing arrives, over all files and mirrors: after
-    it the answer is that nothing can be had. A download that keeps arriving is never cut off.
+    ``decision_s`` limits the total time in which no data arrive, over all files and mirrors. After
+    it the download has failed. A download whose data keep arriving is never stopped.
     """
 
     connect_s: float = 3.0
@@ -45,9 +45,11 @@ class Limits:
 
 
 class DownloadError(DataError):
-    """No mirror gave the file. ``failures`` maps each address tried to what went wrong.
+    """No mirror returned the file.
 
-    ``received`` is the same in one line.
+    Attributes:
+        failures: {address: the reason of its failure}.
+        received: the same in one line.
     """
 
     def __init__(self, name, failures):
@@ -61,7 +63,7 @@ class DownloadError(DataError):
 
 
 class Downloader:
-    """Fetches the files of one data set; a host that did not answer once is not asked again.
+    """Downloads the files of a data set; a host that did not answer once is not tried again.
 
     >>> downloader = Downloader()
     >>> downloader.fetch(["http://127.0.0.1:9/digits.gz"], "digits.gz", verify=read_idx)
@@ -71,7 +73,7 @@ http://127.0.0.1:9/digits.gz: connection refused. Expected: one mirror that has 
     """
 
     def __init__(self, limits=None, *, clock=time.monotonic, sleep=time.sleep):
-        """Takes Limits and, for tests, another clock and sleep; both in seconds."""
+        """Takes Limits and, for tests, another clock and another sleep, both in seconds."""
         self.limits = limits or Limits()
         self._clock = clock
         self._sleep = sleep
@@ -79,12 +81,21 @@ http://127.0.0.1:9/digits.gz: connection refused. Expected: one mirror that has 
         self._patience_s = self.limits.decision_s
 
     def fetch(self, urls, target, *, verify):
-        """Downloads to ``target`` from the first of ``urls`` whose bytes pass; returns the path.
+        """Downloads to ``target`` from the first of ``urls`` whose bytes are right.
 
-        ``verify(path)`` raises DataError for wrong bytes. The target appears whole and verified
-        or not at all, whenever the process dies.
+        The target appears atomically, after it is verified.
 
-        Raises DownloadError when no mirror has it and DataError when the disk refuses.
+        Args:
+            urls: the addresses of the file on the mirrors.
+            target: the path of the file.
+            verify: a function of a path that raises DataError for wrong bytes.
+
+        Returns:
+            The path.
+
+        Raises:
+            DownloadError: no mirror has the file.
+            DataError: the file cannot be written.
         """
         target = Path(target)
         failures = {}
@@ -94,19 +105,20 @@ http://127.0.0.1:9/digits.gz: connection refused. Expected: one mirror that has 
             except _MirrorFailed as failure:
                 failures[url] = str(failure)
             else:
-                # something is reachable: each later file deserves its own patience
+                # A mirror works: the next file has the full time again.
                 self._patience_s = self.limits.decision_s
                 return target
         raise DownloadError(target.name, failures)
 
     @contextlib.contextmanager
     def alone_in(self, folder):
-        """Keeps other processes from downloading into ``folder`` meanwhile; makes the folder.
+        """Creates ``folder`` and keeps other processes from downloading into it meanwhile.
 
-        Waits while the other's download grows, and goes on without the lock when it does not: two
-        downloads side by side are a waste but no danger. The system frees a dead process's lock.
+        Waits as long as another process's download grows, then proceeds without the lock: two
+        parallel downloads are wasteful but safe. The system releases the lock of a dead process.
 
-        Raises DataError when the folder cannot be made.
+        Raises:
+            DataError: the folder cannot be created.
         """
         import filelock
 
@@ -115,7 +127,7 @@ http://127.0.0.1:9/digits.gz: connection refused. Expected: one mirror that has 
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise DataError(
-                f"The cache directory cannot be made. Received: {os.fspath(folder)!r}: "
+                f"The cache directory cannot be created. Received: {os.fspath(folder)!r}: "
                 f"{error.strerror}. Expected: a writable directory."
             ) from error
         lock = filelock.FileLock(folder / ".lock")
@@ -141,14 +153,14 @@ http://127.0.0.1:9/digits.gz: connection refused. Expected: one mirror that has 
                 elif now - idle_since >= self.limits.lock_idle_s:
                     break
             except (OSError, NotImplementedError):
-                break  # a file system without locks, or a read-only one: fetch will say so
+                break  # No locks, or read-only: then `fetch` reports it.
             self._sleep(_LOCK_POLL_S)
         self._patience_s -= self._clock() - idle_since
 
     def _fetch_from(self, url, target, verify, *, mirrors_left):
         host = urlsplit(url).netloc
         if host in self._silent_hosts:
-            raise _MirrorFailed(f"not asked again ({self._silent_hosts[host]})")
+            raise _MirrorFailed(f"not tried again ({self._silent_hosts[host]})")
         least_s = _LEAST_PATIENCE * self.limits.decision_s
         for attempt in range(self.limits.tries):
             if self._patience_s < least_s:
@@ -192,19 +204,19 @@ http://127.0.0.1:9/digits.gz: connection refused. Expected: one mirror that has 
                         verify(part)
                     except DataError as error:
                         raise _MirrorFailed(
-                            f"other bytes than published ({received} that start with {head!r})"
+                            f"not the published file ({received} bytes that start with {head!r})"
                         ) from error
         except _MirrorFailed:
-            # a slow trickle must not cost more than the silence it ended in
+            # Data that arrived slowly count only by the silence at their end.
             self._patience_s -= min(self._clock() - waiting_since, stall_s)
             raise
 
     @contextlib.contextmanager
     def _answer(self, url, *, answer_s, stall_s):
-        """The response once its headers are there, within ``answer_s`` whatever happens.
+        """The response after its headers have arrived, always within ``answer_s``.
 
-        A thread waits for it, since no timeout of requests bounds the look-up of a host name, the
-        number of a host's addresses or headers that trickle in.
+        A thread waits for it: no timeout of requests limits the look-up of a host name, the number
+        of a host's addresses or headers that arrive slowly.
         """
         import requests
 
@@ -214,7 +226,7 @@ http://127.0.0.1:9/digits.gz: connection refused. Expected: one mirror that has 
             with requests.Session() as session:
                 session.max_redirects = self.limits.redirects
                 timeout = (min(self.limits.connect_s, answer_s), stall_s)
-                # identity: else a server may send the file unpacked, or packed twice
+                # Otherwise a server may send the file decompressed, or compressed twice.
                 headers = {"Accept-Encoding": "identity"}
                 try:
                     answer.set_result(
@@ -234,15 +246,15 @@ http://127.0.0.1:9/digits.gz: connection refused. Expected: one mirror that has 
 
 
 class _MirrorFailed(Exception):
-    """This mirror does not have the file: the next one is asked."""
+    """This mirror does not have the file: the next one is tried."""
 
 
 class _HostSilent(_MirrorFailed):
-    """The host cannot be reached: none of its files is asked for again."""
+    """The host cannot be reached: it is not tried again, for any file."""
 
 
 class _MayPass(_MirrorFailed):
-    """The same mirror may have the file a moment later."""
+    """A temporary failure: the same mirror is tried again."""
 
 
 def _close_late(answer):
@@ -257,7 +269,7 @@ def _failure(error, answer_s):
     while chain[-1] is not None:
         chain.append(chain[-1].__cause__ or chain[-1].__context__)
     if isinstance(error, requests.TooManyRedirects):
-        return _MirrorFailed("redirects without end")
+        return _MirrorFailed("too many redirects")
     if isinstance(error, requests.Timeout):
         return _HostSilent(f"no answer within {answer_s:.2g} s")
     for cause in chain:
@@ -298,7 +310,7 @@ def _body(response):
     import urllib3
 
     try:
-        # the bytes as sent: requests would unpack a .gz that the server calls an encoding
+        # The raw bytes: requests would decompress a .gz that the server declares as an encoding.
         yield from response.raw.stream(_CHUNK_BYTES, decode_content=False)
     except (urllib3.exceptions.ReadTimeoutError, TimeoutError) as error:
         raise _MirrorFailed("stalled") from error

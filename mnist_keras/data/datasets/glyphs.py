@@ -1,10 +1,10 @@
-"""How the ten digits are written: forms as points of the pen's path, with no font and no file.
+"""The forms of the ten digits, as points on the path of a pen; needs no font and no file.
 
-A form is a weight, how often it is written within its digit, and curves. A curve is a string of
-points ``x y``, x to the right and y down, in hundredths of a glyph, through which a Catmull-Rom
-spline runs; a curve that ends where it began closes smoothly. Points with equal coordinates are
-one point in all curves of the form: where one curve ends and the next begins, the line has a
-corner there and stays joined however the form is distorted.
+A form has a weight, its frequency among the forms of the digit, and curves. A curve is a string of
+points ``x y``, x to the right and y down, in hundredths of a glyph. A Catmull-Rom spline passes
+through the points; a curve whose last point is its first one closes smoothly. Points with equal
+coordinates are the same point in all curves of the form: where one curve ends and another begins,
+the line has a corner and stays connected when the form is distorted.
 
 Source of the spline: Catmull and Rom, "A class of local interpolating splines", 1974.
 """
@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-SAMPLES = 128  # along a form: at 20 pixels a glyph, under a pixel from one to the next
+SAMPLES = 128  # Along a form; less than a pixel apart in a glyph of 20 pixels.
 
 FORMS = {
     0: (
@@ -139,19 +139,18 @@ FORMS = {
 
 
 class Splines(NamedTuple):
-    """The splines of all forms, ready to be drawn many at a time with controls moved at will.
+    """The splines of all forms, as arrays, so that many digits are drawn at once.
 
-    The sample s of form f lies at the sum of ``blends[k, f, s] * controls[f, neighbours[k, f, s]]``
-    over the four k.
+    Sample s of form f is at the sum of ``blends[k, f, s] * controls[f, neighbours[k, f, s]]`` over
+    the four k; the controls may be moved first.
 
     Attributes:
         first: int (10,), each digit's first form.
-        shares: float64 (10, most forms of a digit - 1), the share of a digit's forms up to each,
-            in [0, 1]; 1 where a digit has no more forms.
-        controls: float32 (forms, most points of a form, 2), x and y in glyphs; rows that a form
-            does not need are 0.
-        neighbours: int (4, forms, SAMPLES), the points that pull at a sample.
-        blends: float32 (4, forms, SAMPLES), how much each does.
+        shares: float64 (10, most forms of a digit - 1), the cumulative share of a digit's forms,
+            in [0, 1]; 1 where a digit has fewer forms.
+        controls: float32 (forms, most points of a form, 2), x and y in glyphs; unused rows are 0.
+        neighbours: int (4, forms, SAMPLES), the points that determine a sample.
+        blends: float32 (4, forms, SAMPLES), their weights.
     """
 
     first: np.ndarray
@@ -161,7 +160,7 @@ class Splines(NamedTuple):
     blends: np.ndarray
 
     def choose(self, digits, chance):
-        """The form of each digit, int (n,), picked by weight by ``chance``, (n,) in [0, 1)."""
+        """The form of each digit, int (n,), chosen by weight with ``chance``, (n,) in [0, 1)."""
         return self.first[digits] + (chance[:, None] >= self.shares[digits]).sum(1)
 
 
@@ -209,9 +208,9 @@ def _spline(curves):
 
 
 def _spans(curves):
-    """All different points, and for each span between two of them the four that shape it.
+    """The distinct points, and for each span between two points the four points that shape it.
 
-    The second and third are those it joins; the first and last are None at an open end.
+    The span connects the second and the third; the first and the last are None at an open end.
     """
     points: dict[Any, Any] = {}
     spans = []
@@ -230,13 +229,13 @@ def _present(span):
 
 
 def _blends(t, *, begins, ends):
-    """How much each of a span's four points counts at t in [0, 1] of its way."""
-    t2, t3 = t * t, t * t * t  # t**3 would be pow, whose last bit differs between C libraries
+    """The weights of a span's four points at t in [0, 1] along it."""
+    t2, t3 = t * t, t * t * t  # t**3 would be pow, whose last bit differs between C libraries.
     before = (2 * t2 - t3 - t) / 2
     start = (3 * t3 - 5 * t2 + 2) / 2
     stop = (4 * t2 - 3 * t3 + t) / 2
     after = (t3 - t2) / 2
-    # an open end goes on straight: the point missing there is as far off as its opposite
+    # An open end continues straight: the missing point mirrors the opposite one.
     if begins:
         before, start, stop = 0 * t, start + 2 * before, stop - before
     if ends:

@@ -1,12 +1,12 @@
-"""Digits that look handwritten, drawn from strokes: the data set that is there without any file.
+"""Digits that look handwritten, drawn from strokes: a data set that needs no file.
 
-A digit begins as one of the forms in ``mnist_keras.data.datasets.glyphs``. Its points are jittered,
-the form is bent, stretched, slanted and rotated, a pen of some width is drawn along it, and the ink
-is framed as MNIST's is.
+A digit starts as one of the forms in ``mnist_keras.data.datasets.glyphs``. Its points are jittered,
+the form is bent, stretched, slanted and rotated, a pen of some width follows it, and the ink is
+placed in the image as in MNIST.
 
-The pixels are the same everywhere because only sums, products, quotients and square roots touch a
-value, one array operation at a time: IEEE 754 fixes their last bit. It fixes that of no
-exponential, sine, power or long sum, so that there are none here.
+The pixels are the same on every platform because they result only from sums, products, quotients
+and square roots, one array operation at a time: IEEE 754 specifies these to the last bit. It does
+not specify exponentials, sines, powers and long sums to the last bit, so none are used.
 """
 
 import math
@@ -16,62 +16,64 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from mnist_keras.data.datasets.descriptions import SYNTHETIC
 from mnist_keras.data.datasets.glyphs import SAMPLES, splines
 from mnist_keras.errors import UsageError
 
-VERSION = 1  # of the pixels: the cache keeps each version apart
+VERSION = 1  # Of the pixels; each version has its own directory in the cache.
 
-_FIELD_PIXELS, _BOX_PIXELS = 28, 20  # the image, and the box in it that MNIST's ink just fits
-_BLOCK_DIGITS = 500  # drawn at once: enough to amortise NumPy's calls, and few enough for a cache
+_HEIGHT, _WIDTH = SYNTHETIC.image_shape
+_BOX_PIXELS = 20  # The sides of the box that the ink fills, as in MNIST.
+_BLOCK_DIGITS = 500  # Drawn at once: amortises NumPy's calls and fits into the processor's cache.
 
-# How hands differ, as standard deviations: chosen to give the ink's width, height, slant and mass
-# the spread that they have in MNIST's training images.
-_JITTER_GLYPHS = 0.055  # of each point, in x and in y
-_BEND = 0.33  # what moves x, and what moves y, per x², xy and y², all in glyphs
-_TWIST = 0.25  # the same per x³, x²y, xy² and y³
-_STRETCH = 0.2  # of the width
-_SLANT_MEAN, _SLANT = 0.12, 0.28  # to the right per unit of height
-_TURN = 0.12  # radians, nearly
-_RADIUS_MEAN_PIXELS, _RADIUS_PIXELS, _RADIUS_MIN_PIXELS = 1.25, 0.38, 0.55  # of the pen
-_RADIUS_SKEW_PIXELS = 0.04  # felt pens are further from the mean than fine ones
-_PRESSURE = 0.08  # of the radius, from the first to the last sample and from there to the middle
-_EDGE_MEAN, _EDGE = 0.9, 0.15  # ink lost per pixel away from the line: how sharp the scan is
+# The variation between writers, as standard deviations. With these the width, height, slant and
+# mass of the ink vary as much as in MNIST's training images.
+_JITTER_GLYPHS = 0.055  # Of each point, in x and in y.
+_BEND = 0.33  # The shift of x and of y per x², xy and y², all in glyphs.
+_TWIST = 0.25  # The same per x³, x²y, xy² and y³.
+_STRETCH = 0.2  # Of the width.
+_SLANT_MEAN, _SLANT = 0.12, 0.28  # To the right, per unit of height.
+_TURN = 0.12  # Radians, approximately.
+_RADIUS_MEAN_PIXELS, _RADIUS_PIXELS, _RADIUS_MIN_PIXELS = 1.25, 0.38, 0.55  # Of the pen.
+_RADIUS_SKEW_PIXELS = 0.04  # Thick pens deviate more from the mean than thin ones.
+_PRESSURE = 0.08  # Change of the radius from the first to the last sample, and to the middle.
+_EDGE_MEAN, _EDGE = 0.9, 0.15  # Ink lost per pixel of distance from the line: the scan's sharpness.
 
 
 def synthetic_digits(
     count: int, *, seed: int, progress: Callable[[int], object] | None = None
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
-    """Draws handwriting-like digits, framed as MNIST's are.
+    """Draws digits that look handwritten, placed in the image as MNIST's are.
 
-    As in MNIST the ink just fits a box of 20x20 pixels, shades of grey smooth its edges, and its
-    centre of mass lies within half a pixel of the middle pixel (14, 14), counted from 0, unless the
-    box would leave the image. The ten digits are equally frequent and in random order. The cnn of
-    `mnist_keras.app.networks`, trained on 60,000 of them alone, reads 97 % of MNIST's test set.
+    As in MNIST, the ink fits exactly into a box of 20x20 pixels and has smooth edges in shades of
+    grey. Its centre of mass is within half a pixel of the middle pixel (14, 14), counted from 0,
+    unless the box would leave the image. The ten digits are equally frequent and in random order.
+    The cnn of `mnist_keras.app.networks`, trained only on 60,000 of them, reads 97 % of MNIST's
+    test set.
 
-    For as long as VERSION stays, the same seed gives the same bytes on every platform whose
-    arithmetic is IEEE 754 and with every NumPy: of it nothing is used but PCG64's integers, which
-    it promises to keep, and exactly rounded operations. The digits of a smaller count are the first
-    of a larger one.
+    For one VERSION, the same seed gives the same bytes on every platform with IEEE 754 arithmetic
+    and with every version of NumPy: only exactly rounded operations and the integers of PCG64,
+    which NumPy guarantees, are used. The first digits do not depend on ``count``.
 
     Args:
-        count: how many digits.
-        seed: an integer, 0 or more; each has digits of its own.
-        progress: called with the number of digits drawn so far, last of all with ``count``.
+        count: the number of digits.
+        seed: an integer, 0 or more; each seed gives other digits.
+        progress: called with the number of digits drawn so far; the last call has ``count``.
 
     Returns:
         images, uint8 (count, 28, 28), ink up to 255 on 0, and labels, uint8 (count,), 0 to 9.
 
     Raises:
-        UsageError: count or seed is negative or no integer.
+        UsageError: count or seed is not an integer or is negative.
 
-    Source of the framing: http://yann.lecun.com/exdb/mnist.
+    Source of the placement: http://yann.lecun.com/exdb/mnist.
 
     >>> images, labels = synthetic_digits(3, seed=0)
     >>> images.shape, images.dtype, labels
     ((3, 28, 28), dtype('uint8'), array([9, 7, 9], dtype=uint8))
     """
     count, seed = _not_negative("count", count), _not_negative("seed", seed)
-    images = np.empty((count, _FIELD_PIXELS, _FIELD_PIXELS), np.uint8)
+    images = np.empty((count, _HEIGHT, _WIDTH), np.uint8)
     labels = np.empty(count, np.uint8)
     for block, start in enumerate(range(0, count, _BLOCK_DIGITS)):
         stop = min(start + _BLOCK_DIGITS, count)
@@ -97,9 +99,9 @@ def _not_negative(name, value):
 
 
 class _Chance:
-    """The random numbers of one block, made of the raw integers of PCG64.
+    """The random numbers of one block, computed from the raw integers of PCG64.
 
-    NumPy promises that those stay the same, but not what its Generator makes of them (NEP 19).
+    NumPy guarantees these integers across versions, but not the results of its Generator (NEP 19).
     """
 
     def __init__(self, seed, block):
@@ -111,14 +113,14 @@ class _Chance:
         return (integers >> np.uint64(11)) * 2.0**-53
 
     def bell(self, *shape):
-        """Float32 in (-3, 3), nearly normal, with mean 0 and standard deviation 1."""
+        """Float32 in (-3, 3), almost normal, with mean 0 and standard deviation 1."""
         first, second, third = self.uniform(3, *shape)
         return (2 * (first + second + third) - 3).astype(np.float32)
 
 
 def _draw_block(seed, block):
     chance = _Chance(seed, block)
-    digits = np.argsort(chance.uniform(_BLOCK_DIGITS), kind="stable") % 10
+    digits = np.argsort(chance.uniform(_BLOCK_DIGITS), kind="stable") % SYNTHETIC.classes
     x, y = _deform(chance, *_write(chance, digits))
     radius = _pen_radius(chance, len(digits))
     x, y = _fit_to_box(x, y, radius)
@@ -127,7 +129,7 @@ def _draw_block(seed, block):
 
 
 def _write(chance, digits):
-    """The path of each digit, x and y, (n, SAMPLES) each, in glyphs from the glyph's middle."""
+    """The path of each digit: x and y, (n, SAMPLES) each, in glyphs from the glyph's middle."""
     forms = splines()
     form = forms.choose(digits, chance.uniform(len(digits)))
     controls = forms.controls[form]
@@ -141,7 +143,7 @@ def _write(chance, digits):
 
 
 def _deform(chance, x, y):
-    """Elastic, by a random polynomial of the third degree, and then linear."""
+    """The path deformed by a random polynomial of the third degree and a random linear map."""
     terms = [(_BEND, term) for term in (x * x, x * y, y * y)]
     terms += [(_TWIST, term) for term in (x * x * x, x * x * y, x * y * y, y * y * y)]
     for scale, term in terms:
@@ -149,7 +151,7 @@ def _deform(chance, x, y):
         x, y = x + to_x * term, y + to_y * term
     stretch, slant, turn = chance.bell(3, len(x), 1)
     x = x * (1 + _STRETCH * stretch) - (_SLANT_MEAN + _SLANT * slant) * y
-    half = (_TURN / 2) * turn  # the tangent of half the angle makes a rotation without a sine
+    half = (_TURN / 2) * turn  # A rotation by the tangent of half the angle needs no sine.
     cosine, sine = (1 - half * half) / (1 + half * half), 2 * half / (1 + half * half)
     return cosine * x - sine * y, sine * x + cosine * y
 
@@ -164,7 +166,7 @@ def _pen_radius(chance, count):
 
 
 def _fit_to_box(x, y, radius):
-    """The path in pixels of the box: its longer side, the line's width included, fills it."""
+    """The path in pixels of the box, whose side the path's longer side fills, with its line."""
     low_x, high_x = x.min(1, keepdims=True), x.max(1, keepdims=True)
     low_y, high_y = y.min(1, keepdims=True), y.max(1, keepdims=True)
     room = _BOX_PIXELS - 2 * radius.max(1, keepdims=True)
@@ -177,10 +179,10 @@ def _fit_to_box(x, y, radius):
 
 
 def _ink(x, y, radius, edge):
-    """Float32 (n, 20, 20) in [0, 1]: half at the line's edge, from where it falls off linearly."""
+    """Float32 (n, 20, 20) in [0, 1]: 0.5 at the line's edge, with a linear slope across it."""
     centre = np.arange(_BOX_PIXELS, dtype=np.float32) + np.float32(0.5)
-    # The power of a point, its squared distance less the squared radius, picks the nearest disc
-    # without a root for each of the samples.
+    # The power of a point, its squared distance minus the squared radius, finds the nearest disc
+    # without a square root for each sample.
     nearest = np.full((len(x), _BOX_PIXELS, _BOX_PIXELS), np.inf, np.float32)
     power = np.empty_like(nearest)
     for sample in range(SAMPLES):
@@ -188,23 +190,23 @@ def _ink(x, y, radius, edge):
         r = radius[:, sample, None]
         np.add((down * down - r * r)[:, :, None], (across * across)[:, None, :], out=power)
         np.minimum(nearest, power, out=nearest)
-    usual = radius[:, SAMPLES // 2, None, None]  # any one will do where the pressure changes little
+    usual = radius[:, SAMPLES // 2, None, None]  # The radii differ little.
     outside = np.sqrt(np.maximum(nearest + usual * usual, 0)) - usual
     return np.clip(np.float32(0.5) - outside * edge, 0, 1)
 
 
 def _frame(ink):
-    """The images: the box set into an empty field, its ink's centre of mass in the middle."""
-    pixels = (ink * 255 + np.float32(0.5)).astype(np.uint8)
+    """The images: the box in an empty field, with the ink's centre of mass in the middle."""
+    pixels = (ink * SYNTHETIC.max_pixel + np.float32(0.5)).astype(np.uint8)
     place = np.arange(_BOX_PIXELS)
     mass = pixels.sum((1, 2), dtype=np.int64)
     corners = []
-    for other_axis in (2, 1):
+    for other_axis, side in ((2, _HEIGHT), (1, _WIDTH)):
         moment = (pixels.sum(other_axis, dtype=np.int64) * place).sum(1)
         nearest_pixel = (2 * moment + mass) // (2 * mass)
-        corners.append(_FIELD_PIXELS // 2 - nearest_pixel)
-    top, left = np.clip(corners, 0, _FIELD_PIXELS - _BOX_PIXELS)
-    images = np.zeros((len(ink), _FIELD_PIXELS, _FIELD_PIXELS), np.uint8)
+        corners.append(np.clip(side // 2 - nearest_pixel, 0, side - _BOX_PIXELS))
+    top, left = corners
+    images = np.zeros((len(ink), _HEIGHT, _WIDTH), np.uint8)
     rows, columns = (top[:, None] + place)[:, :, None], (left[:, None] + place)[:, None, :]
     images[np.arange(len(ink))[:, None, None], rows, columns] = pixels
     return images

@@ -31,7 +31,7 @@ _CODES: dict[int, np.dtype[Any]] = {
     0x0D: np.dtype(">f4"),
     0x0E: np.dtype(">f8"),
 }
-_MAX_RANK = 32  # NumPy before 2.0 has no more
+_MAX_RANK = 32  # the limit of NumPy before 2.0
 _MAX_DEFLATE_RATIO = 1032  # https://zlib.net/zlib_tech.html
 _CHUNK_BYTES = 1 << 20
 _GZIP_MAGIC = b"\x1f\x8b"
@@ -40,18 +40,18 @@ _GZIP_MAGIC = b"\x1f\x8b"
 def read_idx(path: StrPath) -> npt.NDArray[Any]:
     """The array of one IDX file.
 
-    Whether the file is gzipped is told by its first bytes, not by its name. No more is
-    decompressed or allocated than the header promises, and no header is believed that promises
-    more than a file of this size can hold.
+    The first bytes tell whether the file is gzipped, not its name. Never more is decompressed or
+    allocated than the header promises, and a header that promises more than a file of this size
+    can hold is refused.
 
     Args:
         path: the file.
 
     Returns:
-        An array of the file's shape and type, in the machine's byte order and writable.
+        A writable array of the file's shape and type, in the machine's byte order.
 
     Raises:
-        DataError: the file, which it names, cannot be read or is not exactly one IDX array.
+        DataError: the file cannot be read or is not exactly one IDX array.
 
     Example:
 
@@ -79,7 +79,7 @@ def read_idx(path: StrPath) -> npt.NDArray[Any]:
 
 
 def is_idx(head: bytes) -> bool:
-    """Whether a file that begins with these bytes, at least 3, is IDX or gzip, and so no picture.
+    """Whether a file that begins with these bytes, at least 3, is IDX or gzip.
 
     >>> is_idx(bytes([0, 0, 8, 3])), is_idx(b"\\xff\\xd8\\xff\\xe0")
     (True, False)
@@ -88,7 +88,7 @@ def is_idx(head: bytes) -> bool:
 
 
 def map_idx(path: StrPath) -> np.memmap:
-    """The array of one uncompressed IDX file, left in the file and read as it is used.
+    """The array of one uncompressed IDX file, which stays in the file and is read when used.
 
     Args:
         path: the file.
@@ -97,7 +97,7 @@ def map_idx(path: StrPath) -> np.memmap:
         A read-only ``np.memmap`` in the file's big-endian dtype.
 
     Raises:
-        DataError: as `read_idx`, and for a gzipped file.
+        DataError: as for `read_idx`, or the file is gzipped.
 
     Example:
 
@@ -115,18 +115,18 @@ def map_idx(path: StrPath) -> np.memmap:
 
 
 def write_idx(path: StrPath, array: npt.ArrayLike) -> None:
-    """Writes an array as IDX, gzipped when the name ends in .gz, whole or not at all.
+    """Writes an array as IDX, atomically; gzipped when the name ends in .gz.
 
     The same array always gives the same bytes.
 
     Args:
-        path: the file; one that is there is replaced.
+        path: the file; an existing one is replaced.
         array: uint8, int8, int16, int32, float32 or float64 in any byte order, with 1 to 32
             dimensions.
 
     Raises:
         UsageError: IDX cannot hold the array.
-        DataError: the disk refuses.
+        DataError: the file cannot be written.
 
     Example:
 
@@ -139,7 +139,7 @@ def write_idx(path: StrPath, array: npt.ArrayLike) -> None:
     header, values = _encode(array)
     with replacing(path) as (stream, _):
         if path.suffix == ".gz":
-            # mtime and filename would put the time and the temporary name into the bytes
+            # By default the bytes would contain the time and the temporary name.
             with gzip.GzipFile("", "wb", fileobj=stream, mtime=0) as compressed:
                 compressed.write(header)
                 compressed.write(values)
@@ -149,7 +149,7 @@ def write_idx(path: StrPath, array: npt.ArrayLike) -> None:
 
 
 def sha256_idx(array: npt.ArrayLike) -> str:
-    """Returns the hex sha256 of the array's uncompressed IDX bytes, however it is stored.
+    """The hexadecimal sha256 of an array's uncompressed IDX bytes.
 
     >>> sha256_idx(np.array([5, 0, 4], np.uint8))[:16]
     'd229e0bc81fa2cb9'
@@ -162,17 +162,18 @@ def sha256_idx(array: npt.ArrayLike) -> str:
 
 @contextlib.contextmanager
 def replacing(path: StrPath) -> Iterator[tuple[BinaryIO, Path]]:
-    """Gives (binary stream, its temporary path) and puts the file at ``path`` on success.
+    """Yields (binary stream, its temporary path); on success the file replaces ``path``.
 
-    The temporary file lies beside the target under a name of its own, so that two writers cannot
-    meet; a process killed half-way leaves ``.NAME.RANDOM.part`` and the old file untouched.
+    The temporary file is in the same directory and has a random name, so two writers do not
+    collide. A process that is killed leaves ``.NAME.RANDOM.part`` and the old file.
 
-    Raises DataError when the disk refuses.
+    Raises:
+        DataError: the file cannot be written.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
-        # not mkstemp: its mode 0600 would lock others out of a shared cache
+        # mkstemp's mode 0600 would lock other users out of a shared cache.
         with open(temporary, "xb") as stream:
             yield stream, temporary
             stream.flush()
@@ -208,7 +209,7 @@ def _encode(array):
 @contextlib.contextmanager
 def _opened(path):
     try:
-        # before open, which would wait for ever at a named pipe
+        # Checked before open, which blocks on a named pipe.
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise _bad(path, "cannot be read", "a directory or device", "an IDX file")
         with open(path, "rb") as file:
@@ -216,7 +217,7 @@ def _opened(path):
             with gzip.GzipFile(fileobj=file) if is_gzip else file as stream:
                 yield stream, os.fstat(file.fileno()).st_size, is_gzip
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise _bad(path, "is damaged", error, "a whole gzip file") from error
+        raise _bad(path, "is damaged", error, "a complete gzip file") from error
     except OSError as error:
         raise _bad(
             path, "cannot be read", error.strerror or error, "a readable IDX file"
@@ -237,9 +238,9 @@ def _read_header(stream, path):
     dimensions = stream.read(4 * rank)
     if len(dimensions) < 4 * rank:
         received = f"{4 + len(dimensions)} bytes"
-        raise _bad(path, "ends within its IDX header", received, f"{4 + 4 * rank}")
+        raise _bad(path, "ends within its IDX header", received, f"{4 + 4 * rank} bytes")
     shape = struct.unpack(f">{rank}I", dimensions)
-    # an empty array may still have dimensions whose product NumPy cannot count
+    # Even an empty array can have dimensions whose product overflows in NumPy.
     if math.prod(max(size, 1) for size in shape) * dtype.itemsize >= 1 << 63:
         raise _bad(path, "has an impossible IDX shape", shape, "less than 2**63 bytes")
     return dtype, shape, 4 + 4 * rank
@@ -254,7 +255,7 @@ def _check_promise(path, promised, most):
 def _check_length(path, received, promised):
     if received != promised:
         length = "more" if received > promised else f"{received} bytes"
-        raise _bad(path, "has not the length its IDX header promises", length, f"{promised} bytes")
+        raise _bad(path, "differs in length from its IDX header", length, f"{promised} bytes")
 
 
 def _bad(path, problem, received, expected):

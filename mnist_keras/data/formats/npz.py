@@ -1,4 +1,4 @@
-"""Reads mnist.npz, the form in which Keras publishes MNIST, without trusting it."""
+"""Reads mnist.npz, the file that Keras publishes, without trusting it."""
 
 import math
 import os
@@ -14,11 +14,12 @@ _MAX_DEFLATE_RATIO = 1032  # https://zlib.net/zlib_tech.html
 
 
 def read_npz(path):
-    """Returns the arrays x_train, y_train, x_test and y_test of one mnist.npz, all uint8.
+    """The arrays x_train, y_train, x_test and y_test of one mnist.npz, all uint8.
 
-    Nothing is unpickled, and no size is believed that a file of this length cannot hold.
+    Nothing is unpickled, and a size that a file of this length cannot hold is refused.
 
-    Raises DataError, naming the file, when it cannot be read or is not that.
+    Raises:
+        DataError: the file cannot be read or has other contents.
 
     >>> arrays = {name: np.arange(4, dtype=np.uint8) for name in KEYS}
     >>> np.savez("mnist.npz", **arrays)
@@ -50,7 +51,7 @@ def read_npz(path):
 def _read_member(archive, name):
     info = archive.getinfo(name)
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ValueError(f"{name} is compressed in another way than np.savez does")
+        raise ValueError(f"{name} has a compression that np.savez does not use")
     with archive.open(info) as stream:
         version = np.lib.format.read_magic(stream)
         read_header = {
@@ -61,7 +62,7 @@ def _read_member(archive, name):
             raise ValueError(f"{name} has the .npy version {version}")
         try:
             shape, is_fortran, dtype = read_header(stream)
-        except Exception as error:  # NumPy lets through whatever Python's tokenizer raises
+        except Exception as error:  # NumPy passes on the exceptions of Python's tokenizer.
             raise ValueError(f"{name} has a damaged header") from error
         if dtype != np.uint8:
             raise ValueError(f"{name} holds {dtype}")
@@ -71,6 +72,6 @@ def _read_member(archive, name):
             raise ValueError(f"{name} promises the shape {shape}")
         values = stream.read(promised + 1)
         if len(values) != promised:
-            raise ValueError(f"{name} has another length than its shape {shape}")
+            raise ValueError(f"{name} differs in length from its shape {shape}")
     array = np.frombuffer(bytearray(values), np.uint8)
     return array.reshape(shape, order="F" if is_fortran else "C")

@@ -1,8 +1,8 @@
-"""Data sets in many files: how they are written, and how they become arrays.
+"""Data sets in many files: writes them and reads them as arrays.
 
-The names are those that TensorFlow's tools give: ``train-images-idx3-ubyte-00003-of-00008`` and the
-labels likewise, or ``train.tfrecord-00003-of-00008`` with both; the other half is ``t10k`` in IDX
-files and ``test`` in TFRecord files.
+The names follow the pattern of TensorFlow's tools: ``train-images-idx3-ubyte-00003-of-00008`` for
+images and the same for labels, or ``train.tfrecord-00003-of-00008`` for both. The test half is
+named ``t10k`` in IDX files and ``test`` in TFRecord files.
 """
 
 import os
@@ -12,12 +12,13 @@ from typing import Any
 import numpy as np
 
 from mnist_keras.annotations import StrPath
+from mnist_keras.data.description import DEFAULT_DESCRIPTION
 from mnist_keras.data.examples import Examples
 from mnist_keras.data.formats.idx import map_idx, write_idx
 from mnist_keras.data.sharded import Absent, Sharded, find_shards, shard_name
 from mnist_keras.errors import DataError, UsageError
 
-# Smaller ones are read: what is in memory is cut faster.
+# Smaller data sets are read into memory, which makes training faster.
 _KEPT_BELOW_BYTES = 2**30
 FORMATS = ("idx", "tfrecord")
 IDX_HALVES = {"train": "train", "test": "t10k"}
@@ -31,20 +32,21 @@ def write_shards(
     count: int,
     form: str = "idx",
 ) -> None:
-    """Write one half of a data set as so many files of as equal sizes as can be.
+    """Write one half of a data set as shards whose sizes differ by at most one example.
 
-    The files are what ``--data_dir`` and `mnist_keras.data.load` read. Large arrays may be mapped.
+    ``--data_dir`` and `mnist_keras.data.load` read the files. Large arrays may be memory-mapped.
 
     Args:
-        directory: where to; it is made.
+        directory: the directory of the files; it is created.
         examples: the half, `Examples`.
         half: "train" or "test".
-        count: how many shards.
-        form: "idx", a file of images and one of labels for each, or "tfrecord", one of both.
+        count: the number of shards.
+        form: "idx": a file of images and a file of labels for each shard; "tfrecord": one file for
+            each shard.
 
     Raises:
-        UsageError: more shards than examples, another half or another form.
-        DataError: the disk refuses.
+        UsageError: ``count`` exceeds the number of examples, or ``half`` or ``form`` is unknown.
+        DataError: the files cannot be written.
 
     Example:
 
@@ -58,24 +60,25 @@ def write_shards(
     """
     if half not in IDX_HALVES:
         raise UsageError(
-            f"there is no such half of a data set. Received: {half!r}. "
-            f"Expected: {' or '.join(IDX_HALVES)}."
+            f"unknown half of a data set. Received: {half!r}. Expected: {' or '.join(IDX_HALVES)}."
         )
     if form not in FORMATS:
         raise UsageError(
-            f"there is no such form of shards. Received: {form!r}. "
-            f"Expected: {' or '.join(FORMATS)}."
+            f"unknown form of shards. Received: {form!r}. Expected: {' or '.join(FORMATS)}."
         )
     if not 1 <= count <= len(examples):
         raise UsageError(
-            f"the examples do not fill so many shards. Received: {count}. "
+            f"the number of shards is wrong. Received: {count}. "
             f"Expected: 1 to {len(examples)}, the number of examples."
         )
     directory = Path(directory)
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise DataError(f"{os.fspath(directory)!r} cannot be made: {error.strerror}.") from error
+        raise DataError(
+            f"a directory cannot be created. Received: {os.fspath(directory)!r}: "
+            f"{error.strerror}. Expected: a writable directory."
+        ) from error
     for number in range(count):
         begin, end = len(examples) * number // count, len(examples) * (number + 1) // count
         images, labels = examples.images[begin:end], examples.labels[begin:end]
@@ -90,22 +93,28 @@ def write_shards(
             write_tfrecord(path, images, labels)
 
 
-def read_shards(folder, names, *, records, images, labels, all_here=False):
-    """(images, labels) of one half of a data set, from the shards in a directory; None: none.
+def read_shards(
+    folder, names, *, records, images, labels, description=DEFAULT_DESCRIPTION, all_here=False
+):
+    """The images and labels of one half of a data set, from the shards in a directory.
 
     Large images stay in their files, as a `mnist_keras.data.sharded.Sharded`; the labels, uint8
-    (n,), are read. Shards that are not here, as they lie on another worker's disk, have to be of
-    the size of the others; their labels are taken to be 0.
+    (n,), are read. A shard may be missing, as it is on another worker's disk. It then counts as
+    large as the others, which must have the same size, and its labels are 0.
 
     Args:
         folder: a ``Path``.
-        names: of the files in it.
-        records: the name of a TFRecord file of both, without the shard's number; looked for first.
-        images, labels: the names of IDX files likewise.
-        all_here: whether shards that are not here are an error.
+        names: the names of the files in it.
+        records: the name of a TFRecord file without the shard's number; looked for first.
+        images, labels: the names of the IDX files, also without it.
+        description: the `mnist_keras.data.description.DatasetDescription` for TFRecord files.
+        all_here: whether a missing shard is an error.
+
+    Returns:
+        (images, labels); None: there are no shards.
 
     Raises:
-        DataError: a file is damaged, or the shards do not go together.
+        DataError: a file is damaged, or the shards do not belong together.
     """
     found, count = find_shards(names, records)
     if records in names:
@@ -113,9 +122,13 @@ def read_shards(folder, names, *, records, images, labels, all_here=False):
     if found:
         from mnist_keras.data.formats.tfrecord import TFRecordImages
 
-        parts = {number: TFRecordImages(folder / name) for number, name in found.items()}
+        parts = {
+            number: TFRecordImages(folder / name, description=description)
+            for number, name in found.items()
+        }
         _require_all_here(all_here, parts, count, records)
-        return _joined(parts, {n: part.labels for n, part in parts.items()}, count, records)
+        its_labels = {number: part.labels for number, part in parts.items()}
+        return _joined(parts, its_labels, count, records, description.label_dtype)
     found, count = find_shards(names, images)
     if not found:
         return None
@@ -130,9 +143,8 @@ def read_shards(folder, names, *, records, images, labels, all_here=False):
         )
     _require_all_here(all_here, found, count, images)
     arrays = {number: map_idx(folder / name) for number, name in found.items()}
-    return _joined(
-        arrays, {n: map_idx(folder / name) for n, name in of_labels.items()}, count, images
-    )
+    its_labels = {number: map_idx(folder / name) for number, name in of_labels.items()}
+    return _joined(arrays, its_labels, count, images, description.label_dtype)
 
 
 def _require_all_here(is_required, found, count, stem):
@@ -140,38 +152,39 @@ def _require_all_here(is_required, found, count, stem):
     if missing:
         raise DataError(
             f"a shard is missing. Received: {len(found)} of {count}, no "
-            f"{shard_name(stem, missing[0], count)}. Expected: all of them, on each worker."
+            f"{shard_name(stem, missing[0], count)}. Expected: all shards, on each worker."
         )
 
 
-def _joined(images, labels, count, stem):
+def _joined(images, labels, count, stem, label_dtype):
     for number, part in images.items():
         its_labels = labels[number]
-        if its_labels.dtype != np.uint8 or its_labels.ndim != 1:
+        if its_labels.dtype.newbyteorder("=") != label_dtype or its_labels.ndim != 1:
             raise DataError(
                 f"the labels of a shard have the wrong form. Received: {its_labels.dtype.name} "
-                f"{its_labels.shape} for {shard_name(stem, number, count)}. Expected: uint8 (n,)."
+                f"{its_labels.shape} for {shard_name(stem, number, count)}. "
+                f"Expected: {label_dtype} (n,)."
             )
         if len(part) != len(its_labels):
             raise DataError(
-                f"a shard has another number of labels. Received: {len(its_labels)} for "
+                f"a shard has a wrong number of labels. Received: {len(its_labels)} for "
                 f"{shard_name(stem, number, count)}. Expected: {len(part)}."
             )
     sizes = {len(part) for part in images.values()}
     if len(images) < count and len(sizes) > 1:
         raise DataError(
-            f"shards are missing, and those that are here differ in size. Received: "
+            f"some shards are missing, and the others differ in size. Received: "
             f"{len(images)} of {count}, of {' and '.join(map(str, sorted(sizes)))} images. "
-            "Expected: all of them, or equal ones."
+            "Expected: all shards, or shards of equal size."
         )
     form = next(iter(images.values()))
     parts = [
         images[n] if n in images else Absent(form.shape, form.dtype, shard_name(stem, n, count))
         for n in range(count)
     ]
-    read = [labels.get(n, np.zeros(len(parts[n]), np.uint8)) for n in range(count)]
+    read = [labels.get(n, np.zeros(len(parts[n]), label_dtype)) for n in range(count)]
     joined: Any = Sharded(parts)
     is_small = joined.dtype.itemsize * np.prod(joined.shape, dtype=float) < _KEPT_BELOW_BYTES
     if is_small and len(images) == count:
         joined = np.asarray(joined)
-    return joined, np.concatenate(read).astype(np.uint8)
+    return joined, np.concatenate(read).astype(label_dtype)

@@ -1,47 +1,55 @@
-"""TFRecord files of images and labels, read record by record where they lie.
+"""TFRecord files of images and labels, each record read when it is needed.
 
-A record is a ``tf.train.Example`` with ``image`` (or ``image_raw``), the 784 bytes of the pixels or
-a picture file of 28 x 28, as tensorflow_datasets writes it, and ``label``, a whole number. Format:
+A record is a ``tf.train.Example`` with ``label``, an integer, and ``image`` or ``image_raw``: the
+bytes of the pixels, or a picture file, which tensorflow_datasets writes. Format:
 https://www.tensorflow.org/tutorials/load_data/tfrecord.
 """
 
 import copy
 import functools
 import io
+import math
 import mmap
 import os
 import stat
-import struct
 from typing import Any
 
-import google_crc32c
 import numpy as np
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from mnist_keras.data.description import DEFAULT_DESCRIPTION
 from mnist_keras.data.formats.idx import replacing
+from mnist_keras.data.formats.record_framing import (
+    FOOT_BYTES,
+    HEAD_BYTES,
+    checksum,
+    data_length,
+    frame,
+)
 from mnist_keras.errors import DataError
 
-_SIDE = 28
 _IMAGE, _LABEL = ("image", "image_raw"), "label"
-_HEAD, _FOOT = 12, 4
+# Pillow's mode for each number of channels; (): none in the shape of an image.
+_MODES = {(): "L", (1,): "L", (3,): "RGB", (4,): "RGBA"}
 _PNG, _JPEG, _JPEG_END = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"\xff\xd9"
 
 
 class TFRecordImages:
-    """The images of one file, indexed like an array uint8 (n, 28, 28).
+    """The images of one file, indexed like an array uint8 (n, height, width[, channels]).
 
-    Opening it reads the whole file once, to find the records and their labels. A slice of it is
-    such images too and reads nothing.
+    Opening it reads the entire file once, to find the records and their labels. A slice of it is a
+    `TFRecordImages` too and reads nothing.
 
     Args:
         path: the file.
+        description: the shape of the images and the number of classes; by default those of MNIST.
 
     Raises:
-        DataError: the file cannot be read, is damaged, or holds something else; also later, for a
+        DataError: the file cannot be read, is damaged, or has other contents; also later, for a
             record whose bytes are damaged.
 
     Attributes:
-        labels: uint8 (n,).
+        labels: uint8 (n,); int32 for more than 256 classes.
 
     Example:
 
@@ -52,28 +60,29 @@ class TFRecordImages:
     """
 
     dtype = np.dtype(np.uint8)
-    ndim = 3
 
-    def __init__(self, path):
+    def __init__(self, path, *, description=DEFAULT_DESCRIPTION):
         self._path = os.fspath(path)
+        self._description = description
         try:
-            # before open, which would wait for ever at a named pipe
+            # Checked before open, which blocks on a named pipe.
             if not stat.S_ISREG(os.stat(path).st_mode):
                 raise self._bad("cannot be read", "a directory or device", "a TFRecord file")
             with open(path, "rb") as file:
-                if os.fstat(file.fileno()).st_size == 0:  # As one lost on its way often is.
+                if os.fstat(file.fileno()).st_size == 0:  # mmap refuses an empty file.
                     raise self._bad("is empty", "0 bytes", "a TFRecord file")
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise self._bad("cannot be read", error.strerror or error, "a TFRecord file") from error
-        self._offsets = np.array(self._find_records(), np.int64)
-        labels = [self._label(number) for number in range(len(self._offsets))]
-        self._show(np.arange(len(labels)), np.array(labels, np.uint8))
+        self._bounds = np.array(self._find_records(), np.int64).reshape(-1, 2)
+        labels = [self._label(number) for number in range(len(self._bounds))]
+        self._select(np.arange(len(labels)), np.array(labels, description.label_dtype))
 
-    def _show(self, numbers, labels):
-        """Be the images of these records."""
+    def _select(self, numbers, labels):
+        """Contain only these records from now on."""
         self._numbers, self.labels = numbers, labels
-        self.shape = (len(numbers), _SIDE, _SIDE)
+        self.shape = (len(numbers), *self._description.image_shape)
+        self.ndim = len(self.shape)
 
     def __len__(self):
         return len(self._numbers)
@@ -83,46 +92,49 @@ class TFRecordImages:
         chosen = self._numbers[rows]
         if isinstance(rows, slice):
             part = copy.copy(self)
-            part._show(chosen, self.labels[rows])
+            part._select(chosen, self.labels[rows])
             return part
         if chosen.ndim == 0:
             return self._image(int(chosen))
         images = [self._image(int(row)) for row in chosen]
-        return np.stack(images) if images else np.zeros((0, _SIDE, _SIDE), np.uint8)
+        return np.stack(images) if images else np.zeros((0, *self.shape[1:]), np.uint8)
 
     def __array__(self, dtype=None, copy=None):
         return np.asarray(self[np.arange(len(self))], dtype)
 
     def _find_records(self):
-        offsets, at, size = [], 0, len(self._bytes)
+        """Where the data of each record begin and end."""
+        bounds, at, size = [], 0, len(self._bytes)
         while at < size:
-            head = self._bytes[at : at + _HEAD]
-            if len(head) < _HEAD or _checksum(head[:8]) != head[8:]:
+            length = data_length(self._bytes[at : at + HEAD_BYTES])
+            if length is None:
                 raise self._bad("is damaged", f"no record at byte {at}", "a TFRecord file")
-            offsets.append(at)
-            at += _HEAD + struct.unpack("<Q", head[:8])[0] + _FOOT
+            begin = at + HEAD_BYTES
+            bounds.append((begin, begin + length))
+            at = begin + length + FOOT_BYTES
         if at > size:
             raise self._bad("is cut off", f"{size} bytes", f"{at}, to the last record's end")
-        return offsets
+        return bounds
 
     def _features(self, number):
-        at = int(self._offsets[number])
-        length = struct.unpack("<Q", self._bytes[at : at + 8])[0]
-        data = self._bytes[at + _HEAD : at + _HEAD + length]
-        if _checksum(data) != self._bytes[at + _HEAD + length : at + _HEAD + length + _FOOT]:
-            raise self._bad("is damaged", f"another checksum of record {number}", "its own")
+        begin, end = self._bounds[number].tolist()
+        data = self._bytes[begin:end]
+        if checksum(data) != self._bytes[end : end + FOOT_BYTES]:
+            received = f"a wrong checksum of record {number}"
+            raise self._bad("is damaged", received, "the checksum of its data")
         try:
             entries = _example_class().FromString(data).features.feature
-        except Exception as error:  # Protobuf's own kinds differ from one version to another.
-            raise self._bad("holds no examples", f"record {number}", "tf.train.Example") from error
+        except Exception as error:  # The classes differ between versions of protobuf.
+            raise self._bad("has no examples", f"record {number}", "tf.train.Example") from error
         return {entry.key: entry.value for entry in entries}
 
     def _label(self, number):
         features = self._features(number)
         values = features[_LABEL].int64_list.value if _LABEL in features else []
-        if len(values) != 1 or not 0 <= values[0] <= 9:
+        last = self._description.classes - 1
+        if len(values) != 1 or not 0 <= values[0] <= last:
             received = f"{list(values)} of {', '.join(sorted(features)) or 'no features'}"
-            raise self._bad(f"has no label in record {number}", received, "label, 0 to 9")
+            raise self._bad(f"has no label in record {number}", received, f"label, 0 to {last}")
         return values[0]
 
     def _image(self, number):
@@ -130,33 +142,42 @@ class TFRecordImages:
         name = next((name for name in _IMAGE if name in features), None)
         values = features[name].bytes_list.value if name else []
         data = values[0] if len(values) == 1 else b""
-        if len(data) == _SIDE * _SIDE and not _is_picture(data):
-            return np.frombuffer(data, np.uint8).reshape(_SIDE, _SIDE)
+        shape = self._description.image_shape
+        if len(data) == math.prod(shape) and not _is_picture(data):
+            return np.frombuffer(data, np.uint8).reshape(shape)
         return self._picture(data, number)
 
     def _picture(self, data, number):
         from PIL import Image
 
+        height, width, *channels = shape = self._description.image_shape
         try:
+            mode = _MODES[tuple(channels)]
             with Image.open(io.BytesIO(data)) as picture:
-                pixels = np.asarray(picture.convert("L"))
-        except Exception as error:  # Pillow lets through whatever its formats raise.
+                pixels = np.asarray(picture.convert(mode))
+        except Exception as error:  # Pillow passes on the exceptions of its decoders.
             received = f"{len(data)} bytes"
-            expected = f"{_SIDE * _SIDE} bytes, or a picture of {_SIDE} x {_SIDE}"
+            expected = f"{math.prod(shape)} bytes, or a picture of {height} x {width}"
             raise self._bad(f"has no image in record {number}", received, expected) from error
-        if pixels.shape != (_SIDE, _SIDE):
-            raise self._bad(f"has another image in record {number}", pixels.shape, (_SIDE, _SIDE))
-        return pixels
+        if pixels.shape[:2] != (height, width):
+            problem = f"has an image of the wrong shape in record {number}"
+            raise self._bad(problem, pixels.shape[:2], (height, width))
+        return pixels.reshape(shape)
 
     def _bad(self, problem, received, expected):
         return DataError(f"{self._path!r} {problem}. Received: {received}. Expected: {expected}.")
 
 
 def write_tfrecord(path, images, labels):
-    """Write images, uint8 (n, 28, 28), and their labels as one file, whole or not at all.
+    """Write images and their labels as one file, atomically.
+
+    Args:
+        path: the file; an existing one is replaced.
+        images: uint8 (n, height, width) or (n, height, width, channels).
+        labels: integers (n,).
 
     Raises:
-        DataError: the disk refuses.
+        DataError: the file cannot be written.
     """
     with replacing(path) as (stream, _):
         for image, label in zip(images, labels, strict=True):
@@ -167,25 +188,17 @@ def write_tfrecord(path, images, labels):
                     entry.value.int64_list.value.append(int(label))
                 else:
                     entry.value.bytes_list.value.append(np.asarray(image, np.uint8).tobytes())
-            data = features.SerializeToString()
-            length = struct.pack("<Q", len(data))
-            stream.write(length + _checksum(length) + data + _checksum(data))
+            stream.write(frame(features.SerializeToString()))
 
 
 def _is_picture(data):
-    """Whether these bytes are a picture file: one may be as long as the pixels are many."""
+    """Whether these bytes are a picture file, which may be as long as the pixels."""
     return data.startswith(_PNG) or (data.startswith(_JPEG) and data.endswith(_JPEG_END))
-
-
-def _checksum(data):
-    """CRC-32C, masked as in a TFRecord."""
-    crc = google_crc32c.value(data)
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
 @functools.cache
 def _example_class():
-    """``tf.train.Example``, without the import of TensorFlow; its map is a list of entries."""
+    """``tf.train.Example`` without importing TensorFlow; its map is a list of entries."""
     field = descriptor_pb2.FieldDescriptorProto
     messages: dict[str, list[tuple[str, int, Any, bool]]] = {
         "BytesList": [("value", 1, field.TYPE_BYTES, True)],

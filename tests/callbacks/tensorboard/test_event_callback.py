@@ -28,7 +28,7 @@ class Once(EventCallback):
 class Stop(EventCallback):
     """Ends the training after an epoch, as EarlyStopping does."""
 
-    order = -1
+    priority = -1
 
     def __init__(self, epoch):
         super().__init__(None)

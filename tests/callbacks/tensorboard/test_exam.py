@@ -9,8 +9,9 @@ import pytest
 from mnist_keras import TapeModel
 from mnist_keras.callbacks.tensorboard import exam
 from mnist_keras.callbacks.tensorboard.exam import Exam
-from mnist_keras.data import batches
+from mnist_keras.data import DatasetDescription, batches
 from mnist_keras.errors import UsageError
+from mnist_keras.probabilities import probabilities
 
 
 class Counting(keras.layers.Layer):
@@ -32,16 +33,18 @@ def score_model(*, loss="mse", **compile_arguments):
 
 SCORES = np.array([[1.0, 1.0, 2.0], [-1.0, 3.0, 1.0], [-1.0, -2.0, 0.0]], np.float32)
 LOGITS = np.exp(SCORES) / np.exp(SCORES).sum(-1, keepdims=True)
-CUT_OFF = [[0.25, 0.25, 0.5], [0, 0.75, 0.25], [0, 0, 0]]
+PROJECTED = [[0, 0, 1], [0, 1, 0], [0, 0, 1]]
 
 
 @pytest.mark.parametrize(
     ("loss", "expected"),
     [
-        ("mse", CUT_OFF),
+        ("mse", PROJECTED),
         (keras.losses.CategoricalCrossentropy(from_logits=True), LOGITS),
         (keras.losses.SparseCategoricalCrossentropy(from_logits=True), LOGITS),
-        (keras.losses.CategoricalCrossentropy(), CUT_OFF),
+        ([keras.losses.CategoricalCrossentropy(from_logits=True)], LOGITS),
+        ("categorical_crossentropy", PROJECTED),
+        (keras.losses.CategoricalCrossentropy(), PROJECTED),
     ],
 )
 def test_the_probabilities_follow_from_the_loss(loss, expected):
@@ -71,6 +74,15 @@ def test_the_first_examples_are_taken_and_no_more():
     assert Exam(SCORES, np.arange(3), class_names=["a", "b", "c"]).class_names(3) == ["a", "b", "c"]
 
 
+def test_a_description_names_the_classes_and_scales_the_images():
+    described = DatasetDescription(
+        image_shape=(3,), classes=3, class_names=("a", "b", "c"), max_pixel=2
+    )
+    examples = Exam(np.array([[2, 0, 0]], np.uint8), np.array([0]), description=described)
+    assert examples.class_names(3) == ("a", "b", "c")
+    assert examples.inputs(0, 1).tolist() == [[1, 0, 0]]
+
+
 def test_the_examples_beyond_those_taken_are_not_kept_in_memory():
     whole = np.zeros((1000, 3), np.float32)
     assert not np.shares_memory(Exam(whole, np.zeros(1000), most=10).images, whole)
@@ -81,9 +93,8 @@ def test_uint8_images_are_scaled_as_in_training_and_many_are_asked_about_in_batc
 ):
     images, labels = digits[0].repeat(2, 0)[:1500], digits[1].repeat(2)[:1500]
     model = make_model(dropout=0.5)
-    expected = model.predict(batches(images, labels, batch_size=500), verbose=0)
-    expected = np.maximum(expected, 0)
-    expected /= expected.sum(-1, keepdims=True)
+    scores = model.predict(batches(images, labels, batch_size=500), verbose=0)
+    expected = probabilities(scores, loss="sum_squared_error")
     found = Exam(images, labels).probabilities(model, step=0)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
@@ -115,13 +126,13 @@ def test_where_the_optimizer_keeps_averages_of_the_weights_the_model_is_asked_wi
     optimizer = keras.optimizers.SGD(use_ema=True, ema_momentum=0.5)
     model.compile(optimizer=optimizer, loss="mse")
     optimizer.build(model.trainable_variables)
-    model.set_weights([np.array([[1.0, 3.0]])])
+    model.set_weights([np.array([[0.0, 1.0]])])
     for average in optimizer._model_variables_moving_average:
-        average.assign(np.array([[3.0, 1.0]]))
+        average.assign(np.array([[0.75, 0.25]]))
     optimizer.iterations.assign(1)
     found = Exam(np.ones((1, 1), np.float32), np.array([0])).probabilities(model, step=0)
     np.testing.assert_allclose(found, [[0.75, 0.25]])
-    np.testing.assert_array_equal(model.get_weights()[0], [[1.0, 3.0]])
+    np.testing.assert_array_equal(model.get_weights()[0], [[0.0, 1.0]])
 
 
 def test_an_exam_keeps_no_model_alive(make_model, digits):

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, StepLogger
+from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.callbacks.tensorboard import step_logger
 from mnist_keras.data import batches
 from mnist_keras.errors import UsageError
@@ -169,8 +170,8 @@ def test_examples_per_second_are_those_trained_on_since_the_last_point(
 def test_a_run_resumed_amid_an_epoch_counts_what_it_trains_on_itself(
     make_model, stream, tmp_path, points_of
 ):
-    class Break(keras.callbacks.Callback):
-        order = 2  # After the checkpoint.
+    class Break(StepCallback):
+        priority = 2  # After the checkpoint.
 
         def on_train_batch_end(self, batch, logs=None):
             if batch == 5:

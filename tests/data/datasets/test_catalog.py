@@ -20,6 +20,7 @@ from rich.cells import cell_len
 
 from mnist_keras.data.datasets import catalog, directory
 from mnist_keras.data.datasets.catalog import SOURCES, Examples, load, resolve
+from mnist_keras.data.datasets.descriptions import describe
 from mnist_keras.data.formats.idx import sha256_idx, write_idx
 from mnist_keras.data.formats.npz import KEYS
 from mnist_keras.errors import UsageError
@@ -94,7 +95,7 @@ LABELS = np.zeros(3, np.uint8)
         (IMAGES[:, 1:], LABELS, "The images have the wrong form. Received: uint8 (3, 27, 28)."),
         (IMAGES, LABELS[1:], "The labels have the wrong form. Received: uint8 (2,)."),
         (IMAGES, LABELS.astype(int), "The labels have the wrong form. Received: int64 (3,)."),
-        (IMAGES, LABELS + 10, "A label is no class. Received: 10. Expected: 0 to 9."),
+        (IMAGES, LABELS + 10, "A label is not a class. Received: 10. Expected: 0 to 9."),
     ],
 )
 def test_examples_of_another_form_are_refused(images, labels, message):
@@ -113,6 +114,7 @@ def test_idx_files_of_any_spelling_are_read(tmp_path, arrays, get, name, names):
     found = get(name, None, data_dir=tmp_path / "own")
     assert found.name == ("mnist" if name == "auto" else name)
     assert sums_of(arrays_of(found)) == sums_of(arrays)
+    assert found.train.description == found.test.description == describe(name)
     assert not (tmp_path / "cache").exists()
 
 
@@ -192,7 +194,7 @@ def test_damaged_or_unfitting_files_are_named(tmp_path, arrays, get):
         "Expected: uint8 (29,), one for each image."
     )
     assert message_with(FILES[3], arrays[3] + 100).startswith(
-        f"{str(tmp_path)!r}: A label is no class. Received: 1"
+        f"{str(tmp_path)!r}: A label is not a class. Received: 1"
     )
     (tmp_path / "link").symlink_to(tmp_path / "nothing")
     (tmp_path / "link").replace(tmp_path / FILES[1])
@@ -203,7 +205,7 @@ def test_damaged_or_unfitting_files_are_named(tmp_path, arrays, get):
     write_idx(tmp_path / FILES[1], arrays[1])
     write_idx(tmp_path / FILES[2], arrays[2][:0])
     assert message_with(FILES[3], arrays[3][:0]) == (
-        f"{str(tmp_path)!r} holds no examples. Received: 30 for training, 0 for testing. "
+        f"{str(tmp_path)!r} has no examples. Received: 30 for training, 0 for testing. "
         "Expected: at least one of each."
     )
 
@@ -247,9 +249,7 @@ def test_a_container_with_a_published_sum_must_be_that_container(
     found = get("kmnist", {"kmnist": source})
     assert (found.name, sums_of(arrays_of(found))) == ("kmnist", sums_of(arrays))
     other = dataclasses.replace(source, name="fashion_mnist", sha256=("0" * 64, *sums[1:]))
-    assert "other bytes than published" in message_of(
-        get, "fashion_mnist", {"fashion_mnist": other}
-    )
+    assert "not the published file" in message_of(get, "fashion_mnist", {"fashion_mnist": other})
 
 
 def test_a_named_data_set_that_cannot_be_had_is_an_error_that_names_each_mirror(
@@ -258,8 +258,8 @@ def test_a_named_data_set_that_cannot_be_had_is_an_error_that_names_each_mirror(
     mirror = mirrors({**published, GZ_FILES[0]: b"<html>sign in</html>"})
     message = message_of(get, "mnist", source_at(dead_url, mirror.url, mirror.url + "x/"))
     assert message == (
-        f"The data set mnist cannot be had. Received: {dead_url}{GZ_FILES[0]}: connection refused; "
-        f"{mirror.url}{GZ_FILES[0]}: other bytes than published (20 that start with "
+        f"The data set mnist cannot be loaded. Received: {dead_url}{GZ_FILES[0]}: connection "
+        f"refused; {mirror.url}{GZ_FILES[0]}: not the published file (20 bytes that start with "
         f"b'<html>sign in</h'); {mirror.url}x/{GZ_FILES[0]}: HTTP 404. Expected: a mirror that has "
         f"{GZ_FILES[0]}, or the data in --data_dir ($MNIST_KERAS_DATA_DIR)."
     )
@@ -286,7 +286,7 @@ def test_a_damaged_file_in_the_cache_is_reported_and_fetched_again(
     assert mirror.requests == [*GZ_FILES, GZ_FILES[2]]
     assert path.read_bytes() == published[path.name]
     [notice] = get.notices
-    assert notice.startswith(f"A damaged file in the cache is fetched again: {str(path)!r} is ")
+    assert notice.startswith(f"A damaged file in the cache is downloaded again: {str(path)!r} is ")
     get("mnist", source_at())
     assert len(get.notices) == 1
 
@@ -390,7 +390,7 @@ def test_the_real_mnist_passes_as_published_and_its_test_set_as_nothing_else(
     own = load("mnist", data_dir=real_mnist)
     assert sums_of(arrays_of(own)) == list(SOURCES["mnist"].sha256)
     mirror.routes[GZ_FILES[1]] = mirror.routes[GZ_FILES[3]]
-    assert "other bytes than published" in message_of(
+    assert "not the published file" in message_of(
         get, "mnist", {"mnist": source}, cache_dir=tmp_path / "another"
     )
 
@@ -426,7 +426,7 @@ def test_auto_is_synthetic_elsewhere_with_a_notice_nobody_can_miss(
     assert lines[0] == lines[-1] == "+" + "-" * (len(lines[0]) - 2) + "+"
     assert "THIS IS NOT MNIST: the built-in SYNTHETIC digits are used instead." in lines[1]
     text = " ".join(line.strip("| ") for line in lines[1:-1])
-    assert f"The data set mnist cannot be had. Received: {dead_url}{GZ_FILES[0]}: conn" in text
+    assert f"The data set mnist cannot be loaded. Received: {dead_url}{GZ_FILES[0]}: conn" in text
     assert "--data_dir or MNIST_KERAS_DATA_DIR" in text
 
 
@@ -501,7 +501,7 @@ def test_damaged_synthetic_digits_are_drawn_again(drawn, tmp_path, get, file, da
     expected = (
         []
         if (file, damage) == ("sha256.json", "missing")
-        else ["Damaged synthetic digits in the cache are made again"]
+        else ["Damaged synthetic digits in the cache are drawn again"]
     )
     assert said == expected
 
@@ -527,7 +527,7 @@ def test_an_unknown_name_is_wrong_usage():
     with pytest.raises(UsageError) as caught:
         load("emnist")
     assert str(caught.value) == (
-        "There is no such data set. Received: 'emnist'. "
+        "The data set is unknown. Received: 'emnist'. "
         "Expected: one of auto, mnist, fashion_mnist, kmnist, synthetic."
     )
 

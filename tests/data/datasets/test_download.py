@@ -72,8 +72,8 @@ def test_the_error_names_every_mirror_and_its_failure_in_one_line(
     with pytest.raises(DownloadError) as caught:
         downloader.fetch(urls, tmp_path / "a", verify=verify)
     assert str(caught.value) == (
-        f"a cannot be downloaded. Received: {urls[0]}: connection refused; {urls[1]}: other bytes "
-        f"than published (21 that start with b'<!DOCTYPE html><'); {urls[2]}: HTTP 403; "
+        f"a cannot be downloaded. Received: {urls[0]}: connection refused; {urls[1]}: not the "
+        f"published file (21 bytes that start with b'<!DOCTYPE html><'); {urls[2]}: HTTP 403; "
         f"{urls[3]}: HTTP 404. Expected: one mirror that has the published file."
     )
 
@@ -116,7 +116,7 @@ def test_an_end_without_length_is_told_by_the_bytes(mirrors, failures):
 
     mirror = mirrors({"a": answer})
     assert failures(mirror.url + "a") == {
-        mirror.url + "a": f"other bytes than published (1000 that start with {BODY[:16]!r})"
+        mirror.url + "a": f"not the published file (1000 bytes that start with {BODY[:16]!r})"
     }
 
 
@@ -144,7 +144,7 @@ def test_a_host_that_did_not_answer_is_not_asked_for_the_next_file(
     assert (silent.requests, having.requests) == (["a"], ["a", "b"])
     with pytest.raises(DownloadError) as caught:
         downloader.fetch([dead_url + "c"], tmp_path / "c", verify=verify)
-    assert caught.value.failures == {dead_url + "c": "not asked again (connection refused)"}
+    assert caught.value.failures == {dead_url + "c": "not tried again (connection refused)"}
 
 
 def test_a_host_that_has_one_file_less_is_asked_for_the_next(mirrors, downloader, tmp_path):
@@ -220,7 +220,7 @@ def test_an_unknown_host_is_said(failures, monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     assert failures("http://digits.invalid/a", "http://digits.invalid/b") == {
         "http://digits.invalid/a": "host name not found",
-        "http://digits.invalid/b": "not asked again (host name not found)",
+        "http://digits.invalid/b": "not tried again (host name not found)",
     }
 
 
@@ -252,7 +252,7 @@ def test_redirects_are_followed(mirrors, fetch):
 def test_redirects_without_end_are_given_up(mirrors, failures):
     mirror = mirrors()
     mirror.routes["a"] = [mirror.redirect(mirror.url + "a")]
-    assert failures(mirror.url + "a") == {mirror.url + "a": "redirects without end"}
+    assert failures(mirror.url + "a") == {mirror.url + "a": "too many redirects"}
     assert mirror.requests == ["a"] * 6
 
 
@@ -356,7 +356,7 @@ def test_a_folder_that_cannot_be_made_is_named(downloader, tmp_path):
     with pytest.raises(DataError) as caught, downloader.alone_in(tmp_path / "file" / "cache"):
         pass
     assert str(caught.value) == (
-        f"The cache directory cannot be made. Received: {str(tmp_path / 'file' / 'cache')!r}: "
+        f"The cache directory cannot be created. Received: {str(tmp_path / 'file' / 'cache')!r}: "
         "Not a directory. Expected: a writable directory."
     )
 

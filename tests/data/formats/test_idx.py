@@ -110,11 +110,11 @@ BROKEN = {
     "half a header": (b"\0\0\x08\x03\0\0\0\x01", "ends within its IDX header. Received: 8 bytes."),
     "short payload": (
         labels_bytes()[:-1],
-        "has not the length its IDX header promises. Received: 3 bytes. Expected: 4 bytes.",
+        "differs in length from its IDX header. Received: 3 bytes. Expected: 4 bytes.",
     ),
     "trailing bytes": (
         labels_bytes() + b"!",
-        "has not the length its IDX header promises. Received: more. Expected: 4 bytes.",
+        "differs in length from its IDX header. Received: more. Expected: 4 bytes.",
     ),
     "uncountable": (b"\0\0\x0e\x04" + b"\0" * 4 + b"\xff" * 12, "has an impossible IDX shape."),
 }
@@ -142,7 +142,7 @@ def test_a_promise_of_2_to_the_40_bytes_is_refused_without_allocating(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     wrong_length = (
-        f"{str(plain)!r} has not the length its IDX header promises. Received: {1 << 20} bytes. "
+        f"{str(plain)!r} differs in length from its IDX header. Received: {1 << 20} bytes. "
         f"Expected: {1 << 40} bytes."
     )
     most = 1032 * packed.stat().st_size

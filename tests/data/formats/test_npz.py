@@ -43,9 +43,12 @@ HEADER = "{'descr': '|u1', 'fortran_order': False, 'shape': %s, }"
         (npz_bytes([LABELS] * 4)[:-9], "cannot be read. Received: "),
         (member(HEADER % "(1099511627776,)"), "promises the shape (1099511627776,)"),
         (member(HEADER % "(-1, 28, 28)"), "promises the shape (-1, 28, 28)"),
-        (member(HEADER % "(3,)", b"12"), "has another length than its shape (3,)"),
-        (member(HEADER % "(3,)", b"1234"), "has another length than its shape (3,)"),
-        (member(HEADER % "(1,)", b"1", zipfile.ZIP_BZIP2), "compressed in another way"),
+        (member(HEADER % "(3,)", b"12"), "differs in length from its shape (3,)"),
+        (member(HEADER % "(3,)", b"1234"), "differs in length from its shape (3,)"),
+        (
+            member(HEADER % "(1,)", b"1", zipfile.ZIP_BZIP2),
+            "has a compression that",
+        ),
         (member("{'descr': '|u1'"), "x_train.npy has a damaged header"),
         (member("__import__('os').mkdir('evaluated')"), "x_train.npy has a damaged header"),
         (npz_bytes([IMAGES.astype(float), LABELS, IMAGES, LABELS]), "holds float64"),
@@ -71,7 +74,7 @@ def test_an_npz_that_unpacks_to_more_than_it_promises_is_not_unpacked(tmp_path):
     message = message_of(read_npz, tmp_path / "mnist.npz")
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert "has another length than its shape (3,)" in message
+    assert "differs in length from its shape (3,)" in message
     assert peak < 4 << 20
 
 

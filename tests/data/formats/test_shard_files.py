@@ -57,7 +57,7 @@ def test_shards_that_lie_elsewhere_are_missed_when_they_are_read(folder):
     assert len(train) == 40
     np.testing.assert_array_equal(train.images[[0, 35]], IMAGES[[0, 35]])
     np.testing.assert_array_equal(train.labels[:20], LABELS[:20])
-    with pytest.raises(DataError, match=r"^a shard that is not here .*no .+-00002-of-00004\. "):
+    with pytest.raises(DataError, match=r"^a shard is not on this .*no .+-00002-of-00004\. "):
         train.images[[0, 25]]
 
 
@@ -112,11 +112,14 @@ def mix_sets(folder):
     [
         (drop_labels, r"lacks a shard\. Received: no train-labels-idx1-ubyte-00001-of-00004\. "),
         (drop_images, r"lacks a shard\. Received: no train-images-idx3-ubyte-00003-of-00004\. "),
-        (shorten_labels, r"^a shard has another number of labels\. Received: 9 for train-images"),
+        (shorten_labels, r"^a shard has a wrong number of labels\. Received: 9 for train-images"),
         (widen_labels, r"^the labels of a shard have the wrong form\. Received: int32 \(10,\) for"),
         (stack_labels, r"^the labels of a shard have the wrong form\. Received: uint8 \(10, 1\) "),
-        (drop_of_uneven_ones, r"^shards are missing, and .* Received: 3 of 4, of 9 and 10 images"),
-        (mix_sets, r"^the shards of train-images-idx3-ubyte are no one set\. "),
+        (
+            drop_of_uneven_ones,
+            r"^some shards are missing, .* Received: 3 of 4, of 9 and 10 images",
+        ),
+        (mix_sets, r"^the shards of train-images-idx3-ubyte are not one set\. "),
     ],
 )
 def test_shards_that_do_not_go_together_are_told(tmp_path, damage, message):
@@ -148,16 +151,16 @@ def test_a_command_that_cannot_be_obeyed_says_why(tmp_path, capsys):
     command = [f"--data_dir={tmp_path}", f"--to={tmp_path}/to", "--count=41"]
     assert shard.main(command) == 2
     assert capsys.readouterr().err == (
-        "error: the examples do not fill so many shards. Received: 41. "
+        "error: the number of shards is wrong. Received: 41. "
         "Expected: 1 to 40, the number of examples.\n"
     )
     (tmp_path / "file").touch()
     assert shard.main([f"--data_dir={tmp_path}", f"--to={tmp_path}/file/to", "--count=4"]) == 1
-    assert capsys.readouterr().err.endswith("cannot be made: Not a directory.\n")
+    assert capsys.readouterr().err.endswith("Not a directory. Expected: a writable directory.\n")
 
 
 def test_there_is_no_third_half(tmp_path):
-    with pytest.raises(UsageError, match=r"^there is no such half of a data set\. .*'validation'"):
+    with pytest.raises(UsageError, match=r"^unknown half of a data set\. .*'validation'"):
         write_shards(tmp_path, Examples(IMAGES, LABELS), half="validation", count=2)
 
 
@@ -178,5 +181,5 @@ def test_a_command_that_is_interrupted_ends_as_main_py_does(tmp_path, monkeypatc
 
 
 def test_there_is_no_other_form_of_shards(tmp_path):
-    with pytest.raises(UsageError, match=r"^there is no such form of shards\. Received: 'npz'\. "):
+    with pytest.raises(UsageError, match=r"^unknown form of shards\. Received: 'npz'\. "):
         write_shards(tmp_path, Examples(IMAGES, LABELS), count=2, form="npz")

@@ -9,6 +9,7 @@ import tensorflow as tf
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from mnist_keras.data import DatasetDescription
 from mnist_keras.data.formats import tfrecord
 from mnist_keras.data.formats.tfrecord import TFRecordImages, write_tfrecord
 from mnist_keras.errors import DataError
@@ -112,12 +113,12 @@ def test_a_picture_of_as_many_bytes_as_there_are_pixels_is_a_picture(tmp_path, f
     [
         (features(image=b"x" * 784), "has no label in record 0. Received: [] of image."),
         (features(image=b"x" * 784, label=10), "has no label in record 0. Received: [10] of"),
-        (b"\xff\xff\xff", "holds no examples. Received: record 0."),
+        (b"\xff\xff\xff", "has no examples. Received: record 0."),
         (features(label=1), "has no image in record 0. Received: 0 bytes."),
         (features(label=1, image=b"x" * 783), "has no image in record 0. Received: 783 bytes."),
         (
             features(label=1, image=picture(IMAGES[0, :9])),
-            "has another image in record 0. Received: ",
+            "has an image of the wrong shape in record 0. Received: ",
         ),
     ],
 )
@@ -126,6 +127,20 @@ def test_what_is_no_example_is_told(tmp_path, record, message):
     with pytest.raises(DataError, match=re.escape(message)) as caught:
         TFRecordImages(path)[0]
     assert str(caught.value).startswith(repr(str(path)))
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_images_in_colour_are_read_as_pixels_and_as_pictures(tmp_path, channels):
+    described = DatasetDescription(image_shape=(9, 7, channels), classes=300)
+    pixels = np.random.default_rng(2).integers(0, 256, (2, 9, 7, channels), np.uint8)
+    write_tfrecord(tmp_path / "pixels", pixels, [299, 0])
+    stored = [features(image=picture(image.squeeze()), label=299) for image in pixels]
+    for path in (tmp_path / "pixels", write_records(tmp_path / "pictures", *stored)):
+        images = TFRecordImages(path, description=described)
+        np.testing.assert_array_equal(images, pixels)
+        assert (images.shape, images.ndim, images.labels[0]) == (pixels.shape, 4, 299)
+    with pytest.raises(DataError, match=r"Expected: label, 0 to 9\.$"):
+        TFRecordImages(tmp_path / "pixels")
 
 
 def test_every_damaged_byte_is_found(path):

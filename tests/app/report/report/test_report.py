@@ -13,7 +13,7 @@ from mnist_keras.app.config import RunConfig
 from mnist_keras.app.report import render, run_facts
 from mnist_keras.callbacks.tensorboard.event_log import EventLog
 from mnist_keras.callbacks.tensorboard.exam import Exam
-from mnist_keras.data.datasets.class_names import class_names
+from mnist_keras.data.datasets.descriptions import FASHION_MNIST
 from tests.browser import browser, browser_is_here
 
 LABELS = np.arange(20) % 10
@@ -104,7 +104,7 @@ def html(page_of):
 
 @pytest.fixture(scope="module")
 def html_of_clothes(page_of):
-    return page_of(Exam(IMAGES, LABELS, class_names=class_names("fashion_mnist")))
+    return page_of(Exam(IMAGES, LABELS, description=FASHION_MNIST))
 
 
 def test_it_says_what_the_run_came_to(html):
@@ -131,15 +131,15 @@ def test_the_matrix_counts_what_is_taken_for_what(html):
 def test_the_worst_mistake_comes_first(html):
     text = Page(html).text
     assert re.search(r"2 of 20 are wrong", text)
-    assert re.search(r"is 3, not 8 100 % sure is 4, not 6 56 % sure", text)
+    assert re.search(r"is 3, not 8 100 % sure is 4, not 6 61 % sure", text)
     assert [url[:22] for url in Page(html).references].count("data:image/png;base64,") == 2
 
 
 def test_classes_with_names_are_called_by_them(html_of_clothes):
     page = Page(html_of_clothes)
-    assert re.search(r"is Dress, not Bag 100 % sure is Coat, not Shirt 56 % sure", page.text)
+    assert re.search(r"is Dress, not Bag 100 % sure is Coat, not Shirt 61 % sure", page.text)
     names = [row[0] for row in page.rows if len(row) == 12]
-    assert names == list(class_names("fashion_mnist"))
+    assert names == list(FASHION_MNIST.names)
 
 
 def test_every_curve_that_there_is_is_drawn(html):

@@ -1,0 +1,204 @@
+"""What a run needs before its first step: a recipe that may run, the directory, the data."""
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from mnist_keras.app import batch_parts
+from mnist_keras.app.config import RunConfig
+from mnist_keras.app.resume_rules import require_same_recipe, require_steps
+from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.console.terminal import command, notice
+from mnist_keras.distributed import strategy as strategies
+from mnist_keras.errors import UsageError
+
+if TYPE_CHECKING:
+    from mnist_keras.data import Examples
+    from mnist_keras.data.stream import BatchStream
+    from mnist_keras.distributed.workers import Workers
+
+
+@dataclasses.dataclass
+class Data:
+    """A data set that was found; its training images can be released.
+
+    Attributes:
+        name: of the data set.
+        train, test: each a `mnist_keras.data.Examples`.
+    """
+
+    name: str
+    train: Any
+    test: Any
+
+
+def resolve_auto(run: RunDirectory, config: RunConfig) -> dict[str, Any] | None:
+    """The values of the settings that are "auto", {flag: value}; None: the run is finished.
+
+    They are those that the run was started with; a new run chooses them.
+
+    Raises:
+        UsageError: the run was started with other flags, or ``start_from`` has no checkpoint.
+        MnistKerasError: the run's recipe cannot be read.
+    """
+    stored = None
+    if config.overwrite:
+        run.require_run()
+    else:
+        stored = _matching_recipe(run, config)
+        if stored is not None and _is_finished(run, config):
+            return None
+    if stored is None and config.start_from is not None:
+        _require_checkpoint(config.start_from)
+    dataset, parts = config.dataset, config.batch_parts
+    if stored is not None and dataset == "auto":
+        dataset = stored["dataset"]
+    if stored is not None and parts == "auto" and stored["batch_parts"] != "auto":
+        parts = int(stored["batch_parts"])
+    if parts == "auto":
+        is_shared = strategies.shares_batches(config)
+        size = 1 if is_shared else config.batch_size
+        parts = batch_parts.choose(network=config.network, batch_size=size)
+    return {"dataset": dataset, "batch_parts": parts}
+
+
+def open_run(run: RunDirectory, config: RunConfig, *, examples: int) -> None:
+    """Take the run's directory and store the recipe.
+
+    Args:
+        run: closed; its directory may not exist yet.
+        config: without "auto" for the data set.
+        examples: training images in an epoch.
+
+    Raises:
+        UsageError: the run was started with other flags, or is past its end.
+        MnistKerasError: the directory cannot be written, or another process is training this run.
+    """
+    run.open()
+    if config.overwrite:
+        run.clear()
+    _matching_recipe(run, config)  # Another process may have started this run in the meantime.
+    require_steps(run, config, steps_per_epoch=-(-examples // config.batch_size))
+    run.store_recipe(config)
+
+
+def load(config: RunConfig, workers: "Workers | strategies.SingleWorker") -> Data:
+    """The data set that the chief finds. Every worker calls it.
+
+    Raises:
+        UsageError: a setting does not fit the data set.
+        DataError: the data set is not available.
+    """
+    from mnist_keras.data.datasets import catalog
+
+    loaded: list[Any] = []
+
+    def resolve(dataset: str) -> str:
+        loaded[:] = catalog.resolve(dataset, data_dir=config.data_dir)
+        return loaded[0]
+
+    found = workers.on_chief(lambda: resolve(config.dataset))
+    if not workers.is_chief:
+        resolve(found)
+    data = Data(*loaded)
+    _require_fitting(config, examples=len(data.train))
+    data.train = _in_partitions(config, data.train)
+    return data
+
+
+def streams(config: RunConfig, train_set: "Examples") -> tuple["BatchStream", "BatchStream | None"]:
+    """The batches to train on, and those held out for validation or None."""
+    from mnist_keras.app.recipe import augmentation
+    from mnist_keras.data import batches
+
+    held_out = config.validation_examples
+    split = len(train_set) - held_out
+    stream = batches(
+        train_set.images[:split],
+        train_set.labels[:split],
+        batch_size=config.batch_size,
+        shuffle=config.shuffle,
+        seed=config.seed,
+        augmentation=augmentation(config),
+        partitions=config.data_partitions,
+        description=train_set.description,
+    )
+    if not held_out:
+        return stream, None
+    images, labels = train_set.images[split:], train_set.labels[split:]
+    return stream, batches(
+        images,
+        labels,
+        batch_size=min(config.batch_size, held_out),
+        partitions=config.data_partitions,
+        description=train_set.description,
+    )
+
+
+def _matching_recipe(run: RunDirectory, config: RunConfig) -> dict[str, str] | None:
+    stored = run.stored_recipe()
+    if stored is not None:
+        require_same_recipe(run, config, stored)
+    return stored
+
+
+def _is_finished(run: RunDirectory, config: RunConfig) -> bool:
+    summary = run.finished()
+    if summary is None or summary["epochs"] < config.epochs:
+        return False
+    longer = command(run.flagfile, f"--epochs={2 * summary['epochs']}")
+    notice(
+        f"run {run.name} is finished: {summary['epochs']} epochs, "
+        f"test accuracy {summary['test_accuracy']:.4f}, model in {run.model}. "
+        f"To train it longer: {longer}. --overwrite starts it anew."
+    )
+    return True
+
+
+def _require_checkpoint(start_from: str) -> None:
+    if not RunDirectory(start_from).steps_saved():
+        raise UsageError(
+            f"--start_from has no checkpoint. Received: {start_from}. "
+            "Expected: the directory of a run that has saved one."
+        )
+
+
+def _require_fitting(config: RunConfig, *, examples: int) -> None:
+    """Refuse settings that ask for more images or steps than there are."""
+    left = examples - config.validation_examples
+    if left < 1:
+        raise UsageError(
+            "--validation_examples leaves no image to train on. "
+            f"Received: {config.validation_examples}. Expected: less than {examples}."
+        )
+    if config.batch_size > left:
+        raise UsageError(
+            f"--batch_size is larger than the training set. Received: {config.batch_size}. "
+            f"Expected: at most {left}, the number of training images."
+        )
+    steps = -(-left // config.batch_size) * config.epochs
+    if config.warmup_steps is not None and config.warmup_steps >= steps:
+        raise UsageError(
+            f"--warmup_steps is longer than the training. Received: {config.warmup_steps}. "
+            f"Expected: less than {steps}, the number of steps."
+        )
+    if config.profile_steps is not None and int(config.profile_steps.split("-")[0]) >= steps:
+        raise UsageError(
+            f"--profile_steps begins after the last step. Received: {config.profile_steps}. "
+            f"Expected: a first step below {steps}, the number of steps."
+        )
+
+
+def _in_partitions(config: RunConfig, train_set: "Examples") -> "Examples":
+    """The training images with the held-out ones last: the last ones of each partition."""
+    from mnist_keras.data import Examples
+    from mnist_keras.data.partitions import held_out_last, require_even
+
+    partitions, held_out = config.data_partitions, config.validation_examples
+    if partitions == 1:
+        return train_set
+    counts = {"images": len(train_set), "validation_examples": held_out}
+    require_even(partitions, batch_size=config.batch_size, **counts)
+    images, labels = held_out_last(
+        train_set.images, train_set.labels, partitions=partitions, held_out=held_out
+    )
+    return Examples(images, labels, description=train_set.description)

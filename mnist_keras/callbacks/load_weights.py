@@ -1,0 +1,65 @@
+"""The weights of a checkpoint, for a program that predicts or starts another training."""
+
+import pathlib
+from typing import Any
+
+import keras
+
+from mnist_keras.annotations import StrPath
+from mnist_keras.checkpoint import storage
+from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
+from mnist_keras.checkpoint.training_state import TrainingState, assign_weights
+from mnist_keras.console import terminal
+from mnist_keras.errors import UsageError
+
+
+def load_weights(model: keras.Model, directory: StrPath, *, step: int | None = None) -> int:
+    """Load the weights of a `Checkpoint` into a model, without optimizer, metrics or position.
+
+    Args:
+        model: a built model, compiled or not.
+        directory: where the checkpoints lie.
+        step: updates done, as in the name ``step-NNNNNNNN``; None: the newest checkpoint that is
+            not damaged.
+
+    Returns:
+        The number of updates done.
+
+    Raises:
+        UsageError: there is no such checkpoint.
+        DamagedError: the checkpoint of that step is damaged.
+        StateMismatchError: the model has other weights; nothing has been changed.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> from mnist_keras import TapeModel
+    >>> from mnist_keras.callbacks import Checkpoint
+    >>> network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    >>> model = TapeModel(network)
+    >>> model.compile(optimizer="adam", loss="mse")
+    >>> directory = tempfile.mkdtemp()
+    >>> x, y = np.ones((8, 3)), np.ones((8, 1))
+    >>> _ = model.fit(x, y, batch_size=2, verbose=0, callbacks=[Checkpoint(directory)])
+    >>> another = TapeModel(keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]))
+    >>> load_weights(another, directory)
+    4
+    >>> np.array_equal(another.predict(x, verbose=0), model.predict(x, verbose=0))
+    True
+    """
+    checkpoints = CheckpointDirectory(pathlib.Path(directory), keep=1)
+    stored = checkpoints.newest(terminal.notice) if step is None else _stored(checkpoints, step)
+    if stored is None:
+        steps = ", ".join(map(str, checkpoints.steps())) or "none"
+        raise UsageError(
+            f"there is no such checkpoint. Received: step {step} in {directory}. "
+            f"Expected: a directory of checkpoints; the steps there are {steps}."
+        )
+    state = TrainingState.from_files(stored.files)
+    assign_weights(state, model)
+    return state.position.step
+
+
+def _stored(checkpoints: CheckpointDirectory, step: int) -> Any:
+    path = checkpoints.directory(step)
+    return storage.read_directory(path) if path.is_dir() else None

@@ -1,0 +1,484 @@
+"""The place in the training data of a fit: recorded while it trains, saved, and found again.
+
+The ways, in this order:
+
+- a loader with ``state_dict`` and ``load_state_dict``, or a Grain iterator with ``get_state`` and
+  ``set_state``: the state after the last batch that was trained on is set;
+- a tf.data pipeline whose iterator can be saved: the iterators of earlier epochs are made without
+  drawing from them, which sets the seeds of shuffles, and the state of the last one is restored;
+- all other data: the random generators are set back to where they were, the iterators and hooks of
+  earlier epochs are repeated, and the batches of the present iterator are drawn again.
+
+What is drawn again is compared with fingerprints of what was drawn before.
+"""
+
+import copy
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mnist_keras._keras import EpochIterator, global_seed
+from mnist_keras.checkpoint import fingerprint, foreign_state, iterator_state, random_state
+from mnist_keras.console.progress_display import task_progress
+
+# A larger state of a tf.data iterator, as of a shuffle's buffer, costs more than to draw again.
+_MOST_STATE_BYTES = 2**24
+_CHUNK_STEPS = 100  # between two looks at the clock while batches are drawn again
+_RECENT = 3  # fingerprints kept besides the first one
+_TO_THE_END = 2**31 - 1
+_PERSISTENT_STATES = 512  # states of a loader kept, more than any pipeline reads ahead
+
+
+class DataPosition:
+    """Where a fit is in its training data.
+
+    Args:
+        epochs: a `mnist_keras._keras.EpochIterator`; None: a `mnist_keras.data.stream.BatchStream`
+            is trained on, whose place is the position itself.
+        strategy: that of the model.
+        first_epoch: the epoch that the fit begins with.
+        began: the random generators before Keras opened the data, as `random_state.capture` gives.
+
+    Attributes:
+        draws: batches trained on that came out of the present iterator.
+    """
+
+    def __init__(
+        self, epochs: EpochIterator | None, *, strategy: Any, first_epoch: int, began: Any
+    ) -> None:
+        self._epochs = epochs
+        self._strategy = strategy
+        self._first_epoch = first_epoch
+        self._began = began
+        self._owners: list[Any] = []
+        self._made = 0
+        self.draws = 0
+        self._newest: Any = None
+        self._epoch_began: Any = None
+        self._hooks: list[Any] = []
+        self._replayed: list[Any] | None = None
+        self._resuming: dict[str, Any] | None = None
+        self._enters_again = False
+        # {(number of the iterator, from 1; batch of it, from 0): fingerprint}
+        self._prints: dict[tuple[int, int], Any] = {}
+        self._draws_whole_epochs = False
+        self._shuffle_seed: int | None = None
+        self._source: _SourceStates | None = None
+        self._saves_iterator = True
+        self._obstacles: list[str] | None = None
+        self._report: Callable[[str], None] = lambda reason: None
+        if epochs is not None:
+            self._attach(epochs)
+
+    def _attach(self, epochs):
+        if epochs.source is not None:
+            self._owners = [epochs.source]
+        self._source = _source_states(epochs)
+        if self._source is not None:
+            epochs.rebuild(self._strategy, from_generator=self._source.from_generator)
+        elif epochs.shuffles_arrays and global_seed() is None:
+            self._shuffle_seed = int(np.random.SeedSequence().generate_state(1)[0])
+            epochs.rebuild(self._strategy, shuffle=self._shuffle)
+        epochs.watch(on_iterator=self._on_iterator, around_hook=self._around_hook)
+
+    def detach(self) -> None:
+        """Let go of the data; called at the end of the fit."""
+        if self._epochs is not None:
+            self._epochs.unwatch()
+
+    @property
+    def identity(self) -> dict[str, Any] | None:
+        """What tells these data from others that a training must not be resumed with."""
+        epochs = self._epochs
+        if epochs is None:
+            return None
+        identity = {
+            "kind": epochs.kind,
+            "examples": epochs.examples,
+            "batch_size": epochs.adapter.batch_size,
+            "batches": epochs.adapter.num_batches,
+            "steps_per_epoch": epochs.steps_per_epoch,
+            "columns": _columns(epochs.dataset.element_spec),
+        }
+        return {name: value for name, value in identity.items() if value is not None}
+
+    def obstacles(self) -> list[str]:
+        """Why these data cannot be drawn again as they were, a line each; known at the start."""
+        if self._obstacles is None:
+            self._obstacles = []
+            epochs = self._epochs
+            is_pipeline = epochs is not None and epochs.kind == "tf.data"
+            if is_pipeline and isinstance(epochs.dataset, tf.data.Dataset):
+                self._obstacles = iterator_state.obstacles(epochs.dataset)
+        return self._obstacles
+
+    def advance(self, steps: int) -> None:
+        """Count batches that were trained on."""
+        self.draws += steps
+
+    def note(self, draw: int, value: Any) -> None:
+        """Keep the fingerprint of batch number ``draw`` of the present iterator, from 0."""
+        self._prints[self._made, draw] = value
+        recent = [place for place in self._prints if place != _FIRST]
+        for place in recent[:-_RECENT]:
+            del self._prints[place]
+
+    @property
+    def wants_first(self) -> bool:
+        """Whether the next batch is the first of all."""
+        return (self._made, self.draws) == _FIRST
+
+    def capture(self) -> dict[str, Any]:
+        """The place after the last batch that was trained on, made of what checkpoints hold."""
+        now = random_state.capture(*self._owners)
+        place: dict[str, Any] = {"now": now}
+        epochs = self._epochs
+        if epochs is None:
+            return place
+        place |= {
+            "began": self._began,
+            "first_epoch": self._first_epoch,
+            "made": self._made,
+            "draws": self.draws,
+            "num_batches": epochs.num_batches,
+            "epoch_began": self._epoch_began,
+            "hooks": _without_repeats(self._hooks),
+            "shuffle_seed": self._shuffle_seed,
+            "prints": [[*where, int(value)] for where, value in self._prints.items()],
+        }
+        if self._source is not None:
+            place["source"] = self._source.at(self.draws)
+        elif epochs.kind == "tf.data" and self._saves_iterator:
+            place["iterator"] = self._iterator_state()
+        return place
+
+    def _iterator_state(self):
+        if not isinstance(self._newest, tf.data.Iterator):
+            self._saves_iterator = False
+            return None
+        state = iterator_state.save(self._newest)
+        if state is not None and len(state) <= _MOST_STATE_BYTES:
+            return state
+        self._saves_iterator = False
+        return None
+
+    def report_to(self, report: Callable[[str], None]) -> None:
+        """Say to ``report(reason)`` what makes a resumed training inexact."""
+        self._report = report
+
+    def resume(self, place: dict[str, Any], *, epoch: int, step_in_epoch: int) -> None:
+        """Find the place again that `capture` gave.
+
+        Args:
+            place: what `capture` gave.
+            epoch: the epoch to begin with.
+            step_in_epoch: steps of it that are done.
+        """
+        epochs = self._epochs
+        if epochs is None:
+            random_state.restore(place["now"], *self._owners)
+            return
+        self._began, self._first_epoch = place["began"], place["first_epoch"]
+        self._hooks = _with_repeats(place["hooks"])
+        self._prints = {(int(made), int(draw)): int(v) for made, draw, v in place["prints"]}
+        if place["shuffle_seed"] is not None:
+            self._shuffle_seed = int(place["shuffle_seed"])
+            epochs.rebuild(self._strategy, shuffle=self._shuffle)
+        self._made, self._newest, self._epoch_began = 0, None, place["epoch_began"]
+        self._replayed = self._hooks[1:]  # The first one was Keras's at the start.
+        whole = place.get("iterator") is None and self._remembers_passes()
+        for _ in range(self._first_epoch, epoch):
+            self._draws_whole_epochs = whole
+            epochs.replay_epoch(place["num_batches"])
+        self._replayed, self._draws_whole_epochs = None, False
+        goes_on_with = epochs.current if epochs.steps_per_epoch is not None else None
+        self._resuming = place
+        self._enters_again = step_in_epoch > 0
+        if goes_on_with is not None and goes_on_with is self._newest:
+            self._go_to(self._newest)
+        elif step_in_epoch == 0:
+            if place.get("iterator") is not None and self._newest is not None:
+                iterator_state.restore(self._newest, bytes(place["iterator"]))
+            self._resuming = None
+            random_state.restore(place["now"], *self._owners)
+
+    def _remembers_passes(self):
+        """Whether a pass over the data may depend on what earlier passes have drawn."""
+        epochs = self._epochs
+        if epochs.steps_per_epoch is not None and epochs.num_batches is None:
+            return False  # One iterator serves all epochs.
+        return epochs.kind == "generator" or (
+            epochs.kind == "tf.data"
+            and isinstance(epochs.dataset, tf.data.Dataset)
+            and (
+                iterator_state.calls_python(epochs.dataset)
+                or iterator_state.needs_state(epochs.dataset)
+            )
+        )
+
+    def _on_iterator(self, iterator):
+        self._made, self._newest, self.draws = self._made + 1, iterator, 0
+        if self._draws_whole_epochs:
+            self._draws_whole_epochs = False  # Keras does not draw from the epoch's second one.
+            self._draw_again(iterator, self._epochs.num_batches or _TO_THE_END, done=0)
+        if self._source is not None:
+            self._source.begin()
+        if self._resuming is not None and self._replayed is None:
+            self._go_to(iterator)
+
+    def _around_hook(self, name, hook):
+        """Call a hook of the data with the generators as they were, or note how they are."""
+        if self._replayed is not None:
+            if self._replayed:
+                random_state.restore(self._replayed.pop(0), *self._owners)
+        elif self._enters_again and name == "on_epoch_begin":
+            return self._enter_again(hook)
+        else:
+            state = random_state.capture(*self._owners)
+            if name == "on_epoch_begin":
+                self._epoch_began = state
+            if self._has_hooks():
+                self._hooks.append(_shared(state, self._hooks))
+        return hook()
+
+    def _enter_again(self, hook):
+        """Begin the epoch that was interrupted, with the generators as they were then."""
+        self._enters_again = False
+        now = random_state.capture(*self._owners)
+        random_state.restore(self._epoch_began, *self._owners)
+        result = hook()
+        if self._resuming is None:  # The place is found already.
+            random_state.restore(now, *self._owners)
+        return result
+
+    def _has_hooks(self):
+        """Whether the data do something at the ends of an epoch that may draw."""
+        if self._epochs.kind != "PyDataset":
+            return False
+        kind, base = type(self._epochs.source), keras.utils.PyDataset
+        return (
+            kind.on_epoch_begin is not base.on_epoch_begin
+            or kind.on_epoch_end is not base.on_epoch_end
+        )
+
+    def _go_to(self, iterator):
+        """Bring an iterator to the place; what is drawn again is compared."""
+        place, self._resuming = self._resuming, None
+        draws, state = place["draws"], place.get("iterator")
+        before = random_state.capture(*self._owners)
+        if state is not None:
+            self._compare_first(iterator)
+            iterator_state.restore(iterator, bytes(state))
+            is_redrawn = False
+        else:
+            done = self._source.resume(place.get("source")) if self._source is not None else 0
+            if self._draw_again(iterator, draws, done=done) < draws:
+                self._ended(draws)
+            is_redrawn = draws > done
+        self.draws = draws
+        if not is_redrawn or random_state.same(before, random_state.capture(*self._owners)):
+            # The data have not drawn from them: what the steps drew counts.
+            random_state.restore(place["now"], *self._owners)
+
+    def _compare_first(self, iterator):
+        """The first batch of all, where the state that is restored undoes the drawing."""
+        if self._made == 1 and _FIRST in self._prints:
+            self._compare(next(iter(iterator), None), 0)
+
+    def _draw_again(self, iterator, draws, *, done):
+        """Draw the batches from ``done`` to before ``draws`` again; where it ended."""
+        known = sorted(
+            draw for made, draw in self._prints if made == self._made and done <= draw < draws
+        )
+        total = draws - done if draws < _TO_THE_END else None
+        at = done
+        with task_progress("batches drawn again", total) as show:
+            for draw in (*known, draws):
+                at += self._skip(iterator, draw - at, lambda n, at=at: show(at - done + n))
+                if at < draw or draw == draws:
+                    break
+                self._compare(next(iterator), draw)
+                at += 1
+        return at
+
+    def _compare(self, batch, draw):
+        expected = self._prints[self._made, draw]
+        found = None if batch is None else int(fingerprint.fingerprint(fingerprint.local(batch)))
+        if found != expected:
+            self._report(
+                f"batch {draw} of pass {self._made} over the data is not what it was when the "
+                f"checkpoint was written; {_ADVICE.get(self._epochs.kind, _SEED)}"
+            )
+
+    def _ended(self, draws):
+        from mnist_keras.checkpoint.training_state import StateMismatchError
+
+        raise StateMismatchError(
+            "the data are shorter than those of the checkpoint. "
+            f"Received: fewer batches. Expected: at least {draws}."
+        )
+
+    @staticmethod
+    def _skip(iterator, count, show):
+        """Draw batches; how many there were."""
+        drawn = 0
+        while drawn < count:
+            chunk = min(_CHUNK_STEPS, count - drawn)
+            if isinstance(iterator, tf.data.Iterator):
+                got = int(_drop(iterator, tf.constant(chunk)))
+            else:
+                got = sum(1 for _ in itertools.islice(iterator, chunk))
+            drawn += got
+            show(drawn)
+            if got < chunk:
+                break
+        return drawn
+
+    def _shuffle(self, indices, *arguments, **options):
+        """Stands in for ``tf.random.shuffle``: the order is a function of a seed and the epoch."""
+        del arguments, options
+        number = tf.numpy_function(lambda: np.int32(self._made), [], tf.int32, stateful=True)
+        seed = tf.stack([np.uint32(self._shuffle_seed).view(np.int32), tf.ensure_shape(number, [])])
+        return tf.random.experimental.stateless_shuffle(indices, seed)
+
+
+_FIRST = (1, 0)
+_SEED = "give each source of randomness a seed, and resume with the same data"
+_ADVICE = {
+    "arrays": "resume with the same arrays, and call keras.utils.set_random_seed first",
+    "tf.data": "give .shuffle() a seed, and resume with the same files and arrays",
+    "generator": "let the generator yield the same batches from its beginning, as with a seed",
+}
+
+
+@tf.function(autograph=False, reduce_retracing=True)
+def _drop(iterator, count):
+    """Draw so many batches; how many there were."""
+
+    def body(drawn, going):
+        del going
+        has_value = iterator.get_next_as_optional().has_value()
+        return drawn + tf.cast(has_value, tf.int32), has_value
+
+    drawn, _ = tf.while_loop(
+        lambda drawn, going: going & (drawn < count), body, (tf.constant(0), tf.constant(True))
+    )
+    return drawn
+
+
+def _shared(state, states):
+    """An equal state of a list, which then takes no memory of its own, or this one."""
+    return states[-1] if states and random_state.same(states[-1], state) else state
+
+
+def _without_repeats(states):
+    """{"states": those that differ, "order": the number of each one}."""
+    numbers: dict[int, int] = {}
+    order = [numbers.setdefault(id(state), len(numbers)) for state in states]
+    distinct = {id(state): state for state in states}
+    return {"states": list(distinct.values()), "order": order}
+
+
+def _with_repeats(saved):
+    return [saved["states"][number] for number in saved["order"]]
+
+
+def _columns(spec, name=""):
+    """What a batch is made of, without its size: names, dtypes and shapes."""
+    if isinstance(spec, dict):
+        return "; ".join(_columns(part, f"{name}{key} ") for key, part in spec.items())
+    if isinstance(spec, (tuple, list)):
+        return "; ".join(_columns(part, name) for part in spec)
+    return f"{name}{_column(spec)}"
+
+
+def _column(spec):
+    shape = getattr(spec, "shape", None)
+    if shape is None or shape.rank is None:
+        return type(spec).__name__
+    return f"{spec.dtype.name} {tuple(shape[1:])}" if shape.rank else spec.dtype.name
+
+
+def _source_states(epochs):
+    """The `_SourceStates` of data that can say where they are, or None."""
+    source = epochs.source
+    if epochs.kind == "grain":
+        return _GrainStates()
+    has_state = hasattr(source, "state_dict") and hasattr(source, "load_state_dict")
+    return _LoaderStates(source) if epochs.kind == "torch" and has_state else None
+
+
+class _SourceStates:
+    """The states of a loader after each batch that was drawn, as a pipeline reads ahead."""
+
+    def __init__(self):
+        self._states: dict[int, Any] = {}
+        self._start: tuple[int, Any] | None = None
+
+    def begin(self):
+        """A new iterator is about to be drawn from."""
+        self._states = {}
+
+    def at(self, draws):
+        """(batches drawn, the state then) of the last one not after ``draws``, or None."""
+        known = [draw for draw in list(self._states) if draw <= draws]
+        return [max(known), foreign_state.encode(self._states[max(known)])] if known else None
+
+    def resume(self, saved):
+        """Begin the next iterator at a saved state; how many batches it leaves out."""
+        if saved is None:
+            return 0
+        self._start = int(saved[0]), foreign_state.decode(saved[1])
+        return self._start[0]
+
+    def from_generator(self, generator, *arguments, **options):
+        """Stands in for ``tf.data.Dataset.from_generator``."""
+        return _FROM_GENERATOR(lambda: self._drawn(generator), *arguments, **options)
+
+    def _drawn(self, generator):
+        start, self._start = self._start, None
+        number, state = (0, None) if start is None else start
+        states = self._states
+        for item in self._iterate(generator, state):
+            number += 1
+            states[number] = copy.deepcopy(self._state())
+            states.pop(number - _PERSISTENT_STATES, None)
+            yield item
+
+
+class _LoaderStates(_SourceStates):
+    """Of a loader with ``state_dict`` and ``load_state_dict``, as torchdata's."""
+
+    def __init__(self, loader):
+        super().__init__()
+        self._loader = loader
+
+    def _iterate(self, generator, state):
+        if state is not None:
+            self._loader.load_state_dict(state)
+        return generator()
+
+    def _state(self):
+        return self._loader.state_dict()
+
+
+class _GrainStates(_SourceStates):
+    """Of Grain's iterators, with ``get_state`` and ``set_state``."""
+
+    _iterator: Any = None
+
+    def _iterate(self, generator, state):
+        self._iterator = iter(generator())
+        if state is not None:
+            self._iterator.set_state(state)
+        return self._iterator
+
+    def _state(self):
+        return self._iterator.get_state()
+
+
+_FROM_GENERATOR = tf.data.Dataset.from_generator

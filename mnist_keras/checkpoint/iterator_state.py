@@ -1,0 +1,209 @@
+"""The state of a tf.data iterator as bytes, and what of a pipeline no state can hold."""
+
+import pathlib
+import tempfile
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from mnist_keras._keras import graph_of
+
+# TensorFlow's operations that draw from a state of their own, which nobody can read.
+STATEFUL_RANDOM_OPS = frozenset(
+    {
+        "Multinomial",
+        "ParameterizedTruncatedNormal",
+        "RandomGamma",
+        "RandomPoisson",
+        "RandomPoissonV2",
+        "RandomShuffle",
+        "RandomStandardNormal",
+        "RandomUniform",
+        "RandomUniformInt",
+        "SampleDistortedBoundingBox",
+        "SampleDistortedBoundingBoxV2",
+        "TruncatedNormal",
+    }
+)
+_SHUFFLES = ("ShuffleDataset", "ShuffleDatasetV2", "ShuffleDatasetV3", "ShuffleAndRepeatDatasetV2")
+_PARALLEL = ("ParallelMapDataset", "ParallelMapDatasetV2", "MapAndBatchDataset")
+_PARALLEL_INTERLEAVES = ("ParallelInterleaveDatasetV2", "ParallelInterleaveDatasetV3")
+_PARALLEL_INTERLEAVES += ("ParallelInterleaveDatasetV4",)
+
+_PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "GeneratorDataset")
+
+
+def save(iterator: Any) -> bytes | None:
+    """The state of an iterator; None: it cannot be saved.
+
+    Args:
+        iterator: a ``tf.data`` iterator.
+
+    Example:
+
+    >>> numbers = tf.data.Dataset.range(5)
+    >>> iterator = iter(numbers)
+    >>> _ = next(iterator), next(iterator)
+    >>> state, another = save(iterator), iter(numbers)
+    >>> restore(another, state)
+    >>> int(next(another))
+    2
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        try:
+            tf.train.Checkpoint(iterator=iterator).write(f"{directory}/state")
+        except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError, ValueError):
+            return None
+        files = sorted(pathlib.Path(directory).iterdir())
+        parts = [path.read_bytes() for path in files]
+    lengths = np.array([len(part) for part in parts], "<i8").tobytes()
+    return b"".join([np.array([len(parts)], "<i8").tobytes(), lengths, *parts])
+
+
+def restore(iterator: Any, state: bytes) -> None:
+    """Put an iterator of the same pipeline into the state that `save` gave."""
+    count = int(np.frombuffer(state[:8], "<i8")[0])
+    lengths = np.frombuffer(state[8 : 8 + 8 * count], "<i8")
+    begin = 8 + 8 * count
+    with tempfile.TemporaryDirectory() as directory:
+        for number, length in enumerate(lengths):
+            # The index comes last, and TensorFlow names one file of data.
+            name = "state.index" if number == count - 1 else "state.data-00000-of-00001"
+            pathlib.Path(directory, name).write_bytes(state[begin : begin + int(length)])
+            begin += int(length)
+        tf.train.Checkpoint(iterator=iterator).read(f"{directory}/state").assert_consumed()
+
+
+def obstacles(dataset: Any) -> list[str]:
+    """What in a pipeline makes it draw other batches when it is drawn again, a line each.
+
+    Args:
+        dataset: a ``tf.data.Dataset``.
+
+    Example:
+
+    >>> numbers = tf.data.Dataset.range(5)
+    >>> noisy = numbers.map(lambda x: tf.random.uniform([], seed=1), num_parallel_calls=2)
+    >>> obstacles(noisy)
+    ['tf.data draws with RandomUniform in a parallel map, in no fixed order']
+    """
+    graph = graph_of(dataset)
+    functions = {function.signature.name: function.node_def for function in graph.library.function}
+    lines = []
+    for node, body in _nodes(graph.node, *functions.values()):
+        called = [name for name in _called(node) if name in functions]
+        random = [(op, seeded) for name in called for op, seeded in _random_ops(name, functions)]
+        is_parallel = node.op in (*_PARALLEL, *_PARALLEL_INTERLEAVES)
+        for op, is_seeded in random:
+            if not node.op.endswith(("Dataset", "DatasetV2", "DatasetV3", "DatasetV4")):
+                continue
+            if not is_seeded:
+                lines.append(f"tf.data draws with {op} in a map without a seed")
+            elif is_parallel:
+                lines.append(f"tf.data draws with {op} in a parallel map, in no fixed order")
+        if node.op in _SHUFFLES and _is_unseeded(node, body):
+            lines.append("tf.data shuffles without a seed")
+    return list(dict.fromkeys(lines))
+
+
+def needs_state(dataset: Any) -> bool:
+    """Whether making the iterators of earlier epochs without drawing does not repeat the order.
+
+    That is where a shuffle lies before a repeat, a cache or another shuffle: how often it begins
+    anew then depends on what is drawn.
+
+    >>> numbers = tf.data.Dataset.range(5)
+    >>> needs_state(numbers.shuffle(5, seed=1)), needs_state(numbers.shuffle(5, seed=1).repeat(2))
+    (False, True)
+    """
+    graph = graph_of(dataset)
+    nodes = {node.name: node for node in graph.node}
+    for node in graph.node:
+        is_after = node.op in ("RepeatDataset", "CacheDataset", "CacheDatasetV2", *_SHUFFLES)
+        if is_after and any(above.op in _SHUFFLES for above in _above(node, nodes)):
+            return True
+    return False
+
+
+def calls_python(dataset: Any) -> bool:
+    """Whether a pipeline calls Python functions, which may remember what they gave.
+
+    >>> numbers = tf.data.Dataset.range(2)
+    >>> python = numbers.map(lambda x: tf.py_function(abs, [x], x.dtype))
+    >>> calls_python(numbers), calls_python(python)
+    (False, True)
+    """
+    graph = graph_of(dataset)
+    bodies = (graph.node, *(function.node_def for function in graph.library.function))
+    return any(node.op in _PYTHON for nodes in bodies for node in nodes)
+
+
+def stateful_random_ops(function: Any) -> list[tuple[str, str]]:
+    """[(name, operation), ...] of those in a graph that draw from a state nobody can save.
+
+    Args:
+        function: a concrete function.
+
+    Example:
+
+    >>> noise = tf.function(lambda: tf.random.normal([2])).get_concrete_function()
+    >>> [op for name, op in stateful_random_ops(noise)]
+    ['RandomStandardNormal']
+    """
+    graph = function.graph.as_graph_def()
+    bodies = (graph.node, *(body.node_def for body in graph.library.function))
+    return [(n.name, n.op) for nodes in bodies for n in nodes if n.op in STATEFUL_RANDOM_OPS]
+
+
+def _nodes(*bodies):
+    """(node, {name: node} of its graph) of all nodes of some graphs."""
+    for body in bodies:
+        named = {node.name: node for node in body}
+        for node in body:
+            yield node, named
+
+
+def _called(node):
+    for value in node.attr.values():
+        if value.HasField("func"):
+            yield value.func.name
+        for function in value.list.func:
+            yield function.name
+
+
+def _random_ops(name, functions, seen=None):
+    """(operation, whether it has a seed) of those in a function and in those that it calls."""
+    seen = {name} if seen is None else seen
+    for node in functions[name]:
+        if node.op in STATEFUL_RANDOM_OPS:
+            yield node.op, bool(node.attr["seed"].i or node.attr["seed2"].i)
+        for called in _called(node):
+            if called in functions and called not in seen:
+                yield from _random_ops(called, functions, seen | {called})
+
+
+def _is_unseeded(shuffle, nodes):
+    """Whether the seeds of a shuffle are both 0, by which TensorFlow draws others each time."""
+    seeds = []
+    for name in shuffle.input:
+        node = nodes.get(name.partition(":")[0].lstrip("^"))
+        if (
+            node is not None
+            and node.op == "Const"
+            and node.attr["dtype"].type == tf.int64.as_datatype_enum
+        ):
+            seeds.append(int(tf.make_ndarray(node.attr["value"].tensor)))
+    # The buffer's size comes first, then the two seeds.
+    return len(seeds) >= 3 and not any(seeds[1:3])
+
+
+def _above(node, nodes):
+    """What a data set of a pipeline is made of, with all before it."""
+    waiting, seen = list(node.input), set()
+    while waiting:
+        name = waiting.pop().partition(":")[0].lstrip("^")
+        if name in nodes and name not in seen:
+            seen.add(name)
+            yield nodes[name]
+            waiting.extend(nodes[name].input)

@@ -1,0 +1,139 @@
+"""Every variable that a model reaches: what a checkpoint has to hold of it.
+
+Keras lists the variables of the layers, of the compiled optimizer and of the metrics. A program may
+hold more: several optimizers, a ``tf.Variable`` as a queue or a counter, a ``tf.random.Generator``,
+a metric that Keras does not know. These are found by following the attributes.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from mnist_keras._keras import global_generators
+
+_CONTAINERS = (list, tuple, dict)
+_OWNERS = (
+    keras.layers.Layer,
+    keras.metrics.Metric,
+    keras.losses.Loss,
+    keras.optimizers.Optimizer,
+    keras.random.SeedGenerator,
+    tf.Module,
+    tf.random.Generator,
+)
+# Objects of these packages are followed only where they are of the kinds above.
+_LIBRARIES = ("tensorflow", "keras", "numpy", "torch", "builtins", "mnist_keras")
+_MOST_PARTS = 10_000  # of a list: longer ones hold data
+
+
+def groups(model: Any) -> dict[str, list[tuple[str, Any]]]:
+    """{group: [(path, variable), ...]} of a built model.
+
+    Returns:
+        "model": ``model.variables``; "optimizer": those of the compiled one; "metrics": those that
+        ``fit`` resets at each epoch; "others": what the model's attributes reach besides, with the
+        attribute's name as the path; "global": the global generators of Keras and TensorFlow.
+
+    Example:
+
+    >>> class Counting(keras.Model):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.seen = tf.Variable(0)
+    >>> [path for path, variable in groups(Counting())["others"]]
+    ['seen']
+    """
+    optimizer = getattr(model, "optimizer", None)
+    known = {
+        "model": [(variable.path, variable) for variable in model.variables],
+        "optimizer": [(v.path, v) for v in (optimizer.variables if optimizer else [])],
+        "metrics": [(variable.path, variable) for variable in model.metrics_variables],
+    }
+    seen = {id(_own(variable)) for members in known.values() for _, variable in members}
+    others = []
+    for path, variable in _reached(model):
+        if id(_own(variable)) not in seen:
+            seen.add(id(_own(variable)))
+            others.append((path, variable))
+    of_generators = [(name, it.state) for name, it in global_generators().items()]
+    return {
+        **known,
+        "others": others,
+        "global": [(name, v) for name, v in of_generators if id(_own(v)) not in seen],
+    }
+
+
+def optimizers(model: Any) -> dict[str, Any]:
+    """{attribute: optimizer} of all that a model holds; the compiled one is "optimizer".
+
+    >>> model = keras.Sequential([keras.layers.Dense(1)])
+    >>> model.compile(optimizer="sgd")
+    >>> list(optimizers(model))
+    ['optimizer']
+    """
+    found: dict[int, tuple[str, Any]] = {}
+    for path, value in _objects(model):
+        if isinstance(value, keras.optimizers.Optimizer) and id(value) not in found:
+            found[id(value)] = path, value
+            inner = getattr(value, "inner_optimizer", None)
+            if inner is not None:
+                found[id(inner)] = "", inner
+    return {path: optimizer for path, optimizer in found.values() if path}
+
+
+def _reached(model) -> Iterator[tuple[str, Any]]:
+    for path, value in _objects(model):
+        if isinstance(value, (keras.Variable, tf.Variable)):
+            yield path, value
+        elif isinstance(value, keras.optimizers.Optimizer):
+            for variable in value.variables:
+                yield f"{path}/{variable.path}", variable
+
+
+def _objects(root) -> Iterator[tuple[str, Any]]:
+    """(path, object) of all that is reached, parents first, each once."""
+    seen: set[int] = set()
+    waiting: list[tuple[str, Any]] = [("", root)]
+    while waiting:
+        path, value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen.add(id(value))
+        yield path, value
+        waiting.extend(reversed(_parts(path, value)))
+
+
+def _parts(path, value):
+    """[(path, object), ...] of what an object holds."""
+    if isinstance(value, (keras.Variable, tf.Variable, keras.optimizers.Optimizer)):
+        return []
+    if isinstance(value, dict):
+        parts = [(str(key), part) for key, part in value.items()] if len(value) else []
+    elif isinstance(value, (list, tuple)):
+        parts = [(str(i), part) for i, part in enumerate(value[:_MOST_PARTS])]
+    else:
+        # Keras's own bookkeeping comes last, so that paths are the program's own names.
+        parts = sorted(_attributes(value), key=lambda part: part[0].startswith("_"))
+    return [(f"{path}/{name}" if path else name, p) for name, p in parts if _is_followed(p)]
+
+
+def _attributes(value):
+    try:
+        return list(vars(value).items())
+    except TypeError:
+        return []
+
+
+def _is_followed(value):
+    if isinstance(value, (keras.Variable, tf.Variable, *_CONTAINERS, *_OWNERS)):
+        return True
+    if isinstance(value, type) or callable(value) or not hasattr(value, "__dict__"):
+        return False
+    return not type(value).__module__.startswith(_LIBRARIES)
+
+
+def _own(variable):
+    """What holds the numbers: a Keras variable and its ``value`` are one."""
+    return variable.value if isinstance(variable, keras.Variable) else variable

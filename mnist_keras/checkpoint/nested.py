@@ -1,0 +1,57 @@
+"""Nested states as JSON with their arrays beside it.
+
+A state is made of dicts with string keys, lists, numbers, strings, None, and arrays.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+import numpy as np
+
+_ARRAY = "__array__"
+
+
+def take_arrays(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
+    """The value as JSON takes it; each array moves to ``arrays``, under a key that is left for it.
+
+    Args:
+        value: a state.
+        key: the first part of the arrays' keys.
+        arrays: {key: array}, which is added to.
+
+    >>> arrays = {}
+    >>> take_arrays({"order": np.arange(2), "epoch": 1}, "data", arrays)
+    {'order': {'__array__': 'data/order'}, 'epoch': 1}
+    >>> arrays
+    {'data/order': array([0, 1])}
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, dict):
+        return {k: take_arrays(v, f"{key}/{k}", arrays) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [take_arrays(v, f"{key}/{i}", arrays) for i, v in enumerate(value)]
+    if isinstance(value, bytes):
+        value = np.frombuffer(value, np.uint8)
+    elif keras.ops.is_tensor(value) or isinstance(value, keras.Variable):
+        value = keras.ops.convert_to_numpy(value)
+    if isinstance(value, np.ndarray) and value.ndim:
+        arrays[key] = np.array(value)
+        return {_ARRAY: key}
+    return value.item() if isinstance(value, (np.generic, np.ndarray)) else value
+
+
+def put_arrays(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    """What `take_arrays` was given; tuples come back as lists, bytes as uint8 arrays.
+
+    >>> put_arrays({"order": {"__array__": "data/order"}}, {"data/order": np.arange(2)})
+    {'order': array([0, 1])}
+    """
+    if isinstance(value, dict):
+        if value.keys() == {_ARRAY}:
+            return arrays[value[_ARRAY]]
+        return {k: put_arrays(v, arrays) for k, v in value.items()}
+    if isinstance(value, list):
+        return [put_arrays(v, arrays) for v in value]
+    return value

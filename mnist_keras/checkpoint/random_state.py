@@ -1,0 +1,176 @@
+"""The random number generators of a process, saved and restored.
+
+Those of Python's ``random``, NumPy's global one and TensorFlow's for eager operations; PyTorch's
+where it is loaded; and generators that an object holds, such as a data set's own.
+"""
+
+import random
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mnist_keras._keras import eager_random
+
+_DEPTH = 3  # of attributes in attributes, as a loader's sampler's generator
+
+
+def capture(*owners: Any) -> dict[str, Any]:
+    """The states of the process's generators and of those that some objects hold.
+
+    Args:
+        owners: objects whose attributes are searched for generators.
+
+    Returns:
+        {name: state}, made of dicts, lists, numbers, strings and arrays.
+
+    Example:
+
+    >>> state = capture()
+    >>> drawn = random.random()
+    >>> restore(state)
+    >>> random.random() == drawn
+    True
+    """
+    states = {
+        "python": _of_python(random.getstate()),
+        "numpy": _of_numpy(np.random.get_state(legacy=False)),
+    }
+    eager = eager_random()
+    if eager is not None:
+        states["tensorflow"] = _of_python(eager.getstate())
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        states["torch"] = torch.get_rng_state().numpy()
+    held = [_get(generator) for owner in owners for generator in generators(owner)]
+    return {**states, "held": held}
+
+
+def restore(states: dict[str, Any], *owners: Any) -> None:
+    """Restore what `capture` gave; what the process does not have is left out."""
+    random.setstate(_to_python(states["python"]))
+    np.random.set_state(_to_numpy(states["numpy"]))
+    eager = eager_random()
+    if eager is not None and "tensorflow" in states:
+        eager.setstate(_to_python(states["tensorflow"]))
+    torch = sys.modules.get("torch")
+    if torch is not None and "torch" in states:
+        torch.set_rng_state(torch.from_numpy(np.array(states["torch"], np.uint8)))
+    held = [generator for owner in owners for generator in generators(owner)]
+    for generator, state in zip(held, states["held"], strict=False):
+        _set(generator, state)
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two states are the same.
+
+    >>> same(capture(), capture())
+    True
+    """
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, np.ndarray) or isinstance(other, np.ndarray):
+        return np.array_equal(one, other)
+    return one == other
+
+
+def generators(owner: Any) -> list[Any]:
+    """The generators that an object holds in its attributes, in the order of these.
+
+    >>> class Data:
+    ...     rng = None
+    >>> data = Data()
+    >>> data.rng = random.Random(0)
+    >>> len(generators(data))
+    1
+    """
+    found: list[Any] = []
+    _find(owner, found, set(), _DEPTH)
+    return found
+
+
+def _find(value, found, seen, depth):
+    if id(value) in seen:
+        return
+    seen.add(id(value))
+    if _kind(value) is not None:
+        found.append(value)
+    elif depth:
+        parts: Any = ()
+        if isinstance(value, (list, tuple)) and len(value) <= 100:
+            parts = value
+        elif isinstance(value, dict) and len(value) <= 100:
+            parts = value.values()
+        elif hasattr(value, "__dict__") and not isinstance(value, (type, keras.Layer)):
+            parts = vars(value).values()
+        for part in list(parts):
+            if not callable(part) or _kind(part) is not None:
+                _find(part, found, seen, depth - 1)
+
+
+def _kind(value):
+    if isinstance(value, random.Random):
+        return "python"
+    if isinstance(value, (np.random.Generator, np.random.RandomState)):
+        return "numpy"
+    if isinstance(value, tf.random.Generator):
+        return "tensorflow"
+    if isinstance(value, keras.random.SeedGenerator):
+        return "keras"
+    torch = sys.modules.get("torch")
+    return "torch" if torch is not None and isinstance(value, torch.Generator) else None
+
+
+def _get(generator):
+    kind = _kind(generator)
+    if kind == "python":
+        return _of_python(generator.getstate())
+    if kind == "numpy":
+        is_new = isinstance(generator, np.random.Generator)
+        state = generator.bit_generator.state if is_new else generator.get_state(legacy=False)
+        return _of_numpy(state)
+    if kind == "torch":
+        return generator.get_state().numpy()
+    return keras.ops.convert_to_numpy(generator.state)
+
+
+def _set(generator, state):
+    kind = _kind(generator)
+    if kind == "python":
+        generator.setstate(_to_python(state))
+    elif kind == "numpy" and isinstance(generator, np.random.Generator):
+        generator.bit_generator.state = _to_numpy(state)
+    elif kind == "numpy":
+        generator.set_state(_to_numpy(state))
+    elif kind == "torch":
+        import torch
+
+        generator.set_state(torch.from_numpy(np.array(state, np.uint8)))
+    else:
+        generator.state.assign(state)
+
+
+def _of_python(state):
+    version, numbers, gauss = state
+    return {"version": version, "numbers": np.array(numbers, np.uint32), "gauss": gauss}
+
+
+def _to_python(state):
+    return state["version"], tuple(map(int, state["numbers"])), state["gauss"]
+
+
+def _of_numpy(state):
+    """NumPy's own dict, with integers of 128 bits as text, which JSON keeps."""
+    if isinstance(state, dict):
+        return {name: _of_numpy(value) for name, value in state.items()}
+    return f"{state:#x}" if isinstance(state, int) and state >= 2**53 else state
+
+
+def _to_numpy(state):
+    if isinstance(state, dict):
+        return {name: _to_numpy(value) for name, value in state.items()}
+    return int(state, 16) if isinstance(state, str) and state.startswith("0x") else state

@@ -1,0 +1,60 @@
+"""The framing of TFRecord files; TensorBoard's event files have the same framing.
+
+A record is the length of its data (uint64), the length's checksum (uint32), the data and their
+checksum (uint32), all little-endian. A checksum is a masked CRC-32C. Format:
+https://www.tensorflow.org/tutorials/load_data/tfrecord.
+"""
+
+import struct
+
+import google_crc32c
+
+HEAD_BYTES, FOOT_BYTES = 12, 4
+_LENGTH_BYTES = 8
+
+
+def frame(data):
+    """The bytes of one record.
+
+    >>> frame(b"ab").hex(" ")
+    '02 00 00 00 00 00 00 00 78 27 0b 34 61 62 1c b0 f0 f4'
+    """
+    length = struct.pack("<Q", len(data))
+    return length + checksum(length) + data + checksum(data)
+
+
+def read_record(file):
+    """The data of the next record in a binary file.
+
+    Returns:
+        bytes; None at the end of the file, and where the record is cut off or damaged.
+    """
+    length = data_length(file.read(HEAD_BYTES))
+    if length is None:
+        return None
+    data = file.read(length)
+    return data if file.read(FOOT_BYTES) == checksum(data) else None
+
+
+def data_length(head):
+    """The number of bytes of a record's data.
+
+    Args:
+        head: the first `HEAD_BYTES` of the record.
+
+    Returns:
+        An integer; None where the head is cut off or damaged.
+
+    >>> data_length(frame(b"ab")[:HEAD_BYTES]), data_length(b"ab")
+    (2, None)
+    """
+    length = head[:_LENGTH_BYTES]
+    if checksum(length) != head[_LENGTH_BYTES:]:
+        return None
+    return struct.unpack("<Q", length)[0]
+
+
+def checksum(data):
+    """The masked CRC-32C of some bytes, 4 bytes."""
+    crc = google_crc32c.value(data)  # TensorBoard's own takes 10 ms for a picture of 75 kB.
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)

@@ -1,0 +1,85 @@
+"""The digits of one file: a photo of handwriting or an IDX file of images."""
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mnist_keras.annotations import Box, StrPath
+from mnist_keras.data.datasets.descriptions import MNIST
+from mnist_keras.data.formats.idx import is_idx, read_idx
+from mnist_keras.errors import DataError
+
+if TYPE_CHECKING:
+    from mnist_keras.photos.photo_file import Photo
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Reading:
+    """The digits of one file, as a network takes them before preprocessing.
+
+    Attributes:
+        path: the file.
+        images: uint8 (n, 28, 28), ink up to 255 on 0, in reading order.
+        boxes: the (x, y, width, height) of each digit in pixels of the upright photo.
+        photo: the `mnist_keras.photos.photo_file.Photo`; None: the file is IDX.
+    """
+
+    path: StrPath
+    images: np.ndarray
+    boxes: list[Box]
+    photo: "Photo | None" = None
+
+
+def read(path: StrPath) -> Reading:
+    """The digits in a photo, prepared as MNIST's were, or the images of an IDX file, unchanged.
+
+    Args:
+        path: the file.
+
+    Returns:
+        A `Reading`.
+
+    Raises:
+        DataError: the file is neither a photo nor an IDX file of images, or is damaged.
+
+    Example:
+
+    >>> from mnist_keras.data import write_idx
+    >>> write_idx("digits-idx3-ubyte", np.zeros((2, 28, 28), np.uint8))
+    >>> read("digits-idx3-ubyte").boxes
+    [(0, 0, 28, 28), (0, 0, 28, 28)]
+    """
+    if _is_idx(path):
+        return _read_idx(path)
+    # scipy takes a moment to import, and IDX files do not need it.
+    from mnist_keras.photos.photo import find_digits
+    from mnist_keras.photos.photo_file import read_photo
+
+    photo = read_photo(path)
+    digits = find_digits(photo.grey)
+    images = np.array([digit.image for digit in digits], np.uint8).reshape(-1, *MNIST.image_shape)
+    return Reading(path, images, [photo.in_own_pixels(digit.box) for digit in digits], photo)
+
+
+def _is_idx(path):
+    if not os.path.isfile(path):
+        return False
+    try:
+        with open(path, "rb") as file:
+            return is_idx(file.read(3))
+    except OSError:
+        return False  # `read_photo` says why the file cannot be read.
+
+
+def _read_idx(path):
+    images = read_idx(path)
+    height, width = MNIST.image_shape
+    if images.dtype != np.uint8 or images.shape[-2:] != (height, width) or images.ndim > 3:
+        raise DataError(
+            f"{os.fspath(path)!r} does not contain images of digits. "
+            f"Received: {images.dtype} {images.shape}. Expected: {MNIST.stored_form}."
+        )
+    images = images.reshape(-1, height, width)
+    return Reading(path, images, [(0, 0, width, height)] * len(images))

@@ -1,0 +1,41 @@
+import doctest
+import io
+
+import pytest
+import tensorflow as tf
+
+from mnist_keras.data.formats import record_framing
+from mnist_keras.data.formats.record_framing import frame, read_record
+
+RECORDS = [b"", b"one", bytes(range(256)) * 20]
+
+
+def test_tensorflow_reads_the_records_and_writes_the_same_bytes(tmp_path):
+    framed = b"".join(map(frame, RECORDS))
+    (tmp_path / "ours").write_bytes(framed)
+    found = [record.numpy() for record in tf.data.TFRecordDataset(str(tmp_path / "ours"))]
+    with tf.io.TFRecordWriter(str(tmp_path / "theirs")) as writer:
+        for record in RECORDS:
+            writer.write(record)
+    assert (found, (tmp_path / "theirs").read_bytes()) == (RECORDS, framed)
+
+
+def test_records_are_read_up_to_the_end():
+    file = io.BytesIO(b"".join(map(frame, RECORDS)))
+    assert [read_record(file) for _ in range(4)] == [*RECORDS, None]
+
+
+@pytest.mark.parametrize("at", range(len(frame(b"one"))))
+def test_a_damaged_byte_ends_the_reading(at):
+    damaged = bytearray(frame(b"one"))
+    damaged[at] ^= 1
+    assert read_record(io.BytesIO(damaged)) is None
+
+
+@pytest.mark.parametrize("size", range(len(frame(b"one"))))
+def test_a_record_that_is_cut_off_ends_the_reading(size):
+    assert read_record(io.BytesIO(frame(b"one")[:size])) is None
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(record_framing).failed == 0

@@ -1,0 +1,88 @@
+"""What a pipeline is, the table that the modules of this folder fill, and what they share."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def _any_arrays(arrays):
+    return True
+
+
+@dataclasses.dataclass(frozen=True)
+class Pipeline:
+    """One way to feed arrays to `fit`.
+
+    Attributes:
+        name: its key in `PIPELINES`.
+        fit: (arrays, batch size, seed) -> keyword arguments of `fit`. The arrays are (x,), (x, y)
+            or (x, y, sample_weight), in any nesting, examples first. Each process of a training
+            calls it once, with the same arguments.
+        exact: True: a resumed training must come to the same bits. Otherwise the reason why it
+            cannot; it must then say that the resume is not exact.
+        needs: optional packages without which it cannot be used.
+        fits: whether it can be used for these arrays.
+        is_seeded: whether the program sets a seed. Without one, exact means that each epoch trains
+            on the same examples as that of an uninterrupted training, each as often.
+    """
+
+    name: str
+    fit: Callable[[tuple, int, int], dict[str, Any]]
+    exact: bool | str
+    needs: tuple[str, ...] = ()
+    fits: Callable[[tuple], bool] = _any_arrays
+    is_seeded: bool = True
+
+
+PIPELINES: dict[str, Pipeline] = {}
+
+
+def pipeline(name, *, exact: bool | str = True, **attributes):
+    """Add a function to the table."""
+
+    def add(fit):
+        assert name not in PIPELINES, name
+        PIPELINES[name] = Pipeline(name, fit, exact, **attributes)
+        return fit
+
+    return add
+
+
+def count(arrays):
+    """How many examples the arrays hold."""
+    return len(keras.tree.flatten(arrays)[0])
+
+
+def rows(arrays, indices):
+    """These examples of all arrays."""
+    return keras.tree.map_structure(lambda array: array[indices], tuple(arrays))
+
+
+def batches_of(arrays, batch_size, order):
+    """The batches of one pass over the arrays in an order of the examples."""
+    for begin in range(0, len(order), batch_size):
+        yield rows(arrays, order[begin : begin + batch_size])
+
+
+def is_float(array):
+    """Whether an array or a tensor is of floating point numbers."""
+    return keras.backend.is_float_dtype(keras.backend.standardize_dtype(array.dtype))
+
+
+def has_float_inputs(arrays):
+    """Whether noise can be added to the inputs."""
+    return all(is_float(array) for array in keras.tree.flatten(arrays[0]))
+
+
+def has_labels(arrays):
+    return len(arrays) == 2
+
+
+def has_classes(arrays):
+    """Whether y is one class for each example."""
+    if not has_labels(arrays) or not isinstance(arrays[1], np.ndarray):
+        return False
+    return arrays[1].dtype.kind in "iu" and arrays[1].size == len(arrays[1])

@@ -1,0 +1,51 @@
+"""The library loads nothing of the application, and no library that only the application needs."""
+
+import subprocess
+import sys
+
+from tests.command_line import environment
+
+APPLICATION = ("mnist_keras.app", "mnist_keras.photos", "mnist_keras.data.datasets")
+OF_THE_APPLICATION = ("scipy", "requests", "jinja2")
+PROGRAM = """\
+import sys
+{imports}
+print(*sys.modules)
+"""
+
+
+def loaded(imports):
+    """The modules that a new process has loaded after some imports."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(imports=imports)],
+        env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+def of(modules, names):
+    return {it for it in modules if any(f"{it}.".startswith(f"{name}.") for name in names)}
+
+
+LIBRARY = """\
+from mnist_keras import SumSquaredError, TapeModel
+from mnist_keras.callbacks import StepLogger, Checkpoint, GracefulShutdown
+from mnist_keras.data import BatchStream, Examples, batches
+"""
+
+
+def test_the_library_loads_nothing_of_the_application():
+    modules = loaded(LIBRARY)
+    assert {"mnist_keras.model.tape_model", "mnist_keras.data.stream"} <= modules
+    assert of(modules, APPLICATION) == set()
+    # TensorFlow, Keras and TensorBoard load what they find of these themselves.
+    frameworks = loaded("import tensorflow, keras, tensorboard")
+    assert of(modules - frameworks, OF_THE_APPLICATION) == set()
+
+
+def test_the_package_alone_loads_no_framework():
+    modules = loaded("import mnist_keras, mnist_keras.data, mnist_keras.prediction")
+    assert of(modules, ["tensorflow", "keras", "scipy", "requests", "jinja2"]) == set()

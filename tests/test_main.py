@@ -160,6 +160,7 @@ def answers(place, request):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: " ".join(row[0])[:60])
 def test_what_cannot_be_done_is_one_line_and_changes_no_file(row, answers):
     arguments, status, words = row

@@ -77,10 +77,12 @@ def found(tmp_path_factory):
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 def test_the_program_of_somebody_else_is_as_the_annotations_say(found):
     assert [line for line in found if line.startswith("right.py")] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[wrong for _, wrong, _ in MISTAKES])
 def test_a_mistake_in_it_is_found_at_its_line(number, found):
     errors = [line for line in found if line.startswith(f"wrong_{number}.py")]

@@ -23,6 +23,8 @@ from mnist_keras.data.formats import shard_files
 from mnist_keras.errors import MnistKerasError, UsageError
 from tests.command_line import run_main, tree, write_small_mnist
 
+pytestmark = pytest.mark.slow
+
 PLACES = {"keras": "model.keras"} | {
     name: f"export/{form.file_name}" for name, form in FORMATS.items()
 }
@@ -101,7 +103,6 @@ def keras_scores(network, images):
     return network.predict(images / np.float32(255), verbose=0)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["keras", *NAMES])
 def test_the_figures_are_what_the_file_gives_on_the_whole_test_set(
     name, exported, network, test_images
@@ -199,7 +200,6 @@ def test_an_export_into_another_directory_leaves_the_run_as_it_was(run, tmp_path
     assert [line["path"] for line in printed] == [str(run.model), str(elsewhere / "model.onnx")]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_a_network_of_half_precision_is_exported_in_full(
     policy, small_mnist, test_images, tmp_path, capsys
@@ -214,7 +214,6 @@ def test_a_network_of_half_precision_is_exported_in_full(
     assert np.abs(scores - keras_scores(half, test_images.images)).max() > 1e-5
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("there_before", [False, True])
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit(143), OSError(28, "No space left")])
 @pytest.mark.parametrize("name", NAMES)

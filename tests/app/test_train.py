@@ -27,6 +27,8 @@ from mnist_keras.data.order import epoch_order
 from mnist_keras.errors import MnistKerasError, UsageError
 from tests.command_line import tree, write_small_mnist
 
+pytestmark = pytest.mark.slow
+
 TUTORIAL = {"dataset": "mnist", "batch_size": 100, "epochs": 3, "log_every_steps": 2}
 EVERYTHING_ELSE = {
     **TUTORIAL,
@@ -114,7 +116,6 @@ class Stopping(io.StringIO):
         return len(text)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("recipe", "signum"),
     [(TUTORIAL, signal.SIGINT), (EVERYTHING_ELSE, signal.SIGTERM)],
@@ -141,7 +142,6 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_like_one_that_was_not_int
     assert result(tmp_path / "my run") == result(tmp_path / "whole")
 
 
-@pytest.mark.slow
 def test_a_run_can_be_extended_and_is_then_what_it_would_have_been(
     start, result, tmp_path, whole_run
 ):
@@ -150,7 +150,6 @@ def test_a_run_can_be_extended_and_is_then_what_it_would_have_been(
     assert result(tmp_path / "a") == result(whole_run)
 
 
-@pytest.mark.slow
 def test_the_averaged_weights_are_the_model_and_an_extended_run_goes_on_with_the_others(
     start, result, tmp_path
 ):
@@ -167,7 +166,6 @@ def test_the_averaged_weights_are_the_model_and_an_extended_run_goes_on_with_the
         assert not np.array_equal(weight, state[f"model/{number:04d}"])
 
 
-@pytest.mark.slow
 def test_a_finished_run_that_lost_its_model_makes_it_of_the_averaged_weights_again(
     start, result, tmp_path
 ):
@@ -199,7 +197,6 @@ def test_a_profile_of_steps_that_never_come_is_wrong_usage(start, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_execution", [7, 10**30])
 def test_no_number_depends_on_the_steps_per_execution(
     steps_per_execution, start, result, tmp_path, whole_run
@@ -219,7 +216,6 @@ def test_a_shuffled_run_takes_the_examples_in_the_order_of_its_seed(start, small
     assert float(first_line.split()[-1]) == pytest.approx(float(loss), rel=1e-5)
 
 
-@pytest.mark.slow
 def test_overwriting_starts_anew_and_leaves_the_users_own_files(start, result, tmp_path, whole_run):
     start("a", epochs=5, seed=1, validation_examples=50)
     (tmp_path / "a" / "notes").write_text("mine")
@@ -274,7 +270,6 @@ def test_a_run_goes_on_with_the_data_set_it_was_begun_with(start, tmp_path, monk
         start("a", dataset="auto")
 
 
-@pytest.mark.slow
 def test_the_best_checkpoint_on_the_held_out_images_is_kept_besides_the_newest(
     start, tmp_path, points_of
 ):
@@ -361,7 +356,6 @@ def test_a_disk_that_is_full_for_a_while_costs_a_checkpoint_and_nothing_else(
     assert result(tmp_path / "a") == result(whole_run)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "first", "message"),
     [
@@ -381,7 +375,6 @@ def test_a_full_disk_ends_the_run_and_the_same_command_goes_on(
     assert result(tmp_path / "a") == result(whole_run)
 
 
-@pytest.mark.slow
 def test_a_run_starts_from_anothers_newest_checkpoint_and_needs_it_no_more_then(
     start, tmp_path, points_of
 ):

@@ -557,6 +557,7 @@ def test_a_metric_that_is_a_vector_is_in_the_way_of_nothing(
 # A plain keras.Model
 
 
+@pytest.mark.slow
 def test_a_plain_keras_model_is_saved_and_told_that_it_begins_anew(
     make_plain, stream, tmp_path, arrays_in, weights_of, capsys
 ):
@@ -578,6 +579,7 @@ def test_a_plain_keras_model_is_saved_and_told_that_it_begins_anew(
     )
 
 
+@pytest.mark.slow
 def test_nothing_of_a_tape_model_comes_into_the_next_fit_of_a_plain_one(
     model, make_plain, stream, tmp_path
 ):

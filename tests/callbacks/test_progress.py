@@ -213,6 +213,7 @@ def test_the_speed_is_that_of_the_last_thousand_updates(without_terminal):
     assert said()[2999].endswith("3000/4000 steps  16:40 left")
 
 
+@pytest.mark.slow
 def test_lines_printed_meanwhile_appear_above_as_they_are(make_model, stream, attach):
     screen = attach()
     streams = sys.stdout, sys.stderr
@@ -247,6 +248,7 @@ def test_where_stderr_is_no_terminal_it_says_a_plain_line_every_half_minute(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_execution", [1, 5])
 def test_a_resumed_training_begins_where_it_was(
     steps_per_execution, make_model, stream, attach, crash, tmp_path
@@ -309,6 +311,7 @@ def test_a_training_that_never_began_leaves_nothing(make_model, stream, attach):
     assert screen.lines == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ["make_model", "make_plain"])
 def test_of_data_of_unknown_length_the_first_epoch_tells_it(make, examples, attach, request):
     screen, clock = attach(), Clock()

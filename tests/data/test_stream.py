@@ -186,6 +186,7 @@ def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(stream).failed == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shuffle", [False, True])
 def test_a_model_that_was_trained_on_it_keeps_no_image_of_it(shuffle, make_model):
     images = IMAGES.copy()

@@ -125,6 +125,7 @@ def test_validation_does_not_shorten_an_epoch_of_unknown_length(make_model, digi
     assert model.steps_trained == 30
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_execution", [3, 100])
 def test_evaluate_and_predict_do_not_depend_on_the_steps_per_execution(
     steps_per_execution, make_model, digits

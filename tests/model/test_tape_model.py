@@ -222,6 +222,7 @@ def test_a_batch_cut_into_parts_trains_as_the_whole_one(parts, batch_size):
     np.testing.assert_allclose(ours[2], whole[2], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_mask_reaches_the_loss_of_a_batch_in_parts_too():
     def loss(parts, *, mask_zero=True):
         keras.utils.set_random_seed(0)

@@ -377,6 +377,7 @@ def test_a_process_killed_in_mid_download_leaves_a_cache_that_works(
     assert get.notices == []
 
 
+@pytest.mark.slow
 def test_the_real_mnist_passes_as_published_and_its_test_set_as_nothing_else(
     tmp_path, real_mnist, mirrors, get
 ):

@@ -1,4 +1,4 @@
-"""Cut a data set into many files: ``python -m mnist_keras.app.shard --to=DIR --count=8``.
+"""Cut a data set into many files: ``python -m mnist_keras.shard --to=DIR --count=8``.
 
 The training images become so many shards, as IDX or TFRecord files, and the test images one. What
 is written goes into ``--data_dir``: whole on each machine, or cut once more with
@@ -18,7 +18,7 @@ def main(arguments=None):
     from mnist_keras.data.datasets.catalog import NAMES
     from mnist_keras.data.formats.shard_files import FORMATS
 
-    parser = argparse.ArgumentParser(prog="python -m mnist_keras.app.shard", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m mnist_keras.shard", description=__doc__)
     parser.add_argument("--to", required=True, help="the directory to write")
     parser.add_argument("--count", type=int, required=True, help="shards of the training images")
     parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="default: idx")

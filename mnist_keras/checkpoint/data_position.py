@@ -6,6 +6,8 @@ The ways, in this order:
   ``set_state``: the state after the last batch that was trained on is set;
 - a tf.data pipeline whose iterator can be saved: the iterators of earlier epochs are made without
   drawing from them, which sets the seeds of shuffles, and the state of the last one is restored;
+- data that may remember earlier passes, as a generator or a shuffle before a cache: all is drawn
+  again from the beginning;
 - all other data: the random generators are set back to where they were, the iterators and hooks of
   earlier epochs are repeated, and the batches of the present iterator are drawn again.
 
@@ -24,6 +26,7 @@ import tensorflow as tf
 from mnist_keras._keras import EpochIterator, global_seed
 from mnist_keras.checkpoint import fingerprint, iterator_state, random_state
 from mnist_keras.checkpoint.loader_states import loader_states
+from mnist_keras.checkpoint.training_state import StateMismatchError
 from mnist_keras.console.progress_display import task_progress
 
 # A larger state of a tf.data iterator, as of a shuffle's buffer, costs more than to draw again.
@@ -108,7 +111,12 @@ class DataPosition(StreamPosition):
         self._prints: dict[tuple[int, int], Any] = {}
         self._draws_whole_epochs = False
         self._shuffle_seed = 0
-        self._saves_iterator = True
+        self._saves_iterator = (
+            epochs.kind == "tf.data"
+            and isinstance(epochs.dataset, tf.data.Dataset)
+            and not self._remembers_passes()
+        )
+        self._new_state: bytes | None = None
         self._report: Callable[[str], None] = lambda reason: None
         self._source = loader_states(epochs)
         self._shuffles = epochs.shuffles_arrays and global_seed() is None
@@ -172,17 +180,17 @@ class DataPosition(StreamPosition):
         }
         if self._source is not None:
             place["source"] = self._source.at(self.draws)
-        elif epochs.kind == "tf.data" and self._saves_iterator:
-            place["iterator"] = self._iterator_state()
+        elif self._saves_iterator:
+            place["iterator"] = self._iterator_state(self._newest)
+            place["new_iterator"] = self._new_state
         return place
 
-    def _iterator_state(self):
-        if not isinstance(self._newest, tf.data.Iterator):
-            self._saves_iterator = False
-            return None
-        state = iterator_state.save(self._newest)
-        if state is not None and len(state) <= _MOST_STATE_BYTES:
-            return state
+    def _iterator_state(self, iterator):
+        """The state of an iterator; None from the first one on that cannot be saved."""
+        if self._saves_iterator:
+            state = iterator_state.save(iterator)
+            if state is not None and len(state) <= _MOST_STATE_BYTES:
+                return state
         self._saves_iterator = False
         return None
 
@@ -196,7 +204,7 @@ class DataPosition(StreamPosition):
             epochs.rebuild(self._strategy, shuffle=self._shuffle)
         self._made, self._newest, self._epoch_began = 0, None, place["epoch_began"]
         self._replayed = self._hooks[1:]  # The first one was Keras's at the start.
-        whole = place.get("iterator") is None and self._remembers_passes()
+        whole = self._remembers_passes()
         for _ in range(self._first_epoch, epoch):
             self._draws_whole_epochs = whole
             epochs.replay_epoch(place["num_batches"])
@@ -207,24 +215,27 @@ class DataPosition(StreamPosition):
         if goes_on_with is not None and goes_on_with is self._newest:
             self._go_to(self._newest)
         elif step_in_epoch == 0:
-            if place.get("iterator") is not None and self._newest is not None:
-                iterator_state.restore(self._newest, bytes(place["iterator"]))
             self._resuming = None
             random_state.restore(place["now"], *self._owners)
 
     def _remembers_passes(self):
         """Whether a pass over the data may depend on what earlier passes have drawn."""
         epochs = self._epochs
-        if epochs.steps_per_epoch is not None and epochs.num_batches is None:
-            return False  # One iterator serves all epochs.
-        return epochs.kind == "generator" or (
-            epochs.kind == "tf.data"
-            and isinstance(epochs.dataset, tf.data.Dataset)
-            and (
-                iterator_state.calls_python(epochs.dataset)
-                or iterator_state.needs_state(epochs.dataset)
+        return not self._has_one_pass() and (
+            epochs.kind == "generator"
+            or (
+                epochs.kind == "tf.data"
+                and isinstance(epochs.dataset, tf.data.Dataset)
+                and (
+                    iterator_state.calls_python(epochs.dataset)
+                    or iterator_state.needs_state(epochs.dataset)
+                )
             )
         )
+
+    def _has_one_pass(self):
+        """Whether one iterator serves all epochs."""
+        return self._epochs.steps_per_epoch is not None and self._epochs.num_batches is None
 
     def _on_iterator(self, iterator):
         self._made, self._newest, self.draws = self._made + 1, iterator, 0
@@ -233,8 +244,10 @@ class DataPosition(StreamPosition):
             self._draw_again(iterator, self._epochs.num_batches or _TO_THE_END, done=0)
         if self._source is not None:
             self._source.begin()
-        if self._resuming is not None and self._replayed is None:
-            self._go_to(iterator)
+        if self._replayed is None:
+            self._new_state = None if self._has_one_pass() else self._iterator_state(iterator)
+            if self._resuming is not None:
+                self._go_to(iterator)
 
     def _around_hook(self, name, hook):
         """Call a hook of the data with the generators as they were, or note how they are."""
@@ -278,7 +291,11 @@ class DataPosition(StreamPosition):
         before = random_state.capture(*self._owners)
         if state is not None:
             self._compare_first(iterator)
-            iterator_state.restore(iterator, bytes(state))
+            self._restore(iterator, state)
+            if place["new_iterator"] is not None:
+                # The state of an exhausted shuffle leaves it to chance which seeds come next.
+                self._restore(iter(self._epochs.dataset), place["new_iterator"])
+                self._new_state = bytes(place["new_iterator"])
             is_redrawn = False
         else:
             done = self._source.resume(place.get("source")) if self._source is not None else 0
@@ -289,6 +306,15 @@ class DataPosition(StreamPosition):
         if not is_redrawn or random_state.same(before, random_state.capture(*self._owners)):
             # The data have not drawn from them: what the steps drew counts.
             random_state.restore(place["now"], *self._owners)
+
+    def _restore(self, iterator, state):
+        try:
+            iterator_state.restore(iterator, bytes(state))
+        except (tf.errors.OpError, AssertionError) as error:
+            raise StateMismatchError(
+                "the place in the data does not fit this tf.data pipeline. Received: "
+                f"{type(error).__name__}. Expected: the pipeline of the checkpoint."
+            ) from error
 
     def _compare_first(self, iterator):
         """The first batch of all, where the state that is restored undoes the drawing."""
@@ -321,8 +347,6 @@ class DataPosition(StreamPosition):
             )
 
     def _ended(self, draws):
-        from mnist_keras.checkpoint.training_state import StateMismatchError
-
         raise StateMismatchError(
             "the data are shorter than those of the checkpoint. "
             f"Received: fewer batches. Expected: at least {draws}."

@@ -106,6 +106,8 @@ def obstacles(dataset: Any) -> list[str]:
                 lines.append(f"tf.data draws with {op} in a map without a seed")
             elif is_parallel:
                 lines.append(f"tf.data draws with {op} in a parallel map, in no fixed order")
+        if node.attr["deterministic"].s == b"false" or node.attr["sloppy"].b:
+            lines.append("tf.data is not deterministic, as deterministic=False allows")
         if node.op in _SHUFFLES and _is_unseeded(node, body):
             lines.append("tf.data shuffles without a seed")
     return list(dict.fromkeys(lines))

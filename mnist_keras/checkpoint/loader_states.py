@@ -49,8 +49,8 @@ class LoaderStates(abc.ABC):
         return _FROM_GENERATOR(lambda: self._drawn(generator), *arguments, **options)
 
     @abc.abstractmethod
-    def _iterate(self, generator, state):
-        """An iterator over what ``generator()`` gives, from a state on, if there is one."""
+    def _iterate(self, generator, number, state):
+        """An iterator over what ``generator()`` gives; of a state, after ``number`` batches."""
 
     @abc.abstractmethod
     def _state(self):
@@ -60,7 +60,7 @@ class LoaderStates(abc.ABC):
         start, self._start = self._start, None
         number, state = (0, None) if start is None else start
         states = self._states
-        for item in self._iterate(generator, state):
+        for item in self._iterate(generator, number, state):
             number += 1
             states[number] = copy.deepcopy(self._state())
             states.pop(number - _MOST_STATES, None)
@@ -74,7 +74,7 @@ class _OfLoader(LoaderStates):
         super().__init__()
         self._loader = loader
 
-    def _iterate(self, generator, state):
+    def _iterate(self, generator, number, state):
         if state is not None:
             self._loader.load_state_dict(state)
         return generator()
@@ -88,10 +88,15 @@ class _OfGrain(LoaderStates):
 
     _iterator: Any = None
 
-    def _iterate(self, generator, state):
+    def _iterate(self, generator, number, state):
         self._iterator = iter(generator())
         if state is not None:
-            self._iterator.set_state(state)
+            try:
+                self._iterator.set_state(state)
+            except ValueError:  # Grain compares how its objects print, as with their addresses.
+                self._iterator = iter(generator())
+                for _ in range(number):
+                    next(self._iterator)
         return self._iterator
 
     def _state(self):

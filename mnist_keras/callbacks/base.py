@@ -36,7 +36,7 @@ import numpy as np
 from typing_extensions import Self
 
 from mnist_keras.annotations import Logs
-from mnist_keras.checkpoint.data_position import DataPosition
+from mnist_keras.checkpoint.data_position import StreamPosition
 from mnist_keras.checkpoint.training_state import Position
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.errors import UsageError
@@ -54,7 +54,7 @@ class Fit:
         counts_steps: whether the model is a `TapeModel`, which records each step of an execution.
         stream: the `mnist_keras.data.stream.BatchStream` that it trains on, or None.
         steps_skipped: steps of the present epoch that were done before an interruption.
-        data: a `mnist_keras.checkpoint.data_position.DataPosition`, or None.
+        data: a `mnist_keras.checkpoint.data_position.StreamPosition`, or None.
         step_graph: the traced training step, a concrete function, or None.
 
     Example:
@@ -66,7 +66,7 @@ class Fit:
     counts_steps: bool = False
     stream: BatchStream | None = None
     steps_skipped: int = 0
-    data: DataPosition | None = None
+    data: StreamPosition | None = None
     step_graph: Any = None
 
     def agreed_request(self, callback: "StepCallback") -> int:

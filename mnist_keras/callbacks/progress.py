@@ -135,8 +135,8 @@ class Progress(StepCallback):
         parts.sort(key=lambda part: part.rank)
         if self._examples_per_step and speed:
             parts.append(Part(f"{speed * self._examples_per_step:,.0f} images/s", 2, "green"))
-        ages_s = [peer.seconds_since_save for peer in self.peers]
-        ages_s = [age_s for age_s in ages_s if age_s is not None]
+        ages = (peer.seconds_since_save for peer in self.peers)
+        ages_s = [age_s for age_s in ages if age_s is not None]
         if ages_s and not ended:
             parts.append(Part(f"saved {duration(min(ages_s))} ago", 3))
         return parts

@@ -12,7 +12,7 @@ The ways, in this order:
 What is drawn again is compared with fingerprints of what was drawn before.
 """
 
-import copy
+import functools
 import itertools
 from collections.abc import Callable
 from typing import Any
@@ -22,7 +22,8 @@ import numpy as np
 import tensorflow as tf
 
 from mnist_keras._keras import EpochIterator, global_seed
-from mnist_keras.checkpoint import fingerprint, foreign_state, iterator_state, random_state
+from mnist_keras.checkpoint import fingerprint, iterator_state, random_state
+from mnist_keras.checkpoint.loader_states import loader_states
 from mnist_keras.console.progress_display import task_progress
 
 # A larger state of a tf.data iterator, as of a shuffle's buffer, costs more than to draw again.
@@ -30,31 +31,71 @@ _MOST_STATE_BYTES = 2**24
 _CHUNK_STEPS = 100  # between two looks at the clock while batches are drawn again
 _RECENT = 3  # fingerprints kept besides the first one
 _TO_THE_END = 2**31 - 1
-_PERSISTENT_STATES = 512  # states of a loader kept, more than any pipeline reads ahead
 
 
-class DataPosition:
-    """Where a fit is in its training data.
+class StreamPosition:
+    """The place in a `mnist_keras.data.stream.BatchStream`, which the step number tells.
 
-    Args:
-        epochs: a `mnist_keras._keras.EpochIterator`; None: a `mnist_keras.data.stream.BatchStream`
-            is trained on, whose place is the position itself.
-        strategy: that of the model.
-        first_epoch: the epoch that the fit begins with.
-        began: the random generators before Keras opened the data, as `random_state.capture` gives.
+    Only the random generators, which the steps and callbacks may draw from, are kept here.
 
     Attributes:
         draws: batches trained on that came out of the present iterator.
     """
 
+    draws = 0
+    wants_first = False
+    identity: dict[str, Any] | None = None
+
+    def obstacles(self) -> list[str]:
+        """Why these data cannot be drawn again as they were, a line each; known at the start."""
+        return []
+
+    def advance(self, steps: int) -> None:
+        """Count batches that were trained on."""
+        self.draws += steps
+
+    def note(self, draw: int, value: Any) -> None:
+        """Keep the fingerprint of batch number ``draw`` of the present iterator, from 0."""
+
+    def report_to(self, report: Callable[[str], None]) -> None:
+        """Call ``report(reason)`` with what makes a resumed training inexact."""
+
+    def capture(self) -> dict[str, Any]:
+        """The place after the last batch that was trained on, made of what checkpoints hold."""
+        return {"now": random_state.capture()}
+
+    def resume(self, place: dict[str, Any], *, epoch: int, step_in_epoch: int) -> None:
+        """Find the place again that `capture` gave.
+
+        Args:
+            place: what `capture` gave.
+            epoch: the epoch to begin with.
+            step_in_epoch: steps of it that are done.
+        """
+        random_state.restore(place["now"])
+
+    def detach(self) -> None:
+        """Let go of the data; called at the end of the fit."""
+
+
+class DataPosition(StreamPosition):
+    """Where a fit is in training data of any other kind.
+
+    Args:
+        epochs: Keras's iterator over the epochs, a `mnist_keras._keras.EpochIterator`.
+        strategy: that of the model.
+        first_epoch: the epoch that the fit begins with.
+        began: the random generators before Keras opened the data, as `random_state.capture` gives.
+    """
+
     def __init__(
-        self, epochs: EpochIterator | None, *, strategy: Any, first_epoch: int, began: Any
+        self, epochs: EpochIterator, *, strategy: Any, first_epoch: int, began: Any
     ) -> None:
         self._epochs = epochs
         self._strategy = strategy
         self._first_epoch = first_epoch
         self._began = began
-        self._owners: list[Any] = []
+        self._owners: list[Any] = [] if epochs.source is None else [epochs.source]
         self._made = 0
         self.draws = 0
         self._newest: Any = None
@@ -66,36 +107,25 @@ class DataPosition:
         # {(number of the iterator, from 1; batch of it, from 0): fingerprint}
         self._prints: dict[tuple[int, int], Any] = {}
         self._draws_whole_epochs = False
-        self._shuffle_seed: int | None = None
-        self._source: _SourceStates | None = None
+        self._shuffle_seed = 0
         self._saves_iterator = True
-        self._obstacles: list[str] | None = None
         self._report: Callable[[str], None] = lambda reason: None
-        if epochs is not None:
-            self._attach(epochs)
-
-    def _attach(self, epochs):
-        if epochs.source is not None:
-            self._owners = [epochs.source]
-        self._source = _source_states(epochs)
+        self._source = loader_states(epochs)
+        self._shuffles = epochs.shuffles_arrays and global_seed() is None
         if self._source is not None:
             epochs.rebuild(self._strategy, from_generator=self._source.from_generator)
-        elif epochs.shuffles_arrays and global_seed() is None:
+        elif self._shuffles:
             self._shuffle_seed = int(np.random.SeedSequence().generate_state(1)[0])
             epochs.rebuild(self._strategy, shuffle=self._shuffle)
         epochs.watch(on_iterator=self._on_iterator, around_hook=self._around_hook)
 
     def detach(self) -> None:
-        """Let go of the data; called at the end of the fit."""
-        if self._epochs is not None:
-            self._epochs.unwatch()
+        self._epochs.unwatch()
 
-    @property
-    def identity(self) -> dict[str, Any] | None:
+    @functools.cached_property
+    def identity(self) -> dict[str, Any]:  # type: ignore[override]  # Computed where it is needed.
         """What tells these data from others that a training must not be resumed with."""
         epochs = self._epochs
-        if epochs is None:
-            return None
         identity = {
             "kind": epochs.kind,
             "examples": epochs.examples,
@@ -107,39 +137,29 @@ class DataPosition:
         return {name: value for name, value in identity.items() if value is not None}
 
     def obstacles(self) -> list[str]:
-        """Why these data cannot be drawn again as they were, a line each; known at the start."""
-        if self._obstacles is None:
-            self._obstacles = []
-            epochs = self._epochs
-            is_pipeline = epochs is not None and epochs.kind == "tf.data"
-            if is_pipeline and isinstance(epochs.dataset, tf.data.Dataset):
-                self._obstacles = iterator_state.obstacles(epochs.dataset)
-        return self._obstacles
-
-    def advance(self, steps: int) -> None:
-        """Count batches that were trained on."""
-        self.draws += steps
+        is_pipeline = self._epochs.kind == "tf.data"
+        if is_pipeline and isinstance(self._epochs.dataset, tf.data.Dataset):
+            return iterator_state.obstacles(self._epochs.dataset)
+        return []
 
     def note(self, draw: int, value: Any) -> None:
-        """Keep the fingerprint of batch number ``draw`` of the present iterator, from 0."""
         self._prints[self._made, draw] = value
         recent = [place for place in self._prints if place != _FIRST]
         for place in recent[:-_RECENT]:
             del self._prints[place]
 
     @property
-    def wants_first(self) -> bool:
+    def wants_first(self) -> bool:  # type: ignore[override]
         """Whether the next batch is the first of all."""
         return (self._made, self.draws) == _FIRST
 
+    def report_to(self, report: Callable[[str], None]) -> None:
+        self._report = report
+
     def capture(self) -> dict[str, Any]:
-        """The place after the last batch that was trained on, made of what checkpoints hold."""
-        now = random_state.capture(*self._owners)
-        place: dict[str, Any] = {"now": now}
         epochs = self._epochs
-        if epochs is None:
-            return place
-        place |= {
+        place: dict[str, Any] = {
+            "now": random_state.capture(*self._owners),
             "began": self._began,
             "first_epoch": self._first_epoch,
             "made": self._made,
@@ -147,7 +167,7 @@ class DataPosition:
             "num_batches": epochs.num_batches,
             "epoch_began": self._epoch_began,
             "hooks": _without_repeats(self._hooks),
-            "shuffle_seed": self._shuffle_seed,
+            "shuffle_seed": self._shuffle_seed if self._shuffles else None,
             "prints": [[*where, int(value)] for where, value in self._prints.items()],
         }
         if self._source is not None:
@@ -166,26 +186,12 @@ class DataPosition:
         self._saves_iterator = False
         return None
 
-    def report_to(self, report: Callable[[str], None]) -> None:
-        """Say to ``report(reason)`` what makes a resumed training inexact."""
-        self._report = report
-
     def resume(self, place: dict[str, Any], *, epoch: int, step_in_epoch: int) -> None:
-        """Find the place again that `capture` gave.
-
-        Args:
-            place: what `capture` gave.
-            epoch: the epoch to begin with.
-            step_in_epoch: steps of it that are done.
-        """
         epochs = self._epochs
-        if epochs is None:
-            random_state.restore(place["now"], *self._owners)
-            return
         self._began, self._first_epoch = place["began"], place["first_epoch"]
         self._hooks = _with_repeats(place["hooks"])
         self._prints = {(int(made), int(draw)): int(v) for made, draw, v in place["prints"]}
-        if place["shuffle_seed"] is not None:
+        if place["shuffle_seed"] is not None and self._shuffles:
             self._shuffle_seed = int(place["shuffle_seed"])
             epochs.rebuild(self._strategy, shuffle=self._shuffle)
         self._made, self._newest, self._epoch_began = 0, None, place["epoch_began"]
@@ -267,7 +273,7 @@ class DataPosition:
 
     def _go_to(self, iterator):
         """Bring an iterator to the place; what is drawn again is compared."""
-        place, self._resuming = self._resuming, None
+        place, self._resuming = self._resuming or {}, None
         draws, state = place["draws"], place.get("iterator")
         before = random_state.capture(*self._owners)
         if state is not None:
@@ -401,84 +407,3 @@ def _column(spec):
     if shape is None or shape.rank is None:
         return type(spec).__name__
     return f"{spec.dtype.name} {tuple(shape[1:])}" if shape.rank else spec.dtype.name
-
-
-def _source_states(epochs):
-    """The `_SourceStates` of data that can say where they are, or None."""
-    source = epochs.source
-    if epochs.kind == "grain":
-        return _GrainStates()
-    has_state = hasattr(source, "state_dict") and hasattr(source, "load_state_dict")
-    return _LoaderStates(source) if epochs.kind == "torch" and has_state else None
-
-
-class _SourceStates:
-    """The states of a loader after each batch that was drawn, as a pipeline reads ahead."""
-
-    def __init__(self):
-        self._states: dict[int, Any] = {}
-        self._start: tuple[int, Any] | None = None
-
-    def begin(self):
-        """A new iterator is about to be drawn from."""
-        self._states = {}
-
-    def at(self, draws):
-        """(batches drawn, the state then) of the last one not after ``draws``, or None."""
-        known = [draw for draw in list(self._states) if draw <= draws]
-        return [max(known), foreign_state.encode(self._states[max(known)])] if known else None
-
-    def resume(self, saved):
-        """Begin the next iterator at a saved state; how many batches it leaves out."""
-        if saved is None:
-            return 0
-        self._start = int(saved[0]), foreign_state.decode(saved[1])
-        return self._start[0]
-
-    def from_generator(self, generator, *arguments, **options):
-        """Stands in for ``tf.data.Dataset.from_generator``."""
-        return _FROM_GENERATOR(lambda: self._drawn(generator), *arguments, **options)
-
-    def _drawn(self, generator):
-        start, self._start = self._start, None
-        number, state = (0, None) if start is None else start
-        states = self._states
-        for item in self._iterate(generator, state):
-            number += 1
-            states[number] = copy.deepcopy(self._state())
-            states.pop(number - _PERSISTENT_STATES, None)
-            yield item
-
-
-class _LoaderStates(_SourceStates):
-    """Of a loader with ``state_dict`` and ``load_state_dict``, as torchdata's."""
-
-    def __init__(self, loader):
-        super().__init__()
-        self._loader = loader
-
-    def _iterate(self, generator, state):
-        if state is not None:
-            self._loader.load_state_dict(state)
-        return generator()
-
-    def _state(self):
-        return self._loader.state_dict()
-
-
-class _GrainStates(_SourceStates):
-    """Of Grain's iterators, with ``get_state`` and ``set_state``."""
-
-    _iterator: Any = None
-
-    def _iterate(self, generator, state):
-        self._iterator = iter(generator())
-        if state is not None:
-            self._iterator.set_state(state)
-        return self._iterator
-
-    def _state(self):
-        return self._iterator.get_state()
-
-
-_FROM_GENERATOR = tf.data.Dataset.from_generator

@@ -27,10 +27,14 @@ STATEFUL_RANDOM_OPS = frozenset(
     }
 )
 _SHUFFLES = ("ShuffleDataset", "ShuffleDatasetV2", "ShuffleDatasetV3", "ShuffleAndRepeatDatasetV2")
-_PARALLEL = ("ParallelMapDataset", "ParallelMapDatasetV2", "MapAndBatchDataset")
-_PARALLEL_INTERLEAVES = ("ParallelInterleaveDatasetV2", "ParallelInterleaveDatasetV3")
-_PARALLEL_INTERLEAVES += ("ParallelInterleaveDatasetV4",)
-
+_PARALLEL = (
+    "ParallelMapDataset",
+    "ParallelMapDatasetV2",
+    "MapAndBatchDataset",
+    "ParallelInterleaveDatasetV2",
+    "ParallelInterleaveDatasetV3",
+    "ParallelInterleaveDatasetV4",
+)
 _PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "GeneratorDataset")
 
 
@@ -94,7 +98,7 @@ def obstacles(dataset: Any) -> list[str]:
     for node, body in _nodes(graph.node, *functions.values()):
         called = [name for name in _called(node) if name in functions]
         random = [(op, seeded) for name in called for op, seeded in _random_ops(name, functions)]
-        is_parallel = node.op in (*_PARALLEL, *_PARALLEL_INTERLEAVES)
+        is_parallel = node.op in _PARALLEL
         for op, is_seeded in random:
             if not node.op.endswith(("Dataset", "DatasetV2", "DatasetV3", "DatasetV4")):
                 continue

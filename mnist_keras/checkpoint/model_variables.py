@@ -83,7 +83,7 @@ def optimizers(model: Any) -> dict[str, Any]:
     return {path: optimizer for path, optimizer in found.values() if path}
 
 
-def _reached(model) -> Iterator[tuple[str, Any]]:
+def _reached(model: Any) -> Iterator[tuple[str, Any]]:
     for path, value in _objects(model):
         if isinstance(value, (keras.Variable, tf.Variable)):
             yield path, value
@@ -92,7 +92,7 @@ def _reached(model) -> Iterator[tuple[str, Any]]:
                 yield f"{path}/{variable.path}", variable
 
 
-def _objects(root) -> Iterator[tuple[str, Any]]:
+def _objects(root: Any) -> Iterator[tuple[str, Any]]:
     """(path, object) of all that is reached, parents first, each once."""
     seen: set[int] = set()
     waiting: list[tuple[str, Any]] = [("", root)]

@@ -11,7 +11,7 @@ from mnist_keras._keras import EpochIterator
 from mnist_keras.callbacks.base import Fit, StepCallback
 from mnist_keras.callbacks.loss_tracker import examples_in_epoch
 from mnist_keras.checkpoint import random_state
-from mnist_keras.checkpoint.data_position import DataPosition
+from mnist_keras.checkpoint.data_position import DataPosition, StreamPosition
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.distributed.workers import workers_of
 from mnist_keras.model.multi_step import MultiStepFunction
@@ -113,11 +113,13 @@ class FitCallbacks(keras.callbacks.CallbackList):
         self.knows_length = epoch_iterator.data_adapter.num_batches == self.steps_per_epoch
         self.set_params({**self.params, "steps": self.steps_per_epoch})
         stream = self.fit.stream
-        epochs = None if stream is not None else EpochIterator(epoch_iterator)
-        if epochs is not None:
-            self._batch_spec = epochs.dataset.element_spec
-        elif _keras.strategy_of(self.model) is None:  # Else the step cuts its own part.
-            self._batch_spec = stream.element_spec
+        if stream is not None:
+            self.fit.data = StreamPosition()
+            if _keras.strategy_of(self.model) is None:  # Else each replica cuts its own part.
+                self._batch_spec = stream.element_spec
+            return
+        epochs = EpochIterator(epoch_iterator)
+        self._batch_spec = epochs.dataset.element_spec
         self.fit.data = DataPosition(
             epochs,
             strategy=self.model.distribute_strategy,

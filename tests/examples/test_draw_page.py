@@ -7,7 +7,7 @@ import pytest
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
-from mnist_keras.app.predict import probabilities
+from mnist_keras.probabilities import probabilities
 from tests.browser import errors, wait_for
 from tests.examples.drawing import Hand, seen, strokes_of
 

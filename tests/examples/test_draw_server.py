@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 from mnist_keras.app.config import RunConfig
-from mnist_keras.app.predict import predict, read
+from mnist_keras.app.predict import predict
 from mnist_keras.photos import photo_file
+from mnist_keras.photos.reading import read
 from tests.examples import bad_requests
 
 pytestmark = pytest.mark.slow

@@ -97,7 +97,7 @@ class Pair:
         if whole.kind != "finished":
             return _failure(whole, "without interruption")
         unlike_keras = []
-        if pipeline.is_seeded and pipeline.exact is True:
+        if pipeline.is_seeded and pipeline.exact is True and pipeline.length_is_known:
             unlike_keras = self._unlike(keras_model, whole)
         ending, said = self._train_under_fire(directory / "victim", whole.steps)
         said = list(dict.fromkeys(_notices(whole) + said))
@@ -263,15 +263,26 @@ def print_table(results):
 
 
 def print_pairs(heading, pairs):
-    """Each pair with lines of its own."""
+    """Pairs by their names and what was drawn for them."""
     if pairs:
         print(f"\n{heading}: {len(pairs)}")
-    for pair, lines in pairs:
+    for pair in pairs:
         print(f"- {pair}")
-        for line in lines[:MOST_LINES]:
-            print(f"    {line}")
-        if len(lines) > MOST_LINES:
-            print(f"    and {len(lines) - MOST_LINES} more")
+
+
+def print_result(pair, result, seconds):
+    """A pair's result and, unless all is well, the first lines of each part of it."""
+    print(f"{result.kind}: {pair} {seconds:.1f} s")
+    print_lines(result.lines)
+    print_lines([f"unlike keras.Model: {line}" for line in result.unlike_keras])
+
+
+def print_lines(lines):
+    for line in lines[:MOST_LINES]:
+        print(f"    {line}")
+    if len(lines) > MOST_LINES:
+        print(f"    and {len(lines) - MOST_LINES} more")
+    sys.stdout.flush()
 
 
 def parse(arguments=None):
@@ -309,22 +320,19 @@ def main():
             result = pair.examine(directory)
             shutil.rmtree(directory, ignore_errors=True)
             results.append((pair, result))
-            print(f"{result.kind}: {pair} {time.monotonic() - began:.1f} s", flush=True)
+            print_result(pair, result, time.monotonic() - began)
     print_table(results)
-    for kind in FAILURES:
-        print_pairs(kind, [(pair, r.lines) for pair, r in results if r.kind == kind])
+    print_pairs(DIFFERENT, [pair for pair, r in results if r.kind == DIFFERENT])
+    print_pairs(CRASHED, [pair for pair, r in results if r.kind == CRASHED])
     print_pairs(
         "said or refused, though it can be exact",
         [
-            (pair, r.lines)
+            pair
             for pair, r in results
             if r.kind in (SAID, REFUSED) and PIPELINES[pair.pipeline].exact is True
         ],
     )
-    others = [(pair, r.lines) for pair, r in results if r.kind == NOT_REPRODUCIBLE]
-    print_pairs("another result each time, without interruption too", others)
-    unlike_keras = [(pair, r.unlike_keras) for pair, r in results if r.unlike_keras]
-    print_pairs("a History unlike that of keras.Model", unlike_keras)
+    print_pairs("a History unlike that of keras.Model", [p for p, r in results if r.unlike_keras])
     sys.exit(any(r.kind in FAILURES or r.unlike_keras for _, r in results))
 
 

@@ -47,7 +47,7 @@ def finite(arrays, batch_size, seed):
     return {**endless(arrays, batch_size, seed), "x": passes(arrays, batch_size, orders)}
 
 
-@pipeline("generator, one pass, no steps_per_epoch")
+@pipeline("generator, one pass, no steps_per_epoch", length_is_known=False)
 def one_pass(arrays, batch_size, seed):
     return {"x": passes(arrays, batch_size, orders_of(arrays, seed, range(1)))}
 

@@ -24,7 +24,7 @@ def examples(arrays, seed):
     return grain.MapDataset.source(Source(arrays)).shuffle(seed)
 
 
-@pipeline("grain MapDataset, shuffled", needs=("grain",))
+@pipeline("grain MapDataset, shuffled", needs=("grain",), length_is_known=False)
 def map_dataset(arrays, batch_size, seed):
     return {"x": examples(arrays, seed).batch(batch_size)}
 
@@ -35,7 +35,7 @@ def iter_dataset(arrays, batch_size, seed):
     return {"x": data, "steps_per_epoch": 4}
 
 
-@pipeline("grain IterDataset with read-ahead threads", needs=("grain",))
+@pipeline("grain IterDataset with read-ahead threads", needs=("grain",), length_is_known=False)
 def read_ahead(arrays, batch_size, seed):
     import grain
 

@@ -27,6 +27,8 @@ class Pipeline:
         fits: whether it can be used for these arrays.
         is_seeded: whether the program sets a seed. Without one, exact means that each epoch trains
             on the same examples as that of an uninterrupted training, each as often.
+        length_is_known: whether Keras knows the steps of an epoch before the first one. Where it
+            does not, ``keras.Model`` counts a step too many, and its History is no measure.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Pipeline:
     needs: tuple[str, ...] = ()
     fits: Callable[[tuple], bool] = _any_arrays
     is_seeded: bool = True
+    length_is_known: bool = True
 
 
 PIPELINES: dict[str, Pipeline] = {}

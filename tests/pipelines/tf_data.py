@@ -40,7 +40,7 @@ def small_buffer(arrays, batch_size, seed):
     return {"x": examples(arrays).shuffle(7, seed=seed).batch(batch_size)}
 
 
-@pipeline("tf.data, two shuffles")
+@pipeline("tf.data, two shuffles", length_is_known=False)
 def two_shuffles(arrays, batch_size, seed):
     data = examples(arrays).shuffle(count(arrays), seed=seed).batch(2)
     return {"x": data.shuffle(4, seed=seed + 1).unbatch().batch(batch_size)}
@@ -80,7 +80,7 @@ def unseeded(arrays, batch_size, seed):
     return seeded_globally(arrays, batch_size, seed)
 
 
-@pipeline("tf.data, shuffle(seed), length not known")
+@pipeline("tf.data, shuffle(seed), length not known", length_is_known=False)
 def length_not_known(arrays, batch_size, seed):
     data = examples(arrays).shuffle(count(arrays), seed=seed).filter(lambda *parts: True)
     return {"x": data.batch(batch_size)}
@@ -117,7 +117,7 @@ def sampled(arrays, batch_size, seed):
     return {"x": mixed.batch(batch_size), "steps_per_epoch": 4}
 
 
-@pipeline("tf.data, shuffle of files, interleave, shuffle")
+@pipeline("tf.data, shuffle of files, interleave, shuffle", length_is_known=False)
 def interleaved(arrays, batch_size, seed, *, deterministic=True):
     pattern, parse = write_files(element(arrays))
     files = tf.data.Dataset.list_files(pattern, shuffle=True, seed=seed)
@@ -134,6 +134,7 @@ def interleaved(arrays, batch_size, seed, *, deterministic=True):
 @pipeline(
     "tf.data, interleave with deterministic=False",
     exact="the order depends on which thread comes first",
+    length_is_known=False,
 )
 def interleaved_as_it_comes(arrays, batch_size, seed):
     return interleaved(arrays, batch_size, seed, deterministic=False)
@@ -158,18 +159,18 @@ def from_orders(arrays, batch_size, make_order):
     return {"x": data.map(lambda *parts: element(parts))}
 
 
-@pipeline("tf.data, from_generator")
+@pipeline("tf.data, from_generator", length_is_known=False)
 def from_generator(arrays, batch_size, seed):
     order = np.random.default_rng(seed).permutation(count(arrays))
     return from_orders(arrays, batch_size, lambda: order)
 
 
-@pipeline("tf.data, from_generator that draws from np.random")
+@pipeline("tf.data, from_generator that draws from np.random", length_is_known=False)
 def from_global_generator(arrays, batch_size, seed):
     return from_orders(arrays, batch_size, lambda: np.random.permutation(count(arrays)))
 
 
-@pipeline("tf.data, from_generator that counts its passes")
+@pipeline("tf.data, from_generator that counts its passes", length_is_known=False)
 def from_counting_generator(arrays, batch_size, seed):
     passes = iter(range(1000))
 
@@ -182,6 +183,7 @@ def from_counting_generator(arrays, batch_size, seed):
 @pipeline(
     "tf.data, from_generator that draws from an unseeded default_rng()",
     exact="nobody can save the generator's state, and another process begins with another one",
+    length_is_known=False,
 )
 def from_unseeded_generator(arrays, batch_size, seed):
     generator = np.random.default_rng()

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 from tests.command_line import environment
 
 APPLICATION = ("mnist_keras.app", "mnist_keras.photos", "mnist_keras.data.datasets")
@@ -37,6 +39,7 @@ from mnist_keras.data import BatchStream, Examples, batches
 """
 
 
+@pytest.mark.slow
 def test_the_library_loads_nothing_of_the_application():
     modules = loaded(LIBRARY)
     assert {"mnist_keras.model.tape_model", "mnist_keras.data.stream"} <= modules

@@ -28,7 +28,6 @@ MODULES = {
     "mnist_keras.data.synthetic": "mnist_keras.data.datasets.synthetic",
     "mnist_keras.multi_step": "mnist_keras.model.multi_step",
     "mnist_keras.networks": "mnist_keras.app.networks",
-    "mnist_keras.prediction": "mnist_keras.app.predict",
     "mnist_keras.schedules": "mnist_keras.app.schedules",
     "mnist_keras.state.storage": "mnist_keras.checkpoint.storage",
     "mnist_keras.state.training_state": "mnist_keras.checkpoint.training_state",
@@ -39,6 +38,10 @@ OBJECTS = {
     "mnist_keras.exam.Exam": "mnist_keras.callbacks.tensorboard.exam.Exam",
     "mnist_keras.networks.mlp": "mnist_keras.app.networks.mlp",
     "mnist_keras.optimizers.SGD": "mnist_keras.model.optimizers.SGD",
+    "mnist_keras.prediction.Reading": "mnist_keras.photos.reading.Reading",
+    "mnist_keras.prediction.predict": "mnist_keras.app.predict.predict",
+    "mnist_keras.prediction.probabilities": "mnist_keras.probabilities.probabilities",
+    "mnist_keras.prediction.read": "mnist_keras.photos.reading.read",
     "mnist_keras.shard.main": "mnist_keras.app.shard.main",
     "mnist_keras.state.storage.Disk": "mnist_keras.checkpoint.storage.Disk",
 }
@@ -135,7 +138,8 @@ def earlier_paths():
 
 
 def test_every_alias_is_tested():
-    assert earlier_paths() == MODULES.keys() | {"mnist_keras.shard"}
+    of_objects = {path.rpartition(".")[0] for path in OBJECTS} & earlier_paths()
+    assert earlier_paths() == MODULES.keys() | of_objects
 
 
 @pytest.mark.parametrize("earlier", MODULES)

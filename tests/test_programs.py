@@ -6,6 +6,8 @@ import pytest
 
 from tests.programs import PROGRAMS
 
+pytestmark = pytest.mark.slow
+
 
 class WeightsAfterFirstStep(keras.callbacks.Callback):
     """Not those before it: some models have no weights until then."""

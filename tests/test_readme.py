@@ -21,6 +21,7 @@ def test_the_first_two_commands_are_one_line_each():
     assert "pytest" in test
 
 
+@pytest.mark.slow
 def test_the_program_in_the_readme_runs_and_goes_on_when_run_again(
     digits, tmp_path, monkeypatch, capsys
 ):
@@ -38,6 +39,7 @@ def test_the_program_in_the_readme_runs_and_goes_on_when_run_again(
     assert capsys.readouterr().out.splitlines() == ["3", "4"]
 
 
+@pytest.mark.slow
 def test_the_ten_lines_run_and_go_on_when_run_again(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     program = next(block for block in blocks("python") if "TapeModel(network)" in block)

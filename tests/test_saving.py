@@ -117,6 +117,7 @@ def test_a_model_arrives_as_it_was_and_trains_on(kind, way, trained, tmp_path):
     assert any((a != b).any() for a, b in zip(copied.get_weights(), before, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKE)
 def test_weights_alone_go_into_a_model_made_anew(kind, trained, tmp_path):
     trained[kind].save_weights(tmp_path / "a.weights.h5")
@@ -126,6 +127,7 @@ def test_weights_alone_go_into_a_model_made_anew(kind, trained, tmp_path):
     np.testing.assert_array_equal(anew(X), trained[kind](X))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKE)
 def test_its_config_makes_it_anew(kind, trained):
     model = trained[kind]
@@ -147,6 +149,7 @@ def test_a_clone_is_a_tape_model_with_weights_of_its_own(kind, trained):
     assert not np.array_equal(clone(X), trained[kind](X))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKE)
 def test_what_keras_exports_of_it_gives_what_it_gives(kind, trained, tmp_path):
     model = trained[kind]
@@ -155,6 +158,7 @@ def test_what_keras_exports_of_it_gives_what_it_gives(kind, trained, tmp_path):
     np.testing.assert_allclose(exported.serve(X), model.predict(X, verbose=0), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_wrapped_network_alone_is_a_file_that_needs_no_tape_model(trained, tmp_path):
     trained["wrapped"].network.save(tmp_path / "network.keras")
     alone = keras.models.load_model(tmp_path / "network.keras")

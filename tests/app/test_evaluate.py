@@ -15,6 +15,8 @@ from mnist_keras.data.datasets import catalog
 from mnist_keras.errors import MnistKerasError, UsageError
 from tests.command_line import tree, write_small_mnist
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def small_mnist(tmp_path_factory):

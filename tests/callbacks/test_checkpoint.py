@@ -178,6 +178,7 @@ SAVED = {
 }
 
 
+@pytest.mark.slow
 def test_it_saves_after_the_steps_asked_for_and_at_the_end(model, stream, tmp_path, steps_in):
     class Journal(Disk):
         def rename(self, source, target):
@@ -290,6 +291,7 @@ def test_it_tells_how_old_the_newest_state_on_the_disk_is(make_model, stream, tm
     assert (now[0], callback.seconds_since_save) == (107.0, 3.0)
 
 
+@pytest.mark.slow
 def test_a_training_may_start_from_anothers_checkpoint_at_a_rate_of_its_own(
     make_model, stream, tmp_path
 ):
@@ -479,6 +481,7 @@ def test_a_second_fit_counts_on_and_does_not_resume_again(model, stream, tmp_pat
     assert [len(history.history["loss"]) for history in (first, second)] == [1, 2]
 
 
+@pytest.mark.slow
 def test_a_finished_run_trains_no_more_unless_there_are_more_epochs(
     model, make_model, stream, tmp_path, steps_in, weights_of
 ):
@@ -500,6 +503,7 @@ def test_a_finished_run_trains_no_more_unless_there_are_more_epochs(
     assert len(extended["loss"]) == 3 - 1 + len(twin["loss"])
 
 
+@pytest.mark.slow
 def test_a_fit_that_fails_before_it_begins_does_not_lose_its_place(
     model, make_model, stream, tmp_path
 ):

@@ -142,6 +142,7 @@ def test_a_plain_keras_model_is_stopped_and_saved_as_well(
     callbacks[1].close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ["make_model", "make_plain"])
 def test_a_signal_after_the_last_boundary_is_not_lost(make, request, stream, former):
     model = request.getfixturevalue(make)()
@@ -170,6 +171,7 @@ def test_only_the_signals_asked_for_are_handled(make_model, stream, former):
     assert seen == [{**former, signal.SIGTERM: callback._handle}]
 
 
+@pytest.mark.slow
 def test_after_an_exception_the_handlers_are_back(make_model, make_plain, stream, crash, former):
     def fail(batch, logs):
         raise RuntimeError("crash")
@@ -183,6 +185,7 @@ def test_after_an_exception_the_handlers_are_back(make_model, make_plain, stream
     assert handlers() == former
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_fails_is_told_and_the_handlers_are_back(
     make_model, make_plain, stream, tmp_path, former
 ):

@@ -225,6 +225,7 @@ def test_lines_printed_meanwhile_appear_above_as_they_are(make_model, stream, at
     assert (sys.stdout, sys.stderr) == streams
 
 
+@pytest.mark.slow
 def test_an_stdout_that_is_a_file_gets_no_other_byte(make_model, stream, attach, monkeypatch):
     screen, file = attach(), io.StringIO()
     monkeypatch.setattr(sys, "stdout", file)
@@ -269,6 +270,7 @@ def test_a_resumed_training_begins_where_it_was(
     assert re.match("2/2 epochs  took ", screen.lines[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ["make_model", "make_plain"])
 def test_after_an_exception_it_leaves_the_terminal_in_order(make, stream, attach, crash, request):
     screen = attach()

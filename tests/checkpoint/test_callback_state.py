@@ -136,6 +136,7 @@ def outcome(tmp_path, capsys, monkeypatch):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KERAS_CALLBACKS)
 def test_a_callback_of_keras_that_is_resumed_does_what_it_would_have_done(name, outcome):
     make, attributes = KERAS_CALLBACKS[name]

@@ -51,6 +51,7 @@ def test_without_the_files_it_says_that_shapes_are_drawn(example, tmp_path, caps
     )
 
 
+@pytest.mark.slow
 def test_every_picture_is_shown_with_the_names_of_the_classes(
     example, files, tmp_path, monkeypatch, capsys, summaries_of
 ):

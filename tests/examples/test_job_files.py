@@ -78,6 +78,7 @@ def sbatch(tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_slurms_tasks_find_each_other_and_go_on_when_their_time_is_over(sbatch, tmp_path):
     done = sbatch(PROGRAM, "--run_name=a b")
     assert done.returncode == 143, done.stderr

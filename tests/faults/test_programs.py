@@ -145,6 +145,7 @@ def whole(tmp_path_factory):
     return functools.cache(lambda training: interrupted.attempt(training(directory)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", interrupted.WAYS)
 def test_a_training_is_ended_and_comes_to_the_same_bits(how, table, tmp_path, whole):
     expected = whole(training)

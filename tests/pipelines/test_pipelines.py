@@ -77,6 +77,7 @@ def files(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "arrays"), PAIRS)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_the_next_process_is_fed_alike_where_that_can_be(name, arrays):

@@ -56,6 +56,7 @@ def test_it_is_written_every_so_many_epochs_and_after_the_last_one(
     assert points_of(tmp_path) == {"steps": {step: float(step) for step in expected}}
 
 
+@pytest.mark.slow
 def test_the_last_epoch_is_the_one_after_which_training_is_stopped(
     make, stream, tmp_path, points_of
 ):
@@ -91,6 +92,7 @@ def test_what_is_written_once_is_written_once_in_a_run_not_in_a_fit(
     assert points_of(tmp_path)["once"] == {0: 1.0}
 
 
+@pytest.mark.slow
 def test_all_callbacks_of_a_fit_write_into_the_same_files(make, stream, tmp_path, points_of):
     callbacks = [
         StepLogger(tmp_path, every_steps=3, echo=False),
@@ -119,6 +121,7 @@ def test_a_fit_after_one_that_an_exception_ended_begins_anew(
     assert points_of(tmp_path) == {"steps": {7: 7.0}}
 
 
+@pytest.mark.slow
 def test_without_a_directory_nothing_is_written(make, stream, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make().fit(stream, verbose=0, callbacks=[EventCallback(None)])

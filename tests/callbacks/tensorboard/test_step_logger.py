@@ -105,6 +105,7 @@ def test_each_logged_value_is_that_steps_own(
     assert not (tmp_path / "validation").exists()
 
 
+@pytest.mark.slow
 def test_the_validation_lies_in_a_directory_of_its_own(
     make_model, stream, held_out, tmp_path, points_of
 ):
@@ -167,6 +168,7 @@ def test_examples_per_second_are_those_trained_on_since_the_last_point(
     assert found == RATES[make, steps_per_execution]
 
 
+@pytest.mark.slow
 def test_a_run_resumed_amid_an_epoch_counts_what_it_trains_on_itself(
     make_model, stream, tmp_path, points_of
 ):
@@ -196,6 +198,7 @@ def test_a_clock_that_stands_still_gives_no_rate(make_plain, stream, tmp_path, p
     assert "examples_per_second" not in points_of(tmp_path / "train")
 
 
+@pytest.mark.slow
 def test_two_fits_are_one_curve(make_model, stream, tmp_path, points_of, capsys):
     whole, model = make_model(), make_model()
     whole.fit(stream, epochs=3, verbose=0, callbacks=[StepLogger(tmp_path / "one", every_steps=2)])

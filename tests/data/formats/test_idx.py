@@ -241,6 +241,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
     np.testing.assert_array_equal(read_idx(tmp_path / name), LABELS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("packed", [False, True])
 @hypothesis.settings(FEW, max_examples=300)
 @hypothesis.given(data=strategies.data())

@@ -78,6 +78,7 @@ def test_an_npz_that_unpacks_to_more_than_it_promises_is_not_unpacked(tmp_path):
     assert peak < 4 << 20
 
 
+@pytest.mark.slow
 @hypothesis.settings(
     deadline=None,
     max_examples=300,

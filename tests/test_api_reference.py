@@ -33,6 +33,7 @@ MODULES = (
 )
 # Parts of modules that are the package's own otherwise.
 NAMES = (
+    "mnist_keras.callbacks.base.Fit",
     "mnist_keras.callbacks.base.StepCallback",
     "mnist_keras.data.sharded.Sharded",
     "mnist_keras.model.multi_step.StepRecords",

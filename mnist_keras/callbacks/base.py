@@ -15,8 +15,9 @@ agreed_request            --             The largest request of all workers; do 
 resume_position           None           Where the training resumes, if it can resume one.
 accept_position           nothing        The training resumes there; the data are not open yet.
 discard_position          nothing        Another callback resumes the training.
-state_dict                None           What a checkpoint saves of the callback.
-load_state_dict           nothing        Restores what ``state_dict`` gave.
+state_dict                not defined    What a checkpoint saves of the callback: dicts with string
+                                         keys, lists, numbers, strings, None and arrays.
+load_state_dict           not defined    Restores what ``state_dict`` gave; defined with it.
 flush                     nothing        Write what is buffered; called before a checkpoint.
 save_now                  nothing        Save the training state before it is interrupted.
 seconds_since_save        None           Age of the last checkpoint.
@@ -149,16 +150,6 @@ class StepCallback(keras.callbacks.Callback):
 
     def discard_position(self) -> None:
         """Do not resume: another callback of this fit has a later position."""
-
-    def state_dict(self) -> dict[str, Any] | None:
-        """What a resumed training needs; None if the callback has no state.
-
-        Dicts with string keys, lists, numbers, strings, None and arrays.
-        """
-        return None
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave; arrays are NumPy arrays."""
 
     def flush(self) -> None:
         """Write what is buffered to the disk; a checkpoint calls it from another thread."""

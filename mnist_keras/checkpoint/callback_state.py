@@ -15,9 +15,9 @@ from mnist_keras.checkpoint.nested import put_arrays, take_arrays
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A callback that has a state, or None where it has none."""
+    """A callback that has a state of its own."""
 
-    def state_dict(self) -> dict[str, Any] | None:
+    def state_dict(self) -> dict[str, Any]:
         """What is saved."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -33,15 +33,15 @@ def capture(callbacks):
     """
     states: list[list[Any]] = []
     arrays: dict[str, np.ndarray] = {}
-    for callback, state in _stateful(callbacks):
+    for callback in _stateful(callbacks):
         prefix = f"callbacks/{len(states)}"
-        states.append([_name(callback), take_arrays(state, prefix, arrays)])
+        states.append([_name(callback), take_arrays(_state_dict(callback), prefix, arrays)])
     return states, arrays
 
 
 def check(states, callbacks, error):
     """Raise ``error`` unless the states are of these callbacks, in this order."""
-    saved, present = [name for name, _ in states], [_name(c) for c, _ in _stateful(callbacks)]
+    saved, present = [name for name, _ in states], [_name(c) for c in _stateful(callbacks)]
     if saved != present:
         raise error(
             "the saved state is of other callbacks. "
@@ -51,7 +51,7 @@ def check(states, callbacks, error):
 
 def restore(states, arrays, callbacks):
     """Give each callback its state back."""
-    for (callback, _), (_, state) in zip(_stateful(callbacks), states, strict=True):
+    for callback, (_, state) in zip(_stateful(callbacks), states, strict=True):
         state = put_arrays(state, arrays)
         if isinstance(callback, Stateful):
             callback.load_state_dict(state)
@@ -60,9 +60,7 @@ def restore(states, arrays, callbacks):
 
 
 def _stateful(callbacks):
-    """[(callback, its state), ...] of those that have one."""
-    states = ((callback, _state_dict(callback)) for callback in callbacks)
-    return [(callback, state) for callback, state in states if state is not None]
+    return [c for c in callbacks if isinstance(c, Stateful) or _keras_attributes(c)]
 
 
 def _keras_attributes(callback):
@@ -75,7 +73,7 @@ def _keras_attributes(callback):
 def _state_dict(callback):
     if isinstance(callback, Stateful):
         return callback.state_dict()
-    return {name: getattr(callback, name) for name in _keras_attributes(callback)} or None
+    return {name: getattr(callback, name) for name in _keras_attributes(callback)}
 
 
 def _name(callback):

@@ -87,7 +87,9 @@ class TapeModel(keras.Model):
         network: Any = None
         if are_functional(args, kwargs):
             # keras.Model.__init__ would put Functional among the bases of TapeModel for good.
-            self.__class__ = functional_twin(type(self))  # type: ignore[arg-type]  # It can be hashed.
+            if not isinstance(self, _keras.Functional):
+                twin = functional_twin(type(self))  # type: ignore[arg-type]  # It can be hashed.
+                self.__class__ = twin
             super(keras.Model, self).__init__()
             Functional.__init__(self, *args, **kwargs)
         else:

@@ -111,13 +111,28 @@ def test_it_shows_where_training_is_how_it_goes_and_how_long_it_takes(make_model
     assert screen.lines == [f"2/2 epochs  took 0:28  {slow.losses[-1]}  5 images/s"]
 
 
+class Attributes(SimpleNamespace):
+    """A namespace that can be referred to weakly, as a model can."""
+
+    __hash__ = object.__hash__
+
+
+class Saved(StepCallback):
+    """A callback that saved the training 65 s ago."""
+
+    seconds_since_save = 65.0
+
+
 class ByHand:
     """A fit of 30 epochs of 300 steps without a model to train: each call does what fit does."""
 
-    def __init__(self, progress, *, epochs=30, steps=300, **of_the_model):
+    def __init__(self, progress, *peers, epochs=30, steps=300, **of_the_model):
         self.progress = progress
-        progress.set_params({"epochs": epochs, "steps": steps})
-        progress.set_model(SimpleNamespace(**{"metrics": [], **of_the_model}))
+        self.model = Attributes(**{"metrics": [], **of_the_model})
+        params = {"epochs": epochs, "steps": steps}
+        for callback in (progress, *peers):
+            callback.set_params(params)
+            callback.set_model(self.model)
         progress.on_train_begin()
 
     def step(self, epoch, step, logs):
@@ -139,9 +154,9 @@ class ByHand:
 )
 def test_a_narrow_window_shows_what_matters_most(columns, figures, attach):
     screen, clock = attach(columns), Clock()
-    checkpoint = SimpleNamespace(seconds_since_save=65.0)
+    saved = Saved()
     with Progress(clock=clock) as progress:
-        fit = ByHand(progress, checkpoint_callback=checkpoint)
+        fit = ByHand(progress, saved)
         progress.on_epoch_end(0, {"loss": 1.0, "val_loss": 0.00012351})
         logs = {"精度": 0.5, "accuracy": 0.92034, "loss": 0.26177, "curve": [1.0, 2.0]}
         clock.now += 1

@@ -4,6 +4,7 @@ A new version that moves one fails here, with the name.
 """
 
 import ast
+import contextlib
 import inspect
 import pathlib
 import re
@@ -108,15 +109,29 @@ def layers_draw_by_the_replaced_dropout():
     assert calls == []
 
 
+@contextlib.contextmanager
+def no_global_generators():
+    """Within the context, no library has a global generator yet; one made in it is dropped."""
+    of_keras = _keras.global_state.GLOBAL_STATE_TRACKER
+    with (
+        mock.patch.object(of_keras, "global_seed_generator", None, create=True),
+        mock.patch.object(_keras.stateful_random_ops, "global_generator", None),
+    ):
+        yield
+
+
 @canary("backend.common.global_state")
 @canary("random.seed_generator")
 def keras_draws_from_the_global_generator():
-    _keras.make_global_generators()
-    generator = _keras.global_generators()["keras.random without a seed"]
-    state = np.array(generator.state)
-    drawn = np.array(keras.random.uniform((3,)))
-    generator.state.assign(state)
-    np.testing.assert_array_equal(keras.random.uniform((3,)), drawn)
+    name = "keras.random without a seed"
+    with no_global_generators():
+        assert name not in _keras.global_generators()
+        _keras.make_global_generators()
+        generator = _keras.global_generators()[name]
+        state = np.array(generator.state)
+        drawn = np.array(keras.random.uniform((3,)))
+        generator.state.assign(state)
+        np.testing.assert_array_equal(keras.random.uniform((3,)), drawn)
 
 
 @canary("models.functional.Functional")
@@ -598,10 +613,8 @@ def eager_operations_draw_from_the_seeded_generator():
 @canary("stateful_random_ops.get_global_generator", library=TENSORFLOW)
 @canary("stateful_random_ops.global_generator", library=TENSORFLOW)
 def the_global_generator_is_found_where_it_exists():
-    from tensorflow.python.ops import stateful_random_ops
-
     name = "tf.random.get_global_generator()"
-    with mock.patch.object(stateful_random_ops, "global_generator", None):
+    with no_global_generators():
         assert name not in _keras.global_generators()
         _keras.make_global_generators()
         assert _keras.global_generators()[name] is tf.random.get_global_generator()

@@ -14,7 +14,12 @@ def are_functional(args, kwargs):
 
 @functools.cache
 def functional_twin(cls):
-    """A subclass of ``cls`` and of Keras's functional model, saved under the name of ``cls``."""
+    """A subclass of ``cls`` and of Keras's functional model, saved under the name of ``cls``.
+
+    A class that is one already is returned as it is: a clone of a model is made by its twin.
+    """
+    if issubclass(cls, Functional):
+        return cls
     twin = type(
         cls.__name__,
         (cls, Functional),

@@ -125,6 +125,7 @@ def test_a_functional_model_is_one_for_keras():
     part = keras.Model(model.inputs, model.layers[1].output)
     assert part(X[:2]).shape == (2, 5)
     assert isinstance(keras.models.clone_model(model), TapeModel)
+    assert keras.saving.get_custom_objects()["mnist_keras>TapeModel"] is TapeModel
 
 
 def test_a_train_step_of_ones_own_is_used():

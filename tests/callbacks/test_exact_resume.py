@@ -1,0 +1,199 @@
+"""What `Checkpoint` says of a training that cannot be resumed exactly, and what it refuses."""
+
+import contextlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mnist_keras import TapeModel
+from mnist_keras.callbacks import Checkpoint, NotExactError
+from mnist_keras.callbacks.base import StepCallback
+from mnist_keras.checkpoint.training_state import StateMismatchError
+
+pytestmark = pytest.mark.slow
+X = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
+Y = X.sum(1, keepdims=True)
+
+
+class Killed(Exception):
+    """Stands for the end of a process."""
+
+
+class Kill(StepCallback):
+    """Ends the training after a step, when the checkpoint was saved."""
+
+    priority = 3
+
+    def __init__(self, step):
+        super().__init__()
+        self._step = step
+
+    def breaks_execution_at(self, step):
+        return step == self._step
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        if self.step == self._step:
+            raise Killed
+
+
+class Noisy(TapeModel):
+    """Adds noise to its input, by a source that a test chooses."""
+
+    def __init__(self, draw):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+        self.seed_generator = keras.random.SeedGenerator(1)
+        self._draw = draw
+
+    def call(self, x, training=False):
+        return self.dense(x + self._draw(self, x)) if training else self.dense(x)
+
+
+def by_tensorflow(model, x):
+    return tf.random.normal(tf.shape(x))
+
+
+def by_the_models_generator(model, x):
+    return keras.random.normal(keras.ops.shape(x), seed=model.seed_generator)
+
+
+def no_noise(model, x):
+    return 0.0
+
+
+def train(directory, *, draw=no_noise, kill=None, epochs=2, require_exact=False, **data):
+    """A process's part of a training; (the model, the checkpoint, what was said)."""
+    keras.utils.set_random_seed(0)
+    said = []
+    model = Noisy(draw)
+    model.compile(optimizer="adam", loss="mse", steps_per_execution=3)
+    checkpoint = Checkpoint(
+        directory, every_steps=4, require_exact=require_exact, notice=said.append
+    )
+    callbacks = [checkpoint] if kill is None else [checkpoint, Kill(kill)]
+    data = {"x": X, "y": Y, "batch_size": 4, **data}
+    with contextlib.suppress(Killed):
+        model.fit(**data, epochs=epochs, verbose=0, callbacks=callbacks)
+    return model, checkpoint, said
+
+
+def inexact(said):
+    return [line for line in said if line.startswith("resume is not exact: ")]
+
+
+def test_noise_of_tensorflow_is_named_at_the_first_step_with_what_to_do(tmp_path):
+    _, checkpoint, said = train(tmp_path, draw=by_tensorflow, kill=1)
+    (line,) = inexact(said)
+    assert "RandomStandardNormal" in line
+    assert "keras.random.SeedGenerator" in line
+    assert not checkpoint.is_exact
+
+
+def test_noise_drawn_as_advised_resumes_to_the_same_bits(tmp_path):
+    draw = by_the_models_generator
+    whole, checkpoint, said = train(tmp_path / "whole", draw=draw)
+    assert checkpoint.is_exact
+    assert inexact(said) == []
+    train(tmp_path / "killed", draw=draw, kill=9)
+    resumed, checkpoint, said = train(tmp_path / "killed", draw=draw)
+    assert said[0].startswith("goes on after 8 steps")
+    assert checkpoint.is_exact
+    for found, expected in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_exactness_that_is_required_is_an_error_where_there_is_none(tmp_path):
+    with pytest.raises(NotExactError, match=r"^resume is not exact: the training step draws"):
+        train(tmp_path, draw=by_tensorflow, require_exact=True)
+
+
+def test_other_values_of_the_data_are_told_by_the_fingerprints(tmp_path):
+    train(tmp_path, kill=9)
+    _, checkpoint, said = train(tmp_path, x=X + 1)
+    (line,) = inexact(said)
+    assert line.startswith("resume is not exact: batch ")
+    assert not checkpoint.is_exact
+
+
+@pytest.mark.parametrize(
+    ("data", "numbers"),
+    [
+        ({"batch_size": 6}, ("batch_size 6", "batch_size 4")),
+        ({"x": X[:20], "y": Y[:20]}, ("examples 20", "examples 24")),
+        ({"steps_per_epoch": 5}, ("steps_per_epoch 5", "steps_per_epoch None")),
+        ({"x": X[:, :2]}, ("float32 (2,)", "float32 (3,)")),
+        (
+            {"x": tf.data.Dataset.from_tensor_slices((X, Y)).batch(4), "y": None},
+            ("kind tf.data", "kind arrays"),
+        ),
+    ],
+    ids=["batch size", "length", "steps per epoch", "columns", "kind"],
+)
+def test_other_data_are_refused_with_both_values(tmp_path, data, numbers):
+    train(tmp_path, kill=9)
+    if "x" in data and data.get("y", Y) is None:
+        data = {**data, "batch_size": None}
+    with pytest.raises(StateMismatchError) as refused:
+        train(tmp_path, **data)
+    received, expected = str(refused.value).split("Expected: ")
+    assert numbers[0] in received
+    assert numbers[1] in expected
+
+
+def test_a_fit_without_an_epoch_left_says_that_nothing_is_trained(tmp_path):
+    train(tmp_path)
+    before = sorted(path.name for path in tmp_path.iterdir())
+    model, _, said = train(tmp_path)
+    assert said[1].startswith("all epochs are done: nothing is trained. Received: epochs=2")
+    assert model.steps_trained == 12
+    assert sorted(path.name for path in tmp_path.iterdir()) == before
+
+
+def test_another_optimizer_is_named_with_the_way_to_the_weights_alone(tmp_path):
+    train(tmp_path, kill=9)
+    keras.utils.set_random_seed(0)
+    model = Noisy(no_noise)
+    model.compile(optimizer="sgd", loss="mse")
+    with pytest.raises(StateMismatchError) as refused:
+        model.fit(X, Y, batch_size=4, verbose=0, callbacks=[Checkpoint(tmp_path)])
+    assert "compiled with another optimizer" in str(refused.value)
+    assert "load_weights(model, directory)" in str(refused.value)
+
+
+def test_no_update_runs_on_fresh_weights_of_a_model_that_its_step_builds(tmp_path):
+    class OnlyAStep(TapeModel):
+        def __init__(self):
+            super().__init__()
+            self.dense = keras.layers.Dense(1)
+            self.own_optimizer = keras.optimizers.Adam()
+
+        def train_step(self, data):
+            x, y = data
+            with tf.GradientTape() as tape:
+                loss = keras.ops.mean((self.dense(x) - y) ** 2)
+            weights = self.dense.trainable_weights
+            gradients = tape.gradient(loss, weights)
+            self.own_optimizer.apply_gradients(zip(gradients, weights, strict=True))
+            return {"loss": loss}
+
+    def run(directory, *, kill=None):
+        keras.utils.set_random_seed(0)
+        model = OnlyAStep()
+        model.compile()
+        callbacks = [Checkpoint(directory, every_steps=4, notice=lambda line: None)]
+        callbacks += [] if kill is None else [Kill(kill)]
+        try:
+            model.fit(X, Y, batch_size=4, epochs=2, verbose=0, callbacks=callbacks)
+        except Killed:
+            return None
+        return [*model.get_weights(), *(np.array(v) for v in model.own_optimizer.variables)]
+
+    whole = run(tmp_path / "whole")
+    run(tmp_path / "killed", kill=5)
+    resumed = run(tmp_path / "killed")
+    assert len(resumed) == len(whole) == 8
+    for found, expected in zip(resumed, whole, strict=True):
+        np.testing.assert_array_equal(found, expected)

@@ -480,6 +480,11 @@ class EpochIterator:
             if enqueuer is not None:
                 adapter.enqueuer = enqueuer
 
+    def replay_evaluation(self) -> None:
+        """Do what an evaluation did to the iterators and the data, without drawing a batch."""
+        self._epochs.reset()
+        self.replay_epoch(None)
+
     @property
     def kind(self) -> str:
         """What the data are: "arrays", "tf.data", "PyDataset", "generator", "torch", "grain"."""

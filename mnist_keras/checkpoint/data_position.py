@@ -43,10 +43,13 @@ class StreamPosition:
 
     Attributes:
         draws: batches trained on that came out of the present iterator.
+        wants_first: whether the next batch is the first of all.
     """
 
     draws = 0
     wants_first = False
+    _validations = 0
+    _validations_to_replay = 0
     identity: dict[str, Any] | None = None
 
     def obstacles(self) -> list[str]:
@@ -63,9 +66,20 @@ class StreamPosition:
     def report_to(self, report: Callable[[str], None]) -> None:
         """Call ``report(reason)`` with what makes a resumed training inexact."""
 
+    def begin_validation(self, epochs: EpochIterator) -> None:
+        """Count a validation; before the first one, repeat those before an interruption.
+
+        Args:
+            epochs: Keras's iterator over the validation data.
+        """
+        for _ in range(self._validations_to_replay):
+            epochs.replay_evaluation()
+        self._validations_to_replay = 0
+        self._validations += 1
+
     def capture(self) -> dict[str, Any]:
         """The place after the last batch that was trained on, made of what checkpoints hold."""
-        return {"now": random_state.capture()}
+        return {"now": random_state.capture(), "validations": self._validations}
 
     def resume(self, place: dict[str, Any], *, epoch: int, step_in_epoch: int) -> None:
         """Find the place again that `capture` gave.
@@ -75,6 +89,7 @@ class StreamPosition:
             epoch: the epoch to begin with.
             step_in_epoch: steps of it that are done.
         """
+        self._validations = self._validations_to_replay = place["validations"]
         random_state.restore(place["now"])
 
     def detach(self) -> None:
@@ -168,6 +183,7 @@ class DataPosition(StreamPosition):
         epochs = self._epochs
         place: dict[str, Any] = {
             "now": random_state.capture(*self._owners),
+            "validations": self._validations,
             "began": self._began,
             "first_epoch": self._first_epoch,
             "made": self._made,
@@ -196,6 +212,7 @@ class DataPosition(StreamPosition):
 
     def resume(self, place: dict[str, Any], *, epoch: int, step_in_epoch: int) -> None:
         epochs = self._epochs
+        self._validations = self._validations_to_replay = place["validations"]
         self._began, self._first_epoch = place["began"], place["first_epoch"]
         self._hooks = _with_repeats(place["hooks"])
         self._prints = {(int(made), int(draw)): int(v) for made, draw, v in place["prints"]}

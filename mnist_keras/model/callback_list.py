@@ -105,8 +105,10 @@ class FitCallbacks(keras.callbacks.CallbackList):
         return initial_epoch
 
     def set_data(self, epoch_iterator: Any) -> None:
-        """Take the steps in an epoch from the training data; validation asks later, in vain."""
+        """Take the training data, which come first, and count the validations that follow."""
         if self._knows_data:
+            if self.fit.data is not None:
+                self.fit.data.begin_validation(EpochIterator(epoch_iterator))
             return
         self._knows_data = True
         self.steps_per_epoch = epoch_iterator.num_batches

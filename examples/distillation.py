@@ -31,8 +31,8 @@ class Distiller(TapeModel):
         self.temperature = temperature
         self.label_weight = label_weight
 
-    def call(self, images, training=None):
-        return self.student(images, training=training)
+    def call(self, inputs, training=None, mask=None):
+        return self.student(inputs, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         loss = super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -82,7 +82,8 @@ def batches(images, labels, *, shuffle):
 def trained(model, train, test, *, epochs, logdir):
     """Train a model; its accuracy on the test images."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("adam", loss, metrics=["accuracy"], steps_per_execution="auto")
+    optimizer = keras.optimizers.Adam(0.002)
+    model.compile(optimizer, loss, metrics=["accuracy"], steps_per_execution="auto")
     model.fit(
         batches(*train, shuffle=True),
         epochs=epochs,
@@ -97,7 +98,7 @@ def trained(model, train, test, *, epochs, logdir):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--logdir", default="logs/distillation")
-    parser.add_argument("--epochs", type=int, default=6, help="of the student; default: 6")
+    parser.add_argument("--epochs", type=int, default=10, help="of the student; default: 10")
     parser.add_argument("--teacher_epochs", type=int, default=3, help="default: 3")
     parser.add_argument("--examples", type=int, help="training images to use; default: all")
     arguments = parser.parse_args()

@@ -57,7 +57,7 @@ class GAN(TapeModel):
         return {"d_loss": self.d_loss.result(), "g_loss": self.g_loss.result()}
 
     def sample(self, count):
-        """New images, (count, 28, 28) in [0, 1]."""
+        """New images, (count, 28, 28, 1) in [0, 1]."""
         noise = keras.random.normal((count, LATENT), seed=self.seed_generator)
         return ops.convert_to_numpy(self.generator(noise, training=False))
 
@@ -73,7 +73,6 @@ def generator():
             layers.Conv2DTranspose(32, 4, activation="relu", **upsampling),
             layers.BatchNormalization(),
             layers.Conv2DTranspose(1, 4, activation="sigmoid", **upsampling),
-            layers.Reshape((28, 28)),
         ]
     )
 
@@ -82,8 +81,7 @@ def discriminator():
     downsampling = {"strides": 2, "padding": "same", "activation": "leaky_relu"}
     return keras.Sequential(
         [
-            keras.Input((28, 28)),
-            layers.Reshape((28, 28, 1)),
+            keras.Input((28, 28, 1)),
             layers.Conv2D(32, 4, **downsampling),
             layers.Conv2D(64, 4, **downsampling),
             layers.Flatten(),
@@ -97,24 +95,23 @@ def batches(images):
     """Shuffled batches of 100 float images in [0, 1]."""
     # Shuffling row numbers is fast, and their buffer is small in a checkpoint.
     rows = tf.data.Dataset.range(len(images)).shuffle(len(images), seed=0)
-    images = tf.constant(images)
+    images = tf.constant(images[..., None])
     return rows.batch(100).map(lambda rows: tf.cast(tf.gather(images, rows), tf.float32) / 255)
 
 
-def distances(some, others):
-    """Euclidean distances between images, (some, others)."""
-    some, others = (np.reshape(images, (len(images), -1)) for images in (some, others))
-    squares = np.sum(some**2, axis=1)[:, None] + np.sum(others**2, axis=1) - 2 * some @ others.T
-    return np.sqrt(np.maximum(squares, 0))
+def squared_distances(some, others):
+    """Those between two arrays of flat images, (some, others)."""
+    return np.sum(some**2, axis=1)[:, None] - 2 * some @ others.T + np.sum(others**2, axis=1)
 
 
 def coverage(real, samples, *, neighbours=5):
-    """The share of real images that have a sample nearby (Naeem et al., 2020).
+    """The share of real images that have a sample near them (Naeem et al., 2020).
 
-    Nearby means: not farther than so many neighbours among the real images.
+    Near is what lies closer than the image's neighbours among the other real images.
     """
-    radii = np.sort(distances(real, real), axis=1)[:, neighbours]  # Column 0 is the image itself.
-    return np.mean(distances(real, samples).min(axis=1) <= radii)
+    real, samples = (np.reshape(images, (len(images), -1)) for images in (real, samples))
+    nearest = np.sort(squared_distances(real, real), axis=1)  # Column 0 is the image itself.
+    return np.mean(squared_distances(real, samples).min(axis=1) < nearest[:, neighbours])
 
 
 def main():
@@ -123,6 +120,7 @@ def main():
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--examples", type=int, help="training images to use; default: all")
     arguments = parser.parse_args()
+    logdir, examples = arguments.logdir, arguments.examples
 
     keras.utils.set_random_seed(0)
     train, test = load("auto")
@@ -133,18 +131,14 @@ def main():
         steps_per_execution="auto",
     )
     model.fit(
-        batches(train.images[: arguments.examples]),
+        batches(train.images[:examples]),
         epochs=arguments.epochs,
         shuffle=False,  # The pipeline shuffles.
         verbose=0,
-        callbacks=[
-            StepLogger(arguments.logdir),
-            Checkpoint(f"{arguments.logdir}/checkpoints"),
-            GracefulShutdown(),
-        ],
+        callbacks=[StepLogger(logdir), Checkpoint(f"{logdir}/checkpoints"), GracefulShutdown()],
     )
     samples, real = model.sample(1000), test.images[:1000] / np.float32(255)
-    grid(gray(samples[:64]), columns=8).save(pathlib.Path(arguments.logdir, "samples.png"))
+    grid(gray(samples[:64]), columns=8).save(pathlib.Path(logdir, "samples.png"))
     print(f"coverage of the test digits: {coverage(real, samples):.4f}")
 
 

@@ -15,12 +15,13 @@ from keras import layers, ops
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger
 
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
-    "fifteen sixteen seventeen eighteen nineteen"
-).split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-WORDS = ["", "<start>", "<end>", *ONES, *TENS, "hundred", "thousand"]  # 0 is padding, as in digits.
+TEXT = """
+zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
+sixteen seventeen eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety
+"""
+ONES, TENS = TEXT.split()[:20], TEXT.split()[20:]
+# Token 0 is padding, for words and for digits.
+WORDS = ["", "<start>", "<end>", *ONES, *TENS, "hundred", "thousand"]
 DIGITS, LENGTH = 6, 11  # The longest number and the longest sentence, with its start and end.
 
 
@@ -108,10 +109,11 @@ def main():
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--examples", type=int, default=20_000, help="numbers to learn from")
     arguments = parser.parse_args()
+    logdir, examples = arguments.logdir, arguments.examples
 
     keras.utils.set_random_seed(0)
     numbers = np.random.default_rng(0).permutation(1_000_000)
-    digits, words = tokens(numbers[: arguments.examples])
+    digits, words = tokens(numbers[:examples])
     data = tf.data.Dataset.from_tensor_slices(((digits, words[:, :-1]), words[:, 1:]))
     model = translator()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -121,11 +123,7 @@ def main():
         epochs=arguments.epochs,
         shuffle=False,  # The pipeline shuffles.
         verbose=0,
-        callbacks=[
-            StepLogger(arguments.logdir),
-            Checkpoint(f"{arguments.logdir}/checkpoints"),
-            GracefulShutdown(),
-        ],
+        callbacks=[StepLogger(logdir), Checkpoint(f"{logdir}/checkpoints"), GracefulShutdown()],
     )
     digits, words = tokens(numbers[-1000:])
     translated = model.translate(digits)

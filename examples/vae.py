@@ -99,23 +99,20 @@ def main():
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--examples", type=int, help="training images to use; default: all")
     arguments = parser.parse_args()
+    logdir, examples = arguments.logdir, arguments.examples
 
     keras.utils.set_random_seed(0)
     train, test = load("auto")
     model = VAE(encoder(), decoder())
     model.compile(keras.optimizers.Adam(0.001), steps_per_execution="auto")
     model.fit(
-        batches(train.images[: arguments.examples], shuffle=True),
+        batches(train.images[:examples], shuffle=True),
         epochs=arguments.epochs,
         shuffle=False,  # The pipeline shuffles.
         verbose=0,
-        callbacks=[
-            StepLogger(arguments.logdir),
-            Checkpoint(f"{arguments.logdir}/checkpoints"),
-            GracefulShutdown(),
-        ],
+        callbacks=[StepLogger(logdir), Checkpoint(f"{logdir}/checkpoints"), GracefulShutdown()],
     )
-    grid(gray(model.sample(64)), columns=8).save(pathlib.Path(arguments.logdir, "samples.png"))
+    grid(gray(model.sample(64)), columns=8).save(pathlib.Path(logdir, "samples.png"))
     scores = model.evaluate(batches(test.images, shuffle=False), verbose=0, return_dict=True)
     print(f"negative evidence lower bound of the test images: {scores['loss']:.4f} nats")
 

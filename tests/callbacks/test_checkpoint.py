@@ -38,6 +38,8 @@ def run(stream, held_out, capsys):
         if stored := sorted((directory / "checkpoints").glob("step-*")):
             steps = int(stored[-1].name.removeprefix("step-"))
             expected = f"goes on after {steps} steps, from {stored[-1]}\n"
+            if steps == 3 * len(stream):
+                expected += f"{nothing_is_trained(epochs=3)}\n"
         if others:
             with pytest.raises(RuntimeError, match="crash"):
                 model.fit(stream, **arguments)
@@ -48,6 +50,13 @@ def run(stream, held_out, capsys):
         return history, printed.out
 
     return run
+
+
+def nothing_is_trained(*, epochs):
+    return (
+        f"all epochs are done: nothing is trained. Received: epochs={epochs}, {epochs} done. "
+        "Expected: more epochs, or another directory to train anew."
+    )
 
 
 # name: (every_steps, [where the sessions crash])
@@ -315,8 +324,10 @@ def test_a_training_may_start_from_anothers_checkpoint_at_a_rate_of_its_own(
     np.testing.assert_array_equal(again.get_weights()[0], trained.get_weights()[0])
     assert notices == [
         f"goes on after 7 steps, from {tmp_path}/first/step-00000007",
+        nothing_is_trained(epochs=1),
         f"goes on after 7 steps, from {tmp_path}/first/step-00000007",
         f"goes on after 14 steps, from {tmp_path}/second/step-00000014",
+        nothing_is_trained(epochs=2),
     ]
 
 

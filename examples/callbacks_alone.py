@@ -1,9 +1,9 @@
-"""The callbacks alone, on a plain keras.Model and beside Keras's own callbacks.
+"""The callbacks without TapeModel: on a plain keras.Model, together with Keras's callbacks.
 
     python examples/callbacks_alone.py --logdir=logs/callbacks_alone
 
-Ctrl-C or a kill ends it between two steps, after a checkpoint that is whole. A plain keras.Model
-begins anew when it is run again; TapeModel(network) in its place goes on.
+Ctrl-C or SIGTERM ends it between two steps, after it has saved a checkpoint. When it is run again,
+a plain keras.Model starts from the beginning; TapeModel(network) would resume.
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main():
     model = keras.Sequential([keras.Input((28, 28)), *layers])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     model.compile("adam", loss, metrics=["accuracy"])
-    # Outside TapeModel.fit, `with` gives back what a callback holds when fit ends by an exception.
+    # Without TapeModel.fit, `with` closes the callbacks if fit ends by an exception.
     with (
         StepLogger(arguments.logdir, every_steps=50) as logger,
         Checkpoint(f"{arguments.logdir}/checkpoints", resume=False) as checkpoint,

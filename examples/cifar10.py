@@ -1,10 +1,10 @@
-"""Another data set: CIFAR-10, in colour and with names of its classes, in all of TensorBoard.
+"""Another data set: CIFAR-10, in colour and with class names, in all TensorBoard pages.
 
     python examples/cifar10.py --data_dir=cifar-10-batches-bin --logdir=logs/cifar10
 
-A `DatasetDescription` says what the images are; the stream, the network and the pictures follow
-it. The directory holds the files of the binary version, https://www.cs.toronto.edu/~kriz/cifar.html.
-Without them a small stand-in of coloured shapes is drawn.
+A `DatasetDescription` describes the images; the stream, the network and the pictures use it.
+The directory holds the files of the binary version, https://www.cs.toronto.edu/~kriz/cifar.html.
+Without them, the example draws a small substitute data set of coloured shapes.
 """
 
 import argparse
@@ -56,7 +56,7 @@ SHAPES = dataclasses.replace(
 
 
 def load(data_dir):
-    """(train, test) of CIFAR-10, or of the stand-in where the directory does not hold the files."""
+    """(train, test) of CIFAR-10, or of the substitute if the directory lacks the files."""
     directory = pathlib.Path(data_dir)
     train, test = sorted(directory.glob("data_batch_?.bin")), directory / "test_batch.bin"
     if train and test.exists():
@@ -66,7 +66,7 @@ def load(data_dir):
 
 
 def read(*paths):
-    """`Examples` from files of records: a byte for the class, then all red, green, blue pixels."""
+    """`Examples` from files of records: a class byte, then all red, green and blue values."""
     height, width, channels = CIFAR10.image_shape
     size = 1 + height * width * channels
     records = np.concatenate([np.fromfile(path, np.uint8).reshape(-1, size) for path in paths])
@@ -75,7 +75,7 @@ def read(*paths):
 
 
 def draw(count, *, seed):
-    """`Examples` of one coloured shape each, at a random place and of a random size."""
+    """`Examples` with one coloured shape each, of random size and at a random place."""
     random = np.random.default_rng(seed)
     height, width, channels = SHAPES.image_shape
     labels = random.integers(0, SHAPES.classes, count, np.uint8)
@@ -128,7 +128,7 @@ def network(description):
 
 
 def dashboards(logdir, stream, test):
-    """The callbacks for what TensorBoard shows besides the curves."""
+    """The TensorBoard callbacks besides the curves."""
 
     def first_batch():
         return next(iter(stream))

@@ -2,7 +2,7 @@
 
     python examples/diffusion.py --logdir=logs/diffusion
 
-At the end noise becomes new digits: samples.png in the logdir.
+At the end it turns noise into new digits, samples.png in the logdir.
 """
 
 import argparse
@@ -72,7 +72,7 @@ class Diffusion(TapeModel):
 
 
 def rates(times):
-    """The shares of image and noise at times from 0, the image, to 1, the noise."""
+    """The shares of image and noise at times from 0 (only image) to 1 (only noise)."""
     return ops.cos(times * math.pi / 2), ops.sin(times * math.pi / 2)
 
 

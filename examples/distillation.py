@@ -2,8 +2,8 @@
 
     python examples/distillation.py --logdir=logs/distillation
 
-The teacher is trained first, then frozen. Each training has its own checkpoints, so a run that was
-interrupted in either one is resumed there.
+The teacher is trained first, then frozen. Each of the two trainings has its own checkpoints, so an
+interrupted run resumes in the right one.
 """
 
 import argparse
@@ -80,7 +80,7 @@ def batches(images, labels, *, shuffle):
 
 
 def trained(model, train, test, *, epochs, logdir):
-    """Train a model; its accuracy on the test images."""
+    """Train a model and return its accuracy on the test images."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer = keras.optimizers.Adam(0.002)
     model.compile(optimizer, loss, metrics=["accuracy"], steps_per_execution="auto")

@@ -1,9 +1,9 @@
-"""Fine-tuning: a trained network's first layers are kept, and others learn something new on top.
+"""Fine-tuning: keep the first layers of a trained network and train a new layer on top.
 
     python examples/fine_tuning.py --model=logs/first/model.keras --logdir=logs/fine_tuning
 
-Learns to tell even digits from odd ones with the layers of a run of main.py, which stay as they
-are; then all layers are trained for an epoch more at a smaller rate.
+The network learns to tell even digits from odd ones. At first the layers from a run of main.py are
+frozen; then all layers are trained for one more epoch at a smaller learning rate.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from mnist_keras.data import load
 
 
 def network(trained):
-    """A trained network without its last layer, frozen, and a new last layer of one score."""
+    """A trained network, frozen, with a new last layer that gives one score."""
     features = keras.Model(trained.inputs, trained.layers[-2].output, name="features")
     features.trainable = False
     image = keras.Input((28, 28), name="image")
@@ -36,7 +36,7 @@ def main():
     model = TapeModel(network(trained))
 
     def fit(name, learning_rate, epochs):
-        # Compiled anew: which layers are frozen is settled when a model is compiled.
+        # Keras reads which layers are frozen when the model is compiled, so compile it again.
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
         accuracy = keras.metrics.BinaryAccuracy(threshold=0.0)
         optimizer = keras.optimizers.Adam(learning_rate)

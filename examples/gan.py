@@ -1,4 +1,4 @@
-"""A generative adversarial network: two networks, two optimizers, their own compile and step.
+"""A generative adversarial network: two networks, two optimizers, custom compile and step.
 
     python examples/gan.py --logdir=logs/gan
 
@@ -22,7 +22,7 @@ LATENT = 64
 
 
 class GAN(TapeModel):
-    """A generator of images, and a discriminator with a logit: is an image real?"""
+    """A generator of images, and a discriminator that gives a logit: is the image real?"""
 
     def __init__(self, generator, discriminator):
         super().__init__()
@@ -100,14 +100,14 @@ def batches(images):
 
 
 def squared_distances(some, others):
-    """Those between two arrays of flat images, (some, others)."""
+    """The squared distances between two arrays of flat images, (some, others)."""
     return np.sum(some**2, axis=1)[:, None] - 2 * some @ others.T + np.sum(others**2, axis=1)
 
 
 def coverage(real, samples, *, neighbours=5):
     """The share of real images that have a sample near them (Naeem et al., 2020).
 
-    Near is what lies closer than the image's neighbours among the other real images.
+    A sample is near if it is closer than the image's neighbours among the other real images.
     """
     real, samples = (np.reshape(images, (len(images), -1)) for images in (real, samples))
     nearest = np.sort(squared_distances(real, real), axis=1)  # Column 0 is the image itself.

@@ -1,9 +1,9 @@
-"""Data of your own, in any form that Keras takes: here a keras.utils.PyDataset, two moons.
+"""Your own data, in any form that Keras takes: here a keras.utils.PyDataset, two moons.
 
     python examples/own_data.py --logdir=logs/own_data
 
-An interrupted run goes on in mid-epoch with such data too: the batches that were had are drawn
-again and passed over, so they have to come in the same order.
+An interrupted run resumes in the middle of an epoch with such data too. The batches that were used
+before are drawn again and skipped, so they must come in the same order.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger
 
 
 class Moons(keras.utils.PyDataset):
-    """Points of two half circles that reach into each other, and which of them each is of."""
+    """Points of two interlocking half circles, and the half circle of each point."""
 
     def __init__(self, *, batches, batch_size=32, seed=0):
         super().__init__()

@@ -1,9 +1,9 @@
-"""A train_step of your own: adversarial training, still logged, saved and resumed at true steps.
+"""Your own train_step: adversarial training, with exact logs, checkpoints and resume.
 
     python examples/own_train_step.py --logdir=logs/own_train_step
 
-Each batch is moved a little in the direction that makes it harder, and the network learns from
-both. Run again with more --epochs it goes on where it was left.
+Each batch is changed a little in the direction that increases the loss, and the network learns from
+both batches. Run it again with more --epochs, and it resumes from the last checkpoint.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from mnist_keras.data import batches, load
 
 
 class Adversarial(TapeModel):
-    """A `TapeModel` that also learns from images moved against it (fast gradient sign)."""
+    """A `TapeModel` that also learns from adversarial images (fast gradient sign)."""
 
     step_size = 0.1
 

@@ -1,8 +1,8 @@
-"""A sequence-to-sequence transformer that translates numbers, as 742019, into English words.
+"""A sequence-to-sequence transformer that translates numbers such as 742019 to English.
 
     python examples/transformer.py --logdir=logs/transformer
 
-The model is a functional one with a method of its own; the train_step is TapeModel's.
+The model is a functional model with an extra method; the train_step is TapeModel's.
 """
 
 import argparse
@@ -29,7 +29,7 @@ class Translator(TapeModel):
     """Predicts each next word from the digits and the words before it."""
 
     def translate(self, digits):
-        """The likeliest words one after another, integers (n, LENGTH), of digits (n, DIGITS)."""
+        """Digits (n, DIGITS) to words, integers (n, LENGTH); each is the likeliest next word."""
         words = np.zeros((len(digits), LENGTH), np.int64)
         words[:, 0] = WORDS.index("<start>")
         for place in range(1, LENGTH):
@@ -39,7 +39,7 @@ class Translator(TapeModel):
 
 
 class Embedding(layers.Layer):
-    """Embeddings of tokens plus those of their places; token 0 is masked."""
+    """Embeddings of tokens plus embeddings of their positions; token 0 is masked."""
 
     def __init__(self, *, tokens, length, width):
         super().__init__()
@@ -54,7 +54,7 @@ class Embedding(layers.Layer):
 
 
 class Block(layers.Layer):
-    """Attention and two dense layers; a decoder's block also attends to what was encoded."""
+    """Attention and two dense layers; a decoder block also attends to the encoder's output."""
 
     def __init__(self, width, *, is_decoder=False):
         super().__init__()
@@ -128,7 +128,7 @@ def main():
     digits, words = tokens(numbers[-1000:])
     translated = model.translate(digits)
     print(f"{numbers[-1]}: {' '.join(WORDS[word] for word in translated[-1])}")
-    # What follows the end does not count.
+    # Words after the end are ignored.
     is_right = np.all((translated == words) | (words == 0), axis=1)
     print(f"numbers translated without an error: {is_right.mean():.4f}")
 

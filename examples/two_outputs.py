@@ -1,8 +1,8 @@
-"""A network of your own with two outputs: which digit it is, and how much ink it has.
+"""Your own network with two outputs: which digit an image shows, and how much ink it has.
 
     python examples/two_outputs.py --logdir=logs/two_outputs
 
-Losses, their weights and metrics are told by the outputs' names, as for any keras.Model.
+Losses, their weights and metrics refer to the outputs by name, as for any keras.Model.
 """
 
 import argparse
@@ -25,7 +25,7 @@ def network():
 
 
 def examples(data):
-    """(images, what is to be found of each)."""
+    """(images, {"digit": classes, "ink": amounts})."""
     images = data.images / np.float32(255)
     return images, {"digit": data.labels, "ink": images.mean((1, 2))[:, None]}
 
@@ -52,7 +52,7 @@ def main():
         *examples(train),
         batch_size=100,
         epochs=arguments.epochs,
-        shuffle=False,  # Else a resumed run would see other batches.
+        shuffle=False,  # Otherwise a resumed run would see different batches.
         verbose=0,
         callbacks=[
             StepLogger(arguments.logdir),

@@ -1,4 +1,4 @@
-"""A variational autoencoder: two networks, a loss of its own and random draws.
+"""A variational autoencoder: two networks, a custom loss and random draws.
 
     python examples/vae.py --logdir=logs/vae
 
@@ -23,7 +23,7 @@ LATENT = 16
 
 
 class VAE(TapeModel):
-    """An encoder to means and log variances of a latent code, a decoder from codes to logits."""
+    """An encoder to means and log variances of latent codes, and a decoder from codes to logits."""
 
     def __init__(self, encoder, decoder):
         super().__init__()
@@ -58,7 +58,7 @@ class VAE(TapeModel):
         return self.means_with(self.losses_of(images))
 
     def means_with(self, losses):
-        """The means over the epoch so far, these losses included."""
+        """The means over the epoch so far, including these losses."""
         for name, mean in self.means.items():
             mean.update_state(losses[name])
         return {name: mean.result() for name, mean in self.means.items()}

@@ -1,4 +1,4 @@
-"""What a trained network reads in the bytes of a drawing or a photo."""
+"""Read digits from the bytes of a drawing or a photo with a trained network."""
 
 import base64
 import io
@@ -23,13 +23,13 @@ _LOGITS = "categorical_crossentropy"
 
 
 def find_model(path):
-    """The file of a network and the loss that it was trained with; None: nobody knows.
+    """(the file of a network, the loss that it was trained with, or None if it is unknown).
 
     Args:
         path: the directory of a finished run, or a ``.keras`` file.
 
     Raises:
-        UsageError: there is neither.
+        UsageError: the path is neither of these.
     """
     path = pathlib.Path(path)
     if path.is_dir():
@@ -50,12 +50,12 @@ class Reader:
     """A trained network that reads pictures.
 
     Args:
-        path: of its file.
-        loss: that it was trained with; None: its scores are taken for probabilities if its last
-            layer is a softmax or a sigmoid, for logits if it is not.
+        path: the file of the network.
+        loss: the loss that it was trained with. None: its scores are taken as probabilities if its
+            last layer is a softmax or a sigmoid, otherwise as logits.
 
     Raises:
-        UsageError: it does not take 28x28 pixels or does not tell ten digits.
+        UsageError: the network does not take 28x28 pixels or does not have ten classes.
         MnistKerasError: the file cannot be opened.
     """
 
@@ -67,7 +67,7 @@ class Reader:
         gives_probabilities = self._activation in ("softmax", "sigmoid")
         self._loss = loss if loss or gives_probabilities else _LOGITS
         self._shape = _input_shape(self._network, path)
-        for count in (1, 2):  # The second shape makes the graph one for any count.
+        for count in (1, 2):  # The second shape makes TensorFlow trace for any count.
             self._probabilities(np.zeros((count, *MNIST.image_shape), np.uint8))
 
     def read(self, data, *, most_pixels, with_preview=False):
@@ -75,8 +75,8 @@ class Reader:
 
         Args:
             data: the bytes of a file that `mnist_keras.photos.photo_file.read_photo` takes.
-            most_pixels: that it may have.
-            with_preview: add the picture as it was read: grey, upright, small.
+            most_pixels: the maximum number of pixels of the picture.
+            with_preview: add a small picture as it was read: grey and upright.
 
         Returns:
             A dict for JSON: ``size`` (width, height) in pixels, and ``digits`` in reading order,

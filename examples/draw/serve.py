@@ -1,8 +1,8 @@
-"""A page to draw a digit on, or drop a photo, and see what a trained network reads meanwhile.
+"""A page to draw a digit on, or drop a photo, and see at once what a trained network reads.
 
     python examples/draw/serve.py logs/first
 
-Serves this machine alone, and needs no other. The extra `examples` holds what it needs.
+It serves only this machine and needs no other. The extra `examples` installs its requirements.
 """
 
 import argparse
@@ -30,7 +30,7 @@ DRAWING_PIXELS, PHOTO_PIXELS = 1_000_000, 60_000_000
 
 
 def main(arguments):
-    """Load the network and answer until interrupted."""
+    """Load the network and serve until interrupted."""
     if importlib.util.find_spec("aiohttp") is None:
         raise MnistKerasError(
             "the server needs one more library. Received: no aiohttp. "

@@ -1,4 +1,4 @@
-"""The web server of the page: two questions, some files, and bounds on all that it takes."""
+"""The web server of the page: two questions, some files, and limits on every request."""
 
 import asyncio
 import concurrent.futures
@@ -17,7 +17,7 @@ from mnist_keras.errors import DataError
 
 HOSTS = ("127.0.0.1", "localhost")
 MOST_CONNECTIONS = 100
-HEADERS_S, BODY_S = 3, 8  # for all of it, however steadily it drips
+HEADERS_S, BODY_S = 3, 8  # for the complete headers or body, even if they arrive slowly
 _BACKLOG = 50
 _PAGE = pathlib.Path(__file__).parent / "page"
 _TYPES = {
@@ -40,17 +40,19 @@ _HEADERS = {
 }
 _DEBUG = web.AppKey("debug", bool)
 _UNDISTURBED = logging.getLogger("examples.draw.aiohttp")
-_UNDISTURBED.disabled = True  # What a client does wrong is told to the client.
+_UNDISTURBED.disabled = True  # The client gets the error in the response.
 
 
 class Question:
-    """What a picture may be, and the one thread that reads such pictures.
+    """The limits on a picture, and the one thread that reads such pictures.
 
     Args:
-        read: from the bytes of a picture to an answer for JSON; a DataError is told.
-        types: of content, by their beginning.
-        most_bytes: of a picture.
-        most_bytes_at_once: of all pictures that are held, from their first byte to the answer.
+        read: a function from the bytes of a picture to an answer for JSON. The client gets the text
+            of a DataError.
+        types: accepted content types, by prefix.
+        most_bytes: maximum size of a picture.
+        most_bytes_at_once: maximum size of all pictures in memory, from the first byte of a picture
+            to its answer.
     """
 
     def __init__(self, read, *, types, most_bytes, most_bytes_at_once):
@@ -59,7 +61,7 @@ class Question:
         self._thread = concurrent.futures.ThreadPoolExecutor(1)
 
     async def answer(self, request):
-        """The answer to a request that brings a picture."""
+        """Answer a request that contains a picture."""
         self._check(request)
         with self._room(request.content_length):
             data = await _body_in_time(request)
@@ -87,7 +89,7 @@ class Question:
             self._bytes_left += size
 
     def close(self):
-        """Let the thread end, after the picture that it is reading."""
+        """Let the thread end after the picture that it is reading."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
@@ -99,7 +101,7 @@ async def _body_in_time(request):
 
 
 class _Refusal(Exception):
-    """A request that is not answered: status, one line, headers."""
+    """A refused request: status, one line of text, headers."""
 
     def __init__(self, status, line, headers=()):
         super().__init__(line)
@@ -111,19 +113,19 @@ class _Refusal(Exception):
 
 
 class _Connection(web.RequestHandler):
-    """aiohttp's, which answers what is no HTTP as all else that is wrong."""
+    """aiohttp's handler; input that is not HTTP gets an answer like any other error."""
 
     __slots__ = ()
 
     def handle_error(self, request, status=500, exc=None, message=None):
-        """The answer where no handler gave one."""
+        """Answer a request that did not reach a handler."""
         response = _Refusal(status, "this is no request that the server understands").response
         response.force_close()
         return response
 
 
 class _Crowd(asyncio.Protocol):
-    """A connection too many."""
+    """A connection over the limit, which is refused."""
 
     def connection_made(self, transport):
         transport.write(b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n")
@@ -136,12 +138,12 @@ async def serve(questions, listener, *, started, debug=False):
     Args:
         questions: {path: `Question`}.
         listener: a bound socket.
-        started: called once requests are answered.
-        debug: show on stderr where an unforeseen error comes from.
+        started: called when the server is ready.
+        debug: print the traceback of an unexpected error on stderr.
     """
     runner = web.AppRunner(_application(questions, debug), shutdown_timeout=1)
     await runner.setup()
-    manager = typing.cast(web.Server, runner.server)  # Which setup has made.
+    manager = typing.cast(web.Server, runner.server)  # setup() has made it.
     loop = asyncio.get_running_loop()
 
     def connection():
@@ -187,7 +189,7 @@ def _always(content, content_type):
 
 @web.middleware
 async def _guard(request, handler):
-    """No page of another host gets an answer; whatever goes wrong is a line of JSON."""
+    """Refuse pages of other hosts, and answer every error with a line of JSON."""
     try:
         _refuse_strangers(request)
         return await handler(request)
@@ -199,7 +201,7 @@ async def _guard(request, handler):
         allow = {name: value for name, value in error.headers.items() if name == "Allow"}
         return _Refusal(error.status, error.reason.lower(), allow).response
     except (ConnectionError, web.RequestPayloadError):
-        raise  # The client has gone: nobody hears the answer.
+        raise  # The client is gone, so nobody would read an answer.
     except Exception as error:
         notice(f"error: {type(error).__name__} at {request.path!r}. --debug shows where.")
         if request.app[_DEBUG]:
@@ -208,7 +210,7 @@ async def _guard(request, handler):
 
 
 def _refuse_strangers(request):
-    # A name of another site may lead to this machine: its page would read the answers.
+    # Another site's name may resolve to this machine. Its page could then read the answers.
     if _host_name(request.headers.get("Host", "")) not in HOSTS:
         raise _Refusal(421, f"another host is asked for; this one is {HOSTS[0]}")
     origin = request.headers.get("Origin")

@@ -1,4 +1,4 @@
-"""``--mode=compare``: a table of runs, read from the files that they wrote."""
+"""``--mode=compare``: a table of runs, read from their files."""
 
 import dataclasses
 import json
@@ -18,21 +18,23 @@ from mnist_keras.errors import MnistKerasError, UsageError
 # Other columns show the length; places and displays do not change the results.
 _NOT_A_COLUMN = (Decides.LENGTH, Decides.PLACES, Decides.DISPLAY)
 _SCORES = ("test_loss", "test_accuracy")
-_STATE = "state.json"  # Of a checkpoint. The module that writes it imports Keras.
+_STATE = (
+    "state.json"  # In a checkpoint. Defined here because the module that writes it imports Keras.
+)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Run:
-    """The results of a run, as far as its files hold them.
+    """The results of a run that its files hold.
 
     Attributes:
         path: its directory.
         recipe: {flag: text} of every flag that has a value.
-        epochs: the number of epochs done: "30"; "12/30" if the run is not finished.
-        steps: batches trained on; None: unknown.
-        metrics: {name: number or None} at the end of the last saved epoch; those of a finished run
-            include the scores on the test set.
-        seconds: of training; None: unknown.
+        epochs: the number of epochs done, as "30", or as "12/30" if the run is not finished.
+        steps: number of steps; None: unknown.
+        metrics: {name: number or None} at the end of the last saved epoch. If the run is finished,
+            they include the scores on the test set.
+        seconds: training time; None: unknown.
         images_per_second: mean over the training; None: unknown.
     """
 
@@ -49,7 +51,7 @@ def compare(config):
     """Print a table of runs, one per line, with the flags that differ.
 
     A table that is wider than the terminal is split into several, one below the other. A path
-    that is not a run is left out, and named on stderr.
+    that is not a run is left out and reported on stderr.
 
     Args:
         config: a `mnist_keras.app.config.RunConfig`; its ``paths`` are directories of runs. Without
@@ -115,7 +117,7 @@ def read_run(path):
 
 
 def _newest_state(run):
-    """(position, seconds of training or None, metrics of the last saved epoch) of a run."""
+    """(position, training seconds or None, metrics of the last saved epoch) of a run."""
     checkpoints = CheckpointDirectory(run.checkpoints, keep=1)
     position, seconds = None, None
     for step in reversed(checkpoints.steps()):
@@ -143,7 +145,8 @@ def table(runs, *, columns=None):
 
     Args:
         runs: a list of `Run`.
-        columns: the largest width; a wider table continues below, after an empty line. None: any.
+        columns: the maximum width; a wider table continues below, after an empty line. None: no
+            limit.
 
     >>> rest = {"steps": 600, "metrics": {"loss": 0.5}, "seconds": 75, "images_per_second": 1600.2}
     >>> runs = [
@@ -196,7 +199,7 @@ def _names(runs):
 
 
 def _differing(runs):
-    """The flags in which the runs differ, except those of `_NOT_A_COLUMN`."""
+    """The flags in which the runs differ, without those that `_NOT_A_COLUMN` excludes."""
     declared = settings(RunConfig)
     left_out = {name for name, it in declared.items() if it.decides in _NOT_A_COLUMN}
     names = dict.fromkeys(name for run in runs for name in run.recipe if name not in left_out)

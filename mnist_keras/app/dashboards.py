@@ -1,4 +1,4 @@
-"""The callbacks and scores that TensorBoard shows for a run, besides its loss and metrics."""
+"""The callbacks and scores for TensorBoard, besides the loss and the metrics."""
 
 import dataclasses
 
@@ -21,8 +21,8 @@ def callbacks(run, config, *, stream, train_set):
         run: a `mnist_keras.app.run_directory.RunDirectory`.
         config: a `mnist_keras.app.config.RunConfig`.
         stream: the training stream, a `mnist_keras.data.stream.BatchStream`.
-        train_set: the training `mnist_keras.data.Examples`, with the held-out ones last. The model
-            is tested on the held-out examples, or on the other ones where none are held out.
+        train_set: the training `mnist_keras.data.Examples`, with the held-out examples last. The
+            model is tested on the held-out examples, or on the training examples if there are none.
     """
     held_out = config.validation_examples
     begin, name = (-held_out, "held-out images") if held_out else (0, "training images")
@@ -38,7 +38,7 @@ def callbacks(run, config, *, stream, train_set):
 
 def write_scores(run, *, step, loss, accuracy):
     """Write the scores on the test set for TensorBoard, at ``step``."""
-    # step + 1: the log is cut from there on, so all points at the last step stay.
+    # The log is cut from step + 1 on, so all points at the last step stay.
     log = EventLog(run.path, step=step + 1, only=_RUN)
     for tag, value in {"test_loss": loss, "test_accuracy": accuracy}.items():
         if not log.has(_RUN, tag):
@@ -64,7 +64,7 @@ def _of_the_run(logdir, config):
 
 
 def _of_the_numbers(logdir, config, train_set):
-    """The weights, the gradients and the use of the machine."""
+    """Weights, gradients, and the use of the machine."""
     from mnist_keras.callbacks.tensorboard.histograms import Histograms
     from mnist_keras.callbacks.tensorboard.memory_usage import MemoryUsage
     from mnist_keras.callbacks.tensorboard.profiler import Profiler

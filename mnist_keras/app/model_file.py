@@ -1,4 +1,4 @@
-"""A trained network as the bytes of a ``.keras`` file, the same bytes for the same network."""
+"""A trained network as the bytes of a ``.keras`` file; equal networks give equal bytes."""
 
 import io
 import json
@@ -12,8 +12,8 @@ _NO_DATE = (1980, 1, 1, 0, 0, 0)
 def model_file(network):
     """The bytes of the file that ``network.save("model.keras")`` writes, without its dates.
 
-    ``keras.models.load_model`` opens it. The dates are left out so that two runs that end with the
-    same network end with the same file.
+    ``keras.models.load_model`` opens the file. The dates are left out so that two runs with the
+    same final network write the same file.
     """
     with tempfile.TemporaryDirectory() as directory:
         path = pathlib.Path(directory, "model.keras")

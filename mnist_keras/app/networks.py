@@ -1,6 +1,6 @@
 """The networks: from float32 images (n, 28, 28) in [0, 1] to float32 scores (n, 10).
 
-Another description of a data set gives another shape of the images and number of scores.
+The description of a data set can set another image shape and another number of scores.
 """
 
 import keras
@@ -14,11 +14,11 @@ from mnist_keras.errors import UsageError
 def mlp(*, dtype: str | None = None, description: DatasetDescription = MNIST) -> keras.Sequential:
     """The tutorial's network: dense layers of 512, 256 and 10 units, relu between them.
 
-    After ``keras.utils.set_random_seed(seed)`` its initial weights are those that the tutorial's
-    three layers have after the same call.
+    After ``keras.utils.set_random_seed(seed)`` it has the same initial weights as the tutorial's
+    three layers after the same call.
 
     Args:
-        dtype: the name of a dtype policy, as "mixed_bfloat16"; None: Keras's global policy.
+        dtype: the name of a dtype policy, for example "mixed_bfloat16"; None: the global policy.
         description: the shape of the images and the number of classes.
 
     >>> mlp().count_params()
@@ -94,8 +94,8 @@ def deep_cnn(
 ) -> keras.Sequential:
     """Four convolutions with batch normalization, for high accuracy; about 0.3 million weights.
 
-    The convolutions have no padding, so later layers compute fewer positions: digits have wide
-    margins.
+    The convolutions have no padding, so later layers compute fewer positions. Digits have wide
+    margins, so little is lost.
 
     Args:
         dtype, description: as for `mlp`.
@@ -147,7 +147,7 @@ def build(
 
     Args:
         name: "mlp", "cnn", "cnn_fast" or "deep_cnn".
-        dtype_policy: the name of a dtype policy, as "mixed_bfloat16".
+        dtype_policy: the name of a dtype policy, for example "mixed_bfloat16".
         description: the shape of the images and the number of classes.
 
     Raises:

@@ -15,12 +15,12 @@ from mnist_keras.model.tape_model import TapeModel
 def build_model(config, *, steps):
     """The compiled `TapeModel` of a config, with its initial weights.
 
-    The weights are those that ``keras.utils.set_random_seed(seed)`` and then building the network
-    give. That call sets the seeds of Python, NumPy and TensorFlow.
+    ``keras.utils.set_random_seed(seed)`` is called before the network is built, so the seed
+    determines the weights. That call sets the seeds of Python, NumPy and TensorFlow.
 
     Args:
         config: a `mnist_keras.app.config.RunConfig` whose ``batch_parts`` is a number.
-        steps: number of steps of the training, for the schedule.
+        steps: number of training steps, for the schedule.
     """
     keras.utils.set_random_seed(config.seed)
     network = networks.build(
@@ -37,7 +37,7 @@ def build_model(config, *, steps):
 
 
 def compile_model(model, config, *, optimizer=None):
-    """Compile a `TapeModel` with a config's loss; without an optimizer it can only be evaluated."""
+    """Compile a `TapeModel` with the loss of a config; to train, it needs an optimizer."""
     model.compile(
         optimizer=optimizer,
         loss=_loss(config),
@@ -48,7 +48,7 @@ def compile_model(model, config, *, optimizer=None):
 
 
 def augmentation(config):
-    """The `mnist_keras.data.augmentation.Augmentation` of a config; None: unchanged images."""
+    """The `mnist_keras.data.augmentation.Augmentation` of a config; None if it has none."""
     amounts = {
         "shift_pixels": config.augment_shift,
         "rotation_degrees": config.augment_rotation,

@@ -1,4 +1,4 @@
-"""The learning rate at each step of a training, made of Keras's own schedules."""
+"""The learning rate at each training step, made of Keras's schedules."""
 
 from keras.optimizers import schedules
 
@@ -11,13 +11,14 @@ _ONE_CYCLE_WARMUP = 0.3
 def build(
     name: str, *, learning_rate: float, steps: int, warmup_steps: int | None = None
 ) -> float | schedules.LearningRateSchedule:
-    """A learning rate: a constant, or a schedule of the number of steps done.
+    """A learning rate: a constant, or a schedule over the steps.
 
     Args:
         name: "constant"; "cosine": from ``learning_rate`` down to 0 along half a cosine; or
-            "one_cycle": a long warm-up, then the same down to 1/250,000 of ``learning_rate``.
+            "one_cycle": a long warm-up, then half a cosine down to 1/250,000 of
+            ``learning_rate``.
         learning_rate: the largest value.
-        steps: number of steps of the training.
+        steps: number of training steps.
         warmup_steps: number of steps, less than ``steps``, of a linear rise from 1/25 of
             ``learning_rate``. None: 30 % of ``steps`` for "one_cycle", 0 for the others.
 

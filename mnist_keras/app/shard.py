@@ -1,8 +1,8 @@
 """Cut a data set into many files: ``python -m mnist_keras.shard --to=DIR --count=8``.
 
-The training images become so many shards, as IDX or TFRecord files, and the test images one. What
-is written goes into ``--data_dir``: whole on each machine, or cut once more with
-``--data_partitions``, where each worker's machine holds its own shards alone.
+The training images are cut into COUNT shards, as IDX or TFRecord files; the test images stay in one
+shard. Pass the directory as ``--data_dir`` to main.py. Each machine needs all shards, or with
+``--data_partitions`` only the shards of its own worker.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from mnist_keras.errors import MnistKerasError
 
 
 def main(arguments=None):
-    """Read the data set and write its shards; the exit status."""
+    """Read the data set, write its shards, and return the exit status."""
     from mnist_keras.data import load, write_shards
     from mnist_keras.data.datasets.catalog import NAMES
     from mnist_keras.data.formats.shard_files import FORMATS

@@ -1,4 +1,4 @@
-"""The callbacks of one fit of a `TapeModel`, called at true steps."""
+"""The callbacks of one fit of a `TapeModel`, called at the exact steps that they ask for."""
 
 import contextlib
 from collections.abc import Callable, Sequence
@@ -17,21 +17,21 @@ from mnist_keras.distributed.workers import workers_of
 from mnist_keras.model.multi_step import MultiStepFunction
 from mnist_keras.model.pace import Pace
 
-_LONG_EXECUTION = 10  # steps, beside which a fingerprint does not count
+_LONG_EXECUTION = 10  # steps; in so many, the time for a fingerprint is negligible
 
 
 class FitCallbacks(keras.callbacks.CallbackList):
     """Calls the callbacks at every step at which one of them must see the model.
 
-    Keras calls its callbacks once per execution. This list lets an execution of N steps end
-    earlier: when ``step`` updates are done for which ``breaks_execution_at(step)`` of some
-    callback is true. `mnist_keras.callbacks.base` has the protocol.
+    Keras calls its callbacks once per execution. This list can end an execution earlier: after
+    ``step`` updates if ``breaks_execution_at(step)`` of any callback is true.
+    `mnist_keras.callbacks.base` describes the protocol.
 
-    The first epoch of a resumed run begins in the middle: the steps that were done before are
-    skipped, without a call of any callback.
+    The first epoch of a resumed run may begin in the middle. The steps that were done before are
+    skipped, and no callback is called for them.
 
-    Several workers have the same list each. A callback that is ``chief_only`` is called only on
-    the first worker; executions end on all workers where a callback of any worker asks for it.
+    Each worker has the same list. A ``chief_only`` callback is called only on the first worker. If
+    a callback of any worker asks to end an execution, it ends on all workers at the same step.
     """
 
     callbacks: list[keras.callbacks.Callback]
@@ -59,7 +59,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         self.fit = _Fit(self, stream if isinstance(stream, BatchStream) else None)
         for callback in self._followers(self.callbacks):
             callback.fit = self.fit
-        # A callback that saves the state of the others, or ends the run, is called after them.
+        # Callbacks that save the state of others, or end the run, must be called after them.
         self.callbacks.sort(key=_priority)
         self._workers = workers_of(model)
         self._everywhere = list(self.callbacks)
@@ -86,7 +86,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         self._pace = Pace()
 
     def resume(self, initial_epoch: int) -> int:
-        """The epoch to begin with: that of the furthest position of a callback, if any has one."""
+        """Accept the furthest position that a callback has, and return the epoch to begin with."""
         if self.fit.stream is not None and self._workers.are_several:
             self._workers.require_same("data", self.fit.stream.identity)
         positions = {ask.__self__: ask(self._everywhere) for ask in self._resuming}
@@ -105,7 +105,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         return initial_epoch
 
     def set_data(self, epoch_iterator: Any) -> None:
-        """Take the training data, which come first, and count the validations that follow."""
+        """Take the training data at the first call; each later call begins a validation."""
         if self._knows_data:
             if self.fit.data is not None:
                 self.fit.data.begin_validation(EpochIterator(epoch_iterator))
@@ -117,7 +117,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         stream = self.fit.stream
         if stream is not None:
             self.fit.data = StreamPosition()
-            if _keras.strategy_of(self.model) is None:  # Else each replica cuts its own part.
+            if _keras.strategy_of(self.model) is None:  # Otherwise each replica cuts its shard.
                 self._batch_spec = stream.element_spec
             return
         epochs = EpochIterator(epoch_iterator)
@@ -139,7 +139,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self.fit.stream is not None:
-            self.fit.stream.epoch = epoch - 1  # Keras's own call of on_epoch_begin adds the one.
+            self.fit.stream.epoch = epoch - 1  # Keras's call of on_epoch_begin then adds 1.
         self.model.examples_in_epoch = None
         super().on_epoch_begin(epoch, logs)
         if self._workers.are_several:
@@ -170,14 +170,14 @@ class FitCallbacks(keras.callbacks.CallbackList):
         return isinstance(self.model.train_function, MultiStepFunction)
 
     def run_window(self, iterator: Any, run: Callable[..., Any]) -> dict[str, Any]:
-        """Run one execution in as many pieces as the callbacks ask for.
+        """Run one execution, in several parts if callbacks ask for it.
 
         Args:
             iterator: Keras's iterator over the batches of the epoch.
             run: `MultiStepFunction.run`.
 
         Returns:
-            The last piece's logs; where all its steps were done before, the metrics so far.
+            The logs of the last part; if all steps were done before, the metrics so far.
 
         Raises:
             StopIteration: no batch is left.
@@ -206,17 +206,17 @@ class FitCallbacks(keras.callbacks.CallbackList):
             stop_training = self.model.stop_training
             super().on_train_batch_end(begin - 1, logs)
             if self._workers.are_several:
-                # What one worker's callback asks for the others learn at the next boundary.
+                # The other workers learn at the next boundary that a callback asks to stop.
                 self._asks_to_stop |= self.model.stop_training
                 self.model.stop_training = stop_training
         return logs
 
     def agreed_request(self, callback: StepCallback) -> int:
-        """The largest ``local_request()`` of this callback on any worker, at the last boundary."""
+        """The maximum of this callback's ``local_request()`` over workers at the last boundary."""
         return self._agreed[callback] if self._workers.are_several else callback.local_request()
 
     def _agree(self):
-        """Settle with the other workers what each alone knows; all are at the same boundary."""
+        """Share requests and stops among workers; a collective call at the same boundary."""
         if not self._workers.are_several:
             return
         requests = [callback.local_request() for callback in self._requesting]
@@ -235,7 +235,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         return end
 
     def _earliest_break(self, begin, end):
-        """The first step before which a callback of any worker must see the model."""
+        """Where the execution must end: the minimum over workers."""
         stop = self._next_break(begin, end)
         return stop if end == begin + 1 else -self._workers.all_reduce_max([-stop])[0]
 
@@ -244,7 +244,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         return [any(needs(first + i) for needs in self._norms) for i in range(count)]
 
     def _prints_due(self, begin, end):
-        """Which batches get a fingerprint: the first of all, and the last before a checkpoint."""
+        """Which batches get a fingerprint: the very first, and the last before a checkpoint."""
         data, count = self.fit.data, end - begin
         if data is None or not self._resuming or self.fit.stream is not None:
             return ()
@@ -268,7 +268,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         data.advance(ran)
 
     def close(self) -> None:
-        """Let every callback that holds something open close it; also after an exception."""
+        """Close every callback, the data and the stream; also called after an exception."""
         with contextlib.ExitStack() as stack:
             if self.fit.data is not None:
                 stack.callback(self.fit.data.detach)
@@ -281,7 +281,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
 
     @staticmethod
     def _followers(callbacks):
-        """The callbacks that follow the protocol; Keras's own have its defaults."""
+        """The callbacks that follow the protocol; others are treated by its defaults."""
         return [callback for callback in callbacks if isinstance(callback, StepCallback)]
 
 
@@ -301,7 +301,7 @@ def _priority(callback):
 
 
 def _overridden(callbacks, name):
-    """The bound methods of that name of the callbacks that override it."""
+    """The bound methods with this name, of the callbacks that override it."""
     default = getattr(StepCallback, name)
     return [getattr(c, name) for c in callbacks if getattr(type(c), name) is not default]
 

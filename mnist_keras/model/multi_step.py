@@ -1,4 +1,4 @@
-"""Many true training steps in one call of the device."""
+"""Many training steps in one call of the device."""
 
 import dataclasses
 import functools
@@ -19,11 +19,11 @@ _FINGERPRINT = "fingerprint of the batch"
 
 @dataclasses.dataclass
 class StepRecord:
-    """What one step gives while it is traced.
+    """The values that one step records while it is traced.
 
     Attributes:
-        is_due: bool scalar tensor: whether its gradient norm is wanted.
-        learning_rate, loss, gradient_norm: scalar tensors; None: the step gave none.
+        is_due: bool scalar tensor: whether the gradient norm of the step is needed.
+        learning_rate, loss, gradient_norm: scalar tensors; None if the step recorded none.
     """
 
     is_due: tf.Tensor
@@ -32,7 +32,7 @@ class StepRecord:
     gradient_norm: tf.Tensor = None
 
     def values(self) -> dict[str, tf.Tensor]:
-        """{name: float32 scalar} of what was given."""
+        """The recorded values, {name: float32 scalar}."""
         given = {
             "loss": self.loss,
             "learning_rate": self.learning_rate,
@@ -43,12 +43,12 @@ class StepRecord:
 
 @dataclasses.dataclass(frozen=True)
 class StepRecords:
-    """What each of the steps just run gave, still on the device.
+    """The recorded values of the steps of one execution, still on the device.
 
     Attributes:
-        first_step: the first one's number, from 0 over all the training of the model.
+        first_step: number of the first step. Steps are counted from 0 over the model's training.
         values: {name: float32 (steps,)}: ``loss`` before the update, ``learning_rate``, and
-            ``gradient_norm``, which is nan at the steps for which no callback asked.
+            ``gradient_norm``. The norm is nan at steps for which no callback asked for it.
 
     Example:
 
@@ -66,7 +66,7 @@ class StepRecords:
 
     @property
     def losses(self) -> npt.NDArray[np.float32] | None:
-        """The loss of each step, NumPy float32 (steps,), or None where they gave none."""
+        """The loss of each step, NumPy float32 (steps,); None if the steps recorded none."""
         return self._on_host.get("loss")
 
     @functools.cached_property
@@ -75,20 +75,20 @@ class StepRecords:
 
 
 class MultiStepFunction:
-    """The train function of a `TapeModel`: what Keras calls once per execution.
+    """The train function of a `TapeModel`, which Keras calls once per execution.
 
-    Each step runs the model's own ``train_step`` on its own batch and leaves its loss, learning
-    rate and gradient norm in ``model.step_records``. Batches of a stream are cut inside the graph;
-    those of any other data set are drawn from its iterator there. All steps run in one graph, the
-    first ones too, so that ``tf.random`` draws on from step to step. Eager models and Python
+    Each step runs the model's ``train_step`` on one batch and writes its loss, learning rate and
+    gradient norm to ``model.step_records``. The graph cuts the batches of a stream itself; it draws
+    other batches from the data set's iterator. All steps run in the same graph, including the first
+    ones, so that ``tf.random`` continues its sequence from step to step. Eager models and Python
     iterators run step by step.
 
-    Where ``fit`` of a `TapeModel` drives, an execution ends at every step at which a callback
-    must see the model, so that no number depends on how many steps an execution has.
+    In ``fit`` of a `TapeModel`, an execution ends at every step at which a callback must see the
+    model. So the results do not depend on the number of steps per execution.
 
     Attributes:
-        fingerprints: int64 (steps,), of the batches of the last execution, 0 where none was asked
-            for; None: of a stream.
+        fingerprints: int64 (steps,), the fingerprints of the batches of the last execution, 0 if
+            not requested; None for a stream.
     """
 
     def __init__(self, model):
@@ -108,7 +108,7 @@ class MultiStepFunction:
         )
 
     def __call__(self, iterator):
-        """Run the next steps_per_execution steps, fewer at the end of the data.
+        """Run the next steps_per_execution steps, or fewer at the end of the data.
 
         Returns:
             The metrics so far in this epoch, {name: scalar}.
@@ -125,14 +125,14 @@ class MultiStepFunction:
         return logs
 
     def trace(self, batch_spec, *, builds):
-        """Trace a step without running it, which makes all variables that it uses.
+        """Trace a step without running it. This creates all variables that the step uses.
 
         Args:
-            batch_spec: what a batch looks like, as ``tf.TensorSpec``.
-            builds: whether the variables must be made now, of a model that is run eagerly too.
+            batch_spec: the spec of a batch, made of ``tf.TensorSpec``.
+            builds: whether the variables must be created now, also for an eager model.
 
         Returns:
-            The concrete function of a step; None: the model is run eagerly.
+            The concrete function of a step; None if the model is run eagerly.
 
         Raises:
             UsageError: an eager model is not built, and its step cannot be traced.
@@ -152,19 +152,20 @@ class MultiStepFunction:
         return None
 
     def run(self, iterator, begin, end, *, due=(), prints=(), stream=None):
-        """Run the steps from ``begin`` to before ``end`` of the epoch.
+        """Run the steps of the epoch from ``begin`` up to, but not including, ``end``.
 
         Args:
-            iterator: where the batches come from, unless there is a stream.
+            iterator: gives the batches, unless there is a stream.
             begin, end: steps of the epoch, from 0.
-            due: bools, one a step: whether its gradient norm is needed. Missing ones are false.
-            prints: bools likewise: whether its batch's fingerprint is needed.
+            due: bools, one per step: whether its gradient norm is needed. Missing ones are false.
+            prints: bools, one per step: whether the fingerprint of its batch is needed. Missing
+                ones are false.
             stream: a `mnist_keras.data.stream.BatchStream`, whose batches the graph cuts itself.
 
         Returns:
-            (how many ran, the last one's logs); fewer than asked for at the end of the data, where
-            the stream has no more in memory, or where a loss was not finite: that step is the last
-            one.
+            (number of steps run, logs of the last step). Fewer steps are run at the end of the data
+            or when the stream has no more batches in memory. A step whose loss is not finite is the
+            last one.
         """
         count = end - begin
         length = max(count, self._model.steps_per_execution)
@@ -198,7 +199,7 @@ class MultiStepFunction:
         return stream.window_spec
 
     def _recorded_step(self, data, due):
-        """One train_step; returns its logs and its record."""
+        """Run one train_step and return (its logs, its record)."""
         model = self._model
         data = tf.nest.map_structure(_none_where_absent, data)
         record = StepRecord(due, learning_rate=_learning_rate(model.optimizer))
@@ -213,7 +214,7 @@ class MultiStepFunction:
 
     def _stream_loop(self, stream):
         if stream not in self._stream_loops:
-            # The signature, since the windows of a file differ in size.
+            # The windows of a file differ in size, so the signature is given.
             self._stream_loops[stream] = tf.function(
                 functools.partial(self._run_stream, stream),
                 input_signature=[
@@ -268,7 +269,7 @@ class MultiStepFunction:
 
 
 def is_wholly_built(model):
-    """Whether every variable that a training step uses has been made."""
+    """Whether every variable that a training step uses exists."""
     return (
         all(layer.built for layer in _keras.flatten_layers(model))
         and (model.optimizer is None or model.optimizer.built)
@@ -281,16 +282,16 @@ def is_wholly_built(model):
 
 
 def loop_steps(run, count, step_function, *, prints=False):
-    """Run ``count`` steps inside a graph, fewer where a loss is not finite.
+    """Run ``count`` steps inside a graph, or fewer if a loss is not finite.
 
     Args:
-        run: a function of the step, from 0, that gives its logs and its record.
+        run: a function that takes the step, from 0, and returns its logs and its record.
         count: int32 scalar.
-        step_function: a concrete function that gives the same.
-        prints: whether the records hold the batches' fingerprints besides.
+        step_function: a concrete function with outputs of the same structure.
+        prints: whether the records also hold the fingerprints of the batches.
 
     Returns:
-        (how many ran, the last one's logs, {name: values of all steps}).
+        (number of steps run, logs of the last step, {name: values of all steps}).
     """
 
     def body(step, going, logs, records):
@@ -302,7 +303,7 @@ def loop_steps(run, count, step_function, *, prints=False):
 
 
 def _first_values(step_function, count, *, prints):
-    """The logs and the records that a loop begins with."""
+    """The initial logs and records of a loop."""
     logs, record = step_function.structured_outputs
     zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), logs)
     records = {name: tf.TensorArray(tf.float32, size=count) for name in record}
@@ -312,7 +313,7 @@ def _first_values(step_function, count, *, prints):
 
 
 def _loop(body, count, logs, records):
-    """Run ``body`` at most ``count`` times; (how many steps ran, the last logs, the records)."""
+    """Run ``body`` at most ``count`` times; return (steps run, last logs, records)."""
     ran, _, logs, records = tf.while_loop(
         lambda step, going, *_: going & (step < count),
         body,
@@ -337,7 +338,7 @@ def _padded(flags, length):
 
 
 def with_fingerprint(record, data, is_needed):
-    """A step's record with the fingerprint of its batch, computed only where it is needed."""
+    """Add the fingerprint of the batch to a step's record; it is computed only if needed."""
     data = fingerprint.local(data)
     computed = tf.cond(
         is_needed, lambda: fingerprint.fingerprint(data), lambda: tf.constant(0, tf.int64)

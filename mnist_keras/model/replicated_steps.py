@@ -1,4 +1,4 @@
-"""Many training steps on several devices and machines in one call of the train function."""
+"""Many training steps per call of the train function, on several devices and machines."""
 
 import functools
 import itertools
@@ -22,8 +22,8 @@ class ReplicatedStepFunction(MultiStepFunction):
     replica and describes the global batch. Metrics are reduced over replicas once per execution.
 
     Raises:
-        UsageError: the model is compiled for XLA or with a loss that is not a mean over the batch,
-            and there are several replicas.
+        UsageError: there are several replicas, and the model is compiled for XLA or with a loss
+            that is not a mean over the batch.
     """
 
     def __init__(self, model):
@@ -47,13 +47,13 @@ class ReplicatedStepFunction(MultiStepFunction):
         return tf.function(function, autograph=False, reduce_retracing=True)
 
     def _loops_over(self, iterator):
-        # Data of unknown length end with an error, which discards the results of the loop.
+        # Data of unknown length end with an error, which would discard the results of the loop.
         callbacks = self._model.fit_callbacks
         knows_length = callbacks is not None and callbacks.knows_length
         return isinstance(iterator, tf.distribute.DistributedIterator) and knows_length
 
     def _window(self, stream, begin, end):
-        """A window for each of this worker's replicas, on the replica's device."""
+        """A window for each replica of this worker, on the device of the replica."""
         window, end = stream.window(begin, end)
         devices = self._strategy.extended.worker_devices
         if len(devices) == 1:
@@ -66,7 +66,7 @@ class ReplicatedStepFunction(MultiStepFunction):
         return windows, end
 
     def _copy(self, tensor, device, former):
-        """A copy of a tensor on a device, reused where the previous window has the same tensor."""
+        """A copy of a tensor on a device, reused if the previous window has the same tensor."""
         key = id(tensor), device
         if key not in former:
             with tf.device(device):
@@ -91,8 +91,8 @@ class ReplicatedStepFunction(MultiStepFunction):
 
         first = replicas.shard_of_worker(self._strategy).first_replica
         spec = tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.bool)
-        # Inlined into the loop, TensorFlow's choice of kernels varies from run to run: the gradient
-        # of a pooling layer is then five times as slow on some workers.
+        # If the step is inlined into the loop, TensorFlow's choice of kernels varies from run to
+        # run: the gradient of a pooling layer can then be five times slower on some workers.
         step_function = tf.function(
             step, autograph=False, experimental_attributes=_keras.NOT_INLINED
         ).get_concrete_function(*spec)
@@ -129,7 +129,7 @@ class ReplicatedStepFunction(MultiStepFunction):
         return ran, logs
 
     def _run_on_data(self, data, due):
-        """A step on a batch of a distributed iterator, or on the same tensors on each replica."""
+        """Run a step on a distributed batch, or on the same tensors on each replica."""
         count = self._strategy.num_replicas_in_sync
 
         def own_size(data):
@@ -150,15 +150,16 @@ class ReplicatedStepFunction(MultiStepFunction):
         """Run one step on every replica.
 
         Args:
-            part: a function that returns a replica's shard of the batch. It gets the replica's id,
-                or None where there is one replica, and the replica's parts of ``args``.
-            place: a function that gets the id and returns (where the shard begins, examples in the
-                global batch).
+            part: a function that returns a replica's shard of the batch. It takes the replica's id,
+                or None if there is only one replica, and the replica's parts of ``args``.
+            place: a function that takes the id and returns (position of the shard in the batch,
+                number of examples in the global batch).
             is_even: whether the shards of every batch have the same size.
             due: as for `MultiStepFunction.run`, for this step.
 
         Returns:
-            (what ``train_step`` returns besides metrics, the record), reduced over all replicas.
+            (the values that ``train_step`` returns besides metrics, the record), reduced over all
+            replicas.
         """
         count = self._strategy.num_replicas_in_sync
 
@@ -205,11 +206,13 @@ class ReplicatedStepFunction(MultiStepFunction):
             return loss
         if "loss" in self._model.get_metrics_result():
             return replica.all_reduce([loss])[0]
-        return replica.all_reduce_sum([loss])[0]  # Computed from what `compute_loss` returned.
+        return replica.all_reduce_sum([loss])[
+            0
+        ]  # It comes from `compute_loss`, so the parts add up.
 
 
 class ReplicatedTestFunction:
-    """The test function of a `TapeModel` under a strategy; Keras's does not support workers."""
+    """The test function of a `TapeModel` under a strategy; Keras's lacks support for workers."""
 
     def __init__(self, model):
         self._model = model
@@ -219,7 +222,7 @@ class ReplicatedTestFunction:
             self._read_metrics = tf.function(self._read_metrics, autograph=False)
 
     def __call__(self, iterator):
-        """Evaluate the next steps_per_execution batches, fewer at the end of the data.
+        """Evaluate the next steps_per_execution batches, or fewer at the end of the data.
 
         Returns:
             The metrics so far, {name: scalar}, over all replicas.
@@ -253,7 +256,7 @@ class ReplicatedTestFunction:
 
 
 def read_metrics(model):
-    """The metrics over all replicas, and how many examples they are over; a collective call.
+    """The metrics over all replicas and the number of examples; a collective call.
 
     Returns:
         ({name: scalar}, float32 scalar).

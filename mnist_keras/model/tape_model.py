@@ -1,4 +1,4 @@
-"""TapeModel: a Keras model whose training step is a ``tf.GradientTape`` in the open."""
+"""TapeModel: a Keras model whose training step is a readable ``tf.GradientTape``."""
 
 import contextlib
 import contextvars
@@ -15,7 +15,7 @@ from mnist_keras._keras import Functional
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.distributed import replicas
 
-# Registers the loss and the optimizer too: a saved model may have been compiled with them.
+# Registers the loss and the optimizer, because a saved model may be compiled with them.
 from mnist_keras.model import batch_split, losses, optimizers  # noqa: F401
 from mnist_keras.model.callback_list import FitCallbacks
 from mnist_keras.model.functional_twin import are_functional, functional_twin
@@ -24,9 +24,9 @@ from mnist_keras.model.replicated_steps import ReplicatedStepFunction, Replicate
 
 AUTO_STEPS_PER_EXECUTION = 100
 
-Gradients = list[tf.Tensor | None]  # None: the loss does not depend on the weight
+Gradients = list[tf.Tensor | None]  # None if the loss does not depend on the weight
 
-# Each replica's step is traced in a thread, and so in a context, of its own.
+# Each replica's step is traced in a separate thread, and so in a separate context.
 _RECORD: contextvars.ContextVar[StepRecord | None] = contextvars.ContextVar("record", default=None)
 
 _FIT = inspect.signature(keras.Model.fit)
@@ -34,38 +34,40 @@ _FIT = inspect.signature(keras.Model.fit)
 
 @keras.saving.register_keras_serializable(package="mnist_keras")
 class TapeModel(keras.Model):
-    """A ``keras.Model`` with a readable train_step and a train function of many true steps.
+    """A ``keras.Model`` with a readable train_step that runs many steps per execution.
 
-    Three ways to make one:
+    There are three ways to make one:
 
     - ``TapeModel(network)`` wraps any layer or model;
     - ``TapeModel(inputs=..., outputs=...)`` is a functional model;
-    - a subclass gives its own ``call``, or its own ``train_step``.
+    - a subclass defines ``call`` or ``train_step``.
 
-    ``compile``, ``fit``, ``evaluate`` and ``predict`` take what Keras's own take. Beyond that,
-    ``compile(steps_per_execution=N)`` runs N steps in one call of the device without any number
-    depending on N, ``"auto"`` chooses N, and ``fit`` goes on from the newest checkpoint of a
-    `mnist_keras.callbacks.Checkpoint` among its callbacks, in mid-epoch too.
+    ``compile``, ``fit``, ``evaluate`` and ``predict`` take the same arguments as in Keras.
+    ``compile(steps_per_execution=N)`` runs N steps in one call of the device. The results do not
+    depend on N, and ``"auto"`` chooses N. If the callbacks of ``fit`` include a
+    `mnist_keras.callbacks.Checkpoint`, ``fit`` resumes from its newest checkpoint, also in the
+    middle of an epoch.
 
     Args:
-        network: what is wrapped.
-        batch_parts: into how many parts each batch is cut for the wrapped network. The parts are
-            computed side by side, one on each thread of TensorFlow's inter-op pool, which on few
-            cores is faster than all cores on one product: on 2 cores
-            ``tf.config.threading.set_inter_op_parallelism_threads(2)`` and
-            ``set_intra_op_parallelism_threads(1)`` belong to 2 parts. Sums over the batch are taken
-            in another order, so losses agree with those of 1 part to about 1e-6.
+        network: the layer or model to wrap.
+        batch_parts: the number of parts into which each batch is cut for the wrapped network. The
+            parts are computed in parallel, one on each thread of TensorFlow's inter-op pool. On a
+            few cores this is faster than using all cores for one product. For 2 parts on 2 cores,
+            call ``tf.config.threading.set_inter_op_parallelism_threads(2)`` and
+            ``set_intra_op_parallelism_threads(1)``. Sums over the batch are taken in a different
+            order, so the losses agree with those of 1 part to about 1e-6.
 
     Raises:
-        UsageError: ``batch_parts`` is no whole number of at least 1; or above 1 without a wrapped
-            network, or with one that normalizes over the batch.
+        UsageError: ``batch_parts`` is not an integer of at least 1; or it is above 1, and there is
+            no wrapped network or the network normalizes over the batch.
 
     Attributes:
-        steps_trained: updates done since the first fit, also before an interruption.
+        steps_trained: number of updates since the first fit, including those before an
+            interruption.
         step_records: the `mnist_keras.model.multi_step.StepRecords` of the last execution; None
             before the first one.
-        examples_in_epoch: where several workers train it, how many examples of the present epoch
-            were trained on when the last execution ended.
+        examples_in_epoch: number of examples of the current epoch that were trained on when the
+            last execution ended. It is set only if several workers train the model.
         fit_callbacks: the ``mnist_keras.model.callback_list.FitCallbacks`` of the running fit, or
             None.
 
@@ -86,20 +88,20 @@ class TapeModel(keras.Model):
     def __init__(self, *args: Any, batch_parts: int = 1, **kwargs: Any) -> None:
         network: Any = None
         if are_functional(args, kwargs):
-            # keras.Model.__init__ would put Functional among the bases of TapeModel for good.
+            # keras.Model.__init__ would permanently add Functional to the bases of TapeModel.
             if not isinstance(self, _keras.Functional):
-                twin = functional_twin(type(self))  # type: ignore[arg-type]  # It can be hashed.
+                twin = functional_twin(type(self))  # type: ignore[arg-type]  # A class can be hashed.
                 self.__class__ = twin
             super(keras.Model, self).__init__()
             Functional.__init__(self, *args, **kwargs)
         else:
             network, *others = args or (kwargs.pop("network", None),)
             super().__init__(*others, **kwargs)
-        # A subclass may have a `network` of its own, which is not wrapped.
+        # A subclass may define its own `network`, which is not wrapped.
         self._wraps_network = network is not None
         self.network = network
         if hasattr(network, "output_names"):
-            # Losses and metrics are told by them.
+            # Losses and metrics are matched to outputs by these names.
             self.output_names = network.output_names
         if getattr(network, "built", False) and type(self).build is keras.Model.build:
             self.built = True  # So that weights can be loaded before the first call.
@@ -116,10 +118,10 @@ class TapeModel(keras.Model):
         return self.network if self._wraps_network else None
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        """The wrapped network's output, or the functional model's own."""
+        """Return the output of the wrapped network, or of the functional model."""
         if not self._wraps_network:
             return super().call(inputs, training=training, mask=mask)
-        # Only in a graph are the parts computed side by side.
+        # The parts are computed in parallel only in a graph.
         if self.batch_parts == 1 or tf.executing_eagerly():
             return self.network(inputs)
         parts = [self.network(part) for part in batch_split.split(inputs, self.batch_parts)]
@@ -163,10 +165,10 @@ class TapeModel(keras.Model):
         sample_weight: Any = None,
         training: bool = True,
     ) -> tf.Tensor:
-        """As ``keras.Model.compute_loss``; of several replicas each one's part of the batch's loss.
+        """Compute the loss as ``keras.Model.compute_loss`` does, or this replica's part of it.
 
-        In a training step, the sum of the parts is the loss of the whole batch, of whatever sizes
-        the replicas' parts of the batch are.
+        In a training step on several replicas, each replica computes its part of the loss. The sum
+        of the parts is the loss of the global batch, also if the shards differ in size.
         """
         loss = super().compute_loss(x, y, y_pred, sample_weight, training=training)
         return replicas.loss_contribution(loss, y_pred) if training else loss
@@ -174,14 +176,17 @@ class TapeModel(keras.Model):
     def sum_over_replicas(
         self, loss: tf.Tensor, gradients: Gradients
     ) -> tuple[tf.Tensor, Gradients]:
-        """The whole batch's loss and gradients, of what each replica has; one alone has them.
+        """Sum the loss and the gradients over all replicas.
 
-        A ``train_step`` of your own calls it before it looks at its gradients, as to clip them;
-        otherwise they are summed when they are applied.
+        A custom ``train_step`` calls it before it uses its gradients, for example to clip them.
+        Otherwise they are summed when they are applied. Without replicas it returns its arguments.
 
         Args:
-            loss: what `compute_loss` gave, a scalar.
-            gradients: a list, None where there is none.
+            loss: the result of `compute_loss`, a scalar.
+            gradients: a list of tensors; None for a weight without a gradient.
+
+        Returns:
+            (loss, gradients) of the global batch.
         """
         replica = replicas.current()
         if replica is None:
@@ -191,15 +196,16 @@ class TapeModel(keras.Model):
         return loss, gradients
 
     def record_step(self, *, loss: tf.Tensor, gradients: Gradients | None = None) -> None:
-        """Keep this step's own loss, and its gradient norm where somebody asks for it.
+        """Record the loss of this step, and its gradient norm if it is needed.
 
-        That is a callback, or anybody after a loss that is not finite.
+        The norm is computed if a callback asks for it or if the loss is not finite.
 
-        A ``train_step`` of your own calls it so that each step is logged with its true values.
+        A custom ``train_step`` calls it so that each step is logged with its true values.
 
         Args:
-            loss: this batch's loss, a scalar.
-            gradients: the gradients of the scaled loss, a list, None where there is none.
+            loss: the loss of this batch, a scalar.
+            gradients: the gradients of the scaled loss, a list of tensors; None for a weight
+                without a gradient.
         """
         record = _RECORD.get()
         if record is None:
@@ -218,19 +224,19 @@ class TapeModel(keras.Model):
 
     @contextlib.contextmanager
     def recording(self, record: StepRecord) -> Iterator[None]:
-        """Let `record_step` write into a ``mnist_keras.model.multi_step.StepRecord`` meanwhile."""
+        """Let `record_step` write to a ``mnist_keras.model.multi_step.StepRecord``."""
         token = _RECORD.set(record)
         try:
             yield
         finally:
             _RECORD.reset(token)
 
-    # A property, since Keras does not compile a loaded model whose class has a compile of its own.
+    # A property, because Keras does not compile a loaded model whose class overrides compile.
     @property
     def steps_per_execution(self) -> int:
-        """How many steps one call of the device runs, a whole number.
+        """The number of steps that one call of the device runs, an integer.
 
-        Set to "auto" it is 100 at most, and as many as take about half a second.
+        With "auto" it is at most 100, and these steps take about half a second.
         """
         return self._steps_per_execution
 
@@ -240,14 +246,14 @@ class TapeModel(keras.Model):
         self._steps_per_execution = AUTO_STEPS_PER_EXECUTION if self.chooses_steps else steps
 
     def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:
-        """Make ``train_function(iterator)``, which runs steps_per_execution true steps."""
+        """Make ``train_function(iterator)``, which runs steps_per_execution steps."""
         if self.train_function is None or force:
             is_alone = _keras.strategy_of(self) is None
             self.train_function = (MultiStepFunction if is_alone else ReplicatedStepFunction)(self)
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Callable[[Any], Any]:
-        """Make ``test_function(iterator)``, as ``keras.Model`` does, for any strategy."""
+        """Make ``test_function(iterator)`` as ``keras.Model`` does, for any strategy."""
         if _keras.strategy_of(self) is None:
             return super().make_test_function(force)
         if self.test_function is None or force:
@@ -255,10 +261,10 @@ class TapeModel(keras.Model):
         return self.test_function
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """As ``keras.Model.fit``; goes on from a `Checkpoint` among the callbacks.
+        """Train as ``keras.Model.fit`` does; resume from a `Checkpoint` among the callbacks.
 
-        The callbacks are called at every step where one of them asks for it, between the
-        executions too, and their ``close`` is called when training ends by an exception.
+        The callbacks are called at every step at which one of them asks for it, also in the middle
+        of an execution. Their ``close`` is called even if training ends by an exception.
         """
         bound = _FIT.bind(self, *args, **kwargs)
         bound.apply_defaults()
@@ -281,12 +287,15 @@ class TapeModel(keras.Model):
             callbacks.close()
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """As ``keras.Model.evaluate``."""
+        """Evaluate as ``keras.Model.evaluate`` does."""
         self._share_streams(x)
         return super().evaluate(x, *args, **kwargs)
 
     def export(self, *args: Any, **kwargs: Any) -> None:
-        """As ``keras.Model.export``; what is wrapped is written, and need not have been called."""
+        """Export as ``keras.Model.export`` does; a wrapped model is exported itself.
+
+        So the `TapeModel` need not have been called before.
+        """
         if isinstance(self.wrapped_network, keras.Model) and type(self).call is TapeModel.call:
             self.network.export(*args, **kwargs)
         else:
@@ -297,7 +306,7 @@ class TapeModel(keras.Model):
             if isinstance(stream, BatchStream):
                 stream.share_among(self.distribute_strategy)
 
-    # Overrides a private method of Keras, see mnist_keras/_keras.py.
+    # Overrides a private method of Keras; see mnist_keras/_keras.py.
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         if iterator is not None and self.fit_callbacks is not None:
             self.fit_callbacks.set_data(iterator)
@@ -310,12 +319,12 @@ class TapeModel(keras.Model):
             with strategy.scope():
                 _keras.build_symbolically(self, data_batch)
             return
-        # What cannot be built so, as a train_step without a call, is built by tracing the step.
+        # A model without `call` cannot be built so. It is built later, when its step is traced.
         with contextlib.suppress(Exception):
             _keras.build_symbolically(self, data_batch)
 
     def get_config(self) -> dict[str, Any]:
-        """The wrapped network, or the functional model's graph."""
+        """Return the config of the wrapped network, or of the functional model."""
         config = super().get_config()
         if self._wraps_network:
             config["network"] = keras.saving.serialize_keras_object(self.network)
@@ -323,7 +332,7 @@ class TapeModel(keras.Model):
         return config
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """As ``keras.Model``; pickle finds no functional twin under its name, so none is named."""
+        """Pickle as TapeModel, because pickle cannot find a functional twin by its name."""
         _, *arguments = super().__reduce__()
         return _keras.unpickler_of(TapeModel), *arguments
 
@@ -331,7 +340,7 @@ class TapeModel(keras.Model):
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> "TapeModel":
-        """The model that `get_config` described."""
+        """Make the model from the config that `get_config` returned."""
         if config.keys() >= {"network", "batch_parts"}:  # As `get_config` writes them.
             network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
             return cls(**{**config, "network": network})
@@ -339,17 +348,17 @@ class TapeModel(keras.Model):
 
 
 def _present(gradients):
-    """Those of the weights that the loss depends on."""
+    """The gradients of the weights that the loss depends on."""
     return [gradient for gradient in gradients if gradient is not None]
 
 
 def _early(gradients):
-    """Gradients that are there before the largest ones: those of the biases."""
+    """The gradients of the biases, which are computed before the largest ones."""
     return [gradient for gradient in _present(gradients) if len(gradient.shape) < 2]
 
 
 def _example_batch(data_adapter):
-    """What a batch looks like; where its rank is not known, a batch itself."""
+    """The element spec of a batch, or a batch itself if a rank is unknown."""
     if isinstance(data_adapter, BatchStream):
         return data_adapter.element_spec
     dataset = data_adapter.get_tf_dataset()

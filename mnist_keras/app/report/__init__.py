@@ -1,4 +1,4 @@
-"""A finished run as one page that can be sent to somebody: report.html."""
+"""report.html: one self-contained page about a finished run."""
 
 from mnist_keras.app.report.page import render
 from mnist_keras.app.report.run_facts import run_facts

@@ -1,4 +1,4 @@
-"""A chart of some curves, as SVG that takes its colours from the page."""
+"""A chart of curves for SVG; the page sets the colours."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ _MOST_POINTS = 600
 
 @dataclasses.dataclass(frozen=True)
 class Chart:
-    """What the page draws.
+    """The lines and the axis marks that the page draws.
 
     Attributes:
         title: what the curves show.
@@ -25,15 +25,15 @@ class Chart:
 
 
 def chart(title, curves):
-    """A chart of curves.
+    """Scale curves to a chart.
 
     Args:
-        title: what they show.
+        title: what the curves show.
         curves: {name: [(step, value), ...]}, in ascending steps. Values that are not finite are
-            left out, and of many points as many as can be told apart are drawn.
+            left out. A curve with very many points is thinned.
 
     Returns:
-        A `Chart`; None where there is no point.
+        A `Chart`; None if there are no points.
 
     Example:
 
@@ -63,7 +63,7 @@ def chart(title, curves):
 
 
 def ticks(least, greatest, *, about=4):
-    """Round numbers between two, both included where they are round.
+    """Round numbers from ``least`` to ``greatest``, inclusive.
 
     >>> ticks(0, 8900)
     [0, 2000, 4000, 6000, 8000]

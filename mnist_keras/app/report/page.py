@@ -1,4 +1,4 @@
-"""The report's page: one HTML file that asks the network for nothing."""
+"""The report's page: one HTML file that loads nothing from the network."""
 
 import math
 
@@ -8,10 +8,10 @@ from mnist_keras.app.report.curves import HEIGHT, WIDTH
 
 
 def render(facts):
-    """The page, UTF-8 text.
+    """Render the page as HTML text.
 
     Args:
-        facts: what `run_facts` gave.
+        facts: the result of `run_facts`.
     """
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("mnist_keras.app.report", "."),
@@ -25,5 +25,5 @@ def render(facts):
 
 
 def _percent(share):
-    """A share of examples, or a dash where there were none."""
+    """A share of examples in percent, or a dash if there were none."""
     return "–" if math.isnan(share) else f"{100 * share:.1f}"

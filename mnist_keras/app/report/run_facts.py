@@ -1,4 +1,4 @@
-"""What the report says of a run: read from its files, and asked of its model."""
+"""The facts in the report of a run: from its files and from its model's predictions."""
 
 import base64
 import dataclasses
@@ -18,14 +18,14 @@ _MOST_MISTAKES = 30
 
 
 def run_facts(run, config, *, model, exam, summary):
-    """Everything the page shows, {name: value}.
+    """Everything that the page shows, {name: value}.
 
     Args:
         run: a `mnist_keras.app.run_directory.RunDirectory`.
         config: its `mnist_keras.app.config.RunConfig`.
         model: the trained model.
         exam: a `mnist_keras.callbacks.tensorboard.exam.Exam` of the test set.
-        summary: what summary.json holds.
+        summary: the content of summary.json.
     """
     probabilities = exam.probabilities(model, summary["steps"])
     guesses = probabilities.argmax(-1)
@@ -70,7 +70,7 @@ def _charts(logdir):
 
 
 def _mistakes(exam, probabilities, guesses):
-    """The most confidently wrong ones first: picture, truth, guess and its probability."""
+    """The mistakes with the highest probability first: picture, truth, guess, probability."""
     wrong = np.flatnonzero(guesses != exam.labels)
     order = np.argsort(-probabilities[wrong, guesses[wrong]], kind="stable")[:_MOST_MISTAKES]
     names = exam.class_names(probabilities.shape[1])
@@ -95,7 +95,7 @@ def _data_url(image):
 
 
 def _recipe(config):
-    """(flag, value, whether it is another than the default) of each one that has a value."""
+    """(flag, value, whether it differs from the default) of each flag that has a value."""
     defaults = dataclasses.asdict(RunConfig())
     return [
         (name, value, value != defaults[name])

@@ -67,6 +67,7 @@ setup(
             "pandas>=2.2",
             "pyte>=0.8,<1",
             "pytest>=8",
+            "pytest-xdist>=3.6",
             "pyyaml>=6",
             "ruff>=0.6",
             "selenium>=4.20",

@@ -43,8 +43,9 @@ from mnist_keras.data.stream import BatchStream
 from mnist_keras.errors import UsageError
 
 # Callbacks that were given to a fit, by model. One fit gives all of them the same ``params``.
-_CALLBACKS: weakref.WeakKeyDictionary[keras.Model, "weakref.WeakSet[StepCallback]"]
-_CALLBACKS = weakref.WeakKeyDictionary()
+_CALLBACKS: "weakref.WeakKeyDictionary[keras.Model, weakref.WeakSet[StepCallback]]" = (
+    weakref.WeakKeyDictionary()
+)
 
 
 @dataclasses.dataclass

@@ -1,6 +1,6 @@
 """Callbacks for any ``keras.Model``: logging, checkpoints and clean stops at true steps.
 
-Those for TensorBoard's other dashboards are imported when they are first used.
+The callbacks for TensorBoard's other dashboards are imported at their first use.
 """
 
 import importlib

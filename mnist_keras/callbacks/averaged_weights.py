@@ -1,4 +1,4 @@
-"""Validation of the moving average of the weights, while the training goes on with the weights."""
+"""Validates the moving average of the weights; training continues with the weights themselves."""
 
 from typing import Any
 
@@ -11,18 +11,18 @@ from mnist_keras.errors import UsageError
 
 
 class AveragedWeights(StepCallback):
-    """Validates, in each epoch of ``fit``, the average of the weights that the optimizer keeps.
+    """Validates the optimizer's moving average of the weights in each epoch of ``fit``.
 
-    During a validation the model's trainable weights are their averages, and afterwards, to the
-    bit, what they were: neither the training nor a `Checkpoint` is changed. Nothing has to be done
-    at the end, where Keras itself puts the averages into the model for good, after the last
-    checkpoint. The statistics of a batch normalization are not averaged again.
+    During a validation the trainable weights hold their averages. Afterwards the weights are
+    restored bit for bit, so neither the training nor a `Checkpoint` changes. At the end of training,
+    after the last checkpoint, Keras itself puts the averages into the model. The statistics of
+    batch normalization are not averaged again.
 
-    An optimizer keeps averages where it was made with ``use_ema=True``; ``ema_momentum`` is their
+    An optimizer keeps averages if it was created with ``use_ema=True``; ``ema_momentum`` is their
     decay per step.
 
     Raises:
-        UsageError: out of ``fit``, when the optimizer keeps none.
+        UsageError: raised from ``fit`` if the optimizer keeps no averages.
 
     Example:
 
@@ -52,7 +52,7 @@ class AveragedWeights(StepCallback):
             )
 
     def on_test_begin(self, logs: Logs = None) -> None:
-        # A fit that was broken off in its validation, and whose callbacks nobody closed.
+        # An earlier fit may have stopped during validation without closing its callbacks.
         self.close()
         if not has_averages(self.model.optimizer):
             return  # Evaluated before any training.
@@ -64,7 +64,7 @@ class AveragedWeights(StepCallback):
         self.close()
 
     def close(self) -> None:
-        """Put the weights back after a validation that was broken off."""
+        """Put the weights back after an interrupted validation."""
         if self._weights is None:
             return
         for variable, weight in zip(self.model.trainable_variables, self._weights, strict=True):
@@ -73,7 +73,7 @@ class AveragedWeights(StepCallback):
 
 
 def has_averages(optimizer: Any) -> bool:
-    """Whether an optimizer keeps averages of the weights, and has made a step; else they are 0.
+    """Whether an optimizer keeps averages of the weights and has made a step; before, they are 0.
 
     >>> has_averages(keras.optimizers.SGD(use_ema=True))
     False

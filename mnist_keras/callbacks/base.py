@@ -1,4 +1,4 @@
-"""The callback protocol: what a callback may ask of ``fit``, and what it is told.
+"""The callback protocol: what a callback may request from ``fit``, and what ``fit`` tells it.
 
 ``StepCallback`` is the protocol as a class. Every member has a default, so a callback overrides
 only what it needs:
@@ -10,21 +10,21 @@ priority                  0              Callbacks of lower priority are called 
 chief_only                False          Only the first of several workers calls it.
 breaks_execution_at       never          At which steps an execution of a `TapeModel` ends.
 needs_gradient_norm       never          For which steps the gradient norm is computed.
-local_request             0              What this process asks for, as a signal number.
+local_request             0              What this process requests, as a signal number.
 agreed_request            --             The largest request of all workers; do not override.
-resume_position           None           Where the training resumes, if it can resume one.
-accept_position           nothing        The training resumes there; the data are not open yet.
+resume_position           None           Where the training resumes, if the callback can.
+accept_position           nothing        The training resumes there; the data is not open yet.
 discard_position          nothing        Another callback resumes the training.
-state_dict                not defined    What a checkpoint saves of the callback: dicts with string
+state_dict                not defined    The callback's part of a checkpoint: dicts with string
                                          keys, lists, numbers, strings, None and arrays.
-load_state_dict           not defined    Restores what ``state_dict`` gave; defined with it.
-flush                     nothing        Write what is buffered; called before a checkpoint.
-save_now                  nothing        Save the training state before it is interrupted.
+load_state_dict           not defined    Restores what ``state_dict`` returned; define both.
+flush                     nothing        Write the buffers; called before a checkpoint.
+save_now                  nothing        Save the training state before an interruption.
 seconds_since_save        None           Age of the last checkpoint.
-close                     nothing        Release what is held open, also after an exception.
+close                     nothing        Release open resources, also after an exception.
 ========================  =============  =====================================================
 
-Keras's own callbacks work beside these; they have the defaults.
+Keras's own callbacks work beside these and get the defaults.
 """
 
 import dataclasses
@@ -53,9 +53,9 @@ class Fit:
     """What the running ``fit`` tells its callbacks; the defaults hold for a plain ``keras.Model``.
 
     Attributes:
-        counts_steps: whether the model is a `TapeModel`, which records each step of an execution.
-        stream: the `mnist_keras.data.stream.BatchStream` that it trains on, or None.
-        steps_skipped: steps of the present epoch that were done before an interruption.
+        counts_steps: whether the model is a `TapeModel`; it records each step of an execution.
+        stream: the `mnist_keras.data.stream.BatchStream` that the model trains on, or None.
+        steps_skipped: steps of the current epoch that were done before an interruption.
         data: a `mnist_keras.checkpoint.data_position.StreamPosition`, or None.
         step_graph: the traced training step, a concrete function, or None.
 
@@ -77,19 +77,19 @@ class Fit:
 
 
 class StepCallback(keras.callbacks.Callback):
-    """A callback that knows the true step. The module's table lists what it may override.
+    """A callback that knows the true step. The module's table lists the members to override.
 
     ``fit`` of a `TapeModel` calls ``close`` at its end, also after an exception. Keras's own
-    ``fit`` calls only ``on_train_end``, and only after a normal end: use ``with`` there.
+    ``fit`` calls only ``on_train_end``, and only after a normal end; use ``with`` there.
 
     Attributes:
         step: batches trained on since the first fit, including those before an interruption.
         epoch: the epoch of the next batch, from 0.
-        step_in_epoch: batches of that epoch trained on.
+        step_in_epoch: batches trained on in that epoch.
         fit: a `Fit`.
 
-    Example, of a callback that sees the model after every 50th step, however many steps one
-    execution runs:
+    Example: a callback that sees the model after every 50th step. The number of steps per
+    execution does not matter.
 
     >>> import keras, numpy as np
     >>> from mnist_keras import TapeModel
@@ -127,19 +127,19 @@ class StepCallback(keras.callbacks.Callback):
         return False
 
     def needs_gradient_norm(self, step: int) -> bool:
-        """Whether the gradient norm of step ``step``, from 0, is to be computed."""
+        """Whether to compute the gradient norm of step ``step``, counted from 0."""
         return False
 
     def local_request(self) -> int:
-        """What this process asks for, an integer that other workers cannot know; 0 for nothing."""
+        """What this process requests: an integer that other workers cannot know, 0 for nothing."""
         return 0
 
     def agreed_request(self) -> int:
-        """The largest `local_request` of all workers, the same on each of them at this step."""
+        """The largest `local_request` of all workers; every worker gets the same value at this step."""
         return self.fit.agreed_request(self)
 
     def resume_position(self, callbacks: Sequence[keras.callbacks.Callback]) -> Position | None:
-        """Where the training is to resume; None if this callback cannot resume one.
+        """Where the training resumes; None if this callback cannot resume it.
 
         Args:
             callbacks: all callbacks of the fit.
@@ -147,13 +147,13 @@ class StepCallback(keras.callbacks.Callback):
         return None
 
     def accept_position(self) -> None:
-        """Resume at the position given; called before ``fit`` opens the data."""
+        """Resume at the position from `resume_position`; called before ``fit`` opens the data."""
 
     def discard_position(self) -> None:
         """Do not resume: another callback of this fit has a later position."""
 
     def flush(self) -> None:
-        """Write what is buffered to the disk; a checkpoint calls it from another thread."""
+        """Write the buffers to the disk; a checkpoint calls this from another thread."""
 
     def save_now(self, position: Position) -> None:
         """Save the training state at a batch boundary and wait until it is on the disk."""
@@ -164,7 +164,7 @@ class StepCallback(keras.callbacks.Callback):
         return None
 
     def close(self) -> None:
-        """Release what is held open; may be called twice."""
+        """Release open resources; may be called twice."""
 
     def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
@@ -194,7 +194,7 @@ class StepCallback(keras.callbacks.Callback):
 
     @property
     def peers(self) -> list["StepCallback"]:
-        """The callbacks of the same fit that follow this protocol, this one included."""
+        """All `StepCallback` objects of the same fit, including this one."""
         known = _CALLBACKS.get(self.model, ()) if self.model is not None else ()
         return [peer for peer in known if peer.params is self.params]
 
@@ -220,7 +220,7 @@ class StepCallback(keras.callbacks.Callback):
 
 
 def scalars(logs: Logs) -> dict[str, float]:
-    """{name: float} of the logs that are single numbers; a metric may give a vector as well."""
+    """{name: float} of the logs that are single numbers; a metric may also return a vector."""
     return {name: float(value) for name, value in (logs or {}).items() if np.size(value) == 1}
 
 
@@ -228,7 +228,7 @@ def require_single_steps(callback: StepCallback) -> None:
     """Refuse a plain ``keras.Model`` that runs several steps per execution.
 
     Raises:
-        UsageError: the callback's model does.
+        UsageError: the callback's model is such a model.
     """
     if not callback.fit.counts_steps and callback.model.steps_per_execution != 1:
         raise UsageError(

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any instant, and the resuming from them."""
+"""Writes checkpoints that survive a kill at any instant, and resumes training from them."""
 
 import io
 import math
@@ -24,7 +24,7 @@ from mnist_keras.errors import MnistKerasError, UsageError
 
 
 class CheckpointError(MnistKerasError):
-    """The last checkpoint of a training could not be written; those before it are whole.
+    """The last checkpoint of a training could not be written; earlier ones are complete.
 
     Example:
 
@@ -46,7 +46,7 @@ space left on device: ...
 
 
 class NotExactError(MnistKerasError):
-    """A resumed training would not come to the same bits, and ``require_exact`` was given.
+    """A resumed training would not give the same bits, and ``require_exact`` was set.
 
     Example:
 
@@ -56,51 +56,54 @@ class NotExactError(MnistKerasError):
 
 
 class Checkpoint(StepCallback):
-    """Saves the whole training state, and lets ``fit`` of a `TapeModel` go on from the newest one.
+    """Saves the complete training state; ``fit`` of a `TapeModel` resumes from the newest one.
 
-    The state is copied between two steps and written in the background, one at a time. A write
-    that fails is reported, leaves the former checkpoints as they are and is tried again at the
-    next turn; only when the last one of a training fails does ``fit`` fail. A state with a weight
-    that is not finite is never written.
+    The state is copied between two steps. A background thread writes it, one checkpoint at a time.
+    If a write fails, it is reported, earlier checkpoints stay as they are, and the next
+    checkpoint tries again. ``fit`` fails only if the last checkpoint of a training fails. A state
+    with a weight that is not finite is never written.
 
-    Of several workers that train together the chief alone writes and reads, and passes on what it
-    has read: no other one needs the directory, and a training goes on with any number of workers.
+    When several workers train together, only the chief writes and reads checkpoints. It sends the
+    state to the other workers, which do not need the directory. The number of workers may change
+    when a training resumes.
 
     Files: ``directory/step-NNNNNNNN/`` (N: updates done) with ``state.npz`` (all arrays),
     ``state.json`` (position, names, shapes and dtypes, the callbacks' states) and
-    ``manifest.json`` (size and sha256 of each file). The crash protocol is that of
-    `mnist_keras.checkpoint.storage`: written and synced under another name, then renamed. The
-    newest one is found by listing and checked byte for byte; a damaged one is reported and the one
-    before it is used.
+    ``manifest.json`` (size and sha256 of each file). `mnist_keras.checkpoint.storage` describes the
+    crash protocol: files are written and synced under another name, then renamed. To resume, the
+    newest checkpoint is found by listing the directory, and every byte of it is checked. A damaged
+    checkpoint is reported, and the one before it is used.
 
     Args:
-        directory: where the checkpoints lie.
-        every_steps: how often, in steps; None: at the end of each epoch.
-        every_minutes: besides, at the first boundary of an execution that long after the last one;
-            a fraction may be given, and None for never.
-        keep: how many of the newest are kept.
-        keep_best: how many of the best by ``monitor`` are kept besides.
-        keep_every_steps: those at multiples of it are kept for ever, besides; None: none are.
-        monitor: the metric that says which are the best, as "val_loss"; looked at when an epoch
-            ends. None: none are.
-        mode: "min" or "max": which values of it are better.
-        resume: whether the first ``fit`` goes on from the newest checkpoint.
-        start_from: the checkpoints of another training; where there is none of this one yet, the
-            first ``fit`` goes on from the newest of them, at the learning rate of its own model.
-        require_exact: raise `NotExactError` where a resumed training would not come to the same
-            bits, instead of saying so.
-        notice: takes each message for the user, a line; stderr by default.
+        directory: the directory of the checkpoints.
+        every_steps: steps between two checkpoints; None: save at the end of each epoch.
+        every_minutes: also save at the first execution boundary this many minutes after the last
+            checkpoint; may be a fraction. None: never.
+        keep: how many of the newest checkpoints are kept.
+        keep_best: how many of the best checkpoints by ``monitor`` are kept in addition.
+        keep_every_steps: checkpoints at multiples of this step number are never removed; None: no
+            such checkpoints.
+        monitor: the metric that ranks the checkpoints, such as "val_loss"; read at the end of an
+            epoch. None: checkpoints are not ranked.
+        mode: "min" or "max": whether lower or higher values of the metric are better.
+        resume: whether the first ``fit`` resumes from the newest checkpoint.
+        start_from: the checkpoint directory of another training. If this training has no
+            checkpoint yet, the first ``fit`` resumes from the newest one there, with the
+            learning rate of its own model.
+        require_exact: if a resumed training would not give the same bits, raise `NotExactError`
+            instead of printing a notice.
+        notice: called with each message for the user, one line of text; stderr by default.
         disk: the operations on the disk, a `mnist_keras.checkpoint.storage.Disk`.
-        clock: the time in seconds.
+        clock: returns the time in seconds.
 
     Raises:
-        UsageError: one of the numbers of steps or of checkpoints is no whole number of at least 1,
+        UsageError: a number of steps or of checkpoints is not an integer of at least 1,
             ``every_minutes`` is not above 0, or ``mode`` is neither "min" nor "max".
-        NotExactError: out of ``fit``, with ``require_exact``.
-        CheckpointError: out of ``fit``, when the last checkpoint could not be written.
-        StateMismatchError: out of ``fit``, when the newest checkpoint is of another model, of
-            other data or of other callbacks.
-        LaterFormatError: out of ``fit``, when a later version of this package has written it.
+        NotExactError: raised from ``fit``, with ``require_exact``.
+        CheckpointError: raised from ``fit`` if the last checkpoint could not be written.
+        StateMismatchError: raised from ``fit`` if the newest checkpoint belongs to another model,
+            other data or other callbacks.
+        LaterFormatError: raised from ``fit`` if a later version of this package wrote it.
 
     Example:
 
@@ -181,27 +184,27 @@ class Checkpoint(StepCallback):
 
     @property
     def seconds_since_save(self) -> float | None:
-        """How old the newest state is that this callback has brought to the disk, or None."""
+        """Age in seconds of the newest state that this callback wrote to the disk, or None."""
         return None if self._on_disk_at_s is None else self._clock() - self._on_disk_at_s
 
     @property
     def directory(self) -> pathlib.Path:
-        """Where the checkpoints lie."""
+        """The directory of the checkpoints."""
         return self._checkpoints.path
 
     def breaks_execution_at(self, step: int) -> bool:
-        """Whether a checkpoint is due after ``step`` updates; cuts a `TapeModel`'s executions."""
+        """Whether a checkpoint is due after ``step`` updates; a `TapeModel` execution ends there."""
         return self._trigger is not None and self._trigger(step)
 
     def resume_position(self, callbacks: Sequence[keras.callbacks.Callback]) -> Position | None:
-        """Read the newest checkpoint that is whole; called by ``fit`` of a `TapeModel`.
+        """Read the newest undamaged checkpoint; called by ``fit`` of a `TapeModel`.
 
         Args:
-            callbacks: the list of callbacks of this fit, whose states are saved and restored too.
+            callbacks: the callbacks of this fit; their states are saved and restored too.
 
         Returns:
-            Its `mnist_keras.checkpoint.training_state.Position`; None if there is none, or if an
-            earlier fit has resumed from it.
+            Its `mnist_keras.checkpoint.training_state.Position`; None if there is no checkpoint, or
+            if an earlier fit has already resumed.
         """
         self._peers = callbacks
         workers = workers_of(self.model)
@@ -215,7 +218,7 @@ class Checkpoint(StepCallback):
         return self._found and self._found.position
 
     def _read(self):
-        """The files of the newest checkpoint, or of the one to start from, {name: bytes}."""
+        """The files of the newest checkpoint, or of ``start_from``'s newest, {name: bytes}."""
         stored = self._checkpoints.newest(self._notice) if self._resume else None
         self._keeps_learning_rate = stored is None and self._start_from is not None
         if stored is None and self._start_from is not None and self._resume:
@@ -223,13 +226,13 @@ class Checkpoint(StepCallback):
         return stored and stored.files
 
     def accept_position(self) -> None:
-        """Set the random generators to where they were when the first fit opened its data."""
+        """Restore the random generators as they were when the first fit opened its data."""
         place = self._found and self._found.place
         if place and "began" in place:
             random_state.restore(place["began"])
 
     def discard_position(self) -> None:
-        """Restore nothing: another `Checkpoint` of this fit has got further."""
+        """Restore nothing: another `Checkpoint` of this fit has a later position."""
         self._found = None
 
     def on_train_begin(self, logs: Logs = None) -> None:
@@ -283,13 +286,13 @@ class Checkpoint(StepCallback):
         """Save the state at this batch boundary and wait until it is on the disk.
 
         Args:
-            position: where the boundary lies, a `mnist_keras.checkpoint.training_state.Position`.
+            position: the boundary, a `mnist_keras.checkpoint.training_state.Position`.
 
         Raises:
-            CheckpointError: it could not be written.
+            CheckpointError: the checkpoint could not be written.
         """
         self._take_result()
-        # The chief alone knows of a write that failed, and none of them captures a state alone.
+        # Only the chief knows about a failed write, but all workers must capture a state together.
         if workers_of(self.model).all_reduce_max([int(position != self._saved)])[0]:
             self._save(position, {})
         self._take_result()
@@ -307,9 +310,9 @@ class Checkpoint(StepCallback):
 
     @property
     def is_exact(self) -> bool:
-        """Whether a training resumed from these checkpoints comes to the same bits.
+        """Whether a training resumed from these checkpoints gives the same bits.
 
-        False as soon as a reason is known why it may not; a plain ``keras.Model`` begins anew.
+        False once a reason against it is known, and for a plain ``keras.Model``, which starts anew.
         """
         return self._can_resume and not self._inexact
 
@@ -340,7 +343,7 @@ class Checkpoint(StepCallback):
             data.resume(place, epoch=position.epoch, step_in_epoch=position.step_in_epoch)
 
     def _look_for_obstacles(self):
-        """Say what is known from the start to make a resumed training another one."""
+        """Report the reasons, known at the start, why a resumed training may differ."""
         self._can_resume = self.fit.counts_steps
         if not self._can_resume:
             return
@@ -359,7 +362,7 @@ class Checkpoint(StepCallback):
             )
 
     def _report(self, reason):
-        """Say once why a resumed training may come to other bits."""
+        """Report once why a resumed training may give other bits."""
         if reason in self._inexact:
             return
         self._inexact.append(reason)
@@ -400,10 +403,10 @@ class Checkpoint(StepCallback):
         if not training_state.is_finite(state):
             self._notice(f"no checkpoint at step {step}: a weight is not finite.")
             return
-        # What was logged before it has to be there whenever the checkpoint is.
+        # If the checkpoint is on the disk, all earlier log entries must be there too.
         for flush in flushes:
             flush()
-        # Here, since to look through all the data takes a while.
+        # Done in this thread, because reading through all the data is slow.
         state = state.of(identity())
         self._checkpoints.save(step, state.to_files(), metrics)
         self._on_disk_at_s = taken_at_s
@@ -421,7 +424,7 @@ class Checkpoint(StepCallback):
 
 
 def _bytes(files):
-    """{name: bytes} as one string of bytes."""
+    """Pack {name: bytes} into one bytes object."""
     packed = io.BytesIO()
     arrays: dict[str, Any] = {name: np.frombuffer(data, np.uint8) for name, data in files.items()}
     np.savez(packed, **arrays)
@@ -429,7 +432,7 @@ def _bytes(files):
 
 
 def _files(packed):
-    """What `_bytes` was made of; None of None."""
+    """Unpack the result of `_bytes`, {name: bytes}; None for None."""
     if packed is None:
         return None
     with np.load(io.BytesIO(packed), allow_pickle=False) as files:

@@ -1,4 +1,4 @@
-"""Ends training at the first loss that is no number, before anything good is overwritten."""
+"""Ends training at the first loss that is not finite, before a good state is overwritten."""
 
 import math
 
@@ -11,7 +11,7 @@ class DivergedError(MnistKerasError):
     """The loss of a step was not finite.
 
     Attributes:
-        step: the step's number, from 0 over the whole run.
+        step: the step's number in the run, from 0.
 
     Example:
 
@@ -25,15 +25,14 @@ class DivergedError(MnistKerasError):
 
 
 class DivergenceGuard(StepCallback):
-    """Raises `DivergedError` out of ``fit`` at the very step whose loss is not finite.
+    """Raises `DivergedError` from ``fit`` at the first step whose loss is not finite.
 
-    An execution of a `TapeModel` ends with that step, however many steps it should have had, so
-    that its weights, which are lost, get no further. A `Checkpoint` of the same fit keeps what it
-    saved before: a state that is not finite is never written. List this one after a `StepLogger`,
-    which then still logs the step.
+    An execution of a `TapeModel` ends early, at that step, so the useless weights are not trained
+    further. A `Checkpoint` of the same fit keeps its earlier checkpoints: a state that is not
+    finite is never written. Put this callback after a `StepLogger`, which then still logs the step.
 
     Raises:
-        DivergedError: out of ``fit``; names the step, the loss before it and the gradient norm.
+        DivergedError: raised from ``fit``; names the step, the loss before it and the gradient norm.
 
     Example:
 

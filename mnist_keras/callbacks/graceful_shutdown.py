@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end training at the next batch boundary, after a checkpoint."""
+"""Ends training after SIGTERM or SIGINT, at the next batch boundary, after a checkpoint."""
 
 import signal
 import threading
@@ -11,18 +11,18 @@ from mnist_keras.errors import Interrupted
 
 
 class GracefulShutdown(StepCallback):
-    """Ends training by `Interrupted` at the first batch boundary after a signal.
+    """Raises `Interrupted` at the first batch boundary after a signal.
 
-    A `Checkpoint` of the same fit saves there first. A signal to any one of several workers ends
-    all of them at the same boundary. The handler sets a flag, no more; a second
-    signal ends the process at once, as without this callback. The former handlers come back when
-    training ends. Outside the main thread, where Python takes no handlers, it does nothing.
+    A `Checkpoint` of the same fit saves there first. A signal to one worker ends all workers at
+    the same boundary. The handler only sets a flag. A second signal ends the process at once, as
+    without this callback. The previous handlers are restored when training ends. Outside the main
+    thread Python does not allow handlers, so this callback does nothing there.
 
     Args:
-        signals: which ones.
+        signals: the signal numbers to handle.
 
     Raises:
-        Interrupted: out of ``fit``, after a signal.
+        Interrupted: raised from ``fit`` after a signal.
 
     Example:
 
@@ -60,7 +60,7 @@ class GracefulShutdown(StepCallback):
 
     def on_train_end(self, logs: Logs = None) -> None:
         super().on_train_end(logs)
-        # After the last boundary: its checkpoint was saved as that of the training's end.
+        # A signal after the last boundary needs no save: the end of training has saved already.
         if self.agreed_request():
             raise Interrupted(self.agreed_request())
 
@@ -69,7 +69,7 @@ class GracefulShutdown(StepCallback):
         return self._received or 0
 
     def close(self) -> None:
-        """Bring the former handlers back."""
+        """Restore the previous handlers."""
         for signum, handler in self._former.items():
             signal.signal(signum, handler)
         self._former = {}

@@ -1,4 +1,4 @@
-"""A model's outputs for some examples, beside its training and without a trace in it."""
+"""Computes a model's outputs for some examples without changing its training."""
 
 import contextlib
 
@@ -8,17 +8,17 @@ from mnist_keras import _keras
 
 
 def call(model, x):
-    """The outputs for x as in a validation: without dropout."""
+    """The outputs for x in inference mode, without dropout."""
     return model(x, training=False) if _keras.takes_training_argument(model) else model(x)
 
 
 def network_of(model):
-    """What a `TapeModel` wraps; any other model itself."""
+    """The network that a `TapeModel` wraps; any other model is returned as it is."""
     return getattr(model, "wrapped_network", None) or model
 
 
 def last_activation(model):
-    """The name of the activation of a model's last layer; None: it is unknown.
+    """The name of the activation of a model's last layer; None if it is unknown.
 
     >>> last_activation(keras.Sequential([keras.layers.Dense(3), keras.layers.Softmax()]))
     'softmax'
@@ -26,7 +26,7 @@ def last_activation(model):
     layer = network_of(model)
     while isinstance(layer, (keras.Sequential, _keras.Functional)) and layer.layers:
         layer = layer.layers[-1]
-    if isinstance(layer, keras.Model):  # Only its call knows which layer is the last.
+    if isinstance(layer, keras.Model):  # Only its call method knows the last layer.
         return None
     activation = getattr(layer, "activation", None)
     return getattr(activation, "__name__", type(layer).__name__.lower())
@@ -34,9 +34,9 @@ def last_activation(model):
 
 @contextlib.contextmanager
 def validated_weights(model):
-    """Meanwhile a model has the weights that it is validated with and saved with at last.
+    """A context in which a model has its weights for validation and for the final save.
 
-    Those are the averages, where its optimizer keeps averages of the weights.
+    These are the averages if the optimizer keeps averages of the weights.
     """
     from mnist_keras.callbacks.averaged_weights import AveragedWeights, has_averages
 

@@ -1,4 +1,4 @@
-"""The weights of a checkpoint, for a program that predicts or starts another training."""
+"""Loads the weights of a checkpoint, to predict or to start another training."""
 
 import pathlib
 from typing import Any
@@ -14,21 +14,21 @@ from mnist_keras.errors import UsageError
 
 
 def load_weights(model: keras.Model, directory: StrPath, *, step: int | None = None) -> int:
-    """Load the weights of a `Checkpoint` into a model, without optimizer, metrics or position.
+    """Load only the weights of a `Checkpoint` into a model, not optimizer, metrics or position.
 
     Args:
         model: a built model, compiled or not.
-        directory: where the checkpoints lie.
-        step: updates done, as in the name ``step-NNNNNNNN``; None: the newest checkpoint that is
-            not damaged.
+        directory: the directory of the checkpoints.
+        step: updates done, as in the name ``step-NNNNNNNN``; None: the newest undamaged
+            checkpoint.
 
     Returns:
         The number of updates done.
 
     Raises:
-        UsageError: there is no such checkpoint.
+        UsageError: the checkpoint does not exist.
         DamagedError: the checkpoint of that step is damaged.
-        StateMismatchError: the model has other weights; nothing has been changed.
+        StateMismatchError: the model has other weights; nothing was changed.
 
     Example:
 

@@ -1,12 +1,12 @@
-"""A model's own mean of the loss over the epoch, and what it counts."""
+"""A model's own mean of the loss over the epoch, and the number of examples in that mean."""
 
 import keras
 
 
 def examples_in_epoch(model):
-    """How many examples a model was trained on in this epoch, a float; None: it counts none.
+    """How many examples a model was trained on in this epoch, a float; None if it does not count.
 
-    Of several workers' model it is what was counted last: they would all have to read it anew.
+    With several workers it is the last known count: a new count needs a read by all workers.
     """
     counted = getattr(model, "examples_in_epoch", None)
     if counted is None:

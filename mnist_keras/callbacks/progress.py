@@ -1,4 +1,4 @@
-"""How far training is: a bar on stderr, or a plain line now and then without a terminal."""
+"""Shows training progress: a bar on stderr, or occasional lines of text without a terminal."""
 
 import collections
 import math
@@ -12,20 +12,21 @@ from mnist_keras.callbacks.loss_tracker import examples_in_epoch
 from mnist_keras.console.progress_display import LINE_EVERY_S, Part, ProgressDisplay
 from mnist_keras.console.terminal import duration, printable
 
-_MARKS = 1000  # over which the speed is taken: some minutes, validations among them
+_MARKS = 1000  # for the mean speed over some minutes, including validations
 
 
 class Progress(StepCallback):
     """Shows epochs and steps done, the time left, metrics, images per second and the last save.
 
-    On a terminal that is a bar at its foot, drawn at most four times a second; what is printed
-    appears above it as it is. Elsewhere, in a file or a pipe, it is a plain line every so often.
-    When training ends, however it does, one plain line stays. Between two of these nothing is read
-    from the device. A resumed run goes on where it was.
+    On a terminal it draws a bar at the bottom, at most four times a second; printed text appears
+    unchanged above the bar. In a file or a pipe it prints a line of plain text every
+    ``line_every_s`` seconds. When training ends for any reason, one line of plain text stays. Nothing
+    is read from the device between two updates of the display. A resumed run shows the
+    progress from before the interruption too.
 
     Args:
-        line_every_s: seconds from one plain line to the next, where stderr is no terminal.
-        clock: the time in seconds.
+        line_every_s: seconds between two lines of plain text, if stderr is not a terminal.
+        clock: returns the time in seconds.
 
     Example:
 
@@ -71,7 +72,7 @@ class Progress(StepCallback):
         super().on_train_batch_end(batch, logs)
         self._logs = logs or {}
         if not self._marks:
-            # Only now: the first execution waits for TensorFlow to trace the graph.
+            # Not earlier: the first execution includes the time to trace the graph.
             self._mark()
             examples = examples_in_epoch(self.model) or 0.0
             self._examples_per_step = examples / self.step_in_epoch
@@ -86,7 +87,7 @@ class Progress(StepCallback):
         self._show_if_due()
 
     def close(self) -> None:
-        """Leave the terminal in order, and one plain line that says how far it got."""
+        """Remove the bar and print one last line of plain text with the progress."""
         display, self._display = self._display, None
         if display is None:
             return

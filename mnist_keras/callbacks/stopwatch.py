@@ -1,4 +1,4 @@
-"""How long a training took, over all its sessions."""
+"""Measures the training time over all sessions of a training."""
 
 import time
 from collections.abc import Callable
@@ -8,12 +8,13 @@ from mnist_keras.callbacks.base import StepCallback
 
 
 class Stopwatch(StepCallback):
-    """Adds up the seconds from the first batch on, those before an interruption too.
+    """Adds up the seconds since the first batch, including the time before an interruption.
 
-    Validation and checkpoints count, starting TensorFlow and the time between two sessions do not.
+    Validation and checkpoints count. The start of TensorFlow and the time between two sessions do
+    not count.
 
     Args:
-        clock: the time in seconds.
+        clock: returns the time in seconds.
     """
 
     def __init__(self, *, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -34,13 +35,13 @@ class Stopwatch(StepCallback):
             self._began = self._clock()
 
     def state_dict(self) -> dict[str, float]:
-        """{"seconds": so far}."""
+        """{"seconds": seconds of training so far}."""
         return {"seconds": self.seconds}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        """Go on from there."""
+        """Continue from the saved number of seconds."""
         self._seconds_before = state["seconds"]
 
     def close(self) -> None:
-        """Stop."""
+        """Stop the clock; `seconds` keeps its value."""
         self._seconds_before, self._began = self.seconds, None

@@ -81,7 +81,7 @@ class Pair:
         self.training = Training(
             table,
             *names,
-            epochs=self.chance.choice((2, 3)),
+            epochs=self.chance.choice((2, 3, 3)),
             steps_per_execution=self.steps_per_execution,
             checkpoint_every_steps=self.chance.choice((1, 2, 3, 4, 5, 7, None)),
         )
@@ -137,13 +137,15 @@ class Pair:
     def _train_under_fire(self, directory, steps):
         """(the last `Ending`, the notices of all)."""
         ways = interrupted.WAYS_OF_PROCESSES if self._of_processes else interrupted.WAYS
+        # What ends amid an epoch has more to restore.
+        ways = [name for name, (_, _, waits) in ways.items() for _ in range(1 if waits else 3)]
         said, last = [], 0
         for _ in range(self.chance.choice((1, 1, 2))):
             if last == steps:
                 break
             # Late ones are harder: more of the past has to be known.
             last = max(self.chance.randint(last + 1, steps) for _ in range(2))
-            self.stops.append(Stop(last, self.chance.choice(list(ways))))
+            self.stops.append(Stop(last, self.chance.choice(ways)))
             ending = self._train(directory, self.stops[-1])
             said += _notices(ending)
             if ending.kind != "stopped":

@@ -101,7 +101,7 @@ class CheckpointDirectory:
         return [step for step in steps if step not in kept and not self._keeps_for_ever(step)]
 
     def _best(self):
-        """[(score, step), ...] of the best checkpoints, best first; the earlier of two equals wins."""
+        """[(score, step), ...] of the best checkpoints, best first; of equals the earlier first."""
         if self._monitor is None:
             return []
         pairs = []

@@ -14,7 +14,7 @@ class AveragedWeights(StepCallback):
     """Validates the optimizer's moving average of the weights in each epoch of ``fit``.
 
     During a validation the trainable weights hold their averages. Afterwards the weights are
-    restored bit for bit, so neither the training nor a `Checkpoint` changes. At the end of training,
+    restored bit for bit, so neither the training nor a `Checkpoint` changes. When training ends,
     after the last checkpoint, Keras itself puts the averages into the model. The statistics of
     batch normalization are not averaged again.
 

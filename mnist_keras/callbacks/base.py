@@ -135,7 +135,7 @@ class StepCallback(keras.callbacks.Callback):
         return 0
 
     def agreed_request(self) -> int:
-        """The largest `local_request` of all workers; every worker gets the same value at this step."""
+        """The largest `local_request` of all workers; the same value on every worker."""
         return self.fit.agreed_request(self)
 
     def resume_position(self, callbacks: Sequence[keras.callbacks.Callback]) -> Position | None:
@@ -147,7 +147,7 @@ class StepCallback(keras.callbacks.Callback):
         return None
 
     def accept_position(self) -> None:
-        """Resume at the position from `resume_position`; called before ``fit`` opens the data."""
+        """Resume at ``resume_position``; called before ``fit`` opens the data."""
 
     def discard_position(self) -> None:
         """Do not resume: another callback of this fit has a later position."""

@@ -88,8 +88,8 @@ class Checkpoint(StepCallback):
         mode: "min" or "max": whether lower or higher values of the metric are better.
         resume: whether the first ``fit`` resumes from the newest checkpoint.
         start_from: the checkpoint directory of another training. If this training has no
-            checkpoint yet, the first ``fit`` resumes from the newest one there, with the
-            learning rate of its own model.
+            checkpoint yet, the first ``fit`` resumes from the newest one there, but keeps the
+            learning rate of the present model.
         require_exact: if a resumed training would not give the same bits, raise `NotExactError`
             instead of printing a notice.
         notice: called with each message for the user, one line of text; stderr by default.
@@ -193,7 +193,7 @@ class Checkpoint(StepCallback):
         return self._checkpoints.path
 
     def breaks_execution_at(self, step: int) -> bool:
-        """Whether a checkpoint is due after ``step`` updates; a `TapeModel` execution ends there."""
+        """Whether a checkpoint is due after ``step`` updates; an execution ends there."""
         return self._trigger is not None and self._trigger(step)
 
     def resume_position(self, callbacks: Sequence[keras.callbacks.Callback]) -> Position | None:
@@ -279,7 +279,7 @@ class Checkpoint(StepCallback):
             self._save(self.position, metrics)
 
     def local_request(self) -> int:
-        """1 where a checkpoint is due by the time, else 0."""
+        """1 if a checkpoint is due by ``every_minutes``, else 0."""
         return int(self._clock() - self._saved_at_s >= self._every_s)
 
     def save_now(self, position: Position) -> None:

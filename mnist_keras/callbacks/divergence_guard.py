@@ -32,7 +32,7 @@ class DivergenceGuard(StepCallback):
     finite is never written. Put this callback after a `StepLogger`, which then still logs the step.
 
     Raises:
-        DivergedError: raised from ``fit``; names the step, the loss before it and the gradient norm.
+        DivergedError: from ``fit``; names the step, the loss before it and the gradient norm.
 
     Example:
 

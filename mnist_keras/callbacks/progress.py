@@ -20,9 +20,9 @@ class Progress(StepCallback):
 
     On a terminal it draws a bar at the bottom, at most four times a second; printed text appears
     unchanged above the bar. In a file or a pipe it prints a line of plain text every
-    ``line_every_s`` seconds. When training ends for any reason, one line of plain text stays. Nothing
-    is read from the device between two updates of the display. A resumed run shows the
-    progress from before the interruption too.
+    ``line_every_s`` seconds. When training ends for any reason, one line of plain text stays.
+    Nothing is read from the device between two updates of the display. A resumed run continues
+    from its earlier progress.
 
     Args:
         line_every_s: seconds between two lines of plain text, if stderr is not a terminal.

@@ -43,5 +43,5 @@ class Stopwatch(StepCallback):
         self._seconds_before = state["seconds"]
 
     def close(self) -> None:
-        """Stop the clock; `seconds` keeps its value."""
+        """Stop the clock; ``seconds`` keeps its value."""
         self._seconds_before, self._began = self.seconds, None

@@ -1,1 +1,1 @@
-"""What a training state is, and how it lies on the disk."""
+"""The training state and its format on the disk."""

@@ -1,10 +1,10 @@
-"""Writes beside the training, one at a time, and says afterwards how it went."""
+"""Runs writes in the background of the training, one at a time, and reports their errors."""
 
 import concurrent.futures
 
 
 class BackgroundWriter:
-    """Runs one write at a time in a thread of its own.
+    """Runs one write at a time in a separate thread.
 
     Example:
 
@@ -24,24 +24,24 @@ class BackgroundWriter:
         self._writing = None
 
     def start(self, write):
-        """Start ``write()``; `wait` has to come before the next one."""
+        """Start ``write()``; call `wait` before the next start."""
         if self._executor is None:
             self._executor = concurrent.futures.ThreadPoolExecutor(1, "checkpoint")
         self._writing = self._executor.submit(write)
 
     @property
     def is_busy(self):
-        """Whether a write was started and not yet waited for."""
+        """Whether a write was started and `wait` was not called since."""
         return self._writing is not None
 
     def wait(self):
         """Wait for the write in flight.
 
         Returns:
-            The OSError it ended with, or None; None too where there was none to wait for.
+            The OSError that ended the write, or None. Also None if no write was started.
 
         Raises:
-            Exception: whatever else it ended with.
+            Exception: any other exception that ended the write.
         """
         writing, self._writing = self._writing, None
         try:
@@ -52,7 +52,7 @@ class BackgroundWriter:
         return None
 
     def close(self):
-        """End the thread, once the write in flight is done; `wait` still tells of it."""
+        """End the thread after the write in flight; `wait` still returns its result."""
         if self._executor is not None:
             self._executor.shutdown()
             self._executor = None

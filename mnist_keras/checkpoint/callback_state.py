@@ -1,8 +1,8 @@
-"""The state of callbacks: ours say it themselves, of Keras's own it is known here.
+"""Saves and restores the states of callbacks, including some of Keras's own callbacks.
 
-A callback says its state by ``state_dict()`` and takes it back by ``load_state_dict(state)``. A
-state is made of dicts with names, lists, numbers, strings, None, and arrays, which come back as
-NumPy's.
+A callback returns its state from ``state_dict()`` and restores it in ``load_state_dict(state)``. A
+state consists of dicts with string keys, lists, numbers, strings, None and arrays. Arrays are
+restored as NumPy arrays. For Keras's own callbacks a table lists the attributes to save.
 """
 
 from typing import Any, Protocol, runtime_checkable
@@ -15,21 +15,21 @@ from mnist_keras.checkpoint.nested import put_arrays, take_arrays
 
 @runtime_checkable
 class Stateful(Protocol):
-    """A callback that has a state of its own."""
+    """A callback with ``state_dict`` and ``load_state_dict``."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What is saved."""
+        """The state to save."""
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
 
 
 def capture(callbacks):
-    """The states of all callbacks that have one.
+    """Collect the states of all callbacks that have a state.
 
     Returns:
-        ([[class name, state], ...], {key: array}): the arrays in a state are replaced by
-        ``{"__array__": key}``.
+        ([[class name, state], ...], {key: array}). In a state, ``{"__array__": key}`` replaces each
+        array.
     """
     states: list[list[Any]] = []
     arrays: dict[str, np.ndarray] = {}
@@ -40,7 +40,7 @@ def capture(callbacks):
 
 
 def check(states, callbacks, error):
-    """Raise ``error`` unless the states are of these callbacks, in this order."""
+    """Raise ``error`` unless the states belong to these callbacks, in this order."""
     saved, present = [name for name, _ in states], [_name(c) for c in _stateful(callbacks)]
     if saved != present:
         raise error(
@@ -50,7 +50,7 @@ def check(states, callbacks, error):
 
 
 def restore(states, arrays, callbacks):
-    """Give each callback its state back."""
+    """Restore the state of each callback."""
     for callback, (_, state) in zip(_stateful(callbacks), states, strict=True):
         state = put_arrays(state, arrays)
         if isinstance(callback, Stateful):

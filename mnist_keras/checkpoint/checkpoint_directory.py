@@ -1,4 +1,4 @@
-"""The checkpoints of a run: which are there, which is the newest whole one, which may go."""
+"""The checkpoints of a run: lists them, reads the newest undamaged one, removes old ones."""
 
 import math
 import re
@@ -10,15 +10,16 @@ _NAME = re.compile(r"step-(\d{8,})")
 
 
 class CheckpointDirectory:
-    """Directories ``step-NNNNNNNN``, N being the number of updates done.
+    """A directory with one subdirectory ``step-NNNNNNNN`` per checkpoint; N: updates done.
 
     Args:
-        path: where they lie; made when the first one is saved.
-        keep: how many of the newest are kept.
-        keep_best: how many of the best by ``monitor`` are kept besides.
-        keep_every_steps: those at multiples of it are kept for ever, besides; None: none are.
-        monitor: the metric that says which are the best, or None.
-        mode: "min" or "max".
+        path: the directory; created when the first checkpoint is saved.
+        keep: how many of the newest checkpoints are kept.
+        keep_best: how many of the best checkpoints by ``monitor`` are kept in addition.
+        keep_every_steps: checkpoints at multiples of this step number are never removed; None: no
+            such checkpoints.
+        monitor: the metric that ranks the checkpoints, or None.
+        mode: "min" or "max": whether lower or higher values of the metric are better.
         disk: a `mnist_keras.checkpoint.storage.Disk`.
     """
 
@@ -36,28 +37,28 @@ class CheckpointDirectory:
         self._disk = disk or storage.Disk()
 
     def steps(self):
-        """The numbers of the checkpoints there, whole or not, ascending."""
+        """The step numbers of all checkpoints, damaged ones included, in ascending order."""
         if not self.path.is_dir():
             return []
         matches = map(_NAME.fullmatch, storage.directory_names(self.path))
         return sorted(int(match[1]) for match in matches if match)
 
     def directory(self, step):
-        """Where the checkpoint of a step lies."""
+        """The path of the checkpoint of a step."""
         return self.path / f"step-{step:08d}"
 
     def newest(self, notice):
-        """Read the newest checkpoint that is whole.
+        """Read the newest undamaged checkpoint.
 
         Args:
-            notice: is told of each damaged one that is passed over.
+            notice: called with a message for each damaged checkpoint that is skipped.
 
         Returns:
             A `mnist_keras.checkpoint.storage.Stored`, or None.
 
         Raises:
-            LaterFormatError: it was written by a later version of this package; to go on from the
-                one before it would lose what that version has trained.
+            LaterFormatError: a later version of this package wrote it. To resume from an earlier
+                checkpoint would lose the training of that version.
         """
         steps = self.steps()
         for step in reversed(steps):
@@ -70,21 +71,21 @@ class CheckpointDirectory:
         return None
 
     def improves(self, metrics):
-        """Whether a checkpoint with these metrics would be among the best that are kept."""
+        """Whether a checkpoint with these metrics would be one of the best, which are kept."""
         best = self._best()
         worst = best[-1][0] if len(best) == self._keep_best else math.inf
         return self._score(metrics) < worst
 
     def save(self, step, files, metrics):
-        """Write a checkpoint, then remove those that need not be kept.
+        """Write a checkpoint, then remove the checkpoints that are not to be kept.
 
         Args:
             step: updates done.
             files: {name: bytes}.
-            metrics: {name: float} at its step, in which the monitored one is looked for.
+            metrics: {name: float} at this step; the monitored metric is read from it.
 
         Raises:
-            OSError: the disk did not take it; the others are as they were.
+            OSError: the write failed; the other checkpoints are unchanged.
         """
         storage.make_directories(self.path, disk=self._disk)
         storage.remove_leftovers(self.path)
@@ -94,13 +95,13 @@ class CheckpointDirectory:
             storage.remove_directory(self.directory(old), disk=self._disk)
 
     def _dispensable(self, saved_step):
-        # Those of a later step are damaged, or another run's: none of this one's newest.
+        # Later steps are damaged or from another run, and do not count as newest.
         steps = [step for step in self.steps() if step <= saved_step]
         kept = {*steps[-self._keep :], *(step for _, step in self._best())}
         return [step for step in steps if step not in kept and not self._keeps_for_ever(step)]
 
     def _best(self):
-        """[(score, step), ...] of the best checkpoints, best first, the earlier one of equals."""
+        """[(score, step), ...] of the best checkpoints, best first; of equals the earlier first."""
         if self._monitor is None:
             return []
         pairs = []
@@ -115,5 +116,5 @@ class CheckpointDirectory:
         return sorted(pairs)[: self._keep_best]
 
     def _score(self, metrics):
-        """Lower is better; nan, which is lower than nothing, where there is none."""
+        """Lower is better. nan without the metric, as nan is not lower than any number."""
         return self._sign * metrics.get(self._monitor, math.nan)

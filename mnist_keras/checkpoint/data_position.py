@@ -1,17 +1,18 @@
-"""The place in the training data of a fit: recorded while it trains, saved, and found again.
+"""Records the place in the training data of a fit, saves it, and finds it again on resume.
 
-The ways, in this order:
+The first method in this list that fits the data is used:
 
-- a loader with ``state_dict`` and ``load_state_dict``, or a Grain iterator with ``get_state`` and
-  ``set_state``: the state after the last batch that was trained on is set;
-- a tf.data pipeline whose iterator can be saved: the iterators of earlier epochs are made without
-  drawing from them, which sets the seeds of shuffles, and the state of the last one is restored;
-- data that may remember earlier passes, as a generator or a shuffle before a cache: all is drawn
-  again from the beginning;
-- all other data: the random generators are set back to where they were, the iterators and hooks of
-  earlier epochs are repeated, and the batches of the present iterator are drawn again.
+- A loader with ``state_dict`` and ``load_state_dict``, or a Grain iterator with ``get_state`` and
+  ``set_state``: the loader's state after the last trained batch is restored.
+- A tf.data pipeline whose iterator can be saved: the iterators of earlier epochs are created
+  without drawing from them, which sets the seeds of shuffles. Then the state of the last iterator
+  is restored.
+- Data that may remember earlier passes, such as a generator or a shuffle before a cache: all
+  batches are drawn again from the beginning.
+- All other data: the random generators are restored to their state at the start, the iterators and
+  hooks of earlier epochs are repeated, and the batches of the current iterator are drawn again.
 
-What is drawn again is compared with fingerprints of what was drawn before.
+Batches that are drawn again are compared with the fingerprints of the earlier batches.
 """
 
 import functools
@@ -29,21 +30,22 @@ from mnist_keras.checkpoint.loader_states import loader_states
 from mnist_keras.checkpoint.training_state import StateMismatchError
 from mnist_keras.console.progress_display import task_progress
 
-# A larger state of a tf.data iterator, as of a shuffle's buffer, costs more than to draw again.
+# Drawing again costs less than saving a larger iterator state, such as a shuffle's buffer.
 _MOST_STATE_BYTES = 2**24
-_CHUNK_STEPS = 100  # between two looks at the clock while batches are drawn again
-_RECENT = 3  # fingerprints kept besides the first one
+_CHUNK_STEPS = 100  # between two updates of the progress display while batches are drawn again
+_RECENT = 3  # fingerprints kept in addition to the first one
 _TO_THE_END = 2**31 - 1
 
 
 class StreamPosition:
-    """The place in a `mnist_keras.data.stream.BatchStream`, which the step number tells.
+    """The place in a `mnist_keras.data.stream.BatchStream`.
 
-    Only the random generators, which the steps and callbacks may draw from, are kept here.
+    The step number alone gives that place. This class only keeps the states of the random
+    generators, because steps and callbacks may draw from them.
 
     Attributes:
-        draws: batches trained on that came out of the present iterator.
-        wants_first: whether the next batch is the first of all.
+        draws: batches of the current iterator that were trained on.
+        wants_first: whether the next batch is the first batch of the training.
     """
 
     draws = 0
@@ -53,21 +55,21 @@ class StreamPosition:
     identity: dict[str, Any] | None = None
 
     def obstacles(self) -> list[str]:
-        """Why these data cannot be drawn again as they were, a line each; known at the start."""
+        """The reasons, known at the start, why the same batches cannot be drawn again."""
         return []
 
     def advance(self, steps: int) -> None:
-        """Count batches that were trained on."""
+        """Add ``steps`` to the number of batches that were trained on."""
         self.draws += steps
 
     def note(self, draw: int, value: Any) -> None:
-        """Keep the fingerprint of batch number ``draw`` of the present iterator, from 0."""
+        """Keep the fingerprint of batch ``draw`` of the current iterator, counted from 0."""
 
     def report_to(self, report: Callable[[str], None]) -> None:
-        """Call ``report(reason)`` with what makes a resumed training inexact."""
+        """Call ``report(reason)`` for each reason that makes a resumed training inexact."""
 
     def begin_validation(self, epochs: EpochIterator) -> None:
-        """Count a validation; before the first one, repeat those before an interruption.
+        """Count a validation. The first call after a resume repeats the earlier validations.
 
         Args:
             epochs: Keras's iterator over the validation data.
@@ -78,32 +80,33 @@ class StreamPosition:
         self._validations += 1
 
     def capture(self) -> dict[str, Any]:
-        """The place after the last batch that was trained on, made of what checkpoints hold."""
+        """The place after the last trained batch, in types that a checkpoint can hold."""
         return {"now": random_state.capture(), "validations": self._validations}
 
     def resume(self, place: dict[str, Any], *, epoch: int, step_in_epoch: int) -> None:
-        """Find the place again that `capture` gave.
+        """Move to the place that `capture` returned.
 
         Args:
-            place: what `capture` gave.
-            epoch: the epoch to begin with.
-            step_in_epoch: steps of it that are done.
+            place: the result of `capture`.
+            epoch: the first epoch of this fit.
+            step_in_epoch: steps of that epoch that are done.
         """
         self._validations = self._validations_to_replay = place["validations"]
         random_state.restore(place["now"])
 
     def detach(self) -> None:
-        """Let go of the data; called at the end of the fit."""
+        """Release the data; called at the end of the fit."""
 
 
 class DataPosition(StreamPosition):
-    """Where a fit is in training data of any other kind.
+    """The place in training data of any other kind.
 
     Args:
         epochs: Keras's iterator over the epochs, a `mnist_keras._keras.EpochIterator`.
-        strategy: that of the model.
-        first_epoch: the epoch that the fit begins with.
-        began: the random generators before Keras opened the data, as `random_state.capture` gives.
+        strategy: the model's distribution strategy.
+        first_epoch: the first epoch of the fit.
+        began: the random generators' states before Keras opened the data, as
+            `random_state.capture` returns them.
     """
 
     def __init__(
@@ -122,7 +125,7 @@ class DataPosition(StreamPosition):
         self._replayed: list[Any] | None = None
         self._resuming: dict[str, Any] | None = None
         self._enters_again = False
-        # {(number of the iterator, from 1; batch of it, from 0): fingerprint}
+        # {(number of the iterator, from 1; number of its batch, from 0): fingerprint}
         self._prints: dict[tuple[int, int], Any] = {}
         self._draws_whole_epochs = False
         self._shuffle_seed = 0
@@ -146,8 +149,8 @@ class DataPosition(StreamPosition):
         self._epochs.unwatch()
 
     @functools.cached_property
-    def identity(self) -> dict[str, Any]:  # type: ignore[override]  # Computed where it is needed.
-        """What tells these data from others that a training must not be resumed with."""
+    def identity(self) -> dict[str, Any]:  # type: ignore[override]  # Computed on first use.
+        """Properties that must be equal in the data of a resumed training, {name: value}."""
         epochs = self._epochs
         identity = {
             "kind": epochs.kind,
@@ -173,7 +176,7 @@ class DataPosition(StreamPosition):
 
     @property
     def wants_first(self) -> bool:  # type: ignore[override]
-        """Whether the next batch is the first of all."""
+        """Whether the next batch is the first batch of the training."""
         return (self._made, self.draws) == _FIRST
 
     def report_to(self, report: Callable[[str], None]) -> None:
@@ -202,7 +205,7 @@ class DataPosition(StreamPosition):
         return place
 
     def _iterator_state(self, iterator):
-        """The state of an iterator; None from the first one on that cannot be saved."""
+        """The state of an iterator; None once an iterator could not be saved."""
         if self._saves_iterator:
             state = iterator_state.save(iterator)
             if state is not None and len(state) <= _MOST_STATE_BYTES:
@@ -220,7 +223,7 @@ class DataPosition(StreamPosition):
             self._shuffle_seed = int(place["shuffle_seed"])
             epochs.rebuild(self._strategy, shuffle=self._shuffle)
         self._made, self._newest, self._epoch_began = 0, None, place["epoch_began"]
-        self._replayed = self._hooks[1:]  # The first one was Keras's at the start.
+        self._replayed = self._hooks[1:]  # Keras has already called the first hook.
         whole = self._remembers_passes()
         for _ in range(self._first_epoch, epoch):
             self._draws_whole_epochs = whole
@@ -236,7 +239,7 @@ class DataPosition(StreamPosition):
             random_state.restore(place["now"], *self._owners)
 
     def _remembers_passes(self):
-        """Whether a pass over the data may depend on what earlier passes have drawn."""
+        """Whether a pass over the data may depend on the draws of earlier passes."""
         epochs = self._epochs
         return not self._has_one_pass() and (
             epochs.kind == "generator"
@@ -257,7 +260,7 @@ class DataPosition(StreamPosition):
     def _on_iterator(self, iterator):
         self._made, self._newest, self.draws = self._made + 1, iterator, 0
         if self._draws_whole_epochs:
-            self._draws_whole_epochs = False  # Keras does not draw from the epoch's second one.
+            self._draws_whole_epochs = False  # Keras does not draw from an epoch's second iterator.
             self._draw_again(iterator, self._epochs.num_batches or _TO_THE_END, done=0)
         if self._source is not None:
             self._source.begin()
@@ -267,7 +270,7 @@ class DataPosition(StreamPosition):
                 self._go_to(iterator)
 
     def _around_hook(self, name, hook):
-        """Call a hook of the data with the generators as they were, or note how they are."""
+        """Call a hook of the data; first restore the random generators, or record their states."""
         if self._replayed is not None:
             if self._replayed:
                 random_state.restore(self._replayed.pop(0), *self._owners)
@@ -282,17 +285,17 @@ class DataPosition(StreamPosition):
         return hook()
 
     def _enter_again(self, hook):
-        """Begin the epoch that was interrupted, with the generators as they were then."""
+        """Begin the interrupted epoch with the random generators as they were at its start."""
         self._enters_again = False
         now = random_state.capture(*self._owners)
         random_state.restore(self._epoch_began, *self._owners)
         result = hook()
-        if self._resuming is None:  # The place is found already.
+        if self._resuming is None:  # The place was found before.
             random_state.restore(now, *self._owners)
         return result
 
     def _has_hooks(self):
-        """Whether the data do something at the ends of an epoch that may draw."""
+        """Whether the data has epoch hooks, which may draw random numbers."""
         if self._epochs.kind != "PyDataset":
             return False
         kind, base = type(self._epochs.source), keras.utils.PyDataset
@@ -302,7 +305,7 @@ class DataPosition(StreamPosition):
         )
 
     def _go_to(self, iterator):
-        """Bring an iterator to the place; what is drawn again is compared."""
+        """Move an iterator to the saved place; batches that are drawn again are compared."""
         place, self._resuming = self._resuming or {}, None
         draws, state = place["draws"], place.get("iterator")
         before = random_state.capture(*self._owners)
@@ -310,7 +313,7 @@ class DataPosition(StreamPosition):
             self._compare_first(iterator)
             self._restore(iterator, state)
             if place["new_iterator"] is not None:
-                # The state of an exhausted shuffle leaves it to chance which seeds come next.
+                # The state of an exhausted shuffle does not fix the seeds that come next.
                 self._restore(iter(self._epochs.dataset), place["new_iterator"])
                 self._new_state = bytes(place["new_iterator"])
             is_redrawn = False
@@ -321,7 +324,7 @@ class DataPosition(StreamPosition):
             is_redrawn = draws > done
         self.draws = draws
         if not is_redrawn or random_state.same(before, random_state.capture(*self._owners)):
-            # The data have not drawn from them: what the steps drew counts.
+            # The data did not draw from the generators, so only the draws of the steps matter.
             random_state.restore(place["now"], *self._owners)
 
     def _restore(self, iterator, state):
@@ -334,12 +337,12 @@ class DataPosition(StreamPosition):
             ) from error
 
     def _compare_first(self, iterator):
-        """The first batch of all, where the state that is restored undoes the drawing."""
+        """Draw and compare the first batch; the caller then restores the iterator's state."""
         if self._made == 1 and _FIRST in self._prints:
             self._compare(next(iter(iterator), None), 0)
 
     def _draw_again(self, iterator, draws, *, done):
-        """Draw the batches from ``done`` to before ``draws`` again; where it ended."""
+        """Draw the batches ``done`` to ``draws`` - 1 again; returns the number reached."""
         known = sorted(
             draw for made, draw in self._prints if made == self._made and done <= draw < draws
         )
@@ -371,7 +374,7 @@ class DataPosition(StreamPosition):
 
     @staticmethod
     def _skip(iterator, count, show):
-        """Draw batches; how many there were."""
+        """Draw at most ``count`` batches; returns how many were drawn."""
         drawn = 0
         while drawn < count:
             chunk = min(_CHUNK_STEPS, count - drawn)
@@ -386,7 +389,7 @@ class DataPosition(StreamPosition):
         return drawn
 
     def _shuffle(self, indices, *arguments, **options):
-        """Stands in for ``tf.random.shuffle``: the order is a function of a seed and the epoch."""
+        """Replaces ``tf.random.shuffle``: a seed and the epoch determine the order."""
         del arguments, options
         number = tf.numpy_function(lambda: np.int32(self._made), [], tf.int32, stateful=True)
         seed = tf.stack([np.uint32(self._shuffle_seed).view(np.int32), tf.ensure_shape(number, [])])
@@ -404,7 +407,7 @@ _ADVICE = {
 
 @tf.function(autograph=False, reduce_retracing=True)
 def _drop(iterator, count):
-    """Draw so many batches; how many there were."""
+    """Draw at most ``count`` batches; returns how many were drawn."""
 
     def body(drawn, going):
         del going
@@ -418,12 +421,12 @@ def _drop(iterator, count):
 
 
 def _shared(state, states):
-    """An equal state of a list, which then takes no memory of its own, or this one."""
+    """The last state of a list if it is equal, to save memory; else the given state."""
     return states[-1] if states and random_state.same(states[-1], state) else state
 
 
 def _without_repeats(states):
-    """{"states": those that differ, "order": the number of each one}."""
+    """{"states": the distinct states, "order": for each state its index among them}."""
     numbers: dict[int, int] = {}
     order = [numbers.setdefault(id(state), len(numbers)) for state in states]
     distinct = {id(state): state for state in states}
@@ -435,7 +438,7 @@ def _with_repeats(saved):
 
 
 def _columns(spec, name=""):
-    """What a batch is made of, without its size: names, dtypes and shapes."""
+    """The names, dtypes and shapes in a batch, without the batch size."""
     if isinstance(spec, dict):
         return "; ".join(_columns(part, f"{name}{key} ") for key, part in spec.items())
     if isinstance(spec, (tuple, list)):

@@ -1,4 +1,4 @@
-"""Fingerprints of batches: whether what is drawn again is what was drawn before."""
+"""Fingerprints of batches, to check that a batch drawn again is the same as before."""
 
 from typing import Any
 
@@ -8,10 +8,10 @@ _BUCKETS = 2**63 - 1
 
 
 def fingerprint(batch: Any) -> tf.Tensor:
-    """A hash of all numbers of a batch, int64 (); the same for the same bits, on any machine.
+    """A hash of all numbers of a batch, int64 (); equal bits give equal hashes on any machine.
 
     Args:
-        batch: tensors, nested; of several replicas those of the first one here count.
+        batch: nested tensors; of several replicas, only the first one of this process counts.
 
     Example:
 
@@ -23,13 +23,13 @@ def fingerprint(batch: Any) -> tf.Tensor:
     for number, part in enumerate(tf.nest.flatten(batch, expand_composites=True)):
         if isinstance(part, tf.Tensor) and part.dtype not in (tf.variant, tf.resource):
             own = tf.strings.to_hash_bucket_fast(tf.io.serialize_tensor(part), _BUCKETS)
-            # Sums of odd multiples: two columns that change places do not cancel out.
+            # Each part has its own odd factor, so that swapped columns give another sum.
             total += own * (2 * number + 1)
     return total
 
 
 def local(batch: Any) -> Any:
-    """The batch of the first replica of this process, where several share it."""
+    """The first replica's part of a batch, if several replicas of this process share it."""
     if isinstance(batch, tf.distribute.DistributedValues):
         return batch.values[0]
     if isinstance(batch, dict):

@@ -1,4 +1,4 @@
-"""States that other libraries give of their data loaders, in a form that JSON and arrays hold.
+"""Encodes the data loader states of other libraries as JSON values and arrays.
 
 Nothing is pickled: a checkpoint must not be able to run code.
 """
@@ -12,10 +12,10 @@ _TUPLE, _PAIRS, _BYTES, _TORCH = "__tuple__", "__pairs__", "__bytes__", "__torch
 
 
 def encode(value: Any) -> Any:
-    """The state, made of dicts with string keys, lists, numbers, strings, None and arrays.
+    """Encode a state as dicts with string keys, lists, numbers, strings, None and arrays.
 
     Raises:
-        TypeError: it holds something else.
+        TypeError: the state contains a value of another type.
 
     >>> decode(encode({1: (2, b"3")}))
     {1: (2, b'3')}
@@ -39,7 +39,7 @@ def encode(value: Any) -> Any:
 
 
 def decode(value: Any) -> Any:
-    """What `encode` was given."""
+    """The state that was given to `encode`."""
     if isinstance(value, list):
         return [decode(part) for part in value]
     if not isinstance(value, dict):

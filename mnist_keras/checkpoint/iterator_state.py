@@ -1,4 +1,4 @@
-"""The state of a tf.data iterator as bytes, and what of a pipeline no state can hold."""
+"""Saves a tf.data iterator as bytes, and finds the parts of a pipeline that cannot be saved."""
 
 import pathlib
 import tempfile
@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from mnist_keras._keras import graph_of
 
-# TensorFlow's operations that draw from a state of their own, which nobody can read.
+# TensorFlow's random operations with an internal state that cannot be read.
 STATEFUL_RANDOM_OPS = frozenset(
     {
         "Multinomial",
@@ -39,7 +39,7 @@ _PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "GeneratorDataset")
 
 
 def save(iterator: Any) -> bytes | None:
-    """The state of an iterator; None: it cannot be saved.
+    """The state of an iterator; None if it cannot be saved.
 
     Args:
         iterator: a ``tf.data`` iterator.
@@ -66,13 +66,13 @@ def save(iterator: Any) -> bytes | None:
 
 
 def restore(iterator: Any, state: bytes) -> None:
-    """Put an iterator of the same pipeline into the state that `save` gave."""
+    """Set an iterator of the same pipeline to the state that `save` returned."""
     count = int(np.frombuffer(state[:8], "<i8")[0])
     lengths = np.frombuffer(state[8 : 8 + 8 * count], "<i8")
     begin = 8 + 8 * count
     with tempfile.TemporaryDirectory() as directory:
         for number, length in enumerate(lengths):
-            # The index comes last, and TensorFlow names one file of data.
+            # Sorted by name, the index comes last; TensorFlow writes a single data file.
             name = "state.index" if number == count - 1 else "state.data-00000-of-00001"
             pathlib.Path(directory, name).write_bytes(state[begin : begin + int(length)])
             begin += int(length)
@@ -80,7 +80,7 @@ def restore(iterator: Any, state: bytes) -> None:
 
 
 def obstacles(dataset: Any) -> list[str]:
-    """What in a pipeline makes it draw other batches when it is drawn again, a line each.
+    """The reasons why a pipeline may give other batches when it is drawn from again.
 
     Args:
         dataset: a ``tf.data.Dataset``.
@@ -116,8 +116,8 @@ def obstacles(dataset: Any) -> list[str]:
 def needs_state(dataset: Any) -> bool:
     """Whether making the iterators of earlier epochs without drawing does not repeat the order.
 
-    That is where a shuffle lies before a repeat, a cache or another shuffle: how often it begins
-    anew then depends on what is drawn.
+    This is so if a shuffle comes before a repeat, a cache or another shuffle. The number of
+    restarts of the shuffle then depends on the number of draws.
 
     >>> numbers = tf.data.Dataset.range(5)
     >>> needs_state(numbers.shuffle(5, seed=1)), needs_state(numbers.shuffle(5, seed=1).repeat(2))
@@ -133,7 +133,7 @@ def needs_state(dataset: Any) -> bool:
 
 
 def calls_python(dataset: Any) -> bool:
-    """Whether a pipeline calls Python functions, which may remember what they gave.
+    """Whether a pipeline calls Python functions, which may keep a state between calls.
 
     >>> numbers = tf.data.Dataset.range(2)
     >>> python = numbers.map(lambda x: tf.py_function(abs, [x], x.dtype))
@@ -146,7 +146,7 @@ def calls_python(dataset: Any) -> bool:
 
 
 def stateful_random_ops(function: Any) -> list[tuple[str, str]]:
-    """[(name, operation), ...] of those in a graph that draw from a state nobody can save.
+    """[(name, operation), ...] of a graph's random operations whose state cannot be saved.
 
     Args:
         function: a concrete function.
@@ -163,7 +163,7 @@ def stateful_random_ops(function: Any) -> list[tuple[str, str]]:
 
 
 def _nodes(*bodies):
-    """(node, {name: node} of its graph) of all nodes of some graphs."""
+    """Yield (node, {name: node} of its graph) for each node of the graphs."""
     for body in bodies:
         named = {node.name: node for node in body}
         for node in body:
@@ -179,7 +179,7 @@ def _called(node):
 
 
 def _random_ops(name, functions, seen=None):
-    """(operation, whether it has a seed) of those in a function and in those that it calls."""
+    """Yield (random operation, whether it has a seed) for a function and the functions it calls."""
     seen = {name} if seen is None else seen
     for node in functions[name]:
         if node.op in STATEFUL_RANDOM_OPS:
@@ -190,7 +190,7 @@ def _random_ops(name, functions, seen=None):
 
 
 def _is_unseeded(shuffle, nodes):
-    """Whether the seeds of a shuffle are both 0, by which TensorFlow draws others each time."""
+    """Whether both seeds of a shuffle are 0; TensorFlow then draws new seeds each time."""
     seeds = []
     for name in shuffle.input:
         node = nodes.get(name.partition(":")[0].lstrip("^"))
@@ -205,7 +205,7 @@ def _is_unseeded(shuffle, nodes):
 
 
 def _above(node, nodes):
-    """What a data set of a pipeline is made of, with all before it."""
+    """Yield all nodes that a data set of a pipeline depends on."""
     waiting, seen = list(node.input), set()
     while waiting:
         name = waiting.pop().partition(":")[0].lstrip("^")

@@ -1,4 +1,4 @@
-"""The states of data loaders that can say where they are: Grain's, torchdata's, anybody's own."""
+"""The states of data loaders that can save their position: Grain, torchdata and custom ones."""
 
 import abc
 import copy
@@ -9,11 +9,11 @@ import tensorflow as tf
 from mnist_keras._keras import EpochIterator
 from mnist_keras.checkpoint import foreign_state
 
-_MOST_STATES = 512  # kept of a loader, more than any pipeline reads ahead
+_MOST_STATES = 512  # kept per loader; more than any pipeline reads ahead
 
 
 def loader_states(epochs: EpochIterator) -> "LoaderStates | None":
-    """The `LoaderStates` of data that can say where they are, or None."""
+    """The `LoaderStates` of data that can save its position, or None."""
     source = epochs.source
     if epochs.kind == "grain":
         return _OfGrain()
@@ -22,35 +22,38 @@ def loader_states(epochs: EpochIterator) -> "LoaderStates | None":
 
 
 class LoaderStates(abc.ABC):
-    """The states of a loader after each batch that was drawn, as a pipeline reads ahead."""
+    """The states of a loader after each drawn batch.
+
+    A pipeline reads ahead, so the loader's present state is not the state after the trained batch.
+    """
 
     def __init__(self) -> None:
         self._states: dict[int, Any] = {}
         self._start: tuple[int, Any] | None = None
 
     def begin(self) -> None:
-        """A new iterator is about to be drawn from."""
+        """Forget the states of the previous iterator; called before a new one is drawn from."""
         self._states = {}
 
     def at(self, draws: int) -> list[Any] | None:
-        """(batches drawn, the state then) of the last one not after ``draws``, or None."""
+        """[batches drawn, state] of the latest state at or before ``draws`` batches, or None."""
         known = [draw for draw in list(self._states) if draw <= draws]
         return [max(known), foreign_state.encode(self._states[max(known)])] if known else None
 
     def resume(self, saved: Any) -> int:
-        """Begin the next iterator at a saved state; how many batches it leaves out."""
+        """Begin the next iterator at a saved state; returns how many batches are skipped."""
         if saved is None:
             return 0
         self._start = int(saved[0]), foreign_state.decode(saved[1])
         return self._start[0]
 
     def from_generator(self, generator: Any, *arguments: Any, **options: Any) -> Any:
-        """Stands in for ``tf.data.Dataset.from_generator``."""
+        """Replaces ``tf.data.Dataset.from_generator``."""
         return _FROM_GENERATOR(lambda: self._drawn(generator), *arguments, **options)
 
     @abc.abstractmethod
     def _iterate(self, generator, number, state):
-        """An iterator over what ``generator()`` gives; of a state, after ``number`` batches."""
+        """An iterator over ``generator()``; with a state it starts after ``number`` batches."""
 
     @abc.abstractmethod
     def _state(self):
@@ -68,7 +71,7 @@ class LoaderStates(abc.ABC):
 
 
 class _OfLoader(LoaderStates):
-    """Of a loader with ``state_dict`` and ``load_state_dict``, as torchdata's."""
+    """For a loader with ``state_dict`` and ``load_state_dict``, such as torchdata's."""
 
     def __init__(self, loader):
         super().__init__()
@@ -84,7 +87,7 @@ class _OfLoader(LoaderStates):
 
 
 class _OfGrain(LoaderStates):
-    """Of Grain's iterators, with ``get_state`` and ``set_state``."""
+    """For Grain's iterators, with ``get_state`` and ``set_state``."""
 
     _iterator: Any = None
 
@@ -93,7 +96,7 @@ class _OfGrain(LoaderStates):
         if state is not None:
             try:
                 self._iterator.set_state(state)
-            except ValueError:  # Grain compares how its objects print, as with their addresses.
+            except ValueError:  # Grain compares the repr of objects, which may hold addresses.
                 self._iterator = iter(generator())
                 for _ in range(number):
                     next(self._iterator)

@@ -1,8 +1,8 @@
-"""Every variable that a model reaches: what a checkpoint has to hold of it.
+"""Finds every variable that a model can reach, for a complete checkpoint.
 
-Keras lists the variables of the layers, of the compiled optimizer and of the metrics. A program may
+Keras lists the variables of the layers, of the compiled optimizer and of the metrics. A model may
 hold more: several optimizers, a ``tf.Variable`` as a queue or a counter, a ``tf.random.Generator``,
-a metric that Keras does not know. These are found by following the attributes.
+or a metric that Keras does not know. These are found through the model's attributes.
 """
 
 from collections.abc import Iterator
@@ -23,18 +23,19 @@ _OWNERS = (
     tf.Module,
     tf.random.Generator,
 )
-# Objects of these packages are followed only where they are of the kinds above.
+# Objects of these packages are searched only if they have one of the types above.
 _LIBRARIES = ("tensorflow", "keras", "numpy", "torch", "builtins", "mnist_keras")
-_MOST_PARTS = 10_000  # of a list: longer ones hold data
+_MOST_PARTS = 10_000  # of a list; longer lists hold data, not variables
 
 
 def groups(model: Any) -> dict[str, list[tuple[str, Any]]]:
     """{group: [(path, variable), ...]} of a built model.
 
     Returns:
-        "model": ``model.variables``; "optimizer": those of the compiled one; "metrics": those that
-        ``fit`` resets at each epoch; "others": what the model's attributes reach besides, with the
-        attribute's name as the path; "global": the global generators of Keras and TensorFlow.
+        "model": ``model.variables``; "optimizer": the compiled optimizer's variables; "metrics":
+        the metrics' variables, which ``fit`` resets at each epoch; "others": all other variables
+        that the model's attributes reach, with the attribute's name as the path; "global": the
+        states of the global generators of Keras and TensorFlow.
 
     Example:
 
@@ -66,7 +67,7 @@ def groups(model: Any) -> dict[str, list[tuple[str, Any]]]:
 
 
 def optimizers(model: Any) -> dict[str, Any]:
-    """{attribute: optimizer} of all that a model holds; the compiled one is "optimizer".
+    """{attribute: optimizer} of all optimizers in a model; the compiled one is "optimizer".
 
     >>> model = keras.Sequential([keras.layers.Dense(1)])
     >>> model.compile(optimizer="sgd")
@@ -93,7 +94,7 @@ def _reached(model: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _objects(root: Any) -> Iterator[tuple[str, Any]]:
-    """(path, object) of all that is reached, parents first, each once."""
+    """Yield (path, object) for each reachable object once, parents first."""
     seen: set[int] = set()
     waiting: list[tuple[str, Any]] = [("", root)]
     while waiting:
@@ -106,7 +107,7 @@ def _objects(root: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _parts(path, value):
-    """[(path, object), ...] of what an object holds."""
+    """[(path, object), ...] of the parts of an object."""
     if isinstance(value, (keras.Variable, tf.Variable, keras.optimizers.Optimizer)):
         return []
     if isinstance(value, dict):
@@ -114,7 +115,7 @@ def _parts(path, value):
     elif isinstance(value, (list, tuple)):
         parts = [(str(i), part) for i, part in enumerate(value[:_MOST_PARTS])]
     else:
-        # Keras's own bookkeeping comes last, so that paths are the program's own names.
+        # Keras's private attributes come last, so that paths use the names in the user's program.
         parts = sorted(_attributes(value), key=lambda part: part[0].startswith("_"))
     return [(f"{path}/{name}" if path else name, p) for name, p in parts if _is_followed(p)]
 
@@ -135,5 +136,5 @@ def _is_followed(value):
 
 
 def _own(variable):
-    """What holds the numbers: a Keras variable and its ``value`` are one."""
+    """The object that holds the numbers: a Keras variable and its ``value`` count as one."""
     return variable.value if isinstance(variable, keras.Variable) else variable

@@ -1,6 +1,6 @@
-"""Nested states as JSON with their arrays beside it.
+"""Splits nested states into a JSON value and a dict of arrays.
 
-A state is made of dicts with string keys, lists, numbers, strings, None, and arrays.
+A state consists of dicts with string keys, lists, numbers, strings, None, and arrays.
 """
 
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ _ARRAY = "__array__"
 
 
 def take_arrays(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
-    """The value as JSON takes it; each array moves to ``arrays``, under a key that is left for it.
+    """The value in JSON types; each array moves to ``arrays``, and its key replaces it.
 
     Args:
         value: a state.
-        key: the first part of the arrays' keys.
-        arrays: {key: array}, which is added to.
+        key: the prefix of the arrays' keys.
+        arrays: {key: array}; this function adds to it.
 
     >>> arrays = {}
     >>> take_arrays({"order": np.arange(2), "epoch": 1}, "data", arrays)
@@ -43,7 +43,7 @@ def take_arrays(value: Any, key: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def put_arrays(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
-    """What `take_arrays` was given; tuples come back as lists, bytes as uint8 arrays.
+    """The value that was given to `take_arrays`; tuples become lists, bytes uint8 arrays.
 
     >>> put_arrays({"order": {"__array__": "data/order"}}, {"data/order": np.arange(2)})
     {'order': array([0, 1])}

@@ -1,7 +1,8 @@
-"""The random number generators of a process, saved and restored.
+"""Saves and restores the random number generators of a process.
 
-Those of Python's ``random``, NumPy's global one and TensorFlow's for eager operations; PyTorch's
-where it is loaded; and generators that an object holds, such as a data set's own.
+These are the generators of Python's ``random``, NumPy's global generator, TensorFlow's generator
+for eager operations, PyTorch's if it is loaded, and generators in an object's attributes, such as
+a data set's.
 """
 
 import random
@@ -14,17 +15,17 @@ import tensorflow as tf
 
 from mnist_keras._keras import eager_random
 
-_DEPTH = 3  # of attributes in attributes, as a loader's sampler's generator
+_DEPTH = 3  # levels of nested attributes, such as the generator of a loader's sampler
 
 
 def capture(*owners: Any) -> dict[str, Any]:
-    """The states of the process's generators and of those that some objects hold.
+    """The states of the process's generators and of the generators in some objects.
 
     Args:
         owners: objects whose attributes are searched for generators.
 
     Returns:
-        {name: state}, made of dicts, lists, numbers, strings and arrays.
+        {name: state}, consisting of dicts, lists, numbers, strings and arrays.
 
     Example:
 
@@ -49,7 +50,7 @@ def capture(*owners: Any) -> dict[str, Any]:
 
 
 def restore(states: dict[str, Any], *owners: Any) -> None:
-    """Restore what `capture` gave; what the process does not have is left out."""
+    """Restore the states from `capture`; skip generators that the process does not have."""
     random.setstate(_to_python(states["python"]))
     np.random.set_state(_to_numpy(states["numpy"]))
     eager = eager_random()
@@ -79,7 +80,7 @@ def same(one: Any, other: Any) -> bool:
 
 
 def generators(owner: Any) -> list[Any]:
-    """The generators that an object holds in its attributes, in the order of these.
+    """The generators in an object's attributes, in the order of the attributes.
 
     >>> class Data:
     ...     rng = None
@@ -164,7 +165,7 @@ def _to_python(state):
 
 
 def _of_numpy(state):
-    """NumPy's own dict, with integers of 128 bits as text, which JSON keeps."""
+    """NumPy's state dict with large integers (up to 128 bits) as text, for exact JSON."""
     if isinstance(state, dict):
         return {name: _of_numpy(value) for name, value in state.items()}
     return f"{state:#x}" if isinstance(state, int) and state >= 2**53 else state

@@ -1,8 +1,8 @@
-"""What metrics sum on each replica apart, saved and restored to the bit.
+"""Saves and restores the metric values of each replica bit for bit.
 
-Their sum over the replicas is taken when a metric is read. Sums that go on from that sum are
-rounded otherwise than those that go on from each replica's own. Of some variables it is the mean
-or the first replica's value that is taken instead, as their ``aggregation`` says.
+Each replica adds up its own metric values; reading a metric sums them over the replicas. Adding to
+that total rounds differently than adding to each replica's value, so each value is saved. For
+some variables ``aggregation`` asks for the mean or the first replica's value instead of the sum.
 """
 
 import numpy as np
@@ -13,9 +13,9 @@ from mnist_keras.distributed.workers import workers_of
 
 
 def read(model):
-    """{index in ``metrics_variables``: array (replicas, ...)}; of one replica {}.
+    """{index in ``metrics_variables``: array (replicas, ...)}; {} for one replica.
 
-    All workers have to ask at the same place.
+    A collective call: all workers must call it at the same step.
     """
     strategy = getattr(model, "distribute_strategy", None)
     if strategy is None or strategy.num_replicas_in_sync == 1:
@@ -35,20 +35,21 @@ def read(model):
 
 
 def total(variable, rows):
-    """The value of a variable of a metric, of what each replica has, (replicas, ...)."""
+    """A metric variable's value, aggregated from the replicas' values (replicas, ...)."""
     if variable.aggregation == "sum":
         return rows.sum(axis=0)
     return rows.mean(axis=0) if variable.aggregation == "mean" else rows[0]
 
 
 def assign(variable, *, total, rows=None):
-    """Set a variable of a metric; under the model's strategy, on every worker.
+    """Set a metric variable; call it on every worker, in the scope of the model's strategy.
 
     Args:
         variable: the variable.
-        total: its value, as `total` gives it.
-        rows: that of each replica, (replicas, ...). Where there are others, or None, the first one
-            gets all of a sum: TensorFlow's equal parts need not come to the same sum.
+        total: its value, as `total` returns it.
+        rows: the value of each replica, (replicas, ...). If it is None or the number of replicas
+            differs, the first replica gets the total of a sum and the others get 0, because
+            TensorFlow's equal parts may not add up to the same total.
     """
     strategy = tf.distribute.get_strategy()
     count = strategy.num_replicas_in_sync

@@ -1,13 +1,17 @@
-"""How bytes become durable: directories that are whole or not there.
+"""Durable storage: after a crash, a directory is either complete or absent.
 
-The crash protocol. A directory is written under a temporary name beside its place: each file is
-written and synced, then ``manifest.json``, which lists every file with its size and sha256, then
-the temporary directory itself. Only then is it renamed into place, and the parent synced. One that
-lay there before is renamed aside first and removed last; readers find it aside where a crash came
-between the two renames. A crash at any instant leaves either nothing or a whole directory, the old
-or the new one; what it left under a temporary name is removed by the next writer. A directory is
-removed the other way round: renamed away first, so that none is ever seen half removed. What is
-read is checked against its manifest.
+The crash protocol:
+
+- A directory is written under a temporary name next to its final path. Each file is written and
+  synced, then ``manifest.json``, which lists every file with its size and sha256. Then the
+  temporary directory itself is synced.
+- The temporary directory is renamed to its final path, and the parent directory is synced.
+- An old directory at that path is first renamed aside and removed last. If a crash comes between
+  the two renames, readers find the old directory under the other name.
+- A crash at any instant therefore leaves the complete old directory, the complete new one, or
+  nothing. The next writer removes temporary directories that a crash left.
+- To remove a directory, it is first renamed, so readers never see a partly removed directory.
+- Every read is checked against the manifest.
 """
 
 import contextlib
@@ -25,8 +29,8 @@ from mnist_keras.annotations import StrPath
 from mnist_keras.errors import MnistKerasError
 
 MANIFEST = "manifest.json"
-# Rises when an earlier version of the package could not read, or would misread, what a later one
-# writes: the manifest, or anything in the files of a checkpoint. All formats up to it are read.
+# Increase this when earlier versions of the package cannot read, or would misread, the manifest or
+# the files of a checkpoint. This version reads all formats up to this number.
 FORMAT = 2
 T = TypeVar("T")
 _TEMPORARY = ".unfinished-"
@@ -34,15 +38,15 @@ _ASIDE = ".replaced-"
 
 
 class DamagedError(MnistKerasError):
-    """What is on the disk is not what was written."""
+    """The data on the disk differs from the data that was written."""
 
 
 class LaterFormatError(MnistKerasError):
-    """What is on the disk is whole, and of a version of this package that is still to come here."""
+    """The data on the disk is undamaged, but a later version of this package wrote it."""
 
 
 class Disk:
-    """The operations that a crash or a full disk can part; tests make each of them fail."""
+    """The disk operations that can fail or be interrupted; tests make each of them fail."""
 
     def make_directory(self, path: StrPath) -> None:
         """Make a directory, which must not exist."""
@@ -56,11 +60,11 @@ class Disk:
             self.sync_file(file)
 
     def sync_file(self, file: IO[bytes]) -> None:
-        """Bring an open file's bytes to the disk."""
+        """Flush an open file's bytes to the disk with fsync."""
         os.fsync(file.fileno())
 
     def sync_directory(self, path: StrPath) -> None:
-        """Bring a directory's entries to the disk."""
+        """Flush a directory's entries to the disk with fsync."""
         descriptor = os.open(path, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -72,18 +76,18 @@ class Disk:
         os.replace(source, target)
 
     def remove(self, path: StrPath) -> None:
-        """Remove a directory with all in it, or a file."""
+        """Remove a file, or a directory with its contents."""
         shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
 
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """A directory as it was read and found whole.
+    """A directory that was read and passed its checks.
 
     Attributes:
-        path: where it lies.
-        files: {name: bytes}, the manifest left out.
-        description: what `write_directory` was given under that name.
+        path: the directory's path.
+        files: {name: bytes}, without the manifest.
+        description: the ``description`` that was given to `write_directory`.
     """
 
     path: pathlib.Path
@@ -94,17 +98,17 @@ class Stored:
 def write_directory(
     path: StrPath, files: Mapping[str, bytes], description: Any, *, disk: Disk | None = None
 ) -> None:
-    """Write a directory so that a crash leaves it whole or absent.
+    """Write a directory so that a crash leaves it complete or absent.
 
     Args:
-        path: the directory's final name. One that lies there already is replaced: a crash leaves
-            the old or the new one.
+        path: the directory's final path. An existing directory is replaced; a crash leaves the old
+            or the new one.
         files: {name: bytes}.
-        description: what else the manifest is to say, as JSON takes it.
-        disk: the operations; a `Disk` unless a test gives another.
+        description: further contents of the manifest, in JSON types.
+        disk: the disk operations; tests pass another `Disk`.
 
     Raises:
-        OSError: the disk did not take it, or may not keep it; the old or the new one is there.
+        OSError: a write or a sync failed; the old or the new directory is there.
     """
     disk = disk or Disk()
 
@@ -119,19 +123,20 @@ def write_directory(
 
 
 def build(path: StrPath, make: Callable[[pathlib.Path], T], *, disk: Disk | None = None) -> T:
-    """Have a file or a directory of any depth made so that a crash leaves it whole or absent.
+    """Create a file or a directory tree so that a crash leaves it complete or absent.
 
     Args:
-        path: its final name. What lies there already is replaced: a crash leaves the old or the
-            new one.
-        make: a function that makes it at the path it is given, in the same directory.
+        path: the final path. An existing file or directory is replaced; a crash leaves the old or
+            the new one.
+        make: a function that creates it at a given temporary path in the same directory.
         disk: as for `write_directory`.
 
     Returns:
-        What ``make`` gave.
+        The result of ``make``.
 
     Raises:
-        OSError: as `write_directory`; what ``make`` raises comes out too, with the old one there.
+        OSError: as for `write_directory`. Exceptions of ``make`` are passed on; the old file or
+            directory then stays.
     """
     disk = disk or Disk()
 
@@ -155,7 +160,7 @@ def _replace(path, make, disk):
     try:
         result = make(temporary)
         if path.exists() and (path.is_dir() or temporary.is_dir()):
-            disk.rename(path, aside)  # A rename replaces nothing but a file by a file.
+            disk.rename(path, aside)  # A rename can only replace a file by a file.
         disk.rename(temporary, path)
     except BaseException:
         _bring_back(path)
@@ -168,23 +173,23 @@ def _replace(path, make, disk):
 
 
 def write_file(path: StrPath, data: bytes, *, disk: Disk | None = None) -> None:
-    """Replace a file so that a crash leaves the old or the new one whole.
+    """Replace a file so that a crash leaves the complete old or the complete new file.
 
     Raises:
-        OSError: the disk did not take it, or may not keep it; the old or the new one is there.
+        OSError: a write or a sync failed; the old or the new file is there.
     """
     disk = disk or Disk()
     _replace(path, lambda temporary: disk.write(temporary, data), disk)
 
 
 def read_directory(path: StrPath) -> Stored:
-    """Read a directory whole and check every byte of it.
+    """Read all files of a directory and check every byte.
 
     Returns:
         A `Stored`.
 
     Raises:
-        DamagedError: a file is missing, left over, of another size or of other bytes.
+        DamagedError: a file is missing, left over, or differs in size or bytes.
     """
     directory = _where(pathlib.Path(path))
     manifest = read_manifest(directory)
@@ -200,10 +205,10 @@ def read_directory(path: StrPath) -> Stored:
 
 
 def read_member(path: StrPath, name: str) -> bytes:
-    """Read one file of a directory and check its bytes; the others are left unread.
+    """Read one file of a directory and check its bytes; the other files are not read.
 
     Raises:
-        DamagedError: it is missing, not in the manifest, of another size or of other bytes.
+        DamagedError: the file is missing, not in the manifest, or differs in size or bytes.
     """
     directory = _where(pathlib.Path(path))
     listed = read_manifest(directory)["files"]
@@ -229,11 +234,11 @@ def _read_listed(path, entry):
 
 
 def read_manifest(path):
-    """A directory's manifest, checked for its form: {"format", "files", "description"}.
+    """Read and check a directory's manifest, {"format", "files", "description"}.
 
     Raises:
-        DamagedError: it is missing, or no manifest.
-        LaterFormatError: a later version of this package has written it.
+        DamagedError: the manifest is missing or not valid.
+        LaterFormatError: a later version of this package wrote it.
     """
     path = _where(pathlib.Path(path)) / MANIFEST
     try:
@@ -247,9 +252,9 @@ def read_manifest(path):
         seal = manifest["sha256"]
     except OSError as error:
         raise DamagedError(f"{path} cannot be read: {error.strerror}.") from error
-    except Exception as error:  # Bytes at random fail in more ways than one can list.
+    except Exception as error:  # Damaged bytes can raise exceptions of many types.
         raise DamagedError(f"{path} is no manifest: {type(error).__name__}.") from error
-    # Two texts of a number may have one value: the bytes themselves are compared as well.
+    # Different texts can parse to the same number, so the bytes are compared as well.
     if seal != _seal(version, entries, description) or data != _text(manifest):
         raise DamagedError(f"{path} is damaged: its own checksum does not fit.")
     if version > FORMAT:
@@ -261,7 +266,7 @@ def read_manifest(path):
 
 
 def remove_directory(path, *, disk=None):
-    """Remove a directory so that none is ever seen half removed."""
+    """Remove a directory so that readers never see it partly removed."""
     disk = disk or Disk()
     aside = _temporary_name(pathlib.Path(path))
     disk.rename(path, aside)
@@ -269,7 +274,7 @@ def remove_directory(path, *, disk=None):
 
 
 def remove_leftovers(parent):
-    """Remove what writers that were killed left; what one had put aside comes back."""
+    """Remove the temporary files of killed writers; restore directories that they put aside."""
     for entry in pathlib.Path(parent).glob(_ASIDE + "*"):
         _bring_back(entry.with_name(entry.name.removeprefix(_ASIDE)))
     for entry in pathlib.Path(parent).glob(_TEMPORARY + "*"):
@@ -277,7 +282,7 @@ def remove_leftovers(parent):
 
 
 def directory_names(parent):
-    """The names under which `read_directory` finds something in a directory, a set."""
+    """The set of names in ``parent`` that `read_directory` can find."""
     return {
         entry.name.removeprefix(_ASIDE)
         for entry in pathlib.Path(parent).iterdir()
@@ -286,7 +291,7 @@ def directory_names(parent):
 
 
 def make_directories(path, *, disk=None):
-    """Make a directory and its parents, where they are missing, so that a crash leaves them."""
+    """Create a directory and its missing parents, and sync each so that it survives a crash."""
     disk = disk or Disk()
     path = pathlib.Path(path).absolute()
     missing = [directory for directory in (path, *path.parents) if not directory.exists()]
@@ -328,12 +333,12 @@ def _aside(path):
 
 
 def _where(path):
-    """Where a directory lies: aside, if its writer was killed before the new one took its place."""
+    """The path to read: the one put aside if a crash came before the new directory's rename."""
     return path if path.exists() or not _aside(path).exists() else _aside(path)
 
 
 def _bring_back(path):
-    """Put a directory that was put aside back in its place, or remove it if that is taken."""
+    """Move a directory that was put aside back to its path, or remove it if the path exists."""
     aside = _aside(path)
     if not aside.exists():
         return
@@ -345,7 +350,7 @@ def _bring_back(path):
 
 
 def _remove_quietly(path):
-    # Where this fails the next writer tries again; what failed before matters more.
+    # If this fails, the next writer tries again. The caller's own error matters more.
     with contextlib.suppress(OSError):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
 

@@ -1,8 +1,8 @@
-"""What a training state is: everything that the next step depends on.
+"""The training state: everything that the next step depends on.
 
-The weights with the states of seed generators, the optimizer (momenta, iterations, loss scale,
-gradient accumulation, moving averages), the metrics in mid-epoch, the place in the stream, and the
-state of every callback that has any.
+It consists of the weights and the states of seed generators, the optimizer (momenta, iterations,
+loss scale, gradient accumulation, moving averages), the metrics in mid-epoch, the place in the
+stream, and the state of every callback that has one.
 """
 
 import collections
@@ -27,7 +27,7 @@ _GLOBAL = "global/"
 
 
 class StateMismatchError(MnistKerasError):
-    """A saved state does not fit the model, the data or the callbacks that are to take it."""
+    """A saved state does not fit the model, the data or the callbacks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Position:
     """A place in the stream.
 
     Attributes:
-        step: batches trained on over the whole run, which is the number of updates.
+        step: batches trained on in the run, which is the number of updates.
         epoch: the epoch of the next batch, from 0.
-        step_in_epoch: batches of that epoch already trained on.
+        step_in_epoch: batches already trained on in that epoch.
 
     >>> Position(step=7, epoch=1, step_in_epoch=3)
     Position(step=7, epoch=1, step_in_epoch=3)
@@ -50,14 +50,15 @@ class Position:
 
 @dataclasses.dataclass(frozen=True)
 class TrainingState:
-    """A training state on the host.
+    """A training state in host memory.
 
     Attributes:
         position: a `Position`.
-        arrays: {key: array}; keys are ``group/number``, and what the callbacks gave. The group
-            "metrics_of_replicas" holds what each of several replicas has of the metrics.
-        description: of each array of the model its group, path, shape and dtype; of the callbacks
-            what they gave, the arrays in it replaced by their keys.
+        arrays: {key: array}. Keys are ``group/number`` for the model, and other keys for the arrays
+            of callbacks and of the place in the data. The group "metrics_of_replicas" holds the
+            metrics of each of several replicas.
+        description: the key, path, shape and dtype of each variable, and the callbacks' states
+            with their arrays replaced by keys.
     """
 
     position: Position
@@ -65,15 +66,15 @@ class TrainingState:
     description: dict
 
     def of(self, data):
-        """The same state of a training on these data, {name: value}, which tells them from others.
+        """A copy of this state with the identity of its training data, {name: value}.
 
-        Without it, or where it is None, a state may go on with any data.
+        A state without an identity, or with None, can resume with any data.
         """
         return dataclasses.replace(self, description={**self.description, "data": data})
 
     @property
     def place(self):
-        """The place in the data that `capture` was given, or None."""
+        """The place in the data that was given to `capture`, or None."""
         return put_arrays(self.description.get("place"), self.arrays)
 
     def to_files(self):
@@ -89,7 +90,7 @@ class TrainingState:
 
     @classmethod
     def from_files(cls, files):
-        """The state that `to_files` gave."""
+        """The state that `to_files` wrote."""
         description = json.loads(files[DESCRIPTION])
         with np.load(io.BytesIO(files[ARRAYS]), allow_pickle=False) as stored:
             arrays = dict(stored)
@@ -99,14 +100,14 @@ class TrainingState:
 
 
 def capture(model, callbacks, position, *, place=None):
-    """Copy the state of a model, its callbacks and its data to the host.
+    """Copy the state of a model, its callbacks and its data to host memory.
 
     Args:
         model: a built keras.Model.
         callbacks: the list of callbacks, in the order of fit.
-        position: the `Position` it is taken at.
-        place: the place in the data, as `mnist_keras.checkpoint.data_position.DataPosition.capture`
-            gives; None: it is not saved.
+        position: the `Position` of the state.
+        place: the place in the data, from
+            `mnist_keras.checkpoint.data_position.DataPosition.capture`; None: it is not saved.
     """
     sums = {_sums_key(number): rows for number, rows in replica_metrics.read(model).items()}
     arrays, variables = dict(sums), []
@@ -130,23 +131,23 @@ def capture(model, callbacks, position, *, place=None):
 
 
 def take_part_in_capture(model):
-    """What another worker does while the chief takes `capture` of the model they train together."""
+    """Join the collective calls of `capture`; other workers call this while the chief captures."""
     replica_metrics.read(model)
 
 
 def restore(state, model, callbacks, *, data=None, kept=()):
-    """Put a state back, the metrics left out; `restore_metrics` does those, after fit's own reset.
+    """Restore a state without its metrics; `restore_metrics` does that, after ``fit`` resets them.
 
     Args:
         state: a `TrainingState`.
         model: a built keras.Model.
         callbacks: the list of callbacks, in the order of fit.
         data: as for `TrainingState.of`.
-        kept: names of the optimizer's variables that stay as they are, as "learning_rate".
+        kept: names of optimizer variables that are not restored, such as "learning_rate".
 
     Raises:
-        StateMismatchError: a variable or a callback's state is missing, left over, or of another
-            name, shape or dtype; or the data are others. Nothing has been changed then.
+        StateMismatchError: a variable or a callback's state is missing, left over, or differs in
+            name, shape or dtype; or the data differs. Nothing was changed then.
     """
     _check_data(state, data)
     _check_variables(state, model)
@@ -158,17 +159,17 @@ def restore(state, model, callbacks, *, data=None, kept=()):
 
 
 def assign_weights(state, model):
-    """Put the weights of a state into a model, and nothing else.
+    """Restore only the weights of a state.
 
     Raises:
-        StateMismatchError: the model has other weights; nothing has been changed.
+        StateMismatchError: the model has other weights; nothing was changed.
     """
     _check_variables(state, model, only="model/")
     _assign(state, "model", model_variables.groups(model)["model"], kept=())
 
 
 def restore_metrics(state, model):
-    """Put the metrics of a state back; to the bit where there are as many replicas."""
+    """Restore the metrics; bit for bit if the number of replicas is the same."""
     strategy = getattr(model, "distribute_strategy", None)
     with contextlib.nullcontext() if strategy is None else strategy.scope():
         for number, variable in enumerate(model.metrics_variables):
@@ -190,7 +191,7 @@ def _sums_key(number):
 
 
 def _copy(variable):
-    """Its numbers on the host; Keras's conversion copies them twice."""
+    """A variable's numbers in host memory; Keras's conversion would copy them twice."""
     held = variable.value if isinstance(variable, keras.Variable) else variable
     return np.asarray(tf.convert_to_tensor(held).numpy())
 
@@ -230,7 +231,7 @@ def _check_variables(state, model, *, only=""):
         for number, (path, variable) in enumerate(members)
         if group.startswith(only.rstrip("/"))
     }
-    # The global generators are made when they are first drawn from, here or there.
+    # A global generator exists only after its first draw, so either side may lack it.
     keys = {key for key in saved.keys() | present.keys() if not key.startswith(_GLOBAL)}
     only_saved = [saved[key] for key in sorted(keys - present.keys())]
     only_present = [present[key] for key in sorted(keys - saved.keys())]
@@ -257,7 +258,7 @@ def _check_variables(state, model, *, only=""):
 
 
 def _remedy(saved, present):
-    """What has probably changed, and what to do."""
+    """The probable cause of a mismatch, and what to do."""
     sides = ([_comparable(entry) for entry in side.values()] for side in (saved, present))
     ours, theirs = (collections.Counter(map(str, side)) for side in sides)
     groups = {
@@ -283,7 +284,7 @@ def _remedy(saved, present):
 
 
 def _sorted_alike(saved, present):
-    """Whether the weights are the same and stand in another order."""
+    """Whether the weights are the same but in another order."""
     sides = (
         [_comparable(entry) for key, entry in side.items() if key.startswith("model/")]
         for side in (saved, present)
@@ -293,8 +294,8 @@ def _sorted_alike(saved, present):
 
 
 def _comparable(entry):
-    # Keras numbers automatic names over the whole process: dense, dense_1, dense_2; those of an
-    # optimizer's variables hold the weight's: adam_1/dense_1_kernel_momentum.
+    # Keras numbers automatic names per process: dense, dense_1, dense_2. The names of optimizer
+    # variables contain the weight's name: adam_1/dense_1_kernel_momentum.
     path = re.sub(r"_\d+(?=[/_]|$)", "", entry["path"])
     return path, entry["shape"], entry["dtype"]
 
@@ -306,13 +307,13 @@ def _line(entry):
 def _assign(state, group, members, *, kept):
     for number, (_, variable) in enumerate(members):
         key = f"{group}/{number:04d}"
-        # A global generator that was not saved had not been drawn from.
+        # A global generator that was not saved was never drawn from.
         if variable.name not in kept and key in state.arrays:
             variable.assign(state.arrays[key])
 
 
 def _storable(array):
-    """NumPy's own file format knows no bfloat16: its bytes go in as uint16."""
+    """NumPy's file format does not support bfloat16; its bytes are stored as uint16."""
     return array.view(np.uint16) if _is_bfloat16(array) else array
 
 

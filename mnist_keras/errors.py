@@ -1,4 +1,4 @@
-"""The errors a user meets: each message is one line, and main.py prints it as it stands.
+"""The errors shown to users: each message is one line, and main.py prints it unchanged.
 
 A message has the form ``what is wrong. Received: x. Expected: y.``
 """
@@ -10,8 +10,8 @@ class MnistKerasError(Exception):
     """Something failed while running: data, disk, NaN. Exit status 1.
 
     Attributes:
-        exit_status: of main.py.
-        is_known_to_all: whether each of the workers that train together raises it.
+        exit_status: the exit status of main.py.
+        is_known_to_all: whether all workers of the training raise it.
 
     >>> from mnist_keras.callbacks import DivergedError
     >>> issubclass(DivergedError, MnistKerasError)
@@ -23,7 +23,7 @@ class MnistKerasError(Exception):
 
 
 class DataError(MnistKerasError):
-    """A data set is missing, damaged or not what its name promises.
+    """A data set is missing, damaged or of another kind than its name says.
 
     >>> from mnist_keras.data import read_idx
     >>> read_idx("no_such_file")
@@ -34,7 +34,7 @@ directory. Expected: a readable IDX file.
 
 
 class UsageError(MnistKerasError, ValueError):
-    """A flag or an argument is wrong. Exit status 2. A ``ValueError`` too.
+    """A flag or an argument is wrong. Exit status 2. It is also a ``ValueError``.
 
     >>> from mnist_keras.triggers import every
     >>> every(0)
@@ -47,7 +47,7 @@ at least 1.
 
 
 class Interrupted(SystemExit):
-    """Training was stopped by a signal, at a batch boundary; the exit status is 128 + signal.
+    """A signal stopped training, between two batches; the exit status is 128 + signal.
 
     Attributes:
         signum: the signal's number.

@@ -1,4 +1,4 @@
-"""From a classifier's scores to probabilities: one rule for predictions, reports and pictures."""
+"""Converts a classifier's scores to probabilities, for predictions, reports and pictures."""
 
 from typing import Any
 
@@ -9,14 +9,14 @@ import numpy.typing as npt
 def probabilities(
     scores: npt.ArrayLike, *, loss: Any, activation: str | None = None
 ) -> npt.NDArray[np.float64]:
-    """The scores of a network as probabilities of the classes.
+    """Converts a network's scores to class probabilities.
 
     A crossentropy from logits trains scores whose softmax is the probability. Other losses train
     the probabilities themselves: the minimum of a squared error is the mean of the one-hot labels.
-    But nothing keeps such scores in [0, 1] or their sum at 1, so they are projected on the simplex,
-    the nearest point that has both. It is at least as close to the true probabilities as the scores
-    are, and the largest score stays the largest. Scores that are probabilities stay as they are, up
-    to rounding.
+    Such scores may lie outside [0, 1], and their sum may differ from 1. So they are projected on
+    the probability simplex: replaced by its nearest point. That point is at least as close to the
+    true probabilities as the scores are, and the largest score stays the largest. Scores that are
+    probabilities already stay unchanged, up to rounding.
 
     Args:
         scores: (n, classes).
@@ -24,10 +24,11 @@ def probabilities(
             ``--loss``, "sum_squared_error" or "categorical_crossentropy", which is from logits.
             Any other object counts as a loss of probabilities.
         activation: the name of the last layer's activation; None: linear or unknown. The scores of
-            "softmax" and "sigmoid" stay exactly as they are, unless the loss is from logits.
+            "softmax" and "sigmoid" stay exactly unchanged, unless the loss is from logits.
 
     Returns:
-        float64 (n, classes). Each row's sum is 1; the independent scores of a sigmoid keep theirs.
+        float64 (n, classes). Each row's sum is 1, except for a sigmoid, whose scores are
+        independent.
 
     Source of the projection: Duchi and others, "Efficient projections onto the l1-ball for learning
     in high dimensions", 2008. Source of what squared error trains: Richard and Lippmann, "Neural

@@ -1,4 +1,4 @@
-"""When something is due: pure functions ``(step) -> bool``, for logging and saving alike."""
+"""Decide when something is due: pure functions ``(step) -> bool``, for logging and saving."""
 
 import functools
 from collections.abc import Callable
@@ -7,14 +7,14 @@ from mnist_keras.errors import UsageError
 
 
 def every(steps: int, *, of: str = "steps") -> Callable[[int], bool]:
-    """True at each multiple of ``steps``, 0 among them.
+    """True at each multiple of ``steps``, including 0.
 
     Args:
-        steps: how many.
-        of: what is counted, for the error's message.
+        steps: the interval.
+        of: the unit that is counted, for the error message.
 
     Raises:
-        UsageError: ``steps`` is no whole number of at least 1.
+        UsageError: ``steps`` is not an integer of at least 1.
 
     >>> due = every(100)
     >>> [step for step in range(301) if due(step)]
@@ -24,7 +24,7 @@ def every(steps: int, *, of: str = "steps") -> Callable[[int], bool]:
         raise UsageError(
             f"no interval of {of}. Received: {steps!r}. Expected: a whole number of at least 1."
         )
-    return functools.partial(_divides, steps)  # A lambda could not be pickled.
+    return functools.partial(_divides, steps)  # A lambda cannot be pickled.
 
 
 def _divides(steps, step):

@@ -1,1 +1,1 @@
-"""What the terminal shows, and how TensorFlow is started."""
+"""Terminal output, and the start of TensorFlow."""

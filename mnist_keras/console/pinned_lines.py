@@ -1,4 +1,4 @@
-"""Lines at the foot of a terminal that stay below everything that is printed meanwhile."""
+"""Lines that stay at the bottom of a terminal, below all other output."""
 
 import contextlib
 import sys
@@ -10,14 +10,14 @@ _ERASE_LINE, _ERASE_BELOW = "\x1b[K", "\x1b[J"
 
 
 class PinnedLines:
-    """Draws lines on a terminal over and over, from where the cursor is.
+    """Draws and redraws lines on a terminal, starting at the cursor.
 
-    What the program prints on stdout and stderr meanwhile appears above them, byte for byte. The
-    cursor waits at their beginning and is not hidden, so that nothing has to be mended when the
-    process is killed. A terminal that is gone is no error.
+    Other output of the program on stdout and stderr appears above the lines, byte for byte. The
+    cursor stays at the start of the lines and is not hidden, so a killed process leaves a usable
+    terminal. A closed terminal is not an error.
 
     Args:
-        terminal: a text stream, the terminal.
+        terminal: the terminal's text stream.
     """
 
     def __init__(self, terminal):
@@ -29,7 +29,7 @@ class PinnedLines:
         self._replaced = {}
 
     def show(self, lines):
-        """Draw these lines, each shorter than the terminal is wide."""
+        """Draw these lines; each must be shorter than the terminal's width."""
         with self._lock:
             if not self._replaced:
                 self._replace_streams()
@@ -37,7 +37,7 @@ class PinnedLines:
             self._draw()
 
     def close(self):
-        """Erase the lines and let the streams be what they were."""
+        """Erase the lines and restore stdout and stderr."""
         with self._lock:
             self._erase()
             self._lines = []
@@ -47,7 +47,7 @@ class PinnedLines:
             self._replaced = {}
 
     def write(self, stream, text):
-        """Write on a stream, above the lines."""
+        """Write text to a stream, above the lines."""
         with self._lock:
             self._erase()
             if text:
@@ -87,7 +87,7 @@ class PinnedLines:
 
 
 class _Above:
-    """A stream to a terminal, while lines are pinned to its foot."""
+    """Replaces a stream to the terminal while lines are pinned."""
 
     def __init__(self, pinned, stream):
         self._pinned = pinned

@@ -1,4 +1,4 @@
-"""How far a long task has got: a bar on stderr, or a plain line now and then without a terminal."""
+"""Progress of a long task: a bar on stderr, or sometimes a plain line if it is not a terminal."""
 
 import contextlib
 import dataclasses
@@ -15,13 +15,13 @@ _LEAST_BAR_COLUMNS, _MOST_BAR_COLUMNS = 6, 60
 
 @dataclasses.dataclass(frozen=True)
 class Part:
-    """A piece of what is shown.
+    """A piece of a progress line: a text or a bar.
 
     Attributes:
-        text: printable words; of a bar "".
-        rank: those of the lowest ranks stay in a narrow window.
-        style: as rich names it.
-        fraction: of a bar, how much is done, from 0 to 1; None: this is no bar.
+        text: printable text; "" for a bar.
+        rank: in a narrow window only the parts of the lowest ranks are shown.
+        style: a style of rich.
+        fraction: the progress of a bar, from 0 to 1; None: this part is not a bar.
     """
 
     text: str
@@ -31,18 +31,18 @@ class Part:
 
     @property
     def columns(self):
-        """How wide it is on a terminal; of a bar, at least."""
+        """The width on a terminal; for a bar, the minimum width."""
         from rich.cells import cell_len
 
         return cell_len(self.text) if self.fraction is None else _LEAST_BAR_COLUMNS
 
 
 class ProgressDisplay:
-    """Shows parts on stderr: at most four times a second on a terminal, else seldom.
+    """Shows parts on stderr: up to four times a second on a terminal, otherwise rarely.
 
     Args:
-        line_every_s: seconds from one plain line to the next, where stderr is no terminal.
-        clock: the time in seconds.
+        line_every_s: seconds between plain lines, if stderr is not a terminal.
+        clock: a function that returns the time in seconds.
     """
 
     def __init__(self, *, line_every_s=LINE_EVERY_S, clock=time.monotonic):
@@ -54,20 +54,20 @@ class ProgressDisplay:
 
     @property
     def is_due(self):
-        """Whether it is time for `show`."""
+        """Whether `show` should be called now."""
         return self._clock() >= self._due_s
 
     def show(self, lines):
-        """Show lines, lists of `Part`, in place of those shown before."""
+        """Show lines, each a list of `Part`, in place of the previous ones."""
         self._due_s = self._clock() + self._every_s
         if self._pinned is None:
             self._say(lines)
             return
-        with contextlib.suppress(OSError, ValueError):  # Hung up, or closed: rich flushes it.
+        with contextlib.suppress(OSError, ValueError):  # Hung up, or closed; rich flushes it.
             self._pinned.show([self._drawn(*fitted(parts, self._columns)) for parts in lines])
 
     def close(self, lines=()):
-        """Leave the terminal in order, and at last these lines as a plain one."""
+        """Remove the display, then print these lines as one plain line."""
         if self._pinned is not None:
             self._pinned.close()
         if lines:
@@ -96,17 +96,17 @@ class ProgressDisplay:
                 bar = ProgressBar(1.0, part.fraction, width=bar_columns)
                 for segment in self._console.render(bar):
                     line.append(segment.text, segment.style)
-                line.append(" " * (end - line.cell_len))  # Without colours only its done part.
+                line.append(" " * (end - line.cell_len))  # Without colours rich omits the rest.
         with self._console.capture() as captured:
             self._console.print(line, end="", soft_wrap=True)
         return captured.get()
 
 
 def fitted(parts, columns):
-    """What of the parts has room in so many columns.
+    """Select the parts that fit into ``columns`` columns.
 
     Returns:
-        (the parts, the columns between two of them, the columns of a bar).
+        (the parts, the columns between two parts, the columns of a bar).
 
     >>> parts = [Part("2/30 epochs", 0), Part("", 1, fraction=0.1), Part("7:20 left", 2)]
     >>> for columns in (40, 28, 19, 11, 6):
@@ -130,7 +130,7 @@ def fitted(parts, columns):
 
 
 def _kept(by_rank, columns, gap):
-    """(the first of the parts that have room, the gap, the columns that stay free)."""
+    """(the first parts, as many as fit; the gap; the free columns)."""
     kept, free = [], columns + gap
     for part in by_rank:
         if part.columns + gap > free:
@@ -142,17 +142,17 @@ def _kept(by_rank, columns, gap):
 
 @contextlib.contextmanager
 def task_progress(name, total, *, amount="{:,}".format, unit="", clock=time.monotonic):
-    """Shows how far a task of this name is; nothing of it stays.
+    """Shows the progress of a task on stderr; the display is erased at the end.
 
     Args:
-        name: printed as it is.
-        total: how much there is to do; None: nobody knows.
-        amount: makes a text of how much.
-        unit: behind the amounts.
-        clock: the time in seconds.
+        name: the task's name.
+        total: the total amount; None: unknown.
+        amount: formats an amount as text.
+        unit: printed after the amounts.
+        clock: a function that returns the time in seconds.
 
     Yields:
-        ``show(done)``, done counted up to ``total``.
+        ``show(done)``, to be called with the amount done, from 0 to ``total``.
 
     >>> with task_progress("digits", 2) as show:
     ...     show(1)
@@ -179,7 +179,7 @@ def task_progress(name, total, *, amount="{:,}".format, unit="", clock=time.mono
 
 
 def _console_of(stream):
-    """rich's view of a terminal; None: this is none, or one on which nothing can be redrawn."""
+    """The rich console of a terminal; None if the stream cannot redraw lines."""
     if not is_terminal(stream):
         return None
     from rich.console import Console

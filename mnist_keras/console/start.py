@@ -1,4 +1,4 @@
-"""TensorFlow's start without its chatter, for the command line."""
+"""Starts TensorFlow without its log lines, for the command line."""
 
 import contextlib
 import gc
@@ -10,15 +10,16 @@ from mnist_keras.console import threads
 
 
 def import_tensorflow(*, quiet=True, silent=False, parts=1):
-    """Import TensorFlow and Keras, find the devices, and keep to errors from then on.
+    """Import TensorFlow and Keras, find the devices, and log only errors from then on.
 
-    TensorFlow 2.21 logs some lines while it is loaded whatever ``TF_CPP_MIN_LOG_LEVEL`` says, so
-    stderr is held back meanwhile; where the import fails, what it said comes out.
+    TensorFlow 2.21 logs some lines during its import, whatever ``TF_CPP_MIN_LOG_LEVEL`` says. So
+    stderr is held back during the import; if the import fails, the held-back text is printed.
 
     Args:
-        quiet: False lets TensorFlow say what it wants to.
-        silent: not even its errors, which are raised besides.
-        parts: of a batch that are to be computed side by side, see `mnist_keras.console.threads`.
+        quiet: False leaves TensorFlow's logging unchanged.
+        silent: hide errors in the log too; they are also raised as exceptions.
+        parts: the number of parts of a batch that are computed in parallel, see
+            `mnist_keras.console.threads`.
     """
     os.environ["KERAS_BACKEND"] = "tensorflow"
     if quiet:
@@ -35,10 +36,10 @@ def import_tensorflow(*, quiet=True, silent=False, parts=1):
 
 @contextlib.contextmanager
 def _no_garbage():
-    """What is made meanwhile is never searched for garbage, now or later.
+    """Exclude the objects created in this context from garbage collection, now and later.
 
-    The half a million objects of TensorFlow's modules stay to the end. To search them takes a
-    third of the import's time, and 0.2 s whenever it comes about again.
+    TensorFlow's modules have half a million objects, which live until the process ends. Searching
+    them takes a third of the import's time, and 0.2 s at each later full collection.
     """
     was_enabled = gc.isenabled()
     gc.disable()
@@ -52,14 +53,14 @@ def _no_garbage():
 
 @contextlib.contextmanager
 def stderr_held_back():
-    """Keep from stderr what is said meanwhile, by C++ too; after an error it comes out."""
+    """Hold back all output on stderr, also from C++; print it if an error occurs."""
     sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as held_back:
         os.dup2(held_back.fileno(), 2)
         try:
             yield
-        except Exception:  # Not an interruption: that one is nobody's failure.
+        except Exception:  # Not BaseException: an interruption is not a failure.
             held_back.seek(0)
             os.write(original, held_back.read())
             raise

@@ -1,4 +1,4 @@
-"""What is said to the user on stderr, and the commands that they are told to go on with."""
+"""Messages to the user on stderr, and the commands suggested to them."""
 
 import contextlib
 import math
@@ -11,19 +11,19 @@ _speaker = ""
 
 
 def speak_as(name):
-    """Begin each line on stderr with a name from now on, as of one of several workers; "": none."""
+    """Start each line on stderr with a name from now on, such as a worker's; "": no name."""
     global _speaker
     _speaker = name and f"{name}: "
 
 
 def notice(line):
-    """Say something on stderr, a line, written at once, as other processes may write there too."""
-    with contextlib.suppress(OSError):  # Where nobody listens it is no reason to end.
+    """Print a line on stderr in one write, because other processes may write there too."""
+    with contextlib.suppress(OSError):  # A closed stderr must not end the program.
         print(f"{_speaker}{line}\n", end="", file=sys.stderr, flush=True)
 
 
 def is_terminal(stream):
-    """Whether a text stream leads to a terminal; None and a closed one do not."""
+    """Whether a text stream is a terminal; False for None and for a closed stream."""
     try:
         return stream is not None and stream.isatty()
     except ValueError:
@@ -31,7 +31,7 @@ def is_terminal(stream):
 
 
 def duration(seconds):
-    """Seconds as people read them.
+    """Formats seconds as M:SS or H:MM:SS.
 
     >>> duration(35.9), duration(3723), duration(float("nan"))
     ('0:35', '1:02:03', '-')
@@ -44,7 +44,7 @@ def duration(seconds):
 
 
 def printable(text):
-    """The text itself, or, where some of it would control the terminal, what Python writes for it.
+    """The text, escaped as in Python if some of it could control the terminal.
 
     >>> print(printable("数字"), printable("two\\nlines"))
     数字 two\\nlines
@@ -53,7 +53,7 @@ def printable(text):
 
 
 def command(*arguments):
-    """A command line of main.py, started as it was this time; each argument quoted as it needs.
+    """A command line for main.py, started like this process; arguments are quoted if needed.
 
     >>> command("--mode=evaluate", "--flagfile=logs/my run/flags.txt")
     "python main.py --mode=evaluate '--flagfile=logs/my run/flags.txt'"
@@ -64,12 +64,12 @@ def command(*arguments):
 
 
 def tensorboard_command(logdir):
-    """The command line that shows the runs in a directory.
+    """The command line that shows the runs of a directory in TensorBoard.
 
     >>> tensorboard_command("my logs").endswith(" '--logdir=my logs'")
     True
     """
-    # In a virtual environment that is not activated the shell finds no tensorboard.
+    # If the virtual environment is not activated, the shell does not find tensorboard.
     is_found = shutil.which("tensorboard") is not None
     program = ("tensorboard",) if is_found else (sys.orig_argv[0], "-m", "tensorboard.main")
     return shlex.join([*program, f"--logdir={logdir}"])

@@ -1,21 +1,21 @@
-"""The threads that TensorFlow computes with."""
+"""The number of threads that TensorFlow uses."""
 
 import contextlib
 import os
 
 
 def count_cores():
-    """The processor's cores that this process may use."""
+    """The number of processor cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def set_threads(parts):
-    """Give each part a thread of its own.
+    """Set TensorFlow's threads so that the parts of a batch run in parallel.
 
-    1 part leaves TensorFlow's own choice; so does a program whose TensorFlow has begun to work, as
-    it makes its threads then.
+    With 1 part TensorFlow's defaults stay. They also stay if TensorFlow is already initialized,
+    because it creates its threads then.
     """
     if parts == 1:
         return

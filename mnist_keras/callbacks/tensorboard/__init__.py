@@ -1,1 +1,1 @@
-"""Everything that TensorBoard shows, one job a file."""
+"""Everything that TensorBoard shows; each file does one job."""

@@ -1,4 +1,4 @@
-"""Which curves belong into one chart: TensorBoard's custom scalars dashboard."""
+"""Groups curves into charts, for TensorBoard's custom scalars dashboard."""
 
 from collections.abc import Iterable
 
@@ -20,9 +20,9 @@ _MACHINE = {"memory (MiB)": "^memory/", "examples per second": "^examples_per_se
 
 
 class ChartLayout(EventCallback):
-    """Groups the curves: each metric of training and validation in one chart, and others by kind.
+    """Groups the curves: one chart per metric, for training and validation; other curves by kind.
 
-    Written once in a run, at the end of its first epoch, when the metrics are known.
+    The layout is written once per run, after the first epoch, when the metrics are known.
 
     Args:
         logdir: the run's directory.
@@ -46,7 +46,7 @@ class ChartLayout(EventCallback):
 
 
 def layout(metrics: Iterable[str]) -> layout_pb2.Layout:
-    """The layout for some metrics, their names without ``val_``; a ``Layout``.
+    """The ``Layout`` for these metrics; their names come without ``val_``.
 
     >>> [category.title for category in layout(["loss", "accuracy"]).category]
     ['training and validation', 'steps', 'weights', 'classes', 'machine']

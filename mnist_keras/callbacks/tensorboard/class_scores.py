@@ -15,17 +15,18 @@ from mnist_keras.callbacks.tensorboard.exam import Exam
 class ClassScores(EveryEpochsCallback):
     """Writes ``precision/CLASS`` and ``recall/CLASS``.
 
-    The precision of a class is the share of the examples taken for it that are of it; the recall
-    is the share of its examples that are taken for it. A class without any has no point.
+    The precision of a class is the share of correct predictions among all predictions of the
+    class. The recall is the share of the class's examples that are predicted correctly. If a
+    class has no predictions or no examples, the undefined share is not written.
 
     Args:
         logdir: the run's directory.
         exam: a `mnist_keras.callbacks.tensorboard.exam.Exam`.
-        every_epochs: how often, in epochs; after the last one too.
+        every_epochs: interval in epochs; the last epoch is always written too.
 
     Raises:
-        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the model
-            is no classifier.
+        UsageError: ``every_epochs`` is not an integer of at least 1; or, during ``fit``, the model
+            is not a classifier.
 
     Example:
 

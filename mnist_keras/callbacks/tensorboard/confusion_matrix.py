@@ -1,4 +1,4 @@
-"""Which classes the model takes for which, as a picture in TensorBoard."""
+"""The confusion matrix, as a picture in TensorBoard."""
 
 from collections.abc import Iterator
 
@@ -15,20 +15,20 @@ TAG = "confusion_matrix"
 
 
 class ConfusionMatrix(EveryEpochsCallback):
-    """Shows how many examples of each class the model takes for which class.
+    """Shows how many examples of each class the model assigns to each class.
 
-    A row is what the examples are, a column what the model takes them for. A cell is as dark as
-    its share of the row, and without a number where there is none. The last column holds the recall
-    of each class, the last row its precision, in percent.
+    A row is the true class, a column the predicted class. A darker cell is a larger share of its
+    row; a cell without examples has no number. The last column holds the recall of each class, the
+    last row its precision, in percent.
 
     Args:
         logdir: the run's directory.
         exam: a `mnist_keras.callbacks.tensorboard.exam.Exam`.
-        every_epochs: how often, in epochs; after the last one too.
+        every_epochs: interval in epochs; the last epoch is always written too.
 
     Raises:
-        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the model
-            is no classifier.
+        UsageError: ``every_epochs`` is not an integer of at least 1; or, during ``fit``, the model
+            is not a classifier.
 
     Example:
 
@@ -69,12 +69,15 @@ class ConfusionMatrix(EveryEpochsCallback):
 def count(
     labels: npt.NDArray[np.integer], guesses: npt.NDArray[np.integer], *, classes: int
 ) -> npt.NDArray[np.integer]:
-    """How many examples of each class are taken for which, int (classes, classes).
+    """The confusion matrix: counts by true class (rows) and predicted class (columns).
 
     Args:
-        labels: what they are, int (n,).
-        guesses: what they are taken for, int (n,).
-        classes: how many there are.
+        labels: the true classes, int (n,).
+        guesses: the predicted classes, int (n,).
+        classes: the number of classes.
+
+    Returns:
+        int (classes, classes).
 
     >>> count(np.array([0, 0, 1]), np.array([0, 1, 1]), classes=2).tolist()
     [[1, 1], [0, 1]]
@@ -84,7 +87,9 @@ def count(
 
 
 def precision_and_recall(counts: npt.NDArray[np.integer]) -> tuple[npt.NDArray[np.float64], ...]:
-    """Of each class, float (classes,) twice; nan where it has no example or no guess.
+    """Precision and recall of each class, both float (classes,).
+
+    The precision is nan if the class has no predictions, the recall if it has no examples.
 
     >>> precision, recall = precision_and_recall(np.array([[1, 1], [0, 0]]))
     >>> precision.tolist(), recall.tolist()

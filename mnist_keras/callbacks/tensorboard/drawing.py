@@ -1,4 +1,4 @@
-"""Pictures for TensorBoard, drawn with Pillow: bounded in size, the same for the same numbers."""
+"""Pictures for TensorBoard, drawn with Pillow: bounded in size and deterministic."""
 
 import io
 import math
@@ -18,16 +18,16 @@ _MOST_CELLS_WITH_TEXT, _LEAST_CELL_PIXELS_WITH_TEXT = 40, 26
 _MOST_NAME_PIXELS = 160
 _PAPER, _SHADE, _INK = 255, 110, 0  # As grays.
 _WHITE, _BLUE, _RED, _BLACK = (255, 255, 255), (33, 102, 172), (178, 24, 43), (0, 0, 0)
-_SHADES = 31  # Each way. More of them cost bytes and cannot be told apart.
+_SHADES = 31  # On each side of 0. More shades cost bytes, and the eye cannot tell them apart.
 
 
 def image_summary(tag, picture, *, description=""):
-    """A picture as TensorBoard's images dashboard takes it.
+    """A picture in the format of TensorBoard's images dashboard.
 
     Args:
-        tag: its tag.
+        tag: the picture's tag.
         picture: a Pillow image.
-        description: Markdown, shown beside it.
+        description: Markdown, shown beside the picture.
 
     Returns:
         A ``Summary``.
@@ -43,13 +43,16 @@ def image_summary(tag, picture, *, description=""):
 
 
 def gray(images):
-    """Any numbers as pixels: uint8 as they are, [0, 1] times 255, others from least to most.
+    """Converts numbers to pixels: uint8 stays unchanged, all others are scaled to [0, 255].
+
+    The scale maps 0 to 0 and 1 to 255. If numbers lie outside [0, 1], it extends to the smallest
+    and the largest of them.
 
     Args:
-        images: (n, height, width), or with one or three channels behind.
+        images: (n, height, width), or with a last axis of one or three channels.
 
     Returns:
-        uint8 of the same shape, a single channel left out.
+        uint8 of the same shape; a channel axis of length 1 is removed.
     """
     images = np.asarray(images)
     if images.ndim == 4 and images.shape[-1] == 1:
@@ -62,13 +65,15 @@ def gray(images):
 
 
 def signed(images):
-    """Numbers around zero for `SIGNED`: white is 0, blue above, red below, full at the largest.
+    """Converts signed numbers to indices into the palette `SIGNED`.
+
+    White is 0, blue is positive, red is negative. The largest magnitude has the full colour.
 
     Args:
         images: (n, height, width).
 
     Returns:
-        uint8 of the same shape, 0 to 2 * 31.
+        uint8 of the same shape, from 0 to 62; 31 is white.
     """
     images = np.nan_to_num(np.asarray(images, np.float32))
     strength = images / max(np.abs(images).max(), np.finfo(np.float32).tiny)
@@ -76,15 +81,15 @@ def signed(images):
 
 
 def grid(images, captions=None, *, columns, palette=None, tile_pixels=_TILE_PIXELS):
-    """Images side by side, each as large as a thumb, with a caption below.
+    """Arranges thumbnails in a grid, each with a caption below it.
 
     Args:
         images: uint8 (n, height, width) or (n, height, width, 3).
-        captions: a text of one or several lines for each; None: none. A line keeps its two ends
-            where it is wider than two images.
-        columns: how many stand in a row.
-        palette: red, green and blue of the numbers from 0 to 255, 768 numbers; None: grays.
-        tile_pixels: how long the longer side of an image is, about; the other one at most twice.
+        captions: one text per image, of one or several lines; None: no captions. A line wider than
+            two images is shortened in the middle.
+        columns: images per row.
+        palette: red, green and blue of the values 0 to 255, 768 numbers; None: grays.
+        tile_pixels: approximate length of an image's longer side; no side exceeds twice this.
 
     Returns:
         A Pillow image.
@@ -118,14 +123,14 @@ def grid(images, captions=None, *, columns, palette=None, tile_pixels=_TILE_PIXE
 
 
 def sprite(images, *, most_pixels=64):
-    """Images in one square, row by row without gaps, as TensorBoard's projector takes them.
+    """Joins images into one square, row by row without gaps, for TensorBoard's projector.
 
     Args:
         images: uint8 (n, height, width) or (n, height, width, 3).
-        most_pixels: larger images are made smaller.
+        most_pixels: a longer side is reduced to this length.
 
     Returns:
-        (a Pillow image, the (width, height) of one of them in it).
+        (a Pillow image, the (width, height) of one tile).
     """
     height, width = (min(side, most_pixels) for side in images.shape[1:3])
     columns = math.isqrt(len(images) - 1) + 1
@@ -139,7 +144,7 @@ def sprite(images, *, most_pixels=64):
 def png(picture):
     """A Pillow image as the bytes of a PNG file."""
     buffer = io.BytesIO()
-    picture.save(buffer, "PNG", compress_level=1)  # The best level takes ten times as long.
+    picture.save(buffer, "PNG", compress_level=1)  # The highest level takes ten times as long.
     return buffer.getvalue()
 
 
@@ -147,13 +152,13 @@ def matrix(texts, shades, *, row_names, column_names, title):
     """A table with shaded cells.
 
     Args:
-        texts: of each cell its text, rows of strings.
-        shades: of each cell how dark it is, 0 to 1, (rows, columns).
-        row_names, column_names: the texts at the side and above.
-        title: a line above all.
+        texts: the text of each cell, rows of strings.
+        shades: how dark each cell is, 0 to 1, (rows, columns).
+        row_names, column_names: the texts at the left and at the top.
+        title: the line at the top of the picture.
 
     Returns:
-        A Pillow image; of more than 40 rows or columns without their texts and names.
+        A Pillow image. With more than 40 rows or columns it has no texts and no names.
     """
     rows, columns = np.shape(shades)
     cell = max(1, min(_MOST_CELL_PIXELS, _MATRIX_PIXELS // max(rows, columns)))
@@ -203,7 +208,7 @@ def note(text):
 
 
 def _resized(images, height, width):
-    """Of each image the pixels that lie nearest, (n, height, width)."""
+    """Nearest-neighbour resampling of each image to (height, width)."""
     rows, columns = (
         np.arange(new) * old // new
         for new, old in zip((height, width), images.shape[1:3], strict=True)
@@ -212,7 +217,7 @@ def _resized(images, height, width):
 
 
 def _palette(stops):
-    """Red, green and blue of the numbers 0 to 255, straight between some of them."""
+    """Red, green and blue of the values 0 to 255, interpolated linearly between the stops."""
     numbers = list(stops)
     channels = zip(*stops.values(), strict=True)
     columns = [np.interp(range(256), numbers, channel) for channel in channels]
@@ -220,5 +225,5 @@ def _palette(stops):
 
 
 SIGNED = _palette({0: _RED, _SHADES: _WHITE, 2 * _SHADES: _BLUE, 2 * _SHADES + 1: _WHITE})
-_GRAYS = _palette({0: _BLACK, 255: _WHITE})  # With a palette a PNG is written in half the time.
+_GRAYS = _palette({0: _BLACK, 255: _WHITE})  # A PNG with a palette takes half the time to write.
 _BLUES = _palette({_INK: _BLACK, _SHADE: _BLUE, _PAPER: _WHITE})

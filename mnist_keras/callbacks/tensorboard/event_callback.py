@@ -1,4 +1,4 @@
-"""What the callbacks that write into the TensorBoard files of a run have in common."""
+"""Base classes of the callbacks that write a run's TensorBoard files."""
 
 from collections.abc import Iterable
 
@@ -11,14 +11,15 @@ from mnist_keras.callbacks.tensorboard import shared_log
 from mnist_keras.callbacks.tensorboard.event_log import EventLog
 from mnist_keras.callbacks.tensorboard.shared_log import SharedLog
 
-RUN = "."  # The run's directory itself: what is not among the curves of StepLogger.
+RUN = "."  # The run's directory itself, for all that is not a curve of StepLogger.
 
 
 class EventCallback(StepCallback):
-    """Writes into the event files of a run, which all the callbacks of a fit share.
+    """Writes into a run's event files, which all callbacks of a fit share.
 
-    However often the run is resumed, TensorBoard shows each step once. A subclass writes by
-    ``_write_scalars`` and, what TensorBoard's own builders give, by ``_write`` and ``_write_once``.
+    However often the run is resumed, TensorBoard shows each step once. A subclass writes curves
+    with ``_write_scalars``, and summaries from TensorBoard's builders with ``_write`` and
+    ``_write_once``.
 
     Args:
         logdir: the run's directory; None: nothing is written.
@@ -49,23 +50,23 @@ class EventCallback(StepCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
-        EventCallback.close(self)  # After a fit that was broken off.
+        EventCallback.close(self)  # An earlier fit may have ended by an exception.
         if self._logdir is not None:
             self._shared = shared_log.join(self._logdir)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
-        # Only now: in on_train_begin a checkpoint may still be about to be restored.
+        # Not in on_train_begin: a checkpoint may be restored after it.
         if self._shared is not None and self._log is None:
             self._log = self._shared.begin(step=self.step)
             self.on_log_begin()
 
     def on_log_begin(self) -> None:
-        """Called in each fit when the files have been opened, before its first batch."""
+        """Called once per fit, after the files are opened and before the first batch."""
 
     def flush(self) -> None:
-        """Bring all points to the disk; may be called from another thread."""
-        log = self._log  # Training may end meanwhile, which closes it.
+        """Write all points to the disk; may be called from another thread."""
+        log = self._log  # The end of training may set self._log to None meanwhile.
         if log is not None:
             log.flush()
 
@@ -76,43 +77,43 @@ class EventCallback(StepCallback):
             shared.leave()
 
     def _write(self, summary, *, keep=True):
-        """Write a summary into the run's directory, at the present step.
+        """Write a summary into the run's directory, at the current step.
 
         Args:
-            summary: what one of TensorBoard's own builders gives.
-            keep: whether it tells of the weights as they are now; a run that is resumed exactly
-                here then does not repeat it.
+            summary: a ``Summary`` from one of TensorBoard's builders.
+            keep: whether it describes the current weights; a run that resumes at exactly this step
+                then keeps it and does not write it again.
         """
         if self._log is not None:
             self._log.summary(RUN, summary, self.step, keep=keep)
 
     def _write_scalars(self, values, *, subdirectory=RUN, step=None, keep=True):
-        """Write a point of each curve, {tag: number}; as `_write`, or elsewhere, at any step."""
+        """Like `_write`, for scalars {tag: number}, in any subdirectory and at any step."""
         if self._log is not None and values:
             step = self.step if step is None else step
             self._log.scalars(subdirectory, values, step, keep=keep)
 
     def _write_once(self, summary, *, keep=True):
-        """As `_write`, unless the run has had it before."""
+        """Like `_write`, unless the run already contains the tag."""
         if self._lacks(summary.value[0].tag):
             self._write(summary, keep=keep)
 
     def _lacks(self, tag):
-        """Whether the run's directory is written into and has nothing of that tag."""
+        """Whether the log is open and the run's directory does not contain the tag."""
         return self._log is not None and not self._log.has(RUN, tag)
 
 
 class EveryEpochsCallback(EventCallback):
-    """Writes what ``summaries()`` gives at the end of every so many epochs, and of the last one.
+    """Writes the results of ``summaries()`` every ``every_epochs`` epochs and after the last epoch.
 
-    That of the last one, where it is not due otherwise, makes room when the run is extended.
+    If only the end of training made the last summary due, extending the run removes that summary.
 
     Args:
         logdir: the run's directory.
-        every_epochs: how often, in epochs.
+        every_epochs: interval in epochs.
 
     Raises:
-        UsageError: ``every_epochs`` is no whole number of at least 1.
+        UsageError: ``every_epochs`` is not an integer of at least 1.
 
     Example:
 
@@ -133,11 +134,11 @@ class EveryEpochsCallback(EventCallback):
         self._divides = triggers.every(every_epochs, of="epochs")
 
     def is_due(self, epochs: int) -> bool:
-        """Whether it is written after so many epochs, the last ones or not."""
+        """Whether a summary is due after ``epochs`` epochs, even if they are not the last."""
         return self._divides(epochs)
 
     def summaries(self) -> Iterable[Summary]:
-        """What there is to show of the model as it is, an iterable of ``Summary``."""
+        """The summaries of the model in its current state, an iterable of ``Summary``."""
         raise NotImplementedError
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:

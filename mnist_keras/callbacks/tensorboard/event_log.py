@@ -19,31 +19,32 @@ from mnist_keras.errors import MnistKerasError
 _PREFIX, _SUFFIX = "events.out.tfevents.", ".mnist_keras"
 EVENT_FILES = f"{_PREFIX}*{_SUFFIX}"
 GRAPH = "graph_def"
-# A field that TensorBoard does not read carries the mark.
+# The mark is stored in a field that TensorBoard does not read.
 _OUTLASTS = "outlasts the session"
 
 
 class EventLog:
     """Writes into ``logdir/SUBDIRECTORY`` for a run that begins or resumes at a step.
 
-    The points from there on that an interrupted session of an EventLog had written are about to be
-    repeated: they are cut off its files, and each new file opens with a session-start event at
-    that step, on which a TensorBoard that is watching drops them. At that very step there may be
-    points of two kinds: of the batch of that number, which is about to be trained on, and of the
-    weights after so many updates, as at the end of an epoch, which lies behind. The latter, written
-    with ``keep=True``, go over into the new file.
+    An interrupted session may have written points at this step or later. The new session repeats
+    them, so they are cut off the old files. Each new file starts with a session-start event at that
+    step; a running TensorBoard then drops the old points too.
 
-    What is written reaches the operating system at once. What a full disk does not take is held
-    back and tried again with the next point, at `flush` and at last at `close`. `flush` may be
-    called from another thread.
+    Two kinds of points may exist at exactly that step. Points of the batch with that number will be
+    repeated. Points of the weights after that many updates, as at the end of an epoch, will not.
+    The latter are written with ``keep=True`` and are copied into the new file.
+
+    Each point reaches the operating system at once. If the disk is full, the data is held in
+    memory; it is written with the next point, at `flush` or at `close`. `flush` may be called from
+    another thread.
 
     Args:
         logdir: the run's directory.
-        step: where this session begins.
-        only: the one subdirectory to go on in; None: all that there are.
+        step: the step at which this session begins.
+        only: the only subdirectory to resume; None: all existing ones.
 
     Raises:
-        MnistKerasError: the files of the earlier sessions cannot be cut.
+        MnistKerasError: the files of earlier sessions cannot be truncated.
     """
 
     def __init__(self, logdir, *, step, only=None):
@@ -60,11 +61,11 @@ class EventLog:
                     self._go_on_in(subdirectory)
 
     def scalar(self, subdirectory, tag, value, step, *, keep=False):
-        """Write one point; as `summary`."""
+        """Write one point; the arguments are as for `summary`."""
         self.scalars(subdirectory, {tag: value}, step, keep=keep)
 
     def scalars(self, subdirectory, values, step, *, keep=False):
-        """Write a point of each curve, {tag: number}; as `summary`."""
+        """Write a point of each curve, {tag: number}; other arguments as for `summary`."""
         event = Event(wall_time=time.time(), step=step)
         for tag, value in values.items():
             point = event.summary.value.add()
@@ -73,13 +74,13 @@ class EventLog:
         self._append_summary(subdirectory, event, values, keep=keep)
 
     def summary(self, subdirectory, summary, step, *, keep=False):
-        """Write what one of TensorBoard's own builders gives.
+        """Write a summary from one of TensorBoard's builders.
 
         Args:
             subdirectory: "." for the run's directory itself.
             summary: a ``Summary``, TensorBoard's or TensorFlow's.
-            step: its step.
-            keep: whether a session that begins at this very step keeps it.
+            step: the summary's step.
+            keep: whether a session that begins at exactly this step keeps the summary.
         """
         event = Event(wall_time=time.time(), step=step)
         event.summary.ParseFromString(summary.SerializeToString())
@@ -92,28 +93,28 @@ class EventLog:
         self._append(subdirectory, event, {GRAPH})
 
     def has(self, subdirectory, tag):
-        """Whether there is a point of that tag, also of an earlier session."""
+        """Whether a point with this tag exists, from this session or an earlier one."""
         return (subdirectory, tag) in self._tags
 
     def flush(self):
-        """Bring all points to the disk.
+        """Write all points to the disk.
 
         Raises:
-            OSError: the disk does not take them.
+            OSError: they cannot be written to the disk.
         """
         with self._sync_lock:
             with self._lock:
                 files = list(self._files.values())
                 for file in files:
                     file.write()
-            for file in files:  # What is appended meanwhile does not wait for the disk.
+            for file in files:  # Without the lock, so that appending does not wait for the disk.
                 file.sync()
 
     def close(self):
         """Flush and close the files.
 
         Raises:
-            MnistKerasError: the disk does not take the last points.
+            MnistKerasError: the last points cannot be written to the disk.
         """
         with self._sync_lock, self._lock, self._disk_errors(), contextlib.ExitStack() as stack:
             for file in self._files.values():
@@ -147,7 +148,7 @@ class EventLog:
             ends[path], tags, kept = _look_through(path, self._step)
             self._tags |= {(subdirectory, tag) for tag in tags}
             for event in kept:
-                # Twice where a session was killed before it had cut the file they came from.
+                # An event occurs twice if a session was killed before it truncated the old file.
                 self._drop_the_kept(subdirectory, event.summary)
                 if event.summary.value:
                     tags = _tags(event)
@@ -187,7 +188,7 @@ def read_scalars(logdir, subdirectory):
 
 
 class _EventFile:
-    """One event file, made as soon as the disk allows it."""
+    """One event file; it is created as soon as the disk has space."""
 
     def __init__(self, directory, *, step):
         self._directory = directory
@@ -205,10 +206,10 @@ class _EventFile:
             self.write()
 
     def sync(self):
-        """Bring to the disk what was written."""
+        """Flush the written data to the disk with fsync."""
         if self._is_synced or self._file is None:
             return
-        self._is_synced = True  # Until the next is appended, which may be before this ends.
+        self._is_synced = True  # Set before fsync: an append during fsync has to reset it.
         try:
             os.fsync(self._file.fileno())
         except OSError:
@@ -224,22 +225,22 @@ class _EventFile:
                 self._file.close()
 
     def write(self):
-        """Write what a full disk did not take before."""
+        """Write all data held in memory."""
         if self._file is None:
             self._file = _create(self._directory)
-        while self._held_back:  # An unbuffered file may take a part, and fail at the next.
+        while self._held_back:  # An unbuffered write may be partial.
             del self._held_back[: self._file.write(self._held_back)]
 
 
 @functools.lru_cache(maxsize=1000)
 def _point(tag):
-    """TensorBoard's own builder takes twenty times as long as a copy of what it has built."""
+    """Cached, because TensorBoard's builder takes twenty times as long as a copy of its result."""
     return scalar_pb(tag, 0.0).value[0]
 
 
 def _create(directory):
-    # TensorBoard reads the files of a directory in the order of their names, so the seconds in
-    # them have to ascend, also where two sessions begin within one.
+    # TensorBoard reads the files of a directory in the order of their names. So the seconds in the
+    # names have to ascend, even when two sessions begin within the same second.
     directory.mkdir(parents=True, exist_ok=True)
     earlier = (path.name.removeprefix(_PREFIX) for path in directory.glob(f"{_PREFIX}*"))
     later = [int(name[:10]) + 1 for name in earlier if name[:10].isdecimal()]
@@ -259,11 +260,11 @@ def _tags(event):
 
 
 def _look_through(path, step):
-    """What becomes of a file in a session that begins at a step.
+    """Find where a session that begins at a step cuts a file, and which events it keeps.
 
     Returns:
-        (where to cut it off: at its first event of that step or a later one, or where it is torn;
-        the tags before there; the events behind that are to be kept).
+        (the offset of the first event at that step or later, or of the first damaged byte;
+        the tags before the offset; the events after it that are to be kept).
     """
     end: int | None = None
     tags: set[str] = set()
@@ -287,6 +288,6 @@ def _outlasts(event):
 
 
 def _read(file):
-    """The next event; None at the end, where a writer was killed or where a byte is damaged."""
+    """The next event; None at the end of the file or at a truncated or damaged record."""
     data = read_record(file)
     return None if data is None else Event.FromString(data)

@@ -1,4 +1,4 @@
-"""Examples that a model is asked about, once for all the callbacks that show its answers."""
+"""Labelled examples and the model's predictions, computed once for all callbacks that show them."""
 
 import weakref
 from collections.abc import Sequence
@@ -18,24 +18,24 @@ _BATCH_SIZE = 1000
 
 
 class Exam:
-    """Some examples, what they are, and how a model classifies them.
+    """Examples, their classes, and a model's predictions for them.
 
     Args:
-        x: (n, ...), what the model takes; uint8 is scaled to [0, 1], as `batches` does.
-        y: the classes: whole numbers (n,) or (n, 1), or one-hot (n, classes).
-        name: what the examples are, for titles.
-        class_names: a text for each class; None: the description's, else its number.
-        most: at most so many examples, the first ones.
+        x: the model's inputs, (n, ...); uint8 is scaled to [0, 1], as `batches` does.
+        y: the classes: integers (n,) or (n, 1), or one-hot (n, classes).
+        name: a name for the examples, used in titles.
+        class_names: a text for each class; None: the description's, or else its number.
+        most: the maximum number of examples; the first ones are used.
         description: the data set's `mnist_keras.data.DatasetDescription`: how uint8 is scaled, and
             the names of the classes; None: no names, and uint8 is divided by 255.
 
     Attributes:
-        images: x, as given; what is drawn.
+        images: x as given; callbacks draw these.
         labels: int64 (n,).
         name: as given.
 
     Raises:
-        UsageError: no examples, or as many labels as examples there are not.
+        UsageError: there are no examples, or the numbers of examples and labels differ.
 
     Example:
 
@@ -62,7 +62,7 @@ class Exam:
                 f"{len(y)} classes. Expected: at least one, and as many of both."
             )
         y = np.asarray(y[:most])
-        # A part is copied: a view of it would keep all the others.
+        # A part is copied: a view would keep the full array in memory.
         self.images = np.asarray(x) if len(x) <= most else np.array(x[:most])
         self.labels = (y.argmax(-1) if y.ndim == 2 and y.shape[1] > 1 else y.ravel()).astype(int)
         self.name = name
@@ -73,31 +73,31 @@ class Exam:
         self._model: weakref.ref[keras.Model] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled: what was answered, and by which model, is left out."""
+        """The state to pickle, without the model; the cache is marked invalid."""
         return {**vars(self), "_model": None, "_asked": None}
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def class_names(self, count: int) -> Sequence[str]:
-        """A text for each of so many classes."""
+        """A text for each of ``count`` classes."""
         return self._class_names or [str(number) for number in range(count)]
 
     def probabilities(self, model: keras.Model, step: int) -> npt.NDArray[np.float32]:
-        """What the model thinks of each example, without dropout and without a trace in the model.
+        """The class probabilities of each example, without dropout; the model does not change.
 
-        They follow from the scores as `mnist_keras.probabilities.probabilities` says, by the
-        model's loss and the activation of its last layer.
+        `mnist_keras.probabilities.probabilities` computes them from the scores, the model's loss
+        and the activation of its last layer.
 
         Args:
-            model: a built classifier of one output (n, classes), at least 2 of them.
-            step: the number of updates done; asked again at the same one, nothing is computed.
+            model: a built classifier with one output (n, classes), at least 2 classes.
+            step: the number of updates done; a second call at the same step returns the cache.
 
         Returns:
             float32 (n, classes).
 
         Raises:
-            UsageError: the model has another output.
+            UsageError: the model's output has another shape.
         """
         optimizer = getattr(model, "optimizer", None)
         iterations = None if optimizer is None else int(_numpy(optimizer.iterations))
@@ -111,7 +111,7 @@ class Exam:
         return self._probabilities
 
     def inputs(self, begin: int, end: int) -> npt.NDArray[Any]:
-        """The examples from ``begin`` to before ``end`` as the model takes them."""
+        """The examples ``begin`` to ``end - 1``, preprocessed for the model."""
         x = self.images[begin:end]
         return self._description.preprocess(x) if x.dtype == np.uint8 else x
 
@@ -132,9 +132,10 @@ def _to_probabilities(scores, model, count):
 
 
 def _loss(model):
-    """The one loss of a model; None: it has none, several, or one by name.
+    """The loss of a model; None if it has no loss, several losses, or a loss given by name.
 
-    Keras's names are of losses from probabilities, also the name that ``--loss`` uses otherwise.
+    Keras's loss names mean losses of probabilities. One of these names means a loss of logits in
+    ``--loss``, so names are not passed on.
     """
     losses = keras.tree.flatten(getattr(model, "loss", None))
     return None if len(losses) != 1 or isinstance(losses[0], str) else losses[0]

@@ -1,4 +1,4 @@
-"""What the first layer looks for, as a picture in TensorBoard."""
+"""The weights of the first layer, as a picture in TensorBoard."""
 
 import math
 from collections.abc import Iterator
@@ -19,19 +19,19 @@ _TILE_PIXELS = 56
 
 
 class FirstLayerWeights(EveryEpochsCallback):
-    """Shows the weights of the first layer that has any as images, one for each unit or filter.
+    """Shows the weights of the first dense or convolutional layer, one image per unit or filter.
 
-    White is 0, blue above, red below; the strongest colour is the largest weight of all.
+    White is 0, blue is positive, red is negative. The largest magnitude has the full colour.
 
     Args:
         logdir: the run's directory.
-        image_shape: (height, width) of the input of a dense layer; None: a square.
-        every_epochs: how often, in epochs; after the last one too.
-        most: how many units are shown at most, the first ones.
+        image_shape: (height, width) of a dense layer's input; None: a square.
+        every_epochs: interval in epochs; the last epoch is always written too.
+        most: the maximum number of units; the first ones are shown.
 
     Raises:
-        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the
-            model has no such layer, or the weights of a unit are no image.
+        UsageError: ``every_epochs`` is not an integer of at least 1; or, during ``fit``, the
+            model has no such layer, or the weights of a unit do not form an image.
 
     Example:
 
@@ -67,10 +67,17 @@ class FirstLayerWeights(EveryEpochsCallback):
 
 
 def images(kernel: npt.NDArray[Any], *, image_shape: tuple[int, int] | None) -> npt.NDArray[Any]:
-    """A kernel, (inputs, units) or (height, width, channels, filters), as one image a unit.
+    """Converts a kernel to one image per unit or filter.
+
+    Args:
+        kernel: (inputs, units) or (height, width, channels, filters).
+        image_shape: (height, width) of a dense layer's input; None: a square.
 
     Returns:
-        (units, height, width); the mean over the channels where there are several.
+        (units, height, width), the mean over the channels.
+
+    Raises:
+        UsageError: the inputs do not fill an image of that shape.
 
     >>> images(np.zeros((784, 512)), image_shape=None).shape
     (512, 28, 28)

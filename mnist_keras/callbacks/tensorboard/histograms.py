@@ -1,4 +1,4 @@
-"""How the weights and the gradients are distributed, in TensorBoard's histograms dashboard."""
+"""Distributions of the weights and gradients, in TensorBoard's histograms dashboard."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -15,19 +15,20 @@ from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
 
 
 class Histograms(EveryEpochsCallback):
-    """Writes ``weights/VARIABLE`` and ``gradients/VARIABLE``; the distributions dashboard has both.
+    """Writes ``weights/VARIABLE`` and ``gradients/VARIABLE``.
 
-    The gradients are those of the loss on one given batch, always the same, with the weights as
-    they are when the epoch ends, and without dropout: nothing random is drawn for them. What is
-    not finite is left out.
+    TensorBoard also shows them in its distributions dashboard.
+
+    The gradients are computed on the given batch, with the weights at the end of the epoch and
+    without dropout, so no random numbers are drawn. Values that are not finite are left out.
 
     Args:
         logdir: the run's directory.
-        batch: (x, y), arrays; None: weights alone.
-        every_epochs: how often, in epochs; after the last one too.
+        batch: (x, y), arrays; None: only weights are written.
+        every_epochs: interval in epochs; the last epoch is always written too.
 
     Raises:
-        UsageError: ``every_epochs`` is no whole number of at least 1.
+        UsageError: ``every_epochs`` is not an integer of at least 1.
 
     Example:
 

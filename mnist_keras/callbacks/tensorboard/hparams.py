@@ -1,4 +1,4 @@
-"""The recipe of a run beside its final metrics, in TensorBoard's HParams dashboard."""
+"""The hyperparameters and final metrics of a run, in TensorBoard's HParams dashboard."""
 
 import json
 import math
@@ -15,10 +15,10 @@ from mnist_keras.callbacks.tensorboard.event_callback import EventCallback
 
 
 class HParams(EventCallback):
-    """Writes a run's hyperparameters, once; its metrics are the last points of all its curves.
+    """Writes a run's hyperparameters once; the metrics are the last points of all its curves.
 
-    A value may be anything: a dict gives one hyperparameter for each of its entries, None is
-    "none", a list is written as JSON, an array as a list, and what is unknown as Python prints it.
+    Values may have any type. A dict gives one hyperparameter per entry. None is written as "none",
+    a list as JSON and an array like a list. Values of unknown types are converted by ``str``.
 
     Args:
         logdir: the run's directory.
@@ -41,7 +41,7 @@ class HParams(EventCallback):
         self._recipe = recipe
 
     def on_log_begin(self) -> None:
-        # Without an id TensorBoard calls the trial what it calls the run, and no two are one.
+        # Without an id TensorBoard names the trial after the run, so each run is one trial.
         self._write_once(hparams_pb(flat(self._recipe), trial_id=""))
 
     def on_train_end(self, logs: Logs = None) -> None:
@@ -50,7 +50,7 @@ class HParams(EventCallback):
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """{name: bool, int, float or str} of any values; an inner dict's names follow a dot.
+    """Flattens any values to {name: bool, int, float or str}; names of nested dicts join by a dot.
 
     >>> flat({"lr": 0.1, "layers": [512, 10], "decay": None, "adam": {"beta": 0.9}})
     {'lr': 0.1, 'layers': '[512, 10]', 'decay': 'none', 'adam.beta': 0.9}
@@ -73,7 +73,7 @@ def _plain(value):
         return json.dumps(value, default=str)
     if isinstance(value, (bool, str)):
         return value
-    # TensorBoard holds numbers as doubles and sends them to its page as JSON.
+    # TensorBoard stores numbers as doubles and sends them to its page as JSON.
     is_double = isinstance(value, int) and abs(value) <= 2**53
     is_double = is_double or (isinstance(value, float) and math.isfinite(value))
     return value if is_double else str(value)

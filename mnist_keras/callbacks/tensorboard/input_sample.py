@@ -1,4 +1,4 @@
-"""What the network is fed, as a picture in TensorBoard."""
+"""The network's input, as a picture in TensorBoard."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -14,23 +14,23 @@ TAG = "input_sample"
 
 
 class InputSample(EveryEpochsCallback):
-    """Shows images of an epoch's first batch as the network was fed them, with their classes.
+    """Shows images of an epoch's first batch as the network receives them, with their classes.
 
-    That of the first epoch comes too: what is wrong with the input should not be seen late.
+    The first epoch is always shown, so that errors in the input are seen early.
 
     Args:
         logdir: the run's directory.
-        first_batch: a function without arguments that gives (images, labels) of the present
-            epoch: numbers (n, height, width), or with one or three channels behind; whole numbers
-            (n,) or one-hot (n, classes).
-        every_epochs: how often, in epochs; after the first and the last one too.
-        most: how many are shown at most.
+        first_batch: a function without arguments that returns (images, labels) of the current
+            epoch. Images: (n, height, width), or with a last axis of one or three channels.
+            Labels: integers (n,) or one-hot (n, classes).
+        every_epochs: interval in epochs; the first and last epoch are always written too.
+        most: the maximum number of images.
         class_names: a text for each class; None: its number.
 
     Raises:
-        UsageError: ``every_epochs`` is no whole number of at least 1.
+        UsageError: ``every_epochs`` is not an integer of at least 1.
 
-    Example, for what `mnist_keras.data.batches` gives:
+    Example, with the batches of `mnist_keras.data.batches`:
 
     >>> import numpy as np
     >>> from mnist_keras.data import batches

@@ -1,4 +1,4 @@
-"""Lines of text in pictures, each drawn once: most of them come again, and to draw takes long."""
+"""Lines of text in pictures; each is drawn once and cached, because drawing is slow."""
 
 import functools
 import math
@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 LINE_PIXELS = 17  # From the top of the tallest letter to the lowest descender.
 _FONT_PIXELS, _BASELINE_PIXELS = 13, 13
-_FONTS = (  # Looked for where the machine keeps its fonts, for what Pillow's own has not.
+_FONTS = (  # System fonts to try for letters that Pillow's own font lacks.
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
     "LiberationSans-Regular.ttf",
@@ -32,8 +32,8 @@ def write(picture, place, text, ink, *, anchor=(0, 0), is_upright=False):
         place: (x, y) in pixels.
         text: the line.
         ink: a colour of the picture's mode.
-        anchor: which point of the text lies at the place, in its width and height, 0 to 1.
-        is_upright: it runs from the bottom to the top.
+        anchor: the point of the text that lies at ``place``, as shares of its width and height.
+        is_upright: whether the text runs from the bottom to the top.
     """
     letters = _upright(text) if is_upright else mask(text)
     x, y = (
@@ -45,7 +45,7 @@ def write(picture, place, text, ink, *, anchor=(0, 0), is_upright=False):
 
 @functools.lru_cache(maxsize=1000)
 def mask(text):
-    """A line of text as a Pillow image, 255 where all is ink, `LINE_PIXELS` high."""
+    """A line of text as a Pillow image, `LINE_PIXELS` high; 255 is full ink."""
     font, text = _font_and_text(text)
     picture = Image.new("L", (math.ceil(font.getlength(text)), LINE_PIXELS))
     ImageDraw.Draw(picture).text((0, _BASELINE_PIXELS), text, 255, font, anchor="ls")
@@ -54,7 +54,7 @@ def mask(text):
 
 @functools.lru_cache(maxsize=1000)
 def fitted(text, most_pixels):
-    """The text itself, or its two ends where it is wider than so many pixels.
+    """The text, shortened in the middle if it is wider than ``most_pixels``.
 
     >>> fitted("short", 100), fitted("is golden retriever, long haired", 100)
     ('short', 'is golde…haired')
@@ -77,7 +77,7 @@ def _width(text):
 
 
 def _font_and_text(text):
-    """The font that has the most of the letters, and the text without those that it has not."""
+    """The font that lacks the fewest letters, and the text with the missing letters replaced."""
     if not _lacking(_own_font(), text):
         return _own_font(), text
     font, lacking = min(
@@ -88,7 +88,7 @@ def _font_and_text(text):
 
 
 def _lacking(font, text):
-    """The letters for which the font has but the box that stands for all unknown ones."""
+    """The letters that the font lacks: it draws them as its box for unknown letters."""
     if text.isascii():
         return set()
     box = bytes(font.getmask(_IN_NO_FONT))
@@ -96,7 +96,7 @@ def _lacking(font, text):
 
 
 def _plain(letter):
-    """In ASCII: the letter without its accent, else its number."""
+    """The letter in ASCII: without its accent, or else as its code point."""
     plain = unicodedata.normalize("NFKD", letter).encode("ascii", "ignore")
     return (plain or letter.encode("ascii", "backslashreplace")).decode()
 

@@ -1,4 +1,4 @@
-"""The loss of a single batch, for a keras.Model that tells only the epoch's running mean."""
+"""The loss of a single batch, for a keras.Model that reports only the epoch's running mean."""
 
 import numpy as np
 
@@ -6,10 +6,10 @@ from mnist_keras.callbacks.loss_tracker import loss_tracker
 
 
 class LossProbe:
-    """Reads one batch's own loss out of the model's loss tracker, exactly.
+    """Reads the exact loss of one batch from the model's loss tracker.
 
-    The tracker is emptied before the batch, read after it, and given back what it held: the sum it
-    ends with has the bits it would have had. Neither the training nor a metric changes.
+    The tracker is reset before the batch and read after it. Then its old sum is added back; the
+    result equals the sum without a probe, bit for bit. Training and metrics do not change.
     """
 
     def __init__(self):
@@ -23,10 +23,10 @@ class LossProbe:
             tracker.reset_state()
 
     def end(self, model, logs):
-        """Call after the batch; mends the running mean in its logs.
+        """Call after the batch; restores the running mean in its logs.
 
         Returns:
-            The batch's loss, or None where the model tracks none.
+            The batch's loss, or None if the model tracks no loss.
         """
         if self._held is None:
             return (logs or {}).get("loss")
@@ -41,9 +41,9 @@ class LossProbe:
         return loss
 
     def give_up(self, logs):
-        """Call at the end of the epoch: the batch begun last may have found the data at its end.
+        """Call at the end of the epoch; restores the running mean in the epoch's logs.
 
-        Mends the running mean in the epoch's logs.
+        The last batch may have begun and found no more data, so that ``end`` was not called.
         """
         if self._held is not None and logs and "loss" in logs:
             total, count = np.array(self._held, np.float32)

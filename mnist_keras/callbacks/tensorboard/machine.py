@@ -1,4 +1,4 @@
-"""What a run was computed with."""
+"""The software versions and the machine of a run."""
 
 import platform
 
@@ -23,7 +23,7 @@ def versions():
 
 
 def machine():
-    """{what: text} of the machine: its system, name, processor and devices."""
+    """{property: text} of the machine: its system, name, processor and devices."""
     devices = tf.config.list_physical_devices()
     return {
         "system": platform.platform(),

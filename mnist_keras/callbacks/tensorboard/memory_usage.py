@@ -1,4 +1,4 @@
-"""How much memory the process takes, as curves in TensorBoard."""
+"""The memory usage of the process, as curves in TensorBoard."""
 
 import functools
 import os
@@ -15,7 +15,7 @@ _MIB = 2**20
 class MemoryUsage(EventCallback):
     """Writes ``memory/present_mib`` and ``memory/peak_mib`` at the end of each epoch.
 
-    Both are resident memory of this process, in MiB; the peak is that since the process began.
+    Both are resident memory of this process, in MiB. The peak counts from the process's start.
 
     Args:
         logdir: the run's directory.
@@ -39,7 +39,7 @@ class MemoryUsage(EventCallback):
 
 
 def peak_mib() -> float:
-    """The most memory that this process has taken so far, resident, in MiB.
+    """The peak resident memory of this process so far, in MiB.
 
     >>> peak_mib() >= 1
     True
@@ -54,5 +54,5 @@ def peak_mib() -> float:
 
 @functools.lru_cache(maxsize=1)
 def _process(pid):
-    """To look a process up takes several times as long as to ask it."""
+    """Cached, because finding a process takes several times as long as querying it."""
     return psutil.Process(pid)

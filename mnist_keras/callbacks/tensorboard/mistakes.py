@@ -1,4 +1,4 @@
-"""The images that the model gets wrong, as a picture in TensorBoard."""
+"""The misclassified images, as a picture in TensorBoard."""
 
 from collections.abc import Iterator
 
@@ -14,19 +14,19 @@ TAG = "mistakes"
 
 
 class Mistakes(EveryEpochsCallback):
-    """Shows the images that the model gets wrong, the most confidently wrong one first.
+    """Shows the misclassified images; the most confident mistake comes first.
 
-    Below each stands what it is, and what the model takes it for, with its probability.
+    The caption gives the true class, and the predicted class with its probability.
 
     Args:
         logdir: the run's directory.
         exam: a `mnist_keras.callbacks.tensorboard.exam.Exam` of images.
-        every_epochs: how often, in epochs; after the last one too.
-        most: how many are shown at most.
+        every_epochs: interval in epochs; the last epoch is always written too.
+        most: the maximum number of images.
 
     Raises:
-        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the model
-            is no classifier.
+        UsageError: ``every_epochs`` is not an integer of at least 1; or, during ``fit``, the model
+            is not a classifier.
 
     Example:
 

@@ -16,17 +16,17 @@ from mnist_keras.errors import UsageError
 
 
 class NetworkGraph(EventCallback):
-    """Writes the operations from the input to the output, once in a run, under the layers' names.
+    """Writes the network's operations once per run, under the layers' names.
 
-    Models of every kind have one: sequential, functional, wrapped and subclassed ones.
+    It works for all kinds of models: sequential, functional, wrapped and subclassed.
 
     Args:
         logdir: the run's directory.
-        example: what the model takes, arrays with the examples in front; None: as Keras has
-            noted it, floats where the model is a subclassed one.
+        example: an input of the model, arrays with the batch as first axis; None: the input shapes
+            that Keras recorded, with dtype float32 if the model is subclassed.
 
     Raises:
-        UsageError: out of ``fit``, when it cannot be known what the model takes.
+        UsageError: during ``fit``, the shape of the model's input is unknown.
 
     Example:
 
@@ -48,7 +48,7 @@ class NetworkGraph(EventCallback):
         self._is_due = self._log is not None and not self._log.has(RUN, GRAPH)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
-        # Not before: a plain subclassed model is built by its first batch.
+        # Not earlier: the first batch builds a plain subclassed model.
         if self._is_due and self._log is not None:
             self._log.graph(RUN, network_graph(self.model, self._example), self.step)
             self._is_due = False
@@ -56,7 +56,7 @@ class NetworkGraph(EventCallback):
 
 
 def network_graph(model: keras.Model, example: Any = None) -> tf.compat.v1.GraphDef:
-    """The operations of a built model, a ``GraphDef``; arguments as for `NetworkGraph`.
+    """The operations of a built model as a ``GraphDef``; ``example`` is as for `NetworkGraph`.
 
     >>> layers = [keras.Input((2,)), keras.layers.Dense(1, name="score")]
     >>> model = keras.Sequential(layers, name="sequential")
@@ -78,7 +78,7 @@ def network_graph(model: keras.Model, example: Any = None) -> tf.compat.v1.Graph
 
 
 def _as_named(name, names):
-    """A node's name without the _1 that Keras lets each layer have, which enters a scope twice."""
+    """A node's name without the suffix _1; Keras enters each layer's scope twice, which adds it."""
     while match := re.match(r"(\^?)((?:.*?/)?[^/]+?)_1(/.*)", name):
         control, scope, rest = match.groups()
         if any(other.startswith(f"{scope}/") for other in names):
@@ -88,7 +88,7 @@ def _as_named(name, names):
 
 
 def _input_spec(model):
-    """The ``tf.TensorSpec`` of what a model takes, or a structure of them."""
+    """The ``tf.TensorSpec`` of a model's input, or a nested structure of them."""
     network = network_of(model)
     if isinstance(network, Functional):
         return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), network.input)

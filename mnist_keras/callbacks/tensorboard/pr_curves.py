@@ -1,4 +1,4 @@
-"""Precision against recall of each class, in TensorBoard's PR curves dashboard."""
+"""Precision-recall curves of each class, in TensorBoard's PR curves dashboard."""
 
 from collections.abc import Iterator
 
@@ -13,16 +13,16 @@ from mnist_keras.callbacks.tensorboard.exam import Exam
 class PRCurves(EveryEpochsCallback):
     """Writes ``pr_curve/CLASS``: precision and recall of each class at 201 thresholds.
 
-    At a threshold t an example is taken for the class where its probability is at least t.
+    At threshold t, an example is assigned to the class if its probability is at least t.
 
     Args:
         logdir: the run's directory.
         exam: a `mnist_keras.callbacks.tensorboard.exam.Exam`.
-        every_epochs: how often, in epochs; after the last one too.
+        every_epochs: interval in epochs; the last epoch is always written too.
 
     Raises:
-        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, the model
-            is no classifier.
+        UsageError: ``every_epochs`` is not an integer of at least 1; or, during ``fit``, the model
+            is not a classifier.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""A profile of some steps, as TensorBoard's profiler plugin opens it."""
+"""A profile of some steps, for TensorBoard's profiler plugin."""
 
 import pathlib
 import tempfile
@@ -13,21 +13,21 @@ from mnist_keras.errors import MnistKerasError, UsageError
 
 
 class Profiler(StepCallback):
-    """Profiles the steps ``first`` to ``last``, both among them, counted over the whole run.
+    """Profiles the steps ``first`` to ``last``, both included; steps count from the run's start.
 
-    An execution of a `TapeModel` is cut so that each of them is seen by itself. The profile lies in
-    ``logdir/plugins/profile/steps_FIRST-LAST``; where the training is interrupted between them,
-    that of the steps so far does, and the resumed run adds that of the others. To look at it:
-    ``pip install xprof``, then TensorBoard's page "Profile".
+    An execution of a `TapeModel` is split so that each of these steps runs by itself. The profile
+    is saved in ``logdir/plugins/profile/steps_FIRST-LAST``. If training is interrupted between
+    these steps, the profile so far is saved, and the resumed run saves the other steps in a second
+    directory. To view it: ``pip install xprof``, then TensorBoard's page "Profile".
 
     Args:
         logdir: the run's directory.
         first, last: the steps' numbers, from 0.
 
     Raises:
-        UsageError: these are no steps; or, out of ``fit``, a plain ``keras.Model`` runs several
-            steps per execution.
-        MnistKerasError: out of ``fit``, when the disk does not take the profile.
+        UsageError: the steps are not integers with 0 <= first <= last; or, during ``fit``, a plain
+            ``keras.Model`` runs several steps per execution.
+        MnistKerasError: during ``fit``, the profile cannot be written to the disk.
 
     Example:
 
@@ -57,7 +57,7 @@ class Profiler(StepCallback):
         self._trace: Any = None
 
     def breaks_execution_at(self, step: int) -> bool:
-        """Whether step ``step`` is one of them, or the one after the last."""
+        """Whether step ``step`` is profiled, or is the step after the last profiled one."""
         return self._first <= step <= self._last + 1
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
@@ -79,7 +79,7 @@ class Profiler(StepCallback):
             self._save()
 
     def close(self) -> None:
-        """Save what was profiled so far."""
+        """Save the profile so far."""
         self._end_trace()
         self._save()
 

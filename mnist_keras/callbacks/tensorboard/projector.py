@@ -1,4 +1,4 @@
-"""The last hidden layer as a cloud of points, in TensorBoard's projector."""
+"""The last hidden layer's outputs as points, in TensorBoard's projector."""
 
 import contextlib
 import pathlib
@@ -25,23 +25,23 @@ from mnist_keras.errors import MnistKerasError, UsageError
 
 
 class Projector(EveryEpochsCallback):
-    """Shows examples as points, by what they are in the last hidden layer: images of a class meet.
+    """Shows examples as points: their features in the last hidden layer.
 
-    Into ``logdir/plugins/org_tensorflow_tensorboard_projector`` go the points as they were last,
-    the labels, the images as one sprite, and what joins them. A TensorBoard that has read them
-    reads them again after a restart of its own.
+    The directory ``logdir/plugins/org_tensorflow_tensorboard_projector`` holds the latest points,
+    the labels, the images as one sprite, and the projector's config file. A running TensorBoard
+    reads new files only after a restart.
 
     Args:
         logdir: the run's directory.
         exam: a `mnist_keras.callbacks.tensorboard.exam.Exam` of images.
-        layer: the name of the layer whose input is shown; None: the last one that has weights.
-        every_epochs: how often, in epochs; after the last one too.
-        most: how many points at most, the exam's first ones.
+        layer: the name of the layer whose input is shown; None: the last layer with weights.
+        every_epochs: interval in epochs; the last epoch is always written too.
+        most: the maximum number of points; the exam's first examples are used.
 
     Raises:
-        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, no layer
+        UsageError: ``every_epochs`` is not an integer of at least 1; or, during ``fit``, no layer
             has that name.
-        MnistKerasError: the disk does not take the files.
+        MnistKerasError: the files cannot be written to the disk.
 
     Example:
 
@@ -70,7 +70,7 @@ class Projector(EveryEpochsCallback):
         self._most = most
 
     def summaries(self) -> Iterable[Summary]:
-        """None; it writes files of its own."""
+        """Write the projector's files; there are no summaries."""
         files = self._files()
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
@@ -84,7 +84,7 @@ class Projector(EveryEpochsCallback):
         return ()
 
     def _files(self):
-        """{name: bytes}; what names the others comes last."""
+        """{name: bytes}; the config, which names the other files, comes last."""
         images, labels = self._exam.images[: self._most], self._exam.labels[: self._most]
         probabilities = self._exam.probabilities(self.model, self.step)
         guesses = probabilities[: self._most].argmax(-1)
@@ -113,12 +113,15 @@ class Projector(EveryEpochsCallback):
 def input_of_layer(
     model: keras.Model, x: Any, *, layer: str | None = None
 ) -> npt.NDArray[np.float32]:
-    """What goes into a layer of a model, float32 (n, features); models of every kind have it.
+    """The input of a layer, float32 (n, features); works for all kinds of models.
 
     Args:
         model: a built model.
-        x: what the model takes, (n, ...).
-        layer: the layer's name; None: that of the layer with weights that is computed last.
+        x: the model's input, (n, ...).
+        layer: the layer's name; None: the layer with weights that is computed last.
+
+    Raises:
+        UsageError: no layer with weights has that name.
 
     >>> import keras
     >>> model = keras.Sequential([keras.layers.ReLU(), keras.layers.Dense(1)])
@@ -147,7 +150,7 @@ def input_of_layer(
 
 @contextlib.contextmanager
 def _watched(layer, seen):
-    """Meanwhile ``seen`` holds the layer's last input, behind those of the layers called before."""
+    """Within the context, ``seen`` records the layer's last input, in the order of the calls."""
 
     def watched_call(call, inputs, *args, **kwargs):
         seen.pop(id(layer), None)

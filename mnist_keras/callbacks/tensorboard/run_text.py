@@ -1,4 +1,4 @@
-"""What a run was begun with, in words, in TensorBoard's text dashboard."""
+"""How a run was started, in TensorBoard's text dashboard."""
 
 import shlex
 import sys
@@ -13,12 +13,12 @@ from mnist_keras.callbacks.tensorboard.machine import machine, versions
 
 
 class RunText(EventCallback):
-    """Writes ``recipe``, ``versions``, ``machine`` and ``command``, once in a run.
+    """Writes ``recipe``, ``versions``, ``machine`` and ``command``, once per run.
 
     Args:
         logdir: the run's directory.
         recipe: {name: value}, any values.
-        command: the command line, a list of words; None: this process's own.
+        command: the command line, a list of words; None: the command line of this process.
 
     Example:
 
@@ -52,7 +52,7 @@ class RunText(EventCallback):
 
 
 def table(values: Mapping[str, Any]) -> str:
-    """{name: value} as a table in Markdown.
+    """Formats {name: value} as a Markdown table.
 
     >>> print(table({"epochs": 3, "a|b": None}))
     | | |

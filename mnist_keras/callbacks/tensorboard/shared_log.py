@@ -1,7 +1,7 @@
-"""One EventLog for all the callbacks of one fit that write into the same directory.
+"""One EventLog for all callbacks of a fit that write into the same directory.
 
-Two of them would cut each other's points off, and a TensorBoard that is watching reads one growing
-file of a directory at a time.
+Two logs would cut off each other's points. Also, a running TensorBoard reads only one growing file
+per directory.
 """
 
 import os
@@ -15,8 +15,8 @@ _LOGS: weakref.WeakValueDictionary[str, "SharedLog"] = weakref.WeakValueDictiona
 def join(logdir):
     """The `SharedLog` of the fit that is about to begin.
 
-    Called by each of its callbacks in ``on_train_begin``, before any of them calls `begin`. One
-    that has begun is of an earlier fit, which was broken off and whose callbacks nobody closed.
+    Each callback calls this in ``on_train_begin``, before any of them calls `begin`. So a log that
+    has begun belongs to an earlier fit that failed and whose callbacks were not closed.
     """
     path = os.path.realpath(logdir)
     log = _LOGS.get(path)
@@ -27,10 +27,10 @@ def join(logdir):
 
 
 class SharedLog:
-    """An `EventLog` that is opened once and closed by the last of its users. Made by `join`.
+    """An `EventLog` that is opened once; its last user closes it. `join` creates it.
 
     Attributes:
-        users: how many callbacks write into it.
+        users: the number of callbacks that write into it.
     """
 
     def __init__(self, logdir):
@@ -40,14 +40,14 @@ class SharedLog:
 
     @property
     def has_begun(self):
-        """Whether the files have been opened."""
+        """Whether the files were opened."""
         return self._log is not None
 
     def begin(self, *, step):
-        """Open the files, unless another user has.
+        """Open the files, unless another user did.
 
         Args:
-            step: where the fit begins, after a checkpoint was restored.
+            step: the fit's first step, after a checkpoint was restored.
 
         Returns:
             The `EventLog`.
@@ -57,10 +57,10 @@ class SharedLog:
         return self._log
 
     def leave(self):
-        """Write into it no more; the last user's call closes the files.
+        """End one callback's use; the last user's call closes the files.
 
         Raises:
-            MnistKerasError: the disk does not take the last points.
+            MnistKerasError: the last points cannot be written to the disk.
         """
         self.users -= 1
         if self.users == 0 and self._log is not None:

@@ -1,4 +1,4 @@
-"""Each step's own loss, printed and in TensorBoard, at its true number."""
+"""Logs the loss of single steps, on stdout and in TensorBoard."""
 
 import time
 from collections.abc import Callable
@@ -13,23 +13,24 @@ from mnist_keras.callbacks.tensorboard.loss_probe import LossProbe
 
 
 class StepLogger(EventCallback):
-    """Prints ``EPOCH STEP loss: VALUE`` and writes TensorBoard scalars every so many steps.
+    """Prints ``EPOCH STEP loss: VALUE`` and writes TensorBoard scalars every ``every_steps`` steps.
 
-    The value at step s is the loss of batch s, counted from 0 over the whole run, before its
-    update. Into ``logdir/train`` go ``loss``, ``learning_rate``, ``gradient_norm`` (of a
-    `TapeModel`) and ``examples_per_second`` at those steps, and ``epoch_NAME`` of each metric at
-    the end of each epoch, at the number of updates done; into ``logdir/validation`` the latter of
-    the validation. However often the run is resumed, TensorBoard shows each step once.
+    The value at step s is the loss of batch s before its update; s counts from 0 at the run's
+    start. ``logdir/train`` contains ``loss``, ``learning_rate``, ``gradient_norm`` (only for a
+    `TapeModel`) and ``examples_per_second`` at these steps. At the end of each epoch it also gets
+    ``epoch_NAME`` for each metric; its step is the number of updates done. ``logdir/validation``
+    contains ``epoch_NAME`` for each validation metric. However often the run is resumed,
+    TensorBoard shows each step once.
 
     Args:
         logdir: the run's directory; None: nothing is written, only printed.
-        every_steps: how often, in steps.
-        echo: print, on stdout.
-        clock: the time in seconds.
+        every_steps: interval in steps.
+        echo: whether to print on stdout.
+        clock: a function that returns the time in seconds.
 
     Raises:
-        UsageError: ``every_steps`` is no whole number of at least 1; or a plain ``keras.Model``
-            runs several steps per execution, which hides the single ones.
+        UsageError: ``every_steps`` is not an integer of at least 1; or a plain ``keras.Model``
+            runs several steps per execution, which hides the single steps.
 
     Example:
 
@@ -64,7 +65,7 @@ class StepLogger(EventCallback):
         self._examples_before: int | None = None
 
     def needs_gradient_norm(self, step: int) -> bool:
-        """Whether step ``step`` is logged; a `TapeModel` then takes its gradient norm."""
+        """Whether step ``step`` is logged; a `TapeModel` then computes its gradient norm."""
         return self._trigger(step)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -80,7 +81,7 @@ class StepLogger(EventCallback):
             require_single_steps(self)
             if self._trigger(self.step):
                 self._probe.begin(self.model)
-                # After the batch a schedule gives the next step's.
+                # After the batch a schedule returns the next step's learning rate.
                 self._learning_rate = float(self.model.optimizer.learning_rate)
         if self._examples_before is None:
             self._examples_before = self._examples(batch)
@@ -114,15 +115,15 @@ class StepLogger(EventCallback):
             self._write_scalars(points, subdirectory=subdirectory)
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to go on as if nothing had happened."""
+        """The state that a resumed run needs to continue exactly."""
         return {"epoch_begun": self._epoch_begun}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take back what `state_dict` gave."""
+        """Restore the state that `state_dict` returned."""
         self._epoch_begun = state["epoch_begun"]
 
     def _values(self, step, logs):
-        """{tag: value} of one step that was just run."""
+        """{tag: value} of a step that just ran."""
         if self.fit.counts_steps:
             values = self.model.step_records.at(step)
             return {tag: values[tag] for tag in sorted(values)}
@@ -138,7 +139,7 @@ class StepLogger(EventCallback):
         return {"examples_per_second": (examples - before) / seconds}
 
     def _examples(self, batches):
-        """How many there are in the first batches of the epoch; None: nobody knows."""
+        """The number of examples in the epoch's first ``batches`` batches; None: unknown."""
         if self.stream is None:
             return examples_in_epoch(self.model)
         return min(batches * self.stream.batch_size, self.stream.examples)

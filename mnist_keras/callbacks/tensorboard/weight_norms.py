@@ -1,4 +1,4 @@
-"""How large the weights of each layer are, and how far an update moves them, as curves."""
+"""The norm of each layer's weights, and the relative size of an update, as curves."""
 
 import collections
 import math
@@ -12,20 +12,21 @@ from mnist_keras.callbacks.tensorboard.event_callback import EventCallback
 
 
 class WeightNorms(EventCallback):
-    """Writes ``weight_norm/LAYER`` and ``update_ratio/LAYER`` once in every so many epochs.
+    """Writes ``weight_norm/LAYER`` and ``update_ratio/LAYER`` every ``every_epochs`` epochs.
 
-    The norm is the Euclidean one of all trainable weights of the layer. The ratio is the norm of
-    the difference that the epoch's first update makes, over the norm before it; about 1e-3 is
-    usual, far more is a learning rate too high, far less one too low. Both are of that one step, so
-    that a run resumed anywhere gives the same. An execution of a `TapeModel` is cut behind it. A
-    plain ``keras.Model`` that is not built before its first batch has none of the first epoch.
+    The norm is the Euclidean norm of all trainable weights of the layer. The ratio is the norm of
+    the change by the epoch's first update, divided by the norm before it. About 1e-3 is usual; if
+    it is far larger, the learning rate is too high; if far smaller, too low. Both values come from
+    that single step, so a resumed run writes the same values. An execution of a `TapeModel` is
+    split before and after that step. A plain ``keras.Model`` that is built by its first batch
+    writes no values in the first epoch.
 
     Args:
         logdir: the run's directory.
-        every_epochs: how often, in epochs.
+        every_epochs: interval in epochs.
 
     Raises:
-        UsageError: ``every_epochs`` is no whole number of at least 1; or, out of ``fit``, a plain
+        UsageError: ``every_epochs`` is not an integer of at least 1; or, during ``fit``, a plain
             ``keras.Model`` runs several steps per execution.
 
     Example:
@@ -44,7 +45,7 @@ class WeightNorms(EventCallback):
         self._before: list[tf.Tensor] = []
 
     def breaks_execution_at(self, step: int) -> bool:
-        """Whether step ``step`` is the one whose update is measured, or the one after it."""
+        """Whether the update of step ``step`` is measured, or the update of the step before it."""
         return self._update_step is not None and step - self._update_step in (0, 1)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -54,7 +55,7 @@ class WeightNorms(EventCallback):
             return
         steps = getattr(_inner(self.model.optimizer), "gradient_accumulation_steps", None) or 1
         first = self.step - self.fit.steps_skipped
-        # The first step from there on after which the accumulated gradients are applied.
+        # The epoch's first step that applies the accumulated gradients.
         self._update_step = first + (-first - 1) % steps
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
@@ -77,7 +78,7 @@ def _inner(optimizer):
 
 
 def _tensors(variables):
-    # A variable cast to its own dtype would be the variable, not what it holds now.
+    # Casting a variable to its own dtype returns the variable, not its current value.
     return [tf.cast(tf.convert_to_tensor(variable.value), tf.float32) for variable in variables]
 
 

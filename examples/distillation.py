@@ -79,10 +79,10 @@ def batches(images, labels, *, shuffle):
     )
 
 
-def trained(model, train, test, *, epochs, logdir):
+def trained(model, train, test, *, epochs, learning_rate, logdir):
     """Train a model and return its accuracy on the test images."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    optimizer = keras.optimizers.Adam(0.002)
+    optimizer = keras.optimizers.Adam(learning_rate)
     model.compile(optimizer, loss, metrics=["accuracy"], steps_per_execution="auto")
     model.fit(
         batches(*train, shuffle=True),
@@ -108,10 +108,10 @@ def main():
     train, test = load("auto")
     data = (train.images[:examples], train.labels[:examples]), (test.images, test.labels)
     large, small = teacher(), student()
-    epochs = arguments.teacher_epochs
-    taught = trained(TapeModel(large), *data, epochs=epochs, logdir=f"{logdir}/teacher")
-    model = Distiller(small, large)
-    learned = trained(model, *data, epochs=arguments.epochs, logdir=f"{logdir}/student")
+    settings = {"epochs": arguments.teacher_epochs, "learning_rate": 0.001}
+    taught = trained(TapeModel(large), *data, **settings, logdir=f"{logdir}/teacher")
+    settings = {"epochs": arguments.epochs, "learning_rate": 0.003}
+    learned = trained(Distiller(small, large), *data, **settings, logdir=f"{logdir}/student")
     print(f"test accuracy of the teacher: {taught:.4f}, of the student: {learned:.4f}")
 
 

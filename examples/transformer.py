@@ -33,7 +33,7 @@ class Translator(TapeModel):
         words = np.zeros((len(digits), LENGTH), np.int64)
         words[:, 0] = WORDS.index("<start>")
         for place in range(1, LENGTH):
-            logits = self.predict([digits, words[:, :-1]], verbose=0)
+            logits = self.predict_on_batch([digits, words[:, :-1]])
             words[:, place] = logits[:, place - 1].argmax(axis=-1)
         return words
 

@@ -23,7 +23,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r"py:.*", r"(?!mnist_keras).*"),
     # Seen in signatures, and of use to the package alone.
-    (r"py:class", r"mnist_keras\..*\.(Limits|Source|StepRecord|Window)"),
+    (r"py:class", r"mnist_keras\..*\.(EpochIterator|Limits|Source|StepRecord|Window)"),
 ]
 
 autodoc_default_options = {"members": True, "show-inheritance": True}

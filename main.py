@@ -8,6 +8,7 @@ import traceback
 from absl import app
 
 from mnist_keras.app import flags
+from mnist_keras.console.sigterm import exit_at_sigterm
 from mnist_keras.console.terminal import notice, speak_as
 from mnist_keras.distributed.cluster import speaker
 from mnist_keras.errors import MnistKerasError
@@ -16,7 +17,7 @@ from mnist_keras.errors import MnistKerasError
 def main(config):
     """Do what the recipe says; an error becomes one line and an exit status."""
     try:
-        signal.signal(signal.SIGTERM, lambda signum, frame: sys.exit(128 + signum))
+        exit_at_sigterm()
         if config.mode == "evaluate":
             from mnist_keras.app.evaluate import evaluate
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from mnist_keras.annotations import Logs
 from mnist_keras.callbacks.base import StepCallback
+from mnist_keras.console import sigterm
 from mnist_keras.errors import Interrupted
 
 
@@ -46,7 +47,7 @@ class GracefulShutdown(StepCallback):
         super().on_train_begin(logs)
         if self._former:
             return
-        self._received = None
+        self._received = sigterm.received() or None
         if threading.current_thread() is threading.main_thread():
             self._former = {s: signal.signal(s, self._handle) for s in self._signals}
 

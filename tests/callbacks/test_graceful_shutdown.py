@@ -17,6 +17,7 @@ from mnist_keras.callbacks import (
 )
 from mnist_keras.callbacks.checkpoint import CheckpointError
 from mnist_keras.checkpoint.storage import Disk
+from mnist_keras.console import sigterm
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
@@ -242,3 +243,28 @@ def test_a_second_signal_ends_the_process_at_once():
 
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(graceful_shutdown).failed == 0
+
+
+class LosesExceptions:
+    """Its end loses the exception of a signal's handler, as code in C may do."""
+
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_lost_before_training_ends_its_first_step(
+    make_model, stream, tmp_path, steps_in, former, monkeypatch
+):
+    monkeypatch.setattr(sigterm, "_received", 0)
+    sigterm.exit_at_sigterm()
+    with pytest.raises(SystemExit) as stopped:
+        signal.raise_signal(signal.SIGTERM)
+    assert stopped.value.code == 143
+    monkeypatch.setattr(sigterm, "_received", 0)
+    LosesExceptions()
+    callbacks = [Checkpoint(tmp_path, every_steps=100), GracefulShutdown()]
+    with pytest.raises(Interrupted) as interrupted:
+        make_model().fit(stream, epochs=2, verbose=0, callbacks=callbacks)
+    assert interrupted.value.code == 143
+    assert steps_in(tmp_path) == [1]

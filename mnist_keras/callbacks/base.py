@@ -30,7 +30,6 @@ Keras's own callbacks work beside these and get the defaults.
 import dataclasses
 import weakref
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -38,6 +37,7 @@ from typing_extensions import Self
 
 from mnist_keras.annotations import Logs
 from mnist_keras.checkpoint.data_position import StreamPosition
+from mnist_keras.checkpoint.step_graph import StepGraph
 from mnist_keras.checkpoint.training_state import Position
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.errors import UsageError
@@ -57,7 +57,8 @@ class Fit:
         stream: the `mnist_keras.data.stream.BatchStream` that the model trains on, or None.
         steps_skipped: steps of the current epoch that were done before an interruption.
         data: a `mnist_keras.checkpoint.data_position.StreamPosition`, or None.
-        step_graph: the traced training step, a concrete function, or None.
+        step_graph: the traced training step, a `mnist_keras.checkpoint.step_graph.StepGraph`, or
+            None.
 
     Example:
 
@@ -69,7 +70,7 @@ class Fit:
     stream: BatchStream | None = None
     steps_skipped: int = 0
     data: StreamPosition | None = None
-    step_graph: Any = None
+    step_graph: StepGraph | None = None
 
     def agreed_request(self, callback: "StepCallback") -> int:
         """The largest ``local_request()`` of this callback on any worker."""

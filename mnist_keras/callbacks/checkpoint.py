@@ -13,7 +13,7 @@ import numpy as np
 from mnist_keras import triggers
 from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.base import StepCallback, scalars
-from mnist_keras.checkpoint import iterator_state, random_state, training_state
+from mnist_keras.checkpoint import closures, model_variables, random_state, training_state
 from mnist_keras.checkpoint.background_writer import BackgroundWriter
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.checkpoint.storage import Disk
@@ -173,6 +173,7 @@ class Checkpoint(StepCallback):
         self._require_exact = require_exact
         self._inexact: list[str] = []
         self._can_resume = True
+        self._numbers: dict[str, float] = {}
         self._notice = notice
         self._peers: Sequence[keras.callbacks.Callback] = [self]
         self._found: TrainingState | None = None
@@ -242,7 +243,12 @@ class Checkpoint(StepCallback):
         if found is not None:
             kept = ("learning_rate",) if self._keeps_learning_rate else ()
             training_state.restore(
-                found, self.model, self._peers, data=self._data_identity(), kept=kept
+                found,
+                self.model,
+                self._peers,
+                step=self.fit.step_graph,
+                data=self._data_identity(),
+                kept=kept,
             )
             self.model.steps_trained = found.position.step
             if workers_of(self.model).is_chief:
@@ -345,20 +351,32 @@ class Checkpoint(StepCallback):
     def _look_for_obstacles(self):
         """Report the reasons, known at the start, why a resumed training may differ."""
         self._can_resume = self.fit.counts_steps
+        self._numbers = closures.numbers(self.model) if self.model.run_eagerly else {}
         if not self._can_resume:
             return
         if self.fit.data is not None:
             self.fit.data.report_to(self._report)
             for reason in self.fit.data.obstacles():
                 self._report(f"{reason}; give it a seed, or use tf.random.stateless operations")
-        graph = self.fit.step_graph
-        operations = [] if graph is None else iterator_state.stateful_random_ops(graph)
-        if operations:
-            name, kind = operations[0]
+        step = self.fit.step_graph
+        if step is not None:
+            for path in model_variables.unsaved(self.model, step):
+                self._report(
+                    f"the training step uses the variable {path}, which only a closure or a "
+                    "global name holds; hold it in an attribute of the model"
+                )
+            for reason in step.obstacles:
+                self._report(reason)
+
+    def _look_for_changes(self):
+        """Report the Python numbers of an eager model that a step has changed."""
+        if not (self._can_resume and self.model.run_eagerly):
+            return
+        now = closures.numbers(self.model)
+        for name in (name for name in now if now[name] != self._numbers.get(name)):
             self._report(
-                f"the training step draws with {kind} ({name}), whose state cannot be saved; draw "
-                "with keras.random and seed=self.seed_generator, a keras.random.SeedGenerator that "
-                "the model holds, or with a tf.random.Generator"
+                f"the attribute {name} of the model changes during training and is not saved; "
+                "use a tf.Variable"
             )
 
     def _report(self, reason):
@@ -391,8 +409,11 @@ class Checkpoint(StepCallback):
         if not workers_of(self.model).is_chief:
             training_state.take_part_in_capture(self.model)
             return
+        self._look_for_changes()
         place = self.fit.data and self.fit.data.capture()
-        state = training_state.capture(self.model, self._peers, position, place=place)
+        state = training_state.capture(
+            self.model, self._peers, position, step=self.fit.step_graph, place=place
+        )
         identity = self._data_identity
         flushes = [peer.flush for peer in self._peers if isinstance(peer, StepCallback)]
         taken_at_s = self._saved_at_s

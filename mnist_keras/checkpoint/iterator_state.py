@@ -145,23 +145,6 @@ def calls_python(dataset: Any) -> bool:
     return any(node.op in _PYTHON for nodes in bodies for node in nodes)
 
 
-def stateful_random_ops(function: Any) -> list[tuple[str, str]]:
-    """[(name, operation), ...] of a graph's random operations whose state cannot be saved.
-
-    Args:
-        function: a concrete function.
-
-    Example:
-
-    >>> noise = tf.function(lambda: tf.random.normal([2])).get_concrete_function()
-    >>> [op for name, op in stateful_random_ops(noise)]
-    ['RandomStandardNormal']
-    """
-    graph = function.graph.as_graph_def()
-    bodies = (graph.node, *(body.node_def for body in graph.library.function))
-    return [(n.name, n.op) for nodes in bodies for n in nodes if n.op in STATEFUL_RANDOM_OPS]
-
-
 def _nodes(*bodies):
     """Yield (node, {name: node} of its graph) for each node of the graphs."""
     for body in bodies:

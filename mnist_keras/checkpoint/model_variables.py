@@ -5,6 +5,7 @@ hold more: several optimizers, a ``tf.Variable`` as a queue or a counter, a ``tf
 or a metric that Keras does not know. These are found through the model's attributes.
 """
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,8 @@ import keras
 import tensorflow as tf
 
 from mnist_keras._keras import global_generators
+from mnist_keras.checkpoint import closures
+from mnist_keras.checkpoint.step_graph import StepGraph
 
 _CONTAINERS = (list, tuple, dict)
 _OWNERS = (
@@ -28,14 +31,19 @@ _LIBRARIES = ("tensorflow", "keras", "numpy", "torch", "builtins", "mnist_keras"
 _MOST_PARTS = 10_000  # of a list; longer lists hold data, not variables
 
 
-def groups(model: Any) -> dict[str, list[tuple[str, Any]]]:
+def groups(model: Any, step: StepGraph | None = None) -> dict[str, list[tuple[str, Any]]]:
     """{group: [(path, variable), ...]} of a built model.
+
+    Args:
+        model: a keras.Model.
+        step: the graph of its training step, or None.
 
     Returns:
         "model": ``model.variables``; "optimizer": the compiled optimizer's variables; "metrics":
         the metrics' variables, which ``fit`` resets at each epoch; "others": all other variables
-        that the model's attributes reach, with the attribute's name as the path; "global": the
-        states of the global generators of Keras and TensorFlow.
+        that the model's attributes reach, with the attribute's name as the path; "captured":
+        those that only the training step reaches, through a closure or a global name; "global":
+        the states of the global generators of Keras and TensorFlow.
 
     Example:
 
@@ -59,11 +67,22 @@ def groups(model: Any) -> dict[str, list[tuple[str, Any]]]:
             seen.add(id(_own(variable)))
             others.append((path, variable))
     of_generators = [(name, it.state) for name, it in global_generators().items()]
-    return {
-        **known,
-        "others": others,
-        "global": [(name, v) for name, v in of_generators if id(_own(v)) not in seen],
-    }
+    of_generators = [(name, v) for name, v in of_generators if id(_own(v)) not in seen]
+    found = {**known, "others": others, "captured": [], "global": of_generators}
+    if step is not None and model.distribute_strategy.num_replicas_in_sync == 1:
+        found["captured"] = _captured(model, step, found)
+    elif step is None and getattr(model, "run_eagerly", False):
+        found["captured"] = _referenced(model, found)
+    return found
+
+
+def unsaved(model: Any, step: StepGraph) -> list[str]:
+    """The paths of the variables that a step uses and no checkpoint holds.
+
+    On several replicas, a variable that only a closure or a global name holds is not saved.
+    """
+    paths = [path for path, _ in _captured(model, step, groups(model, step))]
+    return list(dict.fromkeys(re.sub(r"/replica_\d+$", "", path) for path in paths))
 
 
 def optimizers(model: Any) -> dict[str, Any]:
@@ -82,6 +101,29 @@ def optimizers(model: Any) -> dict[str, Any]:
             if inner is not None:
                 found[id(inner)] = "", inner
     return {path: optimizer for path, optimizer in found.values() if path}
+
+
+def _captured(model, step, found):
+    """[(path, variable), ...] of the step's variables that are in no group of ``found``."""
+    replicas = model.distribute_strategy.experimental_local_results
+    known = {id(replica) for v in _all(found) for replica in replicas(_own(v))}
+    return [(v.name.partition(":")[0], v) for v in step.variables if id(v) not in known]
+
+
+def _referenced(model, found):
+    """[(path, variable), ...] of an eager model's closures that are in no group of ``found``."""
+    known = {id(_own(variable)) for variable in _all(found)}
+    more = []
+    for name, value in closures.referenced(model):
+        for path, variable in _reached(value) if _is_followed(value) else ():
+            if id(_own(variable)) not in known:
+                known.add(id(_own(variable)))
+                more.append((f"{name}/{path}".rstrip("/"), variable))
+    return more
+
+
+def _all(found):
+    return [variable for members in found.values() for _, variable in members]
 
 
 def _reached(model: Any) -> Iterator[tuple[str, Any]]:

@@ -99,19 +99,20 @@ class TrainingState:
         return cls(Position(**description.pop("position")), arrays, description)
 
 
-def capture(model, callbacks, position, *, place=None):
+def capture(model, callbacks, position, *, step=None, place=None):
     """Copy the state of a model, its callbacks and its data to host memory.
 
     Args:
         model: a built keras.Model.
         callbacks: the list of callbacks, in the order of fit.
         position: the `Position` of the state.
+        step: the `mnist_keras.checkpoint.step_graph.StepGraph` of its training, or None.
         place: the place in the data, from
             `mnist_keras.checkpoint.data_position.DataPosition.capture`; None: it is not saved.
     """
     sums = {_sums_key(number): rows for number, rows in replica_metrics.read(model).items()}
     arrays, variables = dict(sums), []
-    for group, members in model_variables.groups(model).items():
+    for group, members in model_variables.groups(model, step).items():
         for number, (path, variable) in enumerate(members):
             key = f"{group}/{number:04d}"
             if group == "metrics" and _sums_key(number) in sums:
@@ -135,13 +136,14 @@ def take_part_in_capture(model):
     replica_metrics.read(model)
 
 
-def restore(state, model, callbacks, *, data=None, kept=()):
+def restore(state, model, callbacks, *, step=None, data=None, kept=()):
     """Restore a state without its metrics; `restore_metrics` does that, after ``fit`` resets them.
 
     Args:
         state: a `TrainingState`.
         model: a built keras.Model.
         callbacks: the list of callbacks, in the order of fit.
+        step: as for `capture`.
         data: as for `TrainingState.of`.
         kept: names of optimizer variables that are not restored, such as "learning_rate".
 
@@ -150,9 +152,10 @@ def restore(state, model, callbacks, *, data=None, kept=()):
             name, shape or dtype; or the data differs. Nothing was changed then.
     """
     _check_data(state, data)
-    _check_variables(state, model)
+    groups = model_variables.groups(model, step)
+    _check_variables(state, groups)
     callback_state.check(state.description["callbacks"], callbacks, StateMismatchError)
-    for group, members in model_variables.groups(model).items():
+    for group, members in groups.items():
         if group != "metrics":
             _assign(state, group, members, kept=kept)
     callback_state.restore(state.description["callbacks"], state.arrays, callbacks)
@@ -164,8 +167,9 @@ def assign_weights(state, model):
     Raises:
         StateMismatchError: the model has other weights; nothing was changed.
     """
-    _check_variables(state, model, only="model/")
-    _assign(state, "model", model_variables.groups(model)["model"], kept=())
+    groups = model_variables.groups(model)
+    _check_variables(state, groups, only="model/")
+    _assign(state, "model", groups["model"], kept=())
 
 
 def restore_metrics(state, model):
@@ -219,7 +223,7 @@ def _check_data(state, data):
         )
 
 
-def _check_variables(state, model, *, only=""):
+def _check_variables(state, groups, *, only=""):
     saved = {
         entry["key"]: entry
         for entry in state.description["variables"]
@@ -227,7 +231,7 @@ def _check_variables(state, model, *, only=""):
     }
     present = {
         f"{group}/{number:04d}": _describe(path, variable)
-        for group, members in model_variables.groups(model).items()
+        for group, members in groups.items()
         for number, (path, variable) in enumerate(members)
         if group.startswith(only.rstrip("/"))
     }

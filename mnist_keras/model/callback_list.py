@@ -12,6 +12,7 @@ from mnist_keras.callbacks.base import Fit, StepCallback
 from mnist_keras.callbacks.loss_tracker import examples_in_epoch
 from mnist_keras.checkpoint import random_state
 from mnist_keras.checkpoint.data_position import DataPosition, StreamPosition
+from mnist_keras.checkpoint.step_graph import StepGraph
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.distributed.workers import workers_of
 from mnist_keras.model.multi_step import MultiStepFunction
@@ -132,9 +133,8 @@ class FitCallbacks(keras.callbacks.CallbackList):
     def on_train_begin(self, logs: Any = None) -> None:
         is_ours = isinstance(self.model.train_function, MultiStepFunction)
         if is_ours and self._batch_spec is not None:
-            self.fit.step_graph = self.model.train_function.trace(
-                self._batch_spec, builds=self._is_resumed
-            )
+            step = self.model.train_function.trace(self._batch_spec, builds=self._is_resumed)
+            self.fit.step_graph = None if step is None else StepGraph(step)
         super().on_train_begin(logs)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:

@@ -47,7 +47,7 @@ def resumed(earlier, tmp_path_factory):
     return run, run_main(f"--flagfile={run / 'flags.txt'}", cwd=work)
 
 
-def test_it_goes_on_from_its_last_checkpoint(resumed):
+def test_it_resumes_from_its_last_checkpoint(resumed):
     run, done = resumed
     assert done.returncode == 0, done.stderr
     checkpoint = run / "checkpoints" / f"step-{KILLED_AFTER:08d}"

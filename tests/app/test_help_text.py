@@ -99,7 +99,7 @@ def test_each_flag_has_its_help_unit_range_and_default():
     assert found["diagnostics"] == ["  --[no]debug: Print more.", "    (default: false)"]
 
 
-def test_help_has_these_groups_and_the_usual_flags_first():
+def test_help_has_these_groups_and_common_flags_come_first():
     found = blocks(help_text(settings(RunConfig).values()))
     assert list(found) == GROUPS
     first = [line.split(":")[0].strip() for line in found["usual flags"] if line[:4] == "  --"]
@@ -117,7 +117,7 @@ def test_help_has_these_groups_and_the_usual_flags_first():
     ]
 
 
-def test_no_line_of_the_help_is_wider_than_the_terminal():
+def test_no_help_line_is_wider_than_the_terminal():
     lines = help_text(settings(RunConfig).values()).splitlines()
     # A list of choices without spaces cannot be broken.
     assert [line for line in lines if len(line) > 60 and " " in line.strip()] == []

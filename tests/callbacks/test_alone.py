@@ -82,7 +82,7 @@ def plugins_in(directory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_writes_for_its_dashboard(kind, tmp_path):
+def test_each_callback_writes_for_its_dashboard(kind, tmp_path):
     model = KINDS[kind](layers())
     model.compile(optimizer="sgd", loss="mse", metrics=["accuracy"])
     found, files = {}, {}
@@ -107,12 +107,12 @@ CORE = {
 }
 
 
-def test_there_is_none_besides():
+def test_the_tables_list_all_public_callbacks():
     errors = {"CheckpointError", "DivergedError", "Interrupted", "NotExactError"}
     assert {*callbacks.__all__} == {*MAKE, *CORE} | errors | {"load_weights"}
 
 
-def test_all_together_and_pickled_before_and_after_they_do_the_same(tmp_path):
+def test_pickled_callbacks_work_together_as_well(tmp_path):
     model = KINDS["sequential"](layers())
     sgd = keras.optimizers.SGD(use_ema=True)
     model.compile(optimizer=sgd, loss="mse", metrics=["accuracy"])

@@ -63,9 +63,7 @@ def make(request, make_model, make_plain):
     return lambda: make_model(optimizer=averaging(half=request.param == "a loss scale"))
 
 
-def test_the_averages_are_validated_and_the_training_goes_on_with_the_weights(
-    make, stream, held_out
-):
+def test_validation_uses_the_averages_and_training_the_weights(make, stream, held_out):
     validation = batches(*held_out, batch_size=20)
     watch, plain = Watch(), Watch()
     model = make()
@@ -87,7 +85,7 @@ def test_the_averages_are_validated_and_the_training_goes_on_with_the_weights(
     }
 
 
-def test_a_checkpoint_holds_the_weights_and_the_averages_beside_them(
+def test_a_checkpoint_holds_both_weights_and_averages(
     make_model, stream, held_out, tmp_path, arrays_in
 ):
     model, watch = make_model(optimizer=averaging()), Watch()
@@ -107,7 +105,7 @@ def test_a_checkpoint_holds_the_weights_and_the_averages_beside_them(
 
 
 @pytest.mark.parametrize("closes", [True, False])
-def test_a_validation_that_is_broken_off_leaves_the_weights_as_they_were(
+def test_an_interrupted_validation_restores_the_weights(
     closes, make_model, make_plain, stream, held_out
 ):
     class Break(keras.callbacks.Callback):
@@ -126,7 +124,7 @@ def test_a_validation_that_is_broken_off_leaves_the_weights_as_they_were(
     assert_same([model.get_weights()], watch.after)
 
 
-def test_an_optimizer_that_keeps_no_average_is_wrong_usage(make_model, stream):
+def test_an_optimizer_without_averages_is_refused(make_model, stream):
     with pytest.raises(UsageError, match=r"keeps no average of the weights\. Received: use_ema=F"):
         make_model().fit(stream(), verbose=0, callbacks=[AveragedWeights()])
 
@@ -135,7 +133,7 @@ def test_the_example_is_true():
     assert doctest.testmod(averaged_weights).failed == 0
 
 
-def test_evaluate_takes_it_too_before_and_after_the_training(make, stream):
+def test_evaluate_accepts_it_before_and_after_training(make, stream):
     model, watch = make(), Watch()
     before = model.evaluate(stream(), verbose=0)
     assert model.evaluate(stream(), verbose=0, callbacks=[AveragedWeights()]) == before

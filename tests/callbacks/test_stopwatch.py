@@ -9,7 +9,7 @@ class Clock:
         return self.now
 
 
-def test_it_adds_up_the_sessions_from_their_first_batch_to_their_end_and_no_time_between():
+def test_it_adds_up_the_time_of_the_sessions_only():
     clock = Clock()
     first = Stopwatch(clock=clock)
     assert first.seconds == 0.0

@@ -15,7 +15,7 @@ class Guessing(Exam):
         return np.eye(3, dtype=np.float32)[guesses]
 
 
-def test_each_class_has_a_curve_of_precision_and_of_recall_where_it_has_any(
+def test_each_class_has_precision_and_recall_curves_where_defined(
     make_model, stream, tmp_path, points_of
 ):
     labels = np.array([0, 0, 0, 0, 1, 1, 2])

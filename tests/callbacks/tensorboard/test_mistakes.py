@@ -58,12 +58,12 @@ def test_the_most_confidently_wrong_image_comes_first(shown, images):
     np.testing.assert_array_equal(shown(images, LABELS), drawn(images[[*WRONG]], WRONG.values()))
 
 
-def test_no_more_are_shown_than_asked_for(shown, images):
+def test_at_most_the_requested_number_is_shown(shown, images):
     expected = drawn(images[[2, 1]], [WRONG[2], WRONG[1]])
     np.testing.assert_array_equal(shown(images, LABELS, most=2), expected)
 
 
-def test_where_nothing_is_wrong_it_says_so(shown, images):
+def test_without_mistakes_the_picture_says_so(shown, images):
     found = shown(images, SCORES.argmax(-1))
     np.testing.assert_array_equal(found, np.asarray(drawing.note("none is wrong")))
 

@@ -138,7 +138,7 @@ def outcome(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KERAS_CALLBACKS)
-def test_a_callback_of_keras_that_is_resumed_does_what_it_would_have_done(name, outcome):
+def test_a_resumed_keras_callback_behaves_as_if_uninterrupted(name, outcome):
     make, attributes = KERAS_CALLBACKS[name]
     expected = outcome(make)
     for at in range(1, len(EVENTS) + 1):
@@ -150,7 +150,7 @@ def test_a_callback_of_keras_that_is_resumed_does_what_it_would_have_done(name, 
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_best_weights_come_back_in_their_own_precision(dtype, tmp_path):
+def test_best_weights_are_restored_in_their_own_precision(dtype, tmp_path):
     model = make_model(dtype)
     first = Session(early_stopping(tmp_path), model)
     first.run([("begin", 1), ("end", 1, 0.2), ("begin", 2), ("end", 2, 0.3)])
@@ -183,7 +183,7 @@ class OwnStopping(callbacks.EarlyStopping):
         self.patience = state["mine"]
 
 
-def test_a_callbacks_own_state_comes_back_whole():
+def test_a_callbacks_state_is_restored_completely():
     state = {
         "none": None,
         "flag": True,
@@ -216,7 +216,7 @@ def test_a_callbacks_own_state_comes_back_whole():
     }
 
 
-def test_what_is_captured_does_not_change_with_the_callback():
+def test_a_captured_state_does_not_change_with_the_callback():
     state = {"counts": np.zeros(3), "list": [1]}
     states, arrays = callback_state.capture([Own(state)])
     state["counts"] += 1
@@ -225,7 +225,7 @@ def test_what_is_captured_does_not_change_with_the_callback():
     assert arrays["callbacks/0/counts"].tolist() == [0, 0, 0]
 
 
-def test_each_callback_gets_its_own_state_and_those_without_any_none():
+def test_each_callback_gets_only_its_own_state():
     def make(*states):
         return [
             callbacks.LambdaCallback(),

@@ -83,7 +83,7 @@ def points(answer):
     return [(step, value) for _, step, value in answer]
 
 
-def test_each_scalar_has_each_step_once_with_the_value_that_was_printed(get, whole):
+def test_each_scalar_has_each_step_once_with_its_printed_value(get, whole):
     printed = {}
     for line in whole.lines:
         if match := re.fullmatch(r"(\d+) (\d+) loss: (.+)", line):

@@ -105,9 +105,7 @@ def kernel(place):
         manager.shutdown_kernel(now=True)
 
 
-def test_an_interrupted_cell_ends_after_a_checkpoint_and_goes_on_when_it_is_run_again(
-    kernel, notebook, place
-):
+def test_an_interrupted_cell_saves_a_checkpoint_and_resumes_later(kernel, notebook, place):
     *before, fit, _, _ = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     for cell in before:
         messages = kernel.run(cell)

@@ -129,7 +129,7 @@ def parts_of(runs, name):
     }[name]
 
 
-def test_all_workers_end_alike(runs):
+def test_all_workers_end_with_the_same_status(runs):
     def statuses(*parts):
         return [part.returncode for part in parts]
 
@@ -139,7 +139,7 @@ def test_all_workers_end_alike(runs):
     assert statuses(*runs.terminated) == [143, 143]
 
 
-def test_a_worker_that_is_killed_ends_the_others_with_a_line_that_says_so(runs):
+def test_killing_a_worker_ends_the_others_with_a_message(runs):
     chief, killed = runs.killed
     assert (chief.returncode, killed.returncode) == (1, -signal.SIGKILL)
     assert LOST.fullmatch(chief.stderr.splitlines()[-1])
@@ -147,7 +147,7 @@ def test_a_worker_that_is_killed_ends_the_others_with_a_line_that_says_so(runs):
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_the_printed_losses_are_those_of_one_device(runs, name):
+def test_the_printed_losses_match_one_device(runs, name):
     expected = losses(runs.whole)
     assert len(expected) == STEPS
     assert losses(*parts_of(runs, name)) == pytest.approx(expected, rel=1e-5)
@@ -155,7 +155,7 @@ def test_the_printed_losses_are_those_of_one_device(runs, name):
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_the_weights_are_those_of_one_device(runs, name):
+def test_the_weights_match_one_device(runs, name):
     expected, found = weights(runs.logdir / "whole"), weights(runs.logdir / name)
     assert found.keys() == expected.keys()
     for key, array in expected.items():
@@ -164,7 +164,7 @@ def test_the_weights_are_those_of_one_device(runs, name):
 
 @pytest.mark.parametrize("name", SHARED)
 @pytest.mark.parametrize("directory", ["train", "validation"])
-def test_tensorboard_shows_the_points_of_one_device(runs, points_of, name, directory):
+def test_the_tensorboard_points_match_one_device(runs, points_of, name, directory):
     expected = points_of(runs.logdir / "whole" / directory)
     found = points_of(runs.logdir / name / directory)
     assert found.keys() == expected.keys()
@@ -174,7 +174,7 @@ def test_tensorboard_shows_the_points_of_one_device(runs, points_of, name, direc
             assert found[tag] == pytest.approx(points, rel=1e-5), tag
 
 
-def test_the_other_workers_leave_no_files_and_say_who_they_are(runs):
+def test_the_other_workers_leave_no_files_and_identify_themselves(runs):
     assert [tree(directory) for directory in runs.others] == [{}, {}]
     for _, other in (runs.terminated, runs.grown):
         assert other.lines == []

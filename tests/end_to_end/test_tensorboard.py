@@ -75,9 +75,7 @@ def eventually(read, expected, *, patience_s=60):
     return found
 
 
-def test_each_step_is_shown_once_with_its_value_in_a_tensorboard_open_before_and_one_after(
-    train, logdir
-):
+def test_open_and_new_tensorboards_show_each_step_once(train, logdir):
     def all_points(address, run):
         return {tag: points(address, run, tag) for tag in TAGS}
 

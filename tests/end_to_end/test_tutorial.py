@@ -54,13 +54,13 @@ def assert_same(lines, expected):
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
 
 
-def test_on_small_data_each_loss_is_the_tutorials(whole, runs):
+def test_on_small_data_each_loss_equals_the_tutorials(whole, runs):
     expected = tutorial(runs.small_mnist, batch_size=34, epochs=2, log_every_steps=1)
     assert len(expected) == 62
     assert_same(parsed(whole.lines)[:62], expected)
 
 
-def test_on_mnist_the_losses_of_flags_txt_are_the_tutorials(runs, real_mnist):
+def test_on_mnist_the_losses_of_flags_txt_equal_the_tutorials(runs, real_mnist):
     expected = tutorial(real_mnist, batch_size=200, epochs=3, log_every_steps=100)
     done = runs.tutorial.result()
     assert (done.returncode, done.lines[0]) == (0, "datasets: (60000, 28, 28) (60000,)")

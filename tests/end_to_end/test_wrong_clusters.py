@@ -51,7 +51,7 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", cases())
-def test_each_worker_says_in_one_line_what_is_wrong(case, data, tmp_path):
+def test_each_worker_reports_the_error_in_one_line(case, data, tmp_path):
     workers, expected = cases()[case]
 
     def run(place, variables, flags):

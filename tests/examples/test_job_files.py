@@ -79,7 +79,7 @@ def sbatch(tmp_path):
 
 
 @pytest.mark.slow
-def test_slurms_tasks_find_each_other_and_go_on_when_their_time_is_over(sbatch, tmp_path):
+def test_slurm_tasks_find_each_other_and_requeue_at_the_limit(sbatch, tmp_path):
     done = sbatch(PROGRAM, "--run_name=a b")
     assert done.returncode == 143, done.stderr
     tasks = sorted(json.loads(line) for line in done.stdout.splitlines())
@@ -95,12 +95,12 @@ def test_slurms_tasks_find_each_other_and_go_on_when_their_time_is_over(sbatch, 
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_slurms_job_has_the_status_of_its_tasks(sbatch, tmp_path, status):
+def test_the_slurm_job_has_the_status_of_its_tasks(sbatch, tmp_path, status):
     assert sbatch(f"raise SystemExit({status})").returncode == status
     assert not (tmp_path / "requeued").exists()
 
 
-def test_the_pods_of_the_job_are_the_workers_and_their_flags_are_flags(parse):
+def test_the_pods_are_the_workers_and_their_flags_are_valid(parse):
     yaml = pytest.importorskip("yaml", reason="PyYAML is not installed: no Kubernetes file is read")
     service, job = yaml.safe_load_all((FILES / "kubernetes.yaml").read_text(encoding="utf-8"))
     name, spec = job["metadata"]["name"], job["spec"]
@@ -127,7 +127,7 @@ def test_the_pods_of_the_job_are_the_workers_and_their_flags_are_flags(parse):
     }
 
 
-def test_the_page_names_the_files_that_there_are():
+def test_the_page_names_existing_files():
     page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
     named = set(re.findall(r"examples/cluster/([\w.]+)", page))
     assert named == {path.name for path in FILES.iterdir() if path.is_file()}

@@ -72,7 +72,7 @@ PLACES = {
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("status", ["0", "1"])
-def test_each_worker_learns_all_addresses_and_its_number(launch, place, status):
+def test_each_worker_gets_all_addresses_and_its_number(launch, place, status):
     printed, said = (process := launch(*PLACES[place], "--", status, "a b")).communicate()
     assert (process.returncode, said) == (int(status), "")
     workers = sorted(json.loads(line) for line in printed.splitlines())
@@ -103,7 +103,7 @@ def test_the_end_of_the_launcher_ends_all_workers(launch, place):
     assert process.communicate() == ("", "")  # Until nobody can write there any more.
 
 
-def test_under_nohup_it_outlives_the_terminal(launch):
+def test_under_nohup_it_survives_a_closed_terminal(launch):
     process = launch("--workers=2", "--", "0", "wait", nohup=True)
     for _ in range(2):
         process.stdout.readline()
@@ -115,7 +115,7 @@ def test_under_nohup_it_outlives_the_terminal(launch):
     assert process.returncode == 143
 
 
-def test_workers_that_wait_for_one_that_has_failed_are_ended(launch):
+def test_workers_waiting_for_a_failed_one_are_ended(launch):
     process = launch("--hosts=127.0.0.1,nowhere", "--", "0", "wait")
     _, said = process.communicate()
     assert said.splitlines() == [
@@ -141,7 +141,7 @@ def test_wrong_options_are_named_in_one_line(launch, options, expected):
     assert process.returncode == 2
 
 
-def test_a_directory_that_is_not_there_is_named_in_one_line(launch):
+def test_a_missing_directory_is_named_in_one_line(launch):
     _, said = (process := launch("--directory=nowhere", "--workers=2")).communicate()
     [line] = said.splitlines()
     assert line.startswith("error: worker 0 cannot be started. Received: ")

@@ -56,7 +56,7 @@ def end(process):
     return printed, said
 
 
-def test_sigterm_counts_between_the_meeting_of_the_workers_and_the_first_step(flags, tmp_path):
+def test_sigterm_before_the_first_step_ends_all_workers(flags, tmp_path):
     workers = Workers(tmp_path / "early", *flags, "--run_name=early")
     workers.read_lines(1)
     workers.processes[1].terminate()
@@ -65,7 +65,7 @@ def test_sigterm_counts_between_the_meeting_of_the_workers_and_the_first_step(fl
     assert [end.returncode for end in ends] == [143, 143]
 
 
-def test_a_run_goes_on_where_the_end_of_its_launcher_has_left_it(launch):
+def test_a_run_resumes_after_its_launcher_was_killed(launch):
     killed = launch()
     lines = until(killed, lambda line: line.startswith("2 5 "))
     killed.send_signal(signal.SIGKILL)

@@ -54,7 +54,7 @@ def result(trained, role, case, steps):
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("steps_per_execution", STEPS_PER_EXECUTION)
 @pytest.mark.parametrize("role", DIRECTORIES)
-def test_replicas_come_to_the_numbers_of_one_device(trained, role, steps_per_execution, case):
+def test_replicas_give_the_same_numbers_as_one_device(trained, role, steps_per_execution, case):
     expected = result(trained, "one", case, 50)
     found = result(trained, role, case, steps_per_execution)
     assert found.keys() == expected.keys() >= {"losses", "norms", "logs", "weights"}
@@ -64,7 +64,7 @@ def test_replicas_come_to_the_numbers_of_one_device(trained, role, steps_per_exe
 
 
 @pytest.mark.parametrize("role", DIRECTORIES)
-def test_the_loss_of_each_output_is_that_of_the_whole_batches(trained, role):
+def test_the_loss_of_each_output_covers_all_replicas(trained, role):
     expected, found = (np.load(trained / name / "outputs.npz") for name in ("one", role))
     assert set(found) == {"loss", "a_loss", "b_loss", "val_loss", "val_a_loss", "val_b_loss"}
     for name in expected:
@@ -87,7 +87,7 @@ def test_no_number_depends_on_the_steps_of_an_execution(trained, role, case):
 
 
 @pytest.mark.parametrize("role", DIRECTORIES)
-def test_each_replica_gets_back_its_own_sums_of_the_metrics(trained, role):
+def test_each_replica_gets_its_own_metric_sums_back(trained, role):
     with np.load(trained / role / "sums.npz") as stored:
         sums = dict(stored)
     before = sums["before"]

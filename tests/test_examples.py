@@ -62,7 +62,7 @@ def run(small_mnist, trained, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(PROGRAMS) - SMALL.keys()))
-def test_it_learns_and_goes_on_when_it_is_run_again(name, run, tmp_path):
+def test_it_learns_and_resumes_when_run_again(name, run, tmp_path):
     lines = run(name, "--epochs=3")
     scores = [float(re.search(r"accuracy: ([\d.]+)$", line)[1]) for line in lines if "acc" in line]
     guessing = 0.5 if name in ("own_data", "fine_tuning") else 0.1
@@ -119,7 +119,7 @@ def left_in(points_of):
 # Three steps an epoch: in the middle of one, of the teacher's too.
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "steps"), [("distillation", 4), *((name, 10) for name in SMALL)])
-def test_terminated_and_run_again_it_ends_the_same(
+def test_terminated_and_run_again_it_gives_the_same_result(
     name, steps, run, terminated_after, left_in, tmp_path
 ):
     small = ["--examples=300", "--epochs=4", *SMALL[name]]
@@ -134,12 +134,12 @@ def test_terminated_and_run_again_it_ends_the_same(
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_its_first_lines_say_what_it_is_and_how_it_is_run(name):
+def test_the_docstring_says_its_purpose_and_command(name):
     docstring = (EXAMPLES / f"{name}.py").read_text().split('"""')[1]
     assert f"\n    python examples/{name}.py " in docstring
 
 
-def test_the_table_in_the_page_lists_them_all():
+def test_the_table_on_the_page_lists_every_example():
     page = (EXAMPLES / "README.md").read_text()
     listed = re.findall(r"^\| \[(\w+)\.(?:py|ipynb)\]", page, re.MULTILINE)
     files = [path.stem for path in EXAMPLES.glob("*") if path.suffix in (".py", ".ipynb")]

@@ -59,12 +59,12 @@ def counts_classes(node):
     return any(value in (CLASSES, CLASSES - 1) for it in given for value in numbers(it))
 
 
-def test_the_side_and_white_of_mnist_stand_in_the_description():
+def test_the_size_and_white_of_mnist_are_only_in_descriptions():
     found = {(path, number) for path, tree in parsed() for number in sides_and_whites(tree)}
     assert found == set(ALLOWED)
 
 
-def test_the_number_of_classes_stands_in_the_description():
+def test_the_number_of_classes_is_only_in_descriptions():
     found = {path for path, tree in parsed() if any(map(counts_classes, ast.walk(tree)))}
     assert found == {"data/description.py"}
 

@@ -649,7 +649,7 @@ def test_tensorflow_still_has(name):
     check(TENSORFLOW, name)
 
 
-def test_a_name_that_keras_moved_is_told(monkeypatch):
+def test_a_name_moved_by_keras_is_reported(monkeypatch):
     monkeypatch.delattr(keras.layers.Layer, "_flatten_layers")
     expected = r"^Keras \d.* moved Layer\._flatten_layers: see mnist_keras/_keras\.py\."
     with pytest.raises(pytest.fail.Exception, match=expected):
@@ -667,7 +667,7 @@ def table():
     return names
 
 
-def test_the_table_has_each_name_with_a_canary():
+def test_each_name_in_the_table_has_a_canary():
     assert sorted(table()) == sorted([*CANARIES[KERAS], *CANARIES[TENSORFLOW]])
 
 

@@ -94,7 +94,7 @@ def test_a_wrong_import_breaks_its_contracts(module, line, broken, tmp_path):
     assert [text.removesuffix(" BROKEN") for text in lines if text.endswith(" BROKEN")] == broken
 
 
-def test_every_folder_has_its_place_in_the_contracts():
+def test_every_folder_is_in_the_contracts():
     api = pytest.importorskip("importlinter.api", reason="import-linter is not installed")
     contracts = api.read_configuration(str(ROOT / "pyproject.toml"))["contracts_options"]
     layers = next(contract for contract in contracts if contract["type"] == "layers")
@@ -162,7 +162,7 @@ def test_an_earlier_path_gives_the_same_object(earlier):
 
 
 @pytest.mark.slow
-def test_earlier_paths_work_before_the_present_ones_are_imported():
+def test_earlier_paths_work_before_the_current_ones_are_imported():
     program = "import importlib, sys\n" + "".join(
         f"import {earlier} as earlier\n"
         f"assert earlier is importlib.import_module({present!r}), {earlier!r}\n"

@@ -158,7 +158,7 @@ class Mine(keras.Model):
         ("x = keras.__version__, __name__, _", None),
     ],
 )
-def test_a_private_use_is_found_in_a_source(source, expected):
+def test_a_use_of_a_private_name_is_detected(source, expected):
     tree = ast.parse(source)
     own = private_names(tree) | {"_loss_tracker"}
     found = [text for _, text in uses(tree, own=own, classes={"Mine": Mine})]

@@ -49,7 +49,7 @@ def mypy(*arguments, cwd):
 
 
 @pytest.mark.slow
-def test_the_package_and_the_examples_are_as_their_annotations_say(tmp_path):
+def test_the_package_and_examples_match_their_annotations(tmp_path):
     done = mypy(f"--cache-dir={tmp_path}", cwd=ROOT)
     assert done.returncode == 0, done.stdout
 
@@ -78,13 +78,13 @@ def found(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_program_of_somebody_else_is_as_the_annotations_say(found):
+def test_a_users_program_matches_the_annotations(found):
     assert [line for line in found if line.startswith("right.py")] == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[wrong for _, wrong, _ in MISTAKES])
-def test_a_mistake_in_it_is_found_at_its_line(number, found):
+def test_a_mistake_in_a_program_is_found_at_its_line(number, found):
     errors = [line for line in found if line.startswith(f"wrong_{number}.py")]
     assert errors[0].startswith(f"wrong_{number}.py:{MISTAKES[number][2]}: error: ")
 
@@ -104,7 +104,7 @@ def functions(name, value):
     return found
 
 
-def test_every_public_function_says_what_it_takes_and_gives():
+def test_every_public_function_is_annotated():
     incomplete = []
     for name, value in OBJECTS.items():
         for function_name, function in functions(name, value).items():

@@ -23,7 +23,7 @@ def working_directory(tmp_path, monkeypatch):
 
 
 def begin(name, **recipe):
-    """A run that has been begun."""
+    """Start a run."""
     run = RunDirectory(pathlib.Path("logs", name))
     run.path.mkdir(parents=True)
     run.store_recipe(RunConfig(**{"dataset": "mnist", "batch_size": 100, "epochs": 3, **recipe}))
@@ -31,7 +31,7 @@ def begin(name, **recipe):
 
 
 def save(run, *, step, epoch, seconds, **metrics):
-    """A checkpoint of a run."""
+    """Save a checkpoint of a run."""
     state = {
         "position": {"step": step, "epoch": epoch, "step_in_epoch": 0},
         "callbacks": [["Stopwatch", {"seconds": seconds}], ["StepLogger", {}]],
@@ -44,7 +44,7 @@ def save(run, *, step, epoch, seconds, **metrics):
 
 
 def finish(run, *, steps=1800, epochs=3, seconds=75.5, **others):
-    """What a run leaves when it is finished."""
+    """Write the files of a finished run."""
     save(run, step=steps, epoch=epochs, seconds=seconds, loss=0.3, accuracy=0.9)
     run.write_model(b"network")
     speed = {"seconds": seconds, "images_per_second": 100 * steps / seconds}
@@ -54,7 +54,7 @@ def finish(run, *, steps=1800, epochs=3, seconds=75.5, **others):
 
 @pytest.fixture
 def table(capsys):
-    """table(*paths): (the lines on stdout, the lines on stderr)."""
+    """table(*paths): (lines on stdout, lines on stderr)."""
 
     def table(*paths, **values):
         compare(RunConfig(mode="compare", paths=paths, **values))
@@ -204,7 +204,7 @@ def test_without_any_run_comparing_is_an_error(paths, received):
 
 
 def shown_on_a_terminal(columns, monkeypatch):
-    """The lines of two runs that differ in their seeds."""
+    """The table of two runs with different seeds, as lines."""
     for name, seed in (("数字", 0), ("a", 1)):
         finish(begin(name, seed=seed))
     use_terminal(monkeypatch, columns=columns)

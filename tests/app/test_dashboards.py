@@ -1,4 +1,4 @@
-"""All that TensorBoard shows of a run that is never interrupted, and of one that is."""
+"""Everything that TensorBoard shows of an uninterrupted and of an interrupted run."""
 
 import contextlib
 import io
@@ -47,7 +47,7 @@ def train_set(digits):
 
 @pytest.fixture
 def names(train_set, tmp_path):
-    """names(**flags): the callbacks that a recipe asks for."""
+    """names(**flags): the names of a recipe's callbacks."""
 
     def names(**flags):
         run = RunDirectory(tmp_path)
@@ -102,7 +102,7 @@ def make_model(*, steps_per_execution):
 
 @pytest.fixture
 def session(train_set, tmp_path):
-    """Train the run of that name, from its newest checkpoint to its end or to a crash."""
+    """Train a run from its newest checkpoint to its end or to a crash."""
 
     def session(name, *crashes, epochs=3, steps_per_execution=5, **flags):
         run = RunDirectory(tmp_path / name)
@@ -130,7 +130,7 @@ def session(train_set, tmp_path):
 
 @pytest.fixture
 def shown(tmp_path, summaries_of):
-    """{(part, tag, step): (plugin, value)} of a run, apart from what differs from run to run."""
+    """{(part, tag, step): (plugin, value)} of a run, without values that differ between runs."""
 
     def shown(name):
         summaries = {}

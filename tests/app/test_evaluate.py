@@ -25,7 +25,7 @@ def small_mnist(tmp_path_factory):
 
 @pytest.fixture
 def run(small_mnist, tmp_path):
-    """A run with a model and the recipe to evaluate it by."""
+    """A run with a model, and the recipe that evaluates it."""
     run = RunDirectory(tmp_path / "a")
     run.path.mkdir()
     recipe = RunConfig(

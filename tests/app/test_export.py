@@ -85,7 +85,7 @@ def run(network, small_mnist, tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(network, small_mnist, tmp_path_factory):
-    """The directory of a run that was exported in every format by the command line, its lines."""
+    """(directory, printed lines) of a run exported in every format by the command line."""
     directory = tmp_path_factory.mktemp("exported")
     run, _ = make_run(directory, network, small_mnist)
     done = run_main("--mode=export", f"--logdir={directory}", "--run_name=run", cwd=directory)

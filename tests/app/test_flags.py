@@ -14,7 +14,7 @@ FLAGS_TXT = pathlib.Path(__file__).parent.parent.parent / "flags.txt"
 
 @pytest.fixture(autouse=True)
 def command_line(monkeypatch, tmp_path):
-    """Each test is a new process as far as the flags can tell, in a directory of its own."""
+    """For the flags each test looks like a new process, in a new directory."""
     if "batch_size" not in absl_flags.FLAGS:
         flags.define()
     monkeypatch.delenv("MNIST_KERAS_DATA_DIR", raising=False)

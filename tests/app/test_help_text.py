@@ -24,7 +24,7 @@ GROUPS = [
 
 @dataclasses.dataclass
 class Config:
-    """A flag of each kind, in two groups."""
+    """One flag of each kind, in two groups."""
 
     debug: bool = setting(
         False, help="Print more.", group=Group.DIAGNOSTICS, decides=Decides.COMMAND
@@ -74,7 +74,7 @@ def narrow_terminal(monkeypatch):
 
 
 def blocks(text):
-    """{title of a group: its lines} of the help."""
+    """{title of a group: its lines} in the help."""
     found = {}
     for block in text.split("\n\n")[1:-1]:
         title, *lines = block.splitlines()

@@ -24,7 +24,7 @@ CROSS = "categorical_crossentropy"
 
 @pytest.fixture(scope="module")
 def network():
-    """A network that reads most synthetic digits, its scores logits."""
+    """A network that reads most synthetic digits; its scores are logits."""
     keras.utils.set_random_seed(0)
     hidden = keras.layers.Dense(64, activation="relu")
     layers = [keras.layers.Flatten(), hidden, keras.layers.Dense(10)]
@@ -38,7 +38,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def place(network, tmp_path_factory):
-    """A working directory with a run and files of all sorts, all showing the digits 7 2 0 1."""
+    """A working directory with a run and several kinds of files, all with the digits 7 2 0 1."""
     place = tmp_path_factory.mktemp("place")
     run = RunDirectory(place / "logs" / "run")
     run.path.mkdir(parents=True)

@@ -8,7 +8,7 @@ from mnist_keras.app.resume_rules import require_same_recipe, require_steps, tra
 from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.errors import UsageError
 
-# A flags.txt of the first version, which had no other flag that decides the computation.
+# The flags.txt of the first version, with all its flags that affect results.
 FIRST_VERSION = """\
 --dataset=synthetic
 --logdir=/elsewhere/logs
@@ -30,7 +30,7 @@ FIRST_VERSION = """\
 
 @pytest.fixture
 def run(tmp_path):
-    """A run that has a directory."""
+    """A run with a directory."""
     run = RunDirectory(tmp_path / "logs" / "a")
     run.path.mkdir(parents=True)
     return run

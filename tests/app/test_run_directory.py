@@ -18,7 +18,7 @@ SUMMARY = {"epochs": 2, "test_accuracy": 0.5}
 
 @pytest.fixture
 def run(tmp_path):
-    """A finished run with everything a run leaves, beside a file that is not the run's."""
+    """A finished run with all its files, and one file that does not belong to it."""
     run = RunDirectory(tmp_path / "logs" / "a")
     run.open()
     run.close()

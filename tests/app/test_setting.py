@@ -74,7 +74,7 @@ def test_an_incomplete_declaration_is_refused(default, declared, message):
 
 
 def test_each_class_of_settings_contains_these_names():
-    # The tests of resume_rules and compare name the settings of these.
+    # The tests of resume_rules and compare cover the settings of these classes.
     tested_elsewhere = {Decides.COMPUTATION, Decides.LENGTH, Decides.DISPLAY}
     found = {
         decides: names(lambda it, decides=decides: it.decides is decides)

@@ -1,4 +1,4 @@
-"""Whole trainings, in this process, on a small data set."""
+"""Complete trainings, in this process, on a small data set."""
 
 import contextlib
 import errno
@@ -53,7 +53,7 @@ def small_mnist(tmp_path_factory):
 
 @pytest.fixture
 def start(small_mnist, tmp_path, capsys):
-    """Train the run of that name; returns what it printed on stdout, in lines."""
+    """Train a run; returns its lines on stdout."""
 
     def start(run_name, **values):
         places = {"data_dir": str(small_mnist), "logdir": str(tmp_path), "run_name": run_name}
@@ -75,7 +75,7 @@ def whole_run(small_mnist, tmp_path_factory):
 
 @pytest.fixture
 def result(points_of):
-    """All that a run has come to, apart from times."""
+    """All results of a run except times."""
 
     def result(path):
         run = RunDirectory(path)
@@ -98,12 +98,12 @@ def result(points_of):
 
 
 def names_in(run):
-    """What lies in a run's directory, but for the event files, of which each session makes one."""
+    """The names in a run's directory without event files; each session writes a new one."""
     return sorted(path.name for path in run.iterdir() if "tfevents" not in path.name)
 
 
 class Stopping(io.StringIO):
-    """A stdout on which a signal comes right after certain words at the start of a line."""
+    """A stdout that sends a signal right after a line that starts with certain words."""
 
     def __init__(self, words, signum):
         super().__init__()
@@ -157,7 +157,7 @@ def test_the_model_has_averaged_weights_but_extending_uses_raw_ones(start, resul
     state = np.load(tmp_path / "a" / "checkpoints" / "step-00000024" / "state.npz")
     model = keras.models.load_model(tmp_path / "a" / "model.keras").get_weights()
     for number, weight in enumerate(model):
-        # The optimizer's are its step, its rate, six averages and six momenta.
+        # The optimizer has its step, its rate, six averages and six momenta.
         np.testing.assert_array_equal(weight, state[f"optimizer/{2 + number:04d}"])
         assert not np.array_equal(weight, state[f"model/{number:04d}"])
 
@@ -315,7 +315,7 @@ def test_a_network_without_finite_loss_is_not_saved(start, tmp_path):
 
 @pytest.fixture
 def full_disk(monkeypatch):
-    """Meanwhile the disk is full for the ``first``-th to the ``last``-th writing of a file."""
+    """Within the context the ``first``-th to ``last``-th writes of a file find a full disk."""
 
     @contextlib.contextmanager
     def full_disk(name, *, first=1, last=99):

@@ -24,7 +24,7 @@ def train(digits):
     return Examples(*(part[:400] for part in digits))
 
 
-# TensorFlow is in this process, and PyTorch does not bear it beside.
+# PyTorch fails in a process that has loaded TensorFlow.
 IN_A_PROCESS = """
 import importlib, sys
 from mnist_keras.data import load
@@ -55,7 +55,7 @@ def test_each_peer_trains_the_requested_number_of_epochs(module, name, tmp_path)
 def test_each_contender_trains_the_requested_number_of_epochs(
     module, name, train, capsys, monkeypatch
 ):
-    # TensorFlow has run before in this process.
+    # TensorFlow has already run in this process.
     monkeypatch.setattr(threads, "set_threads", lambda parts: None)
     run = importlib.import_module(f"benchmarks.contenders.{module}").CONTENDERS[name](train)
     capsys.readouterr()

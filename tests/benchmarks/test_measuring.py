@@ -53,7 +53,7 @@ def test_a_contender_that_cannot_run_is_reported_and_skipped(capsys):
 
 @pytest.fixture
 def contender(monkeypatch):
-    """A `measuring.Contender` that runs a program of the test's own."""
+    """A `measuring.Contender` that runs a program given by the test."""
 
     def make(code):
         command = [sys.executable, "-c", code]

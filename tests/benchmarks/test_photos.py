@@ -1,4 +1,4 @@
-"""The set of rendered photos, read by whoever is nearest: what is tested is the preparation."""
+"""Rendered photos, read by a nearest-neighbour classifier: this tests the preparation."""
 
 import numpy as np
 import pytest

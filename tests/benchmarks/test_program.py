@@ -23,7 +23,7 @@ def test_a_line_that_never_appears_has_no_time(looks_for):
 
 
 def test_the_peak_includes_memory_already_freed():
-    # From a small process, since a child's peak counts that of its parent.
+    # From a small process, since a child's peak includes that of its parent.
     measure = (
         "import sys; from benchmarks import program; print(program.run(sys.argv[1:]).peak_mib)"
     )

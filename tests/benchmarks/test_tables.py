@@ -130,7 +130,7 @@ def test_workers_shows_measured_step_parts_beside_the_model():
         "| mlp | 200 | 1 | 19.00 | 1.00 | 0.00 | 0.00 | 20.00 | 21.00 (+5 %) | 10,000 |",
         "| mlp | 200 | 2 | 11.00 | 1.00 | 4.00 | 2.00 | 18.00 | 15.00 (-17 %) | 11,111 |",
     ]
-    # 0.001 + 0.0001 * 1600 alone; over 1 Gb/s to 32 workers 62 * 0.1 ms + 31 * 2 ms more.
+    # 1 worker: 0.001 + 0.0001 * 1600; 32 workers at 1 Gb/s: 62 * 0.1 ms + 31 * 2 ms more.
     assert "| mlp | 1,600 | 1 Gb/s, 100 µs | 1.4 |" in workers.reach_table(report)
 
 

@@ -1,4 +1,4 @@
-"""Each callback for TensorBoard, used by itself with a plain ``keras.Model`` of any kind."""
+"""Each TensorBoard callback, used alone with every kind of plain ``keras.Model``."""
 
 import functools
 import pickle
@@ -72,7 +72,7 @@ FILES = {"Profiler": "profile/steps_0-1/*.xplane.pb", "Projector": "*projector/p
 
 
 def plugins_in(directory):
-    """The dashboards that the event files of a directory have something for."""
+    """The dashboards for which a directory's event files have data."""
     return {
         value.metadata.plugin_data.plugin_name
         for path in directory.glob("events*")

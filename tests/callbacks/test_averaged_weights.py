@@ -28,7 +28,7 @@ def averages(optimizer):
 
 
 class Watch(keras.callbacks.Callback):
-    """Keeps the weights that a validation sees, those of the next step, and the averages."""
+    """Keeps the weights of a validation, of the next step, and the averages."""
 
     def __init__(self):
         super().__init__()
@@ -52,7 +52,7 @@ def assert_same(found, expected):
 
 @pytest.fixture
 def stream(examples):
-    """Made anew for each fit: a plain keras.Model begins with a stream's next epoch."""
+    """A new stream for each fit: a plain keras.Model starts with a stream's next epoch."""
     return lambda: batches(*examples, batch_size=10, shuffle=True, seed=5)
 
 
@@ -77,7 +77,7 @@ def test_validation_uses_the_averages_and_training_the_weights(make, stream, hel
     assert_same(watch.validated, watch.averages)
     make().fit(stream(), epochs=3, verbose=0, callbacks=[plain])
     assert_same(watch.after, plain.after)
-    # At the end Keras itself has put the averages in.
+    # Keras itself replaces the weights by the averages at the end.
     assert_same([model.get_weights()], watch.averages[-1:])
     scores = model.evaluate(validation, verbose=0, return_dict=True)
     assert {f"val_{name}": value for name, value in scores.items()} == {

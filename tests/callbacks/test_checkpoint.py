@@ -19,7 +19,7 @@ from mnist_keras.errors import UsageError
 
 @pytest.fixture
 def run(stream, held_out, capsys):
-    """One session of a training with all that has a state; returns (history, printed)."""
+    """One session of a training with all stateful parts; returns (history, printed)."""
 
     def run(directory, model, *others, every_steps):
         arguments = {
@@ -126,7 +126,7 @@ def test_interruptions_do_not_change_one_bit_of_a_run(
 
 
 def assert_pieces_without_a_gap(pieces, whole):
-    """Each piece begins where the one before ended, or earlier: then it repeats what was lost."""
+    """Each piece starts where the previous one ended, or earlier to repeat lost steps."""
     end = 0
     for piece in filter(None, pieces):
         begin = whole.find(piece)
@@ -144,7 +144,7 @@ def test_a_damaged_checkpoint_costs_only_its_steps(
     run(resumed, model_of_a_session(begins=True), crash(step=13), every_steps=4)
     (resumed / "checkpoints" / "step-00000012" / "state.npz").write_bytes(b"")
     notices = []
-    # As in a process that has just begun: not one variable of the optimizer is made.
+    # As in a new process: the optimizer has no variables yet.
     make_model(optimizer="adam", dropout=0.5, seed=9).fit(
         stream,
         epochs=2,
@@ -164,12 +164,12 @@ def test_a_damaged_checkpoint_costs_only_its_steps(
         np.testing.assert_array_equal(found["step-00000012"][key], array, err_msg=key)
 
 
-# When it saves, and what is kept
+# When it saves, and which checkpoints are kept
 
 
 @pytest.fixture
 def model(make_model, stream):
-    """A model whose training function is traced."""
+    """A model with a traced training function."""
     model = make_model(steps_per_execution=5)
     model.fit(stream, verbose=0)
     model.steps_trained = 0
@@ -220,7 +220,7 @@ class Scores(keras.callbacks.Callback):
         ({"keep": 2}, [21, 28]),
         ({"keep": 1, "monitor": "val_loss"}, [14, 28]),
         ({"keep": 1, "monitor": "val_loss", "mode": "max"}, [7, 28]),
-        # Saved because it is the best, though none is due.
+        # Saved because it is the best, although no checkpoint is due.
         ({"keep": 1, "monitor": "val_loss", "every_steps": 100}, [14, 28]),
         ({"keep": 1, "monitor": "val_loss", "every_steps": 3}, [14, 28]),
         ({"keep": 1, "monitor": "missing", "every_steps": 3}, [28]),
@@ -268,7 +268,7 @@ def test_a_state_with_nan_is_never_written(model, stream, tmp_path, steps_in):
     ]
 
 
-# By time, from another training, and for these data alone
+# By time, from another training, and only for the same data
 
 
 def test_a_checkpoint_is_saved_after_the_given_minutes(make_model, stream, tmp_path, steps_in):
@@ -277,7 +277,7 @@ def test_a_checkpoint_is_saved_after_the_given_minutes(make_model, stream, tmp_p
         tmp_path, every_steps=99, every_minutes=1, keep=99, clock=lambda: next(seconds)
     )
     make_model().fit(stream, verbose=0, callbacks=[callback])
-    # The clock is read at the start, once a step and once more at each save.
+    # The clock is read at the start, at each step and again at each save.
     assert steps_in(tmp_path) == [3, 6, 7]
 
 
@@ -377,7 +377,7 @@ def test_of_two_checkpoints_the_newer_one_restores(
 
 
 class FullAt(Disk):
-    """Full while the checkpoints of some steps are written, so many times each."""
+    """Full for a given number of writes of the checkpoints of given steps."""
 
     def __init__(self, **times):
         self._times = {int(step.lstrip("_")): count for step, count in times.items()}
@@ -500,7 +500,7 @@ def test_a_finished_run_trains_only_if_epochs_are_added(
     assert again.steps_trained == 14
     np.testing.assert_array_equal(weights_of(again), weights_of(model))
 
-    # The next fit of the same callback is one of its own: it takes nothing from the first.
+    # The next fit with the same callback is independent of the first.
     twin = model.fit(stream, epochs=1, verbose=0).history
     assert again.fit(stream, epochs=1, verbose=0, callbacks=[callback]).history == twin
     assert steps_in(tmp_path) == [7, 14, 21]

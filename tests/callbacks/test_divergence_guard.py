@@ -17,7 +17,7 @@ from mnist_keras.data import batches
 
 
 def breaking_at(step):
-    """A learning rate that breaks the weights in that step's update."""
+    """A learning rate that makes the weights non-finite in the update of one step."""
     return keras.optimizers.schedules.PiecewiseConstantDecay([step - 1], [0.001, 1e38])
 
 

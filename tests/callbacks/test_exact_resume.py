@@ -1,4 +1,4 @@
-"""What `Checkpoint` says of a training that cannot be resumed exactly, and what it refuses."""
+"""The messages and refusals of `Checkpoint` if a training cannot resume exactly."""
 
 import contextlib
 
@@ -18,11 +18,11 @@ Y = X.sum(1, keepdims=True)
 
 
 class Killed(Exception):
-    """Stands for the end of a process."""
+    """Simulates the end of a process."""
 
 
 class Kill(StepCallback):
-    """Ends the training after a step, when the checkpoint was saved."""
+    """Ends the training after a step, after the checkpoint was saved."""
 
     priority = 3
 
@@ -40,7 +40,7 @@ class Kill(StepCallback):
 
 
 class Noisy(TapeModel):
-    """Adds noise to its input, by a source that a test chooses."""
+    """Adds noise to its input; the test chooses the source."""
 
     def __init__(self, draw):
         super().__init__()
@@ -65,7 +65,7 @@ def no_noise(model, x):
 
 
 def train(directory, *, draw=no_noise, kill=None, epochs=2, require_exact=False, **data):
-    """A process's part of a training; (the model, the checkpoint, what was said)."""
+    """One process's part of a training; (model, checkpoint, messages)."""
     keras.utils.set_random_seed(0)
     said = []
     model = Noisy(draw)

@@ -22,7 +22,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
 class Signal(keras.callbacks.Callback):
-    """Sends this process a signal amid a step, or at the end of an epoch or of the training."""
+    """Sends this process a signal during a step, or at the end of an epoch or of the training."""
 
     def __init__(self, *, step=None, epoch=None, at_end=False, signum=signal.SIGTERM):
         super().__init__()
@@ -46,7 +46,7 @@ class Signal(keras.callbacks.Callback):
 
 @pytest.fixture
 def former():
-    """Handlers of the program's own, which have to come back."""
+    """The program's signal handlers, which have to be restored."""
     before = {s: signal.getsignal(s) for s in SIGNALS}
     own = {s: lambda signum, frame: None for s in SIGNALS}
     for signum, handler in own.items():
@@ -74,7 +74,7 @@ def test_a_signal_saves_and_ends_training_at_a_batch_boundary(
 ):
     model = make_model(steps_per_execution=steps_per_execution)
     callbacks = [
-        GracefulShutdown(),  # Told first or last, it has its turn after the others.
+        GracefulShutdown(),  # It runs after the others at any position in the list.
         Signal(**when, signum=signum),
         Checkpoint(tmp_path, every_steps=100),
     ]
@@ -90,7 +90,7 @@ def test_a_signal_saves_and_ends_training_at_a_batch_boundary(
     assert handlers() == former
 
 
-# What each session is stopped by, the last one excepted.
+# The signal that stops each session except the last.
 CHAINS = {
     "amid epochs and at their ends": [{"step": 2}, {"epoch": 0}, {"step": 9}, {"step": 13}],
     "at the last batch of an epoch": [{"step": 7}, {"step": 14}],

@@ -1,4 +1,4 @@
-"""The callbacks on a plain keras.Model, as in somebody else's program."""
+"""The callbacks on a plain keras.Model, as in other programs."""
 
 import functools
 import json
@@ -33,7 +33,7 @@ def layers():
 
 
 class OwnStep(Subclassed):
-    """Its train_step is its own, and so are its metrics."""
+    """Has a custom train_step and custom metrics."""
 
     def __init__(self, layers):
         super().__init__(layers)

@@ -24,7 +24,7 @@ class Clock:
 
 
 class Slow(StepCallback):
-    """Every step takes this many seconds of a clock; its losses are kept as they will be shown."""
+    """Each step takes a given number of seconds; losses are kept as they are shown."""
 
     def __init__(self, clock, *, seconds):
         super().__init__()
@@ -40,7 +40,7 @@ class Slow(StepCallback):
 
 
 class Saying(keras.callbacks.Callback):
-    """Prints something at each step, in two parts, and something on stderr."""
+    """Prints a line in two parts at each step, and a line on stderr."""
 
     def on_train_batch_begin(self, batch, logs=None):
         print("step", end=" ")
@@ -49,7 +49,7 @@ class Saying(keras.callbacks.Callback):
 
 
 class Looking(keras.callbacks.Callback):
-    """Keeps what the screen shows before the first step and after each."""
+    """Keeps the screen's lines before the first step and after each step."""
 
     def __init__(self, screen):
         super().__init__()
@@ -61,13 +61,13 @@ class Looking(keras.callbacks.Callback):
             self.on_train_batch_end(batch, logs)
 
     def on_train_batch_end(self, batch, logs=None):
-        # A bar of one length, however far it is.
+        # Gives bars the same length at any progress.
         self.seen.append([re.sub(" [━╸╺]+", " ━━━", line) for line in self._screen.lines])
 
 
 @pytest.fixture
 def attach(monkeypatch):
-    """attach(columns): stdout and stderr lead to one screen, which is returned."""
+    """attach(columns): send stdout and stderr to one screen and return it."""
 
     def attach(columns=80, **variables):
         use_terminal(monkeypatch, columns=columns, **variables)
@@ -81,7 +81,7 @@ def attach(monkeypatch):
 
 @pytest.fixture
 def without_terminal(monkeypatch):
-    """Let stderr be a file; returns the function that reads its lines."""
+    """Replace stderr by a file; returns a function that reads its lines."""
 
     def without_terminal():
         file = io.StringIO()
@@ -112,19 +112,19 @@ def test_it_shows_position_loss_speed_and_remaining_time(make_model, stream, att
 
 
 class Attributes(SimpleNamespace):
-    """A namespace that can be referred to weakly, as a model can."""
+    """A namespace that supports weak references, like a model."""
 
     __hash__ = object.__hash__
 
 
 class Saved(StepCallback):
-    """A callback that saved the training 65 s ago."""
+    """A callback that saved a checkpoint 65 s ago."""
 
     seconds_since_save = 65.0
 
 
 class ByHand:
-    """A fit of 30 epochs of 300 steps without a model to train: each call does what fit does."""
+    """A fit of 30 epochs of 300 steps without a model: its calls are those of fit."""
 
     def __init__(self, progress, *peers, epochs=30, steps=300, **of_the_model):
         self.progress = progress
@@ -192,7 +192,7 @@ def test_the_loss_is_not_read_between_two_updates(attach):
         with pytest.raises(AssertionError, match="read"):
             fit.step(0, 3, {"loss": Unread()})
         fit.step(0, 4, {"loss": 1.0})
-    # Once to find that it is one that counts, and once to read it.
+    # Once to find that it has a count, and once to read it.
     assert tracker.times_read == 2
 
 

@@ -42,7 +42,7 @@ def test_it_adds_up_the_time_of_the_sessions_only():
     assert resumed.seconds == 14.0
     assert resumed.state_dict() == {"seconds": 14.0}
 
-    # A further fit goes on from there; closing twice changes nothing.
+    # A further fit continues from there; closing twice changes nothing.
     resumed.close()
     resumed.on_train_begin()
     resumed.on_epoch_begin(0)

@@ -18,7 +18,7 @@ def make_model(dtype="float32"):
     return model
 
 
-# A training in which nothing is trained: the losses are given, the weights tell the epoch.
+# No real training: the losses are given, and the weights equal the epoch.
 LOSSES = [0.9, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.4]
 BATCHES = 2
 EVENTS = [
@@ -75,7 +75,7 @@ def early_stopping(directory):
     return callbacks.EarlyStopping("loss", patience=3, restore_best_weights=True, verbose=1)
 
 
-# name: (how to make it, attributes without which something is noticed)
+# name: (how to make it, attributes that have to be restored)
 KERAS_CALLBACKS = {
     "EarlyStopping": (
         early_stopping,
@@ -95,7 +95,7 @@ KERAS_CALLBACKS = {
         lambda directory: callbacks.ModelCheckpoint(
             directory / "{epoch}-{batch}.weights.h5", save_freq=3, save_weights_only=True
         ),
-        # Keras 3.12 counts batches alike whether it remembers the last one or not.
+        # Keras 3.12 counts batches the same with or without the last one.
         ["_batches_seen_since_last_saving"] + ["_last_batch_seen"] * (keras.version() >= "3.13"),
     ),
     "History": (lambda directory: callbacks.History(), ["epoch", "history"]),
@@ -104,9 +104,9 @@ KERAS_CALLBACKS = {
 
 @pytest.fixture
 def outcome(tmp_path, capsys, monkeypatch):
-    """outcome(make, at, forgotten): all a user notices of a training interrupted before an event.
+    """outcome(make, at, forgotten): all visible results of a training interrupted before an event.
 
-    ``at`` None: it is not interrupted. ``forgotten``: an attribute that is not restored.
+    ``at`` None: no interruption. ``forgotten``: an attribute that is not restored.
     """
     directories = (tmp_path / str(number) for number in itertools.count())
     model = make_model()
@@ -174,7 +174,7 @@ class Own(callbacks.Callback):
 
 
 class OwnStopping(callbacks.EarlyStopping):
-    """A subclass that says its own state is asked for it, not its base."""
+    """A subclass with its own state_dict, which is used instead of its base's."""
 
     def state_dict(self):
         return {"mine": self.patience}

@@ -16,7 +16,7 @@ def save(checkpoints, step, **metrics):
 
 
 def newest(checkpoints):
-    """(the newest whole one's step, the notices); None for the step: there is none."""
+    """(step of the newest undamaged checkpoint or None, notices)."""
     notices = []
     stored = checkpoints.newest(notices.append)
     if stored is None:
@@ -26,7 +26,7 @@ def newest(checkpoints):
 
 
 def present(checkpoints):
-    """The steps there, each found whole."""
+    """The saved steps; each checkpoint is undamaged."""
     for step in checkpoints.steps():
         storage.read_directory(checkpoints.directory(step))
     return checkpoints.steps()
@@ -50,7 +50,7 @@ def test_a_checkpoint_is_named_by_its_number_of_updates(tmp_path):
 
 
 NAN = math.nan
-# name: (keep, mode, val_loss of the checkpoints 1, 2, 3, ..., those kept)
+# name: (keep, mode, val_loss of the checkpoints 1, 2, 3, ..., kept checkpoints)
 KEPT = {
     "the newest, without the metric": (2, "min", [None, None, None, None], [3, 4]),
     "one": (1, "min", [None, None, None], [3]),
@@ -69,7 +69,7 @@ KEPT = {
 def test_the_newest_and_the_best_are_kept(row, tmp_path):
     keep, mode, values, kept = KEPT[row]
     for step, value in enumerate(values, 1):
-        # Each time as after an interruption: nothing is known but what lies on the disk.
+        # A new object each time, as after an interruption: only the disk has state.
         checkpoints = CheckpointDirectory(tmp_path, keep=keep, monitor="val_loss", mode=mode)
         save(checkpoints, step, **({} if value is None else {"val_loss": value}))
     assert present(checkpoints) == kept
@@ -152,7 +152,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_previous_one_used(kind, tmp_pa
     assert notice.startswith(str(checkpoints.directory(3)))
     assert notice.endswith(". The checkpoint before it is used.")
     assert "\n" not in notice
-    # Training comes by there again.
+    # Training reaches that step again.
     save(checkpoints, 3, loss=0.0)
     assert newest(checkpoints) == (3, [])
     assert present(checkpoints) == [1, 2, 3]
@@ -173,7 +173,7 @@ def test_if_all_checkpoints_are_damaged_each_is_reported(tmp_path):
     assert notices[1].endswith(" None is left.")
 
 
-# What save does to what is there: (steps before, step saved, keep, steps after)
+# (steps before, step saved, keep, steps after)
 SAVES = {
     "the first": ([], 1, 3, [1]),
     "one more": ([1], 2, 3, [1, 2]),
@@ -186,7 +186,7 @@ SAVES = {
 
 @pytest.fixture(params=SAVES)
 def situation(request, tmp_path):
-    """(a function that prepares the directory and gives it, keep, steps before, saved, after)."""
+    """(function that prepares and returns the directory, keep, steps before, saved, after)."""
     before, saved, keep, after = SAVES[request.param]
     root = tmp_path / "root"
 

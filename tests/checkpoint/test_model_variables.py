@@ -9,14 +9,14 @@ from mnist_keras.checkpoint.model_variables import groups, optimizers
 
 
 class Average:
-    """An object of a program's own that holds variables."""
+    """A program's own object that holds variables."""
 
     def __init__(self):
         self.values = [tf.Variable(1.0), tf.Variable(2.0)]
 
 
 class Everything(keras.Model):
-    """Holds a variable in each way that a program may."""
+    """Holds variables in every way that a program may."""
 
     def __init__(self):
         super().__init__()

@@ -12,7 +12,7 @@ from mnist_keras.checkpoint.nested import put_arrays, take_arrays
 
 
 class Owner:
-    """Holds a generator of each kind, some of them deep."""
+    """Holds a generator of each kind, some in nested attributes."""
 
     def __init__(self):
         self.python = random.Random(1)
@@ -42,7 +42,7 @@ def test_the_examples_in_the_docstrings_hold():
 
 def test_every_restored_generator_repeats_its_draws():
     owner = Owner()
-    owner.legacy.normal()  # It keeps the second of two normal numbers.
+    owner.legacy.normal()  # It draws two normal numbers and keeps the second.
     np.random.normal()
     arrays = {}
     saved = json.loads(json.dumps(take_arrays(random_state.capture(owner), "random", arrays)))

@@ -46,7 +46,7 @@ def build_new_file(path, disk):
 
 
 def read_tree(path):
-    """What lies in a directory, or aside, where its writer was killed."""
+    """The files of a directory, or of the one left beside it by a killed writer."""
     path = storage._where(path)
     files = [p for p in path.rglob("*") if p.is_file() and p.name != storage.MANIFEST]
     return {str(p.relative_to(path)): p.read_bytes() for p in files} or None
@@ -56,7 +56,7 @@ def remove(path, disk):
     storage.remove_directory(path, disk=disk)
 
 
-# name: (what lies there, what is done, how it is read, what is read before, and after)
+# name: (prepared files, action, reader, files read before, files read after)
 ACTIONS = {
     "a new directory": (None, write_new, read_directory, None, NEW),
     "a directory that replaces another": (OLD, write_new, read_directory, OLD, NEW),
@@ -71,7 +71,7 @@ ACTIONS = {
 
 @pytest.fixture(params=ACTIONS)
 def action(request, tmp_path):
-    """(the root, the path, what is done to it by (path, disk), the reader, old, new)."""
+    """(function that prepares the root, action(path, disk), reader, old files, new files)."""
     there, act, read, old, new = ACTIONS[request.param]
     root = tmp_path / "root"
 
@@ -128,7 +128,7 @@ def test_a_disk_failure_keeps_the_old_or_the_new_files(action, failing_disk):
 
 def test_a_replaced_directory_not_moved_back_can_be_read(tmp_path, failing_disk, monkeypatch):
     storage.write_directory(tmp_path / "it", OLD, {})
-    writes = 1 + 2 * 3 + 1  # the directory; two files and the manifest, each synced; its own sync
+    writes = 1 + 2 * 3 + 1  # directory; two files and the manifest, each synced; directory sync
     monkeypatch.setattr(storage, "_bring_back", lambda path: None)
     with pytest.raises(OSError, match="No space"):
         storage.write_directory(tmp_path / "it", NEW, {}, disk=failing_disk(writes + 1))
@@ -274,7 +274,7 @@ def test_a_file_truncated_anywhere_is_detected(stored):
 
 
 def changed(**changes):
-    """The directory's manifest with other values in it, its seal as it was."""
+    """The directory's manifest with changed values and the old seal."""
 
     def change(path):
         manifest = json.loads((path / "manifest.json").read_bytes())

@@ -29,14 +29,14 @@ def make_model(seed, optimizer, *, units=4, dtype="float32", metrics=("mae",)):
 
 
 def build(model):
-    """Make the variables of the optimizer and the metrics, without a step of training."""
+    """Create the variables of the optimizer and the metrics without a training step."""
     model.test_on_batch(X[0], Y[0])
     model.optimizer.build(model.trainable_variables)
     return model
 
 
 def train(model, steps):
-    """One batch after the other; the metrics after each, those of the batches before included."""
+    """Train on batches in turn; returns the running metrics after each."""
     train_function = model.make_train_function()
     logs = [train_function(iter([(X[step], Y[step])])) for step in steps]
     return [{name: float(value) for name, value in log.items()} for log in logs]
@@ -51,7 +51,7 @@ def groups(model):
 
 
 def arrays(model):
-    """All that a step depends on or changes."""
+    """Everything that a step depends on or changes."""
     return [
         np.array(keras.ops.convert_to_numpy(v), np.float32)
         for g in groups(model).values()
@@ -68,7 +68,7 @@ def through_the_disk(state):
 
 
 def keys(state, pattern):
-    """The keys of the variables whose path has the pattern in it."""
+    """The keys of the variables whose path matches the pattern."""
     return [e["key"] for e in state.description["variables"] if re.search(pattern, e["path"])]
 
 
@@ -87,7 +87,7 @@ def scaled_momentum():
     return keras.optimizers.LossScaleOptimizer(inner, initial_scale=4.0, dynamic_growth_steps=4)
 
 
-# optimizer: (how to make it, {item: what is in the paths of its variables})
+# optimizer: (how to make it, {item: pattern of its variables' paths})
 ITEMS = {
     "adam": (
         adam,
@@ -117,7 +117,7 @@ ITEMS = {
 
 @pytest.fixture(scope="module", params=ITEMS)
 def interrupted(request):
-    """(the state in mid-epoch, what became of it without interruption, another model, items)."""
+    """(state in mid-epoch, result without interruption, another model, items)."""
     make_optimizer, items = ITEMS[request.param]
     model = make_model(1, make_optimizer())
     train(model, range(5))
@@ -211,7 +211,7 @@ def test_a_state_is_read_back_from_disk_unchanged():
 
 
 def model_of(**changes):
-    """A model that differs from the saved one in one thing."""
+    """A model that differs from the saved one in one property."""
     return build(make_model(5, changes.pop("optimizer", "adam"), **changes))
 
 
@@ -277,7 +277,7 @@ def test_the_state_of_other_callbacks_is_refused_and_changes_nothing(saved):
 
 
 def test_an_identical_model_in_the_same_process_accepts_the_state(saved):
-    # Keras names its parts dense_7 where those of the first were dense_2.
+    # Keras names its layers dense_7 instead of dense_2.
     for optimizer in (keras.optimizers.Adam(), keras.optimizers.get("adam")):
         model = model_of(optimizer=optimizer)
         training_state.restore(saved, model, [])

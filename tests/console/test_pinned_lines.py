@@ -10,12 +10,12 @@ from tests.terminals import Screen, Terminal
 
 @pytest.fixture
 def begin(monkeypatch):
-    """Let both stdout and stderr lead to one screen; returns the lines pinned to it, and it."""
+    """Send stdout and stderr to one screen; returns (the lines pinned to it, the screen)."""
     begun = []
 
     def begin():
         screen = Screen(40)
-        # Not before the test: pytest sets both once more when that begins.
+        # Only in the test: pytest sets both streams again when a test starts.
         monkeypatch.setattr(sys, "stdout", Terminal(screen))
         monkeypatch.setattr(sys, "stderr", Terminal(screen))
         begun.append(PinnedLines(sys.stderr))
@@ -95,7 +95,7 @@ def test_the_cursor_stays_visible_where_a_shell_can_continue(begin):
     pinned, screen = begin()
     pinned.show(["one", "two"])
     assert "\x1b[?25" not in screen.received
-    # As after kill -9: what comes next is written over them, and nothing else is.
+    # As after kill -9: the next output overwrites only the pinned lines.
     screen.feed("$ \x1b[J")
     assert screen.lines == ["$"]
 

@@ -30,7 +30,7 @@ PARTS = [
 
 @pytest.fixture
 def show(monkeypatch):
-    """show(lines, columns=80, **environment): the `Screen` on which they are shown."""
+    """show(lines, columns=80, **environment): the `Screen` after showing the lines."""
 
     def show(lines, *, columns=80, **variables):
         use_terminal(monkeypatch, columns=columns, **variables)

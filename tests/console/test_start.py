@@ -13,7 +13,7 @@ from mnist_keras.console.start import import_tensorflow
 
 @pytest.fixture
 def start_as(monkeypatch):
-    """Let the start of TensorFlow say something on stderr and then end in a certain way."""
+    """Let the start of TensorFlow write to stderr and then end in a given way."""
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
 

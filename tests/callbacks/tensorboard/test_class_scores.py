@@ -8,7 +8,7 @@ from mnist_keras.callbacks.tensorboard.exam import Exam
 
 
 class Guessing(Exam):
-    """Its answers are settled."""
+    """Its answers are fixed."""
 
     def probabilities(self, model, step):
         guesses = [0, 0, 0, 1, 1, 1, 1] if step == 7 else self.labels

@@ -17,7 +17,7 @@ GUESSES = np.array([0, 0, 0, 1, 1, 1, 1])
 
 
 class Guessing(Exam):
-    """Its answers are settled."""
+    """Its answers are fixed."""
 
     def probabilities(self, model, step):
         return np.eye(3, dtype=np.float32)[GUESSES]

@@ -116,7 +116,7 @@ def test_a_matrix_shows_its_shades_and_texts():
 
 
 def cells_of(picture, *, classes, cell):
-    """What is dark: above the cells of a matrix, beside them, and in them."""
+    """The dark pixels above the cells of a matrix, beside them, and in them."""
     dark = pixels(picture).min(-1) < 128
     top, left = picture.height - 6 - classes * cell, picture.width - 12 - classes * cell
     title = 6 + LINE_PIXELS
@@ -172,7 +172,7 @@ def test_a_matrix_has_a_maximum_size(classes):
         column_names=names,
         title="title",
     )
-    # Where each class has a name and each cell room for a number they take more.
+    # Names for each class and room for numbers in each cell need more pixels.
     most = 26 * classes + 60 if 20 < classes <= 40 else 600
     assert max(picture.size) <= max(most, classes + 60)
 

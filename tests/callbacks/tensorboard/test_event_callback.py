@@ -10,7 +10,7 @@ from mnist_keras.errors import UsageError
 
 
 class Value(EveryEpochsCallback):
-    """Shows how many updates were done."""
+    """Writes the number of updates."""
 
     def summaries(self):
         yield scalar_pb("steps", float(self.step))

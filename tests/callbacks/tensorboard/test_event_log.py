@@ -21,7 +21,7 @@ from mnist_keras.errors import MnistKerasError
 
 
 def write(logdir, *, step, end, value=0.0, close=True):
-    """One session: a point at each step from one to before another."""
+    """One session: a point at each step from ``step`` to before ``end``."""
     log = EventLog(logdir, step=step)
     for s in range(step, end):
         log.scalar("train", "loss", value + s, s)
@@ -35,7 +35,7 @@ def straight(end, value=0.0):
 
 
 def seen(logdir):
-    """The steps of the points there, in order, as TensorBoard comes upon them."""
+    """The steps of the points, in the order in which TensorBoard reads them."""
     watching = EventAccumulator(str(logdir / "train"), tensor_size_guidance={"scalars": 0})
     watching.Reload()
     return [event.step for event in watching.Tensors("loss")]
@@ -92,7 +92,7 @@ def test_an_open_tensorboard_drops_them_too(tmp_path):
     watching = EventAccumulator(str(tmp_path / "train"), tensor_size_guidance={"scalars": 0})
     watching.Reload()
     assert len(watching.Tensors("loss")) == 10
-    log = EventLog(tmp_path, step=4)  # Before it has a point to write there.
+    log = EventLog(tmp_path, step=4)  # Before it has a point to write.
     watching.Reload()
     assert [event.step for event in watching.Tensors("loss")] == [0, 1, 2, 3]
     log.scalar("train", "loss", 4.0, 4)
@@ -146,7 +146,7 @@ def keep(log, step, value, tag="epoch_loss"):
 
 @pytest.fixture
 def ended_epoch(tmp_path):
-    """An epoch of 3 steps, points of the weights after it, and 2 steps of the next one."""
+    """An epoch of 3 steps, kept points after it, and 2 steps of the next epoch."""
     log = write(tmp_path, step=0, end=3, close=False)
     keep(log, 3, 0.5)
     log.scalar("train", "last", 1.0, 3)
@@ -304,7 +304,7 @@ def test_flush_syncs_the_points_of_all_files(tmp_path, monkeypatch):
 
 
 class Parts:
-    """A file that takes a few bytes at a time, as long as the disk has room for them."""
+    """A file that accepts a few bytes at a time while the disk has space."""
 
     room = 0
 
@@ -324,7 +324,7 @@ class Parts:
 
 @pytest.fixture
 def small_disk(tmp_path, monkeypatch):
-    """An EventLog on a disk with room for three points and a half; its directory."""
+    """(EventLog, its directory) on a disk with space for three and a half points."""
     write(tmp_path / "rehearsal", step=0, end=3)
     Parts.room = files(tmp_path / "rehearsal")[0].stat().st_size + 30
     create = event_log._create
@@ -381,7 +381,7 @@ def test_logging_does_not_wait_for_a_slow_disk(tmp_path, points_of, monkeypatch)
     may_end.set()
     flushing.join()
     log.close()
-    assert len(synced) == 2  # The second point was not on the disk before.
+    assert len(synced) == 2  # The second point was not on the disk yet.
 
 
 def test_of_an_event_only_missing_values_are_added(tmp_path, points_of):

@@ -15,7 +15,7 @@ from mnist_keras.probabilities import probabilities
 
 
 class Counting(keras.layers.Layer):
-    """Gives what it is given, and counts how often it is called outside a graph."""
+    """Returns its input, and counts its calls outside a graph."""
 
     calls = 0
 
@@ -25,7 +25,7 @@ class Counting(keras.layers.Layer):
 
 
 def score_model(*, loss="mse", **compile_arguments):
-    """A model that gives what it is given."""
+    """A model that returns its input."""
     model = keras.Sequential([keras.Input((3,)), Counting()])
     model.compile(optimizer="sgd", loss=loss, **compile_arguments)
     return model

@@ -36,7 +36,7 @@ KINDS = {
 
 @pytest.fixture
 def shown(tmp_path, summaries_of):
-    """Train a model of that kind for a step at a rate of 0; the picture and the first kernel."""
+    """Train a model for a step at a rate of 0; (picture, first kernel)."""
 
     def shown(kind, layer, **options):
         dense = layer == "dense"

@@ -17,7 +17,7 @@ def batch(held_out):
 
 
 def summary(array):
-    """(least, most, count) of numbers, or of a histogram's rows (left, right, count)."""
+    """(minimum, maximum, count) of numbers, or of a histogram's rows (left, right, count)."""
     if array.ndim == 2 and array.shape[1] == 3:
         return array[0, 0], array[-1, 1], array[:, 2].sum()
     return array.min(), array.max(), array.size

@@ -42,7 +42,7 @@ def test_the_sample_is_written_after_the_first_epoch(
 ):
     model = make_plain()
     callback = InputSample(tmp_path, lambda: next(iter(stream)), every_epochs=every_epochs)
-    # What a last epoch shows makes room when the training goes on, what the first one shows stays.
+    # An extra last epoch's sample is replaced by later ones; the first epoch's is kept.
     for first, last in ((0, 1), (1, 3), (3, 5)):
         model.fit(stream, initial_epoch=first, epochs=last, verbose=0, callbacks=[callback])
     assert list(summaries_of(tmp_path)["input_sample"]) == [7 * epoch for epoch in epochs]

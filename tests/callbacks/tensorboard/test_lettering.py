@@ -14,7 +14,7 @@ DEJAVU = str(pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSan
 
 @pytest.fixture
 def fonts_here(monkeypatch):
-    """fonts_here(*files): the machine has no other fonts than these."""
+    """fonts_here(*files): make these the only fonts of the machine."""
     caches = lettering.mask, lettering.fitted, lettering._upright, lettering._fonts_here
 
     def forget():

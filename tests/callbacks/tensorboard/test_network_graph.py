@@ -133,7 +133,7 @@ def test_a_subclassed_model_of_several_inputs_has_its_graph():
 
 
 class Words(keras.Model):
-    """Takes whole numbers, of which Keras notes no shape."""
+    """Takes integers; Keras does not record their shape."""
 
     def __init__(self):
         super().__init__(name="network")

@@ -13,7 +13,7 @@ TRUE_POSITIVES, FALSE_POSITIVES, _, _, PRECISION, RECALL = range(6)
 
 
 class Thinking(Exam):
-    """Its answers are settled."""
+    """Its answers are fixed."""
 
     def probabilities(self, model, step):
         return PROBABILITIES

@@ -1,4 +1,4 @@
-"""A profile holds the steps asked for, and lies where TensorBoard's page for profiles looks."""
+"""A profile has the requested steps and is where TensorBoard's profile page looks."""
 
 import collections
 import doctest
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def profiles(logdir):
-    """{name: {step: how often it is marked}} of the profiles that TensorBoard finds."""
+    """{name: {step: number of its marks}} of the profiles that TensorBoard finds."""
     directory = plugin_asset_util.PluginDirectory(str(logdir), "profile")
     names = plugin_asset_util.ListAssets(str(logdir), "profile")
     found = {}

@@ -41,7 +41,7 @@ def expected(by_hand, make_model, examples):
 
 
 def printed_losses(text):
-    """{(epoch, step in it): loss}, and the lines with the losses left out."""
+    """{(epoch, step in it): loss}, and the lines without the losses."""
     losses, rest = {}, []
     for line in text.splitlines():
         words = line.split(" ")
@@ -125,7 +125,7 @@ def test_validation_points_are_in_their_own_directory(
 
 
 class Clock(keras.callbacks.Callback):
-    """Lets each piece of training last so many seconds, and other work some too."""
+    """A clock by which training and other work take a given number of seconds."""
 
     def __init__(self, *, first_epoch, second_epoch):
         super().__init__()
@@ -147,7 +147,7 @@ class Clock(keras.callbacks.Callback):
 
 
 RATES = {
-    # 10 in 0.5 s; 40 in 2 s; anew in the second epoch: 20 in 0.5 s; 40 in 1 s.
+    # 10 in 0.5 s; 40 in 2 s; in the second epoch: 20 in 0.5 s; 40 in 1 s.
     ("make_model", 1): {0: 20.0, 4: 20.0, 8: 40.0, 12: 40.0},
     ("make_plain", 1): {0: 20.0, 4: 20.0, 8: 40.0, 12: 40.0},
     # 40 in 0.5 s; 25 in 0.5 s; 40 in 0.25 s; 25 in 0.25 s.
@@ -186,7 +186,7 @@ def test_a_resumed_run_counts_only_its_own_examples(make_model, stream, tmp_path
     with pytest.raises(KeyboardInterrupt):
         fit(0.5)
     fit(0.25)
-    # 10 in 0.5 s; 30 in 1.5 s; the last batch alone, 5 in 0.25 s.
+    # 10 in 0.5 s; 30 in 1.5 s; the last batch: 5 in 0.25 s.
     assert points_of(tmp_path / "train")["examples_per_second"] == {0: 20.0, 3: 20.0, 6: 20.0}
 
 
@@ -216,7 +216,7 @@ def test_two_fits_make_one_curve(make_model, stream, tmp_path, points_of, capsys
 def test_data_of_unknown_length_is_logged_the_same(
     make, request, stream, tmp_path, points_of, capsys
 ):
-    # Keras learns that the data ends when it asks for a batch too many, here one that is due.
+    # Keras notices the end of the data only by asking for one more batch, here a due one.
     model = request.getfixturevalue(make)()
     start = model.get_weights()
 
@@ -280,7 +280,7 @@ def test_training_may_end_while_a_checkpoint_flushes_the_points():
             flushed.append(True)
 
     class Ending(StepLogger):
-        """Closed by the training's thread as soon as another one has looked at its log."""
+        """Closed by the training thread as soon as another thread has read its log."""
 
         _log = property(lambda self: logs.pop(0), lambda self, log: None)
 

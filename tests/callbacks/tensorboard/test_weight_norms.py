@@ -17,7 +17,7 @@ LAYERS = {"hidden": slice(0, 2), "scores": slice(2, 4)}
 
 
 class Weights(keras.callbacks.Callback):
-    """Notes the weights before each step."""
+    """Records the weights before each step."""
 
     def __init__(self):
         super().__init__()
@@ -29,7 +29,7 @@ class Weights(keras.callbacks.Callback):
 
 @pytest.fixture
 def make():
-    """A TapeModel of two layers with weights; what it wraps is a plain keras.Model."""
+    """A TapeModel of two layers with weights, around a plain keras.Model."""
 
     def make(optimizer="adam", *, steps_per_execution=1, wrap=TapeModel):
         keras.utils.set_random_seed(3)
@@ -55,7 +55,7 @@ def norm(arrays):
 
 
 def by_hand(weights, steps):
-    """What is to be written at those steps."""
+    """The expected values at these steps."""
     expected = {}
     for name, layer in LAYERS.items():
         before = {step: weights.before[step][layer] for step in steps}

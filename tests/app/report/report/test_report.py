@@ -1,4 +1,4 @@
-"""The report of a small run, read as text and in a browser."""
+"""The report of a small run, as text and in a browser."""
 
 import itertools
 import re
@@ -18,9 +18,9 @@ from tests.browser import browser, browser_is_here
 
 LABELS = np.arange(20) % 10
 IMAGES = np.zeros((20, 28, 28), np.uint8)
-IMAGES[np.arange(20), 0, LABELS] = 255  # An image says what it is in its first row,
-IMAGES[3, 0] = np.roll(IMAGES[3, 0], 5)  # but this 3 looks like an 8,
-IMAGES[14, 0, 6] = 254  # and this 4 nearly as much like a 6.
+IMAGES[np.arange(20), 0, LABELS] = 255  # An image encodes its label in its first row,
+IMAGES[3, 0] = np.roll(IMAGES[3, 0], 5)  # but this 3 looks like an 8
+IMAGES[14, 0, 6] = 254  # and this 4 almost as much like a 6.
 IMAGES[14, 0, 4] = 200
 SUMMARY = {
     "dataset": "mnist",
@@ -34,7 +34,7 @@ SUMMARY = {
 
 
 class Page(HTMLParser):
-    """The text of a page, and what it refers to."""
+    """The text of a page and its references."""
 
     def __init__(self, html):
         super().__init__()
@@ -82,7 +82,7 @@ return [...document.querySelectorAll(selector)].map((element) => {
 
 @pytest.fixture(scope="module")
 def page_of(run):
-    """page_of(exam): the report of a network that reads its scores off the first row of pixels."""
+    """page_of(exam): the report of a network whose scores are the first row of pixels."""
     network = keras.Sequential(
         [keras.Input((28, 28)), keras.layers.Lambda(lambda x: x[:, 0, :10])], name="reads"
     )
@@ -215,7 +215,7 @@ def test_class_names_stand_side_by_side_on_a_phone(html_of_clothes, tmp_path):
 
 
 def assert_no_mark_is_cut(driver):
-    """Those at the curves end within the page, and their chart lets them out of its box."""
+    """Labels of curves end within the page; their chart does not clip them."""
     width = driver.execute_script("return document.documentElement.clientWidth")
     marks = driver.execute_script(EDGES, "svg text", "left", "right")
     assert marks

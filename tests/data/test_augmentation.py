@@ -9,7 +9,7 @@ from mnist_keras.data.augmentation import Augmentation
 from mnist_keras.errors import UsageError
 
 COUNT = 60
-# The middle of an image; positions are read off where nothing comes in from outside.
+# The middle of an image; positions are measured where no outside pixels appear.
 MIDDLE, INSIDE = 13.5, slice(9, 19)
 EVERYTHING = {
     "shift_pixels": 2.0,
@@ -25,9 +25,9 @@ def deform(images, seed=(3, 5), **amounts):
 
 
 def sources(count=COUNT, **amounts):
-    """Where the inner pixels come from, relative to the middle: x and y, (count, 10, 10) each.
+    """The source positions of inner pixels, relative to the middle: x and y, (count, 10, 10) each.
 
-    Interpolated between its pixels, a picture of a coordinate is that coordinate.
+    Interpolating a picture of a coordinate gives the coordinate itself.
     """
     y, x = np.mgrid[:28, :28].astype(np.float32)
     found = [deform(np.broadcast_to(c, (count, 28, 28)), **amounts) for c in (x, y)]
@@ -35,13 +35,13 @@ def sources(count=COUNT, **amounts):
 
 
 def pixels():
-    """The inner pixels' own places, relative to the middle, (10, 10) each."""
+    """The positions of the inner pixels, relative to the middle, (10, 10) each."""
     y, x = np.mgrid[INSIDE, INSIDE] - MIDDLE
     return x, y
 
 
 def spans(values, least, most):
-    """Whether random values lie within a range, and fill it."""
+    """Whether random values are within a range and cover it."""
     width = most - least
     return (
         least - 1e-4 <= values.min() < least + 0.15 * width
@@ -50,7 +50,7 @@ def spans(values, least, most):
 
 
 def matrices(**amounts):
-    """The linear maps of pixels to where they come from, (count, 2, 2), read off the pictures."""
+    """The linear maps of pixels to their sources, (count, 2, 2), measured in the pictures."""
     x, y = sources(**amounts)
     rows = [((c[:, 0, -1] - c[:, 0, 0]) / 9, (c[:, -1, 0] - c[:, 0, 0]) / 9) for c in (x, y)]
     return np.moveaxis(np.array(rows), -1, 0)
@@ -117,7 +117,7 @@ def test_elastic_displacements_are_smooth_with_the_requested_strength():
     fields = np.array([x - own_x, y - own_y])
     assert fields.std() == pytest.approx(1.5, rel=0.05)
     assert abs(fields.mean()) < 0.1
-    # Alike at neighbours, as far apart as the field's Gaussians are wide hardly more.
+    # Neighbours correlate; pixels further apart than the Gaussians' width almost do not.
     neighbours = np.corrcoef(fields[..., :-1].ravel(), fields[..., 1:].ravel())[0, 1]
     far = np.corrcoef(fields[..., :2].ravel(), fields[..., -2:].ravel())[0, 1]
     assert neighbours == pytest.approx(np.exp(-1 / (4 * 4.0**2)), abs=0.02)

@@ -12,7 +12,7 @@ from mnist_keras.errors import UsageError
 
 COUNT, PARTITIONS = 36, 4
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 28, 28), dtype=np.uint8)
-IMAGES[:, 0, 0] = np.arange(COUNT)  # Each is told by its first pixel.
+IMAGES[:, 0, 0] = np.arange(COUNT)  # The first pixel identifies the image.
 LABELS = (np.arange(COUNT) % 10).astype(np.uint8)
 PARTS = np.split(IMAGES, PARTITIONS)
 
@@ -52,7 +52,7 @@ def test_shuffled_orders_differ_between_partitions_and_epochs():
 
 
 class OneOfTwoWorkers:
-    """What a stream asks of a strategy, of a worker with one of two replicas."""
+    """The part of a strategy that a stream uses, for a worker with one of two replicas."""
 
     num_replicas_in_sync = 2
 

@@ -16,7 +16,7 @@ from mnist_keras.errors import UsageError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (25, 28, 28), dtype=np.uint8)
 LABELS = (np.arange(25) % 10).astype(np.uint8)
-# Each image is told by its first pixel.
+# The first pixel identifies the image.
 IMAGES[:, 0, 0] = np.arange(25)
 
 
@@ -90,7 +90,7 @@ def test_every_trainer_sees_each_epoch_in_its_own_order(kind):
 
 
 class Marked:
-    """Stands in for an augmentation: adds the seed it is called with to every pixel."""
+    """Replaces an augmentation: adds its seed to every pixel."""
 
     identity: ClassVar = {"kind": "marked"}
 

@@ -22,7 +22,7 @@ def mapped(tmp_path):
 
 
 def drawn(stream, *, windows_of):
-    """The batches of the present epoch, cut from windows of so many steps."""
+    """The batches of the current epoch, from windows of the given number of steps."""
     begin, found = 0, []
     while begin < len(stream):
         window, end = stream.window(begin, min(begin + windows_of, len(stream)))
@@ -141,7 +141,7 @@ def test_the_sum_of_a_large_file_covers_a_sample(mapped, monkeypatch):
     monkeypatch.setattr(windows, "_SAMPLED_EXAMPLES", 5)
     sampled = windows.Mapped(mapped, LABELS, order=None).digest()
     changed = IMAGES.copy()
-    changed[[1, 2, 3]] = 0  # Of 25 examples, 0, 6, 12, 18 and 24 are looked at.
+    changed[[1, 2, 3]] = 0  # The sample of the 25 examples is 0, 6, 12, 18 and 24.
     assert windows.Mapped(changed, LABELS, order=None).digest() == sampled != whole
     changed[12] = 0
     assert windows.Mapped(changed, LABELS, order=None).digest() != sampled

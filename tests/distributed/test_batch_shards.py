@@ -30,7 +30,7 @@ def test_shards_cover_the_batch_with_nearly_equal_sizes(replicas):
 
 
 class OneOfTwoWorkers:
-    """What a stream asks of a strategy, of a worker with one of two replicas."""
+    """The part of a strategy that a stream uses, for a worker with one of two replicas."""
 
     num_replicas_in_sync = 2
 
@@ -68,7 +68,7 @@ def test_each_worker_reads_only_its_shard_of_a_batch(tmp_path, shuffle, windows_
                     for ours, theirs in zip(found, expected[step], strict=True):
                         np.testing.assert_array_equal(ours, theirs[part])
                 begin = end
-            # Of the last batch's one example worker 0 has none.
+            # The last batch has one example; worker 0 gets none.
             assert read == (12, 13)[index]
     for stream in workers:
         stream.close()

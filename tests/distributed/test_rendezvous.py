@@ -13,7 +13,7 @@ from mnist_keras.distributed.cluster import Cluster
 from mnist_keras.errors import MnistKerasError, UsageError
 from tests.cluster import free_addresses
 
-# Nothing here takes long, but the machine may be busy.
+# Nothing here takes long, except on a busy machine.
 LONG_S = 60
 
 
@@ -23,7 +23,7 @@ def _short_linger(monkeypatch):
 
 
 def meet_all(addresses, indices, *, settings=lambda index: {}, timeout_s=LONG_S):
-    """The error of `meet` on each of these workers, or None."""
+    """The error of `meet` on each worker, or None."""
 
     def one(index):
         try:

@@ -1,4 +1,4 @@
-"""main.py on two devices and on two workers, terminated and killed, beside one device."""
+"""main.py on two devices and on two workers, terminated and killed, compared with one device."""
 
 import concurrent.futures
 import dataclasses
@@ -28,17 +28,17 @@ LOST = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Runs:
-    """What became of runs of one recipe.
+    """The results of several runs of one recipe.
 
     Attributes:
-        logdir: where they lie.
-        others: the working directories of the workers that are no chief.
-        whole: on one device, its one `Ended`.
-        mirrored: on two devices of one process, its one `Ended`.
-        terminated, killed: the parts of the run ``shrunk`` on two workers, lists of `Ended`.
-        shrunk: its last part on one device, `Ended`.
-        begun: the first part of the run ``grown``, on one device, `Ended`.
-        grown: its last part on two workers, list of `Ended`.
+        logdir: the directory of the runs.
+        others: the working directories of the workers other than the chief.
+        whole: the `Ended` of an uninterrupted run on one device.
+        mirrored: the `Ended` of a run on two devices of one process.
+        terminated, killed: lists of `Ended`, the parts of the run ``shrunk`` on two workers.
+        shrunk: the `Ended` of its last part, on one device.
+        begun: the `Ended` of the first part of the run ``grown``, on one device.
+        grown: a list of `Ended`, its last part on two workers.
     """
 
     logdir: pathlib.Path
@@ -56,7 +56,7 @@ class Runs:
 def runs(tmp_path_factory):
     work = tmp_path_factory.mktemp("cluster")
     whole_data = write_small_mnist(work / "data")
-    # Each of two workers has no other shards than its own.
+    # Each of two workers has only its own shards.
     halves = [work / f"data-{index}" for index in range(2)]
     for index, half in enumerate(halves):
         form = ("idx", "tfrecord")[index]
@@ -66,7 +66,7 @@ def runs(tmp_path_factory):
                 path.unlink()
 
     def part(name, *arguments, count, signum=None, to=0):
-        """One part of a run, ended by a signal to one of its processes after 40 lines, or not."""
+        """One part of a run; a signal may end one of its processes after 40 lines."""
         flags = (
             f"--logdir={work}/logs",
             f"--run_name={name}",
@@ -100,7 +100,7 @@ def runs(tmp_path_factory):
 
 
 def losses(*parts):
-    """{(epoch, step): loss} of what was printed; what was printed again has to be the same."""
+    """{(epoch, step): loss} of the printed lines; repeated lines have to be equal."""
     found = {}
     for part in parts:
         for line in part.lines:
@@ -135,7 +135,7 @@ def test_all_workers_end_with_the_same_status(runs):
 
     assert statuses(runs.whole, runs.mirrored, runs.begun, runs.shrunk) == [0, 0, 143, 0]
     assert statuses(*runs.grown) == [0, 0]
-    # The signal went to worker 1 alone.
+    # Only worker 1 received the signal.
     assert statuses(*runs.terminated) == [143, 143]
 
 

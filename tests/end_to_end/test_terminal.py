@@ -1,4 +1,4 @@
-"""What main.py shows on terminals of several widths, after an interruption, and under nohup."""
+"""The output of main.py on terminals of several widths, after an interruption and under nohup."""
 
 import concurrent.futures
 import re
@@ -65,12 +65,12 @@ def sessions(place):
 
 @pytest.fixture
 def printed(place, sessions):
-    """The lines of a whole run on stdout, which is a file while stderr is a terminal."""
+    """The lines of a complete run on stdout, a file, while stderr is a terminal."""
     return (place / "stdout").read_text().splitlines()
 
 
 def of_stdout(lines):
-    """Those lines that a run prints on stdout."""
+    """The lines that a run prints on stdout."""
     pattern = r"datasets: .*|\d+|\d+ \d+ loss: \S+|test loss: \S+ accuracy: \S+"
     return [line for line in lines if re.fullmatch(pattern, line)]
 
@@ -81,7 +81,7 @@ def test_a_terminal_shows_a_bar_and_keeps_its_last_line(sessions, printed):
     assert of_stdout(printed) == printed
     assert len(printed) == 1 + 4 * EPOCHS + 1
     bars = [frame[-2:] for frame in screen.frames if re.search(BAR, "".join(frame))]
-    # Behind the last step, where the run has come to its end, none is counted.
+    # After the last step, at the end of the run, none is counted.
     steps = rf" \d+/{STEPS_PER_EPOCH} steps(  \d+:\d\d left)?"
     place = rf"(\d+/{EPOCHS} epochs  {BAR}{steps}|{EPOCHS}/{EPOCHS} epochs  {BAR}  0:00 left)"
     figures = r"loss \S+  accuracy \S+(  [\d,]+ images/s)?(  saved \d+:\d\d ago)?"
@@ -113,7 +113,7 @@ def test_the_suggested_command_resumes_the_bar_at_its_position(sessions):
     assert sessions["resumed"][0] == 0
     place = rf"(\d+)/{EPOCHS} epochs +{BAR}(\d+)/{STEPS_PER_EPOCH} steps"
     left = re.search(place.replace(BAR, ""), "\n".join(sessions["interrupted"][1].lines))
-    # Not the frames, of which a busy machine shows several at once, the last one alone.
+    # Not the frames: several may arrive at once, and only the last of them is kept.
     drawn = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", sessions["resumed"][1].received)
     assert re.search(place, drawn).groups() == left.groups()
 

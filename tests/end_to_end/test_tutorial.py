@@ -1,4 +1,4 @@
-"""The numbers are the tutorial's: its own loop, as it was published, beside main.py."""
+"""The numbers are the tutorial's: its published loop, compared with main.py."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 
 def tutorial(data_dir, *, batch_size, epochs, log_every_steps):
-    """The lines that the tutorial prints, the path of the data and its sizes put in."""
+    """The lines that the tutorial prints, with the data's path and sizes inserted."""
     lines = []
     (x, y), _ = ((half.images, half.labels) for half in load("mnist", data_dir=data_dir))
     x = tf.convert_to_tensor(x, dtype=tf.float32) / 255
@@ -43,7 +43,7 @@ def tutorial(data_dir, *, batch_size, epochs, log_every_steps):
 
 
 def parsed(lines):
-    """The epochs and losses among the lines that main.py has printed."""
+    """The epochs and losses in the lines of main.py."""
     words = [line.split() for line in lines if line[0].isdigit()]
     return [(int(w[0]),) if len(w) == 1 else (int(w[0]), int(w[1]), float(w[3])) for w in words]
 

@@ -35,7 +35,7 @@ def test_after_a_kill_no_line_is_lost_or_changed(parts, whole):
     heard = list(dict.fromkeys(line for part in parts for line in part.lines))
     unheard = [line for line in whole.lines if line not in heard]
     assert heard == [line for line in whole.lines if line not in unheard]
-    # Nobody listened any more to what the fourth part said last.
+    # The last lines of the fourth part were not read.
     last_heard = whole.lines.index(parts[3].lines[-1])
     assert unheard == whole.lines[last_heard + 1 :][: len(unheard)]
 

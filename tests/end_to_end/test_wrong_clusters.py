@@ -1,4 +1,4 @@
-"""main.py as workers of a wrongly described cluster: each says so in one line and ends."""
+"""main.py as workers of a wrongly described cluster: each reports it in one line and ends."""
 
 import concurrent.futures
 import re
@@ -34,7 +34,7 @@ def two_workers(addresses, of_second=None, *, flags=((), ())):
 
 
 def cases():
-    """{what is wrong: the (environment, flags) of each worker, what each one says}."""
+    """{what is wrong: ((environment, flags) of each worker, message of each)}."""
     task = '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 2}}'
     a, b, c = free_addresses(3)
     return {

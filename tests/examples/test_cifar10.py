@@ -1,4 +1,4 @@
-"""The example with another data set, on files in the form of CIFAR-10."""
+"""The example with another data set, on files in the format of CIFAR-10."""
 
 import collections
 import runpy
@@ -20,7 +20,7 @@ def example():
 
 @pytest.fixture
 def files(example, tmp_path):
-    """A directory in the form of CIFAR-10, and the examples in it, {file: `Examples`}."""
+    """(directory in the format of CIFAR-10, its examples as {file: `Examples`})."""
     directory = tmp_path / "files"
     directory.mkdir()
     counts = {"data_batch_1": 120, "data_batch_2": 80, "test_batch": 50}

@@ -1,4 +1,4 @@
-"""The command that starts the page: what it says, and which models it takes."""
+"""The command that starts the page: its messages, and the models that it accepts."""
 
 import base64
 import importlib
@@ -28,7 +28,7 @@ def reading(monkeypatch):
 
 @pytest.fixture
 def refused(monkeypatch, capsys):
-    """Run the command, which ends at once: (exit status, what it says on stderr)."""
+    """Run a command that fails at once: (exit status, text on stderr)."""
     monkeypatch.syspath_prepend(EXAMPLE)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
 

@@ -1,4 +1,4 @@
-"""The page in a browser: what somebody who draws, drops a photo or has no mouse notices."""
+"""The page in a browser: drawing, dropping a photo, and use without a mouse."""
 
 import json
 
@@ -20,7 +20,7 @@ def hand(page):
 
 
 def at_rest(driver):
-    """Wait until the answer to the newest picture is shown."""
+    """Wait for the answer to the newest picture."""
     driver.execute_async_script(
         "const [done] = arguments;"
         "const look = () => answer.ariaBusy === 'true' ? setTimeout(look, 10) : done();"
@@ -33,7 +33,7 @@ def text(driver, name):
 
 
 def bars(driver):
-    """The ten probabilities as the bars are long."""
+    """The ten probabilities, as lengths of the bars."""
     lengths = driver.execute_script(
         "return [...document.querySelectorAll('.bar')].map((bar) => bar.style.width)"
     )
@@ -41,7 +41,7 @@ def bars(driver):
 
 
 def boxes(driver):
-    """Of each box of a digit (left, top, right, bottom) in shares of the picture."""
+    """(left, top, right, bottom) of each digit's box, in shares of the picture."""
     return driver.execute_script(
         "const place = stage.getBoundingClientRect();"
         "return [...document.querySelectorAll('.box')].map((box) => {"
@@ -265,7 +265,7 @@ def test_every_text_has_enough_contrast_in_light_and_dark_mode(scheme, page, han
 
 
 def _luminance(colour):
-    """The relative luminance of an sRGB colour, 0 to 1, as WCAG 2 defines it."""
+    """The relative luminance of an sRGB colour, 0 to 1, defined by WCAG 2."""
     parts = np.array(colour) / 255
     parts = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     return parts @ (0.2126, 0.7152, 0.0722)

@@ -1,4 +1,4 @@
-"""The server behind the page: what it answers, and that nothing sent to it brings it down."""
+"""The server of the page: its answers, and that no request stops it."""
 
 import asyncio
 import base64
@@ -108,7 +108,7 @@ def test_requests_to_this_machines_names_are_answered(host, server):
 
 
 class Watch(threading.Thread):
-    """Asks for a good answer again and again meanwhile; keeps the most memory seen, in MiB."""
+    """Sends valid requests in a loop; keeps the peak memory in MiB."""
 
     def __init__(self, server, picture):
         super().__init__()

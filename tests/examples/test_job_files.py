@@ -1,4 +1,4 @@
-"""The files of examples/cluster for Slurm and Kubernetes, as far as they go without either."""
+"""The files of examples/cluster for Slurm and Kubernetes, tested without either."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from mnist_keras.distributed import cluster
 from tests.conftest import ROOT
 
 FILES = ROOT / "examples" / "cluster"
-# Starts two tasks, with what Slurm's own gives each.
+# Starts two tasks with the environment that Slurm's srun sets.
 SRUN = r"""#!/bin/sh
 while [ "${1#--}" != "$1" ]; do echo "$1" >> options; shift; done
 for index in 0 1; do
@@ -27,7 +27,7 @@ status=0
 for task in $tasks; do wait "$task" || status=$?; done
 exit $status
 """
-# Which cluster a task finds; ends as a worker that has got SIGTERM.
+# Prints the cluster that a task finds; ends like a worker after SIGTERM.
 PROGRAM = r"""
 import json, os, sys
 from mnist_keras.distributed import cluster
@@ -40,7 +40,7 @@ sys.exit(143)
 
 @pytest.fixture
 def parse(monkeypatch):
-    """A recipe of main.py's arguments, given in the clone."""
+    """The recipe of main.py's arguments, with the clone as working directory."""
     if "batch_size" not in absl_flags.FLAGS:
         flags.define()
     monkeypatch.chdir(ROOT)
@@ -51,7 +51,7 @@ def parse(monkeypatch):
 
 @pytest.fixture
 def sbatch(tmp_path):
-    """Run the sbatch file with a program in place of main.py."""
+    """Run the sbatch file with a program instead of main.py."""
     tools = {
         "main.py": None,
         "srun": SRUN,
@@ -90,7 +90,7 @@ def test_slurm_tasks_find_each_other_and_requeue_at_the_limit(sbatch, tmp_path):
         ["--distribution=multi_worker", "--run_name=a b"]
     ] * 2
     assert (tmp_path / "requeued").read_text() == "requeue 77\n"
-    # From 22.05 on a step does not inherit it from the job.
+    # Since Slurm 22.05 a step does not inherit it from the job.
     assert "--cpus-per-task=8" in (tmp_path / "options").read_text().splitlines()
 
 

@@ -1,4 +1,4 @@
-"""A data set is had whole and as published, or an error says what is wrong with it."""
+"""A data set is complete and as published, or an error says what is wrong."""
 
 import dataclasses
 import doctest
@@ -53,7 +53,7 @@ def write_idx_files(folder, arrays, names=FILES):
 
 @pytest.fixture
 def get(tmp_path, limits):
-    """resolve with a cache of the test's own, impatient; ``get.notices`` holds what it said."""
+    """resolve with an empty cache and short time limits; its notices are in ``get.notices``."""
 
     def call(name, found_at, **options):
         options = {"cache_dir": tmp_path / "cache", "limits": limits, **options}
@@ -69,7 +69,7 @@ def few_synthetic(monkeypatch):
     monkeypatch.setattr(catalog, "_SYNTHETIC_COUNTS", (20, 10))
 
 
-# What Examples are
+# Examples
 
 
 def test_examples_have_a_length_and_slices():
@@ -318,7 +318,7 @@ for half in found[1:]:
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts a process that waits for a line and then gets the data set from a Source."""
+    """Starts a process that waits for a line and then loads the data set of a Source."""
     started = []
 
     def call(found_at):
@@ -452,7 +452,7 @@ def test_load_prints_notices_to_stderr(few_synthetic, tmp_path, monkeypatch, cap
 
 @pytest.fixture
 def drawn(few_synthetic, monkeypatch):
-    """The seeds of all synthetic digits drawn."""
+    """The seeds of all drawn synthetic digits."""
     from mnist_keras.data.datasets import synthetic
 
     seeds, real = [], synthetic.synthetic_digits
@@ -528,12 +528,12 @@ def test_an_unknown_name_is_refused():
     )
 
 
-# Where the cache lies
+# The location of the cache
 
 
 @pytest.fixture
 def cached_under(few_synthetic, tmp_path):
-    """Gets synthetic digits and tells in which of the test's folders they were cached."""
+    """Loads synthetic digits; returns the folder in which they were cached."""
 
     def call(**options):
         resolve("synthetic", **options)

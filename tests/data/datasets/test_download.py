@@ -1,4 +1,4 @@
-"""A file comes whole from the first mirror that has it, or every mirror's failure is named."""
+"""A file is downloaded from the first mirror that has it, or each failure is named."""
 
 import contextlib
 import dataclasses
@@ -35,7 +35,7 @@ def downloader(limits):
 
 @pytest.fixture
 def fetch(downloader, tmp_path):
-    """Fetches the file "a" from the urls: (the bytes that lie there then, all file names)."""
+    """Fetches the file "a" from the urls: (its bytes, names of all files)."""
 
     def call(*urls):
         downloader.fetch(urls, tmp_path / "a", verify=verify)
@@ -46,7 +46,7 @@ def fetch(downloader, tmp_path):
 
 @pytest.fixture
 def failures(downloader, tmp_path):
-    """Fetches the file "a" from the urls in vain: {url: what went wrong}."""
+    """Fetches the file "a" from urls that all fail: {url: the failure}."""
 
     def call(*urls):
         with pytest.raises(DownloadError) as caught:
@@ -157,7 +157,7 @@ def test_after_the_time_limit_no_further_mirror_is_tried(mirrors, limits, tmp_pa
     mirror.routes = {name: [mirror.stall_after(BODY)] for name in "abcdef"}
     with pytest.raises(DownloadError) as caught:
         downloader.fetch([mirror.url + name for name in "abcdef"], tmp_path / "a", verify=verify)
-    # 0.4, 0.4, 0.2 and 0.1 s of waiting leave less than an eighth
+    # After waits of 0.4, 0.4, 0.2 and 0.1 s less than an eighth is left.
     assert list(caught.value.failures.values()) == [
         *["stalled"] * 4,
         *["not tried within 1.2 s"] * 2,
@@ -184,7 +184,7 @@ def test_a_slow_but_steady_download_is_not_aborted(mirrors, limits, tmp_path):
             handler.wfile.write(BODY[start : start + len(BODY) // 20])
             time.sleep(0.02)
 
-    # 0.4 s of arriving against 0.3 s of patience
+    # The download takes 0.4 s, longer than decision_s.
     downloader = Downloader(dataclasses.replace(limits, stall_s=0.25, decision_s=0.3))
     mirror = mirrors({"a": trickle})
     downloader.fetch([mirror.url + "a"], tmp_path / "a", verify=verify)

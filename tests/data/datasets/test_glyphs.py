@@ -1,4 +1,4 @@
-"""Each form of a digit is a clean path for a pen, and stays one when its points are moved."""
+"""Each form of a digit is a clean pen path, also after its points are moved."""
 
 import doctest
 import itertools
@@ -10,7 +10,7 @@ from mnist_keras.data.datasets import glyphs
 from mnist_keras.data.datasets.glyphs import FORMS, SAMPLES, splines
 
 ALL_FORMS = [(digit, form) for digit, forms in FORMS.items() for form in forms]
-LONGEST_STEP = 1 / 20  # of a glyph, a pixel: from one sample to the next, the pen not lifted
+LONGEST_STEP = 1 / 20  # of a glyph, one pixel: between two samples while the pen is down
 
 
 def points_of(curve):
@@ -18,7 +18,7 @@ def points_of(curve):
 
 
 def paths(moved=0):
-    """(forms, SAMPLES, 2): the path of each form, its points moved."""
+    """(forms, SAMPLES, 2): the path of each form after moving its points."""
     forms = splines()
     controls = forms.controls + moved
     row = np.arange(len(controls))[:, None]
@@ -27,7 +27,7 @@ def paths(moved=0):
 
 @pytest.fixture
 def moved():
-    """A jitter of some tenths of a glyph for each point of each form."""
+    """A random shift of some tenths of a glyph for each point of each form."""
     return np.random.default_rng(0).normal(0, 0.1, splines().controls.shape)
 
 
@@ -86,7 +86,7 @@ def test_a_closed_curve_closes_smoothly(moved):
 
 
 def test_the_path_moves_with_its_points():
-    """Its blends add up to 1, so that shifting all points shifts the path and bends nothing."""
+    """The blending weights add up to 1, so shifting all points only shifts the path."""
     assert splines().blends.sum(0) == pytest.approx(1, abs=1e-6)
     assert paths(moved=3) == pytest.approx(paths() + 3, abs=1e-5)
 

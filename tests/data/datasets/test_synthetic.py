@@ -1,4 +1,4 @@
-"""The built-in digits are the same everywhere, look like MNIST's and are worth training on."""
+"""The built-in digits are the same everywhere, look like MNIST's and are useful to train on."""
 
 import doctest
 import hashlib
@@ -27,20 +27,20 @@ def sha256_of(arrays):
 
 
 def centres_of_mass(images):
-    """(n, 2): row and column, 0 being the middle of the first pixel."""
+    """(n, 2): row and column; 0 is the middle of the first pixel."""
     ink = images.astype(float)
     mass = ink.sum((1, 2))
     return np.stack([ink.sum(axis) @ np.arange(28) / mass for axis in (2, 1)], 1)
 
 
 def ink_sides(images):
-    """(n, 2): the height and the width in pixels of the box that the ink just fills."""
+    """(n, 2): height and width in pixels of the bounding box of the ink."""
     return np.stack(
         [[np.ptp(np.flatnonzero(image.any(axis))) + 1 for axis in (1, 0)] for image in images]
     )
 
 
-# What comes out
+# The output
 
 
 @pytest.mark.parametrize("count", [0, 1, 501, np.int64(3)])
@@ -91,7 +91,7 @@ def test_an_invalid_count_or_seed_is_refused(name, value):
 
 # The same everywhere
 
-# Whoever changes a pixel raises VERSION, so that no cache mixes the old digits with the new.
+# A change of any pixel needs a new VERSION, so that no cache mixes old and new digits.
 PINNED = {1: "7ab7233d130644ad570114b43556a2b344e196d24749b0dd666afa3ea45fc554"}
 
 
@@ -127,7 +127,7 @@ def test_the_ink_just_fits_a_box_of_20_pixels(drawn):
 
 def test_the_centre_of_mass_is_near_the_middle(drawn):
     away = np.abs(centres_of_mass(drawn[0]) - 14).max(1)
-    assert np.mean(away <= 0.5) > 0.995  # the others' box touches the edge of the image
+    assert np.mean(away <= 0.5) > 0.995  # the box of the others touches the edge of the image
     assert away.max() < 1.5
 
 
@@ -159,7 +159,7 @@ def test_the_statistics_match_the_real_mnist(drawn, real_mnist):
         assert mean == pytest.approx(1, abs=0.15), digit
 
 
-# Worth training on
+# Useful to train on
 
 
 def test_a_classifier_of_these_digits_reads_the_real_mnist(drawn, real_mnist):

@@ -1,4 +1,4 @@
-"""An IDX file is read exactly as it was written, or it is a DataError that names it."""
+"""An IDX file is read exactly as it was written, or a DataError names it."""
 
 import builtins
 import doctest
@@ -191,7 +191,7 @@ def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    # permissions do not stop root, who may be running this
+    # permissions do not stop root, which may run this test
     monkeypatch.setattr(builtins, "open", refuse)
     found["locked"] = message_of(read_idx, tmp_path / "locked")
     directory = "Received: a directory or device. Expected: an IDX file."

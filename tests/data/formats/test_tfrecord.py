@@ -52,7 +52,7 @@ def features(**values):
 
 
 def picture(pixels, form="PNG", length=None):
-    """A picture file, as long as wanted by a comment in it."""
+    """A picture file, padded by a comment to a given length."""
     file, info = io.BytesIO(), PngInfo()
     comment = b"" if length is None else bytes(length - len(picture(pixels, form)) - 13)
     if length is not None:

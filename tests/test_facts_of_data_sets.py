@@ -1,4 +1,4 @@
-"""The facts of MNIST stand in its description: no other file of the package knows its numbers."""
+"""MNIST's numbers are only in its description, in no other file of the package."""
 
 import ast
 import pathlib
@@ -9,7 +9,7 @@ import mnist_keras
 
 PACKAGE = pathlib.Path(mnist_keras.__file__).parent
 SIDE, WHITE, CLASSES = 28, 255, 10
-# Where 28 or 255 is a fact of something else.
+# Places where 28 or 255 has another meaning.
 ALLOWED = {
     ("data/description.py", SIDE): "the description",
     ("data/description.py", WHITE): "the description",
@@ -30,7 +30,7 @@ def parsed():
 
 
 def numbers(node):
-    """The numbers written in some code."""
+    """The literal numbers in some code."""
     constants = (child.value for child in ast.walk(node) if isinstance(child, ast.Constant))
     return [value for value in constants if type(value) in (int, float)]
 
@@ -40,7 +40,7 @@ def sides_and_whites(tree):
 
 
 def counts_classes(node):
-    """Whether 10, or its last class 9, counts classes here."""
+    """Whether 10, or 9 for the last class, means the number of classes here."""
     name = ""
     if isinstance(node, ast.Call):
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))

@@ -1,4 +1,4 @@
-"""What is written for contributors is true: paths, names and commands."""
+"""The guides for contributors are correct: paths, names and commands."""
 
 import pathlib
 import re
@@ -15,11 +15,11 @@ MARKS = {"slow", "browser", "workers"}
 FOR_ONE_MACHINE = (
     "python3 -m venv",
     "pip install pre-commit",
-)  # No job of the workflow needs them.
+)  # No job of the workflow needs these.
 
 
 def code_spans(page):
-    """What stands between single backquotes on a page, its code blocks left out."""
+    """The text between single backquotes on a page, without code blocks."""
     text = re.sub(r"^```.*?^```$", "", GUIDES[page], flags=re.DOTALL | re.MULTILINE)
     return re.findall(r"`([^`\n]+)`", text)
 

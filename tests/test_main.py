@@ -1,4 +1,4 @@
-"""What main.py answers without TensorFlow: help, usage errors, data errors, finished runs.
+"""What main.py does without TensorFlow: help, usage errors, data errors, finished runs.
 
 TensorFlow and Keras are replaced by packages that end the process with status 99.
 """
@@ -22,7 +22,7 @@ TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A working directory with good data, bad data, and runs in all sorts of states."""
+    """A working directory with good data, bad data, and runs in various states."""
     place = tmp_path_factory.mktemp("place")
     good = write_small_mnist(place / "good")
     for name in ("one_of_four", "cut", "differ", "over_9", "promises", "text"):
@@ -67,7 +67,7 @@ def run(place, *arguments):
 GOOD = "--data_dir=good"
 DONE = "--flagfile=logs/done/flags.txt"
 USAGE, DATA = 2, 1
-# arguments, exit status, and what the line says of what is wrong and of what was received
+# arguments, exit status, and the start of the error line
 REFUSED = [
     (["--bogus"], USAGE, "unknown flag. Received: --bogus."),
     (["--log_dir=x"], USAGE, "unknown flag. Received: --log_dir."),
@@ -145,7 +145,7 @@ REFUSED = [
 
 @pytest.fixture(scope="module")
 def answers(place, request):
-    """{arguments: finished process} of the rows to be tested, run side by side."""
+    """{arguments: finished process} of the tested rows, run in parallel."""
     rows = [
         item.callspec.params["row"]
         for item in request.session.items
@@ -261,7 +261,7 @@ def test_the_environment_may_set_the_data_directory(place):
 
 
 def nowhere(place):
-    """An environment whence nothing can be downloaded."""
+    """An environment without access to downloads."""
     proxy = "http://127.0.0.1:9"
     return {
         "http_proxy": proxy,

@@ -1,4 +1,4 @@
-"""TapeModel comes to what keras.Model comes to, number by number; the rows are in tests/parity."""
+"""TapeModel gives the same numbers as keras.Model; the rows are in tests/parity."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Models and checkpoints on their way to another process, another program, another version."""
+"""Models and checkpoints in another process, another program, another version."""
 
 import copy
 import pathlib
@@ -24,7 +24,7 @@ Y = RANDOM.normal(size=(12, 2)).astype("float32")
 
 
 def network():
-    """A small network with all that a checkpoint holds."""
+    """A small network with every kind of state in a checkpoint."""
     layers = [
         keras.layers.Dense(3, activation="relu", name="hidden"),
         keras.layers.BatchNormalization(name="norm"),
@@ -36,7 +36,7 @@ def network():
 
 @keras.saving.register_keras_serializable(package="tests")
 class Subclassed(TapeModel):
-    """A class of one's own, with an argument of its own."""
+    """A user's class with its own argument."""
 
     def __init__(self, units=3, **arguments):
         super().__init__(**arguments)
@@ -111,7 +111,7 @@ def test_a_copied_model_is_equal_and_trains_equally(kind, way, trained, tmp_path
     before = model.get_weights()
     for one in (copied, model):
         one.fit(X, Y, batch_size=4, shuffle=False, verbose=0)
-    if kind == "subclassed":  # Without dropout, whose seed's state Keras saves in no file.
+    if kind == "subclassed":  # Without dropout: Keras does not save the state of its seed.
         for found, expected in zip(copied.get_weights(), model.get_weights(), strict=True):
             np.testing.assert_array_equal(found, expected)
     assert any((a != b).any() for a, b in zip(copied.get_weights(), before, strict=True))
@@ -166,7 +166,7 @@ def test_a_saved_wrapped_network_does_not_need_tape_model(trained, tmp_path):
     np.testing.assert_array_equal(alone(X), trained["wrapped"](X))
 
 
-# What earlier versions have written; python -m tests.data_files.write writes what this one does.
+# Files of earlier versions; python -m tests.data_files.write writes those of this version.
 
 
 def stored_formats():

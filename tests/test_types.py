@@ -1,4 +1,4 @@
-"""The annotations: complete, true of the code, and of use to others."""
+"""The annotations: complete, correct, and usable by other programs."""
 
 import inspect
 import os
@@ -27,7 +27,7 @@ model.fit(exam.images, exam.labels, callbacks=[*callbacks, Mistakes("logs", exam
 steps: int = model.steps_trained
 """
 
-# Of the program, what makes it wrong, and in which line.
+# (text in the program, replacement with a mistake, line of the error)
 MISTAKES = [
     ('StepLogger("logs")', "StepLogger(100)", 9),
     ("keep=5", "keep='5'", 9),
@@ -56,7 +56,7 @@ def test_the_package_and_examples_match_their_annotations(tmp_path):
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """What mypy says of programs where the package is installed as others have it, by file."""
+    """The output of mypy for programs that use the installed package, by file."""
     directory = tmp_path_factory.mktemp("elsewhere")
     build = [sys.executable, "setup.py", "-q", "build_py", f"--build-lib={directory / 'built'}"]
     subprocess.run(build, cwd=ROOT, env=environment(), check=True, capture_output=True)
@@ -90,7 +90,7 @@ def test_a_mistake_in_a_program_is_found_at_its_line(number, found):
 
 
 def functions(name, value):
-    """The public functions of a public name, itself or its methods, {name: function}."""
+    """{name: function} of a public name: itself, or its public methods."""
     if not inspect.isclass(value):
         return {name: value}
     found = {}

@@ -1,4 +1,4 @@
-"""The comparison of two trainings sees every variable, and every bit."""
+"""The comparison of two trainings includes every variable and every bit."""
 
 import keras
 import numpy as np
@@ -9,14 +9,14 @@ from tests.faults.leavings import differences, variables_of
 
 
 class Holder:
-    """A plain object of a program."""
+    """A plain object of the program."""
 
     def __init__(self, variable):
         self.variable = variable
 
 
 class Everywhere(keras.Model):
-    """Holds variables in every place that a program may choose."""
+    """Holds variables in every kind of place."""
 
     def __init__(self):
         super().__init__()

@@ -1,4 +1,4 @@
-"""A fixed choice of the pairs that ``python -m tests.faults.programs`` draws at random."""
+"""A fixed selection of the pairs that ``python -m tests.faults.programs`` draws at random."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The harness tells the right result from the wrong one."""
+"""The test harness distinguishes right from wrong results."""
 
 import collections
 import functools
@@ -33,7 +33,7 @@ def make(base):
 
 @pytest.fixture
 def table(monkeypatch):
-    """The name of a module with a program and a pipeline that nobody can resume."""
+    """The name of a module with a program and a pipeline that cannot resume."""
     program = types.SimpleNamespace(make=make, arrays=arrays, batch_size=4)
     monkeypatch.setitem(
         sys.modules, "a_table", types.SimpleNamespace(PROGRAMS={"program": program})
@@ -140,7 +140,7 @@ def test_a_pair_is_determined_by_its_names_and_seed(table):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The ending of the training that is never interrupted, once it was asked for."""
+    """The `Ending` of the uninterrupted training, computed on the first call."""
     directory = tmp_path_factory.mktemp("whole")
     return functools.cache(lambda training: interrupted.attempt(training(directory)))
 

@@ -19,7 +19,7 @@ from mnist_keras.model.pace import Pace
 
 
 class Recorder(StepCallback):
-    """Writes down what it is called for; asks for stops and records at some steps."""
+    """Records its calls; asks for stops and records at some steps."""
 
     def __init__(self, *, stops=(), records=(), order=None, name="", closed=None, journal=None):
         super().__init__()
@@ -47,7 +47,7 @@ class Recorder(StepCallback):
 
 
 class Steps:
-    """A model of which nothing is left but its counter, and the run of its steps."""
+    """A model reduced to its step counter; it records the runs of its steps."""
 
     def __init__(self, *, steps_per_execution, steps_in_data=10**9, chooses_steps=False):
         self.steps_per_execution = steps_per_execution
@@ -84,7 +84,7 @@ class Steps:
 
 
 class Slow(Steps):
-    """Its steps take so many seconds each, by its own clock."""
+    """Each step takes a given number of seconds of its clock."""
 
     def __init__(self, *, seconds, **arguments):
         super().__init__(**arguments)
@@ -162,7 +162,7 @@ def test_steps_before_an_interruption_are_skipped_without_callbacks(done, steps_
     assert [step for begin, end, _ in model.ran for step in range(begin, end)] == [*range(done, 7)]
     assert resumed.journal[0] == f"begin {done}"
 
-    # The next epoch is a whole one.
+    # The next epoch is complete.
     model.ran.clear()
     callbacks.on_epoch_end(4, {})
     model.epoch(callbacks, steps=7)
@@ -266,7 +266,7 @@ def test_an_error_in_close_does_not_stop_other_closes():
     assert closed == ["a"]
 
 
-# Resuming over other data than a stream
+# Resuming with data other than a stream
 
 X = np.random.default_rng(0).random((65, 4), dtype=np.float32)
 Y = np.random.default_rng(1).random((65, 2), dtype=np.float32)
@@ -288,7 +288,7 @@ def of_unknown_length():
     return dataset().filter(lambda *_: True)
 
 
-# name: (arguments of fit, where it is interrupted)
+# name: (arguments of fit, step of the interruption)
 DATA = {
     "arrays": (lambda: {"x": X, "y": Y, "batch_size": 10, "shuffle": False}, 10),
     "a tf.data.Dataset": (lambda: {"x": dataset()}, 10),
@@ -306,7 +306,7 @@ DATA = {
 
 @pytest.fixture(scope="module")
 def resumable():
-    """(a model, the arrays of its first state)."""
+    """(model, arrays of its first state)."""
     keras.utils.set_random_seed(1)
     layers = [keras.layers.Dense(3), keras.layers.Dropout(0.5), keras.layers.Dense(2)]
     model = TapeModel(keras.Sequential([keras.Input((4,)), *layers]))

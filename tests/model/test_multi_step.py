@@ -11,7 +11,7 @@ from mnist_keras.model import multi_step
 
 
 def epochs_of(stream):
-    """The stream as an endless dataset of which Keras knows nothing, epoch after epoch."""
+    """The stream as an endless tf.data.Dataset of unknown length, epoch after epoch."""
 
     def generate():
         for stream.epoch in itertools.count():
@@ -41,7 +41,7 @@ def run(model, digits, directory, capsys, *, as_stream=True):
 
 
 def slow(value):
-    """A value that the short loop leaves out."""
+    """A value excluded from the short test run."""
     return pytest.param(value, marks=pytest.mark.slow)
 
 

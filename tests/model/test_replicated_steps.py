@@ -16,12 +16,12 @@ CASES = {
     "dataset": 10,
     "stream": 8,
     "own step": 8,
-}  # How many steps each has.
+}  # The number of steps of each.
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Where the results of the trainings in each role lie."""
+    """The directory with the results of the trainings in each role."""
     out = tmp_path_factory.mktemp("replicated")
     addresses = ",".join(free_addresses(2))
 
@@ -40,7 +40,7 @@ def trained(tmp_path_factory):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         roles = [("one",), ("mirrored",)]
         workers = [("worker", addresses, str(index)) for index in range(2)]
-        # Two at a time, and the two workers together.
+        # Two at a time; the two workers run together.
         for pair in (roles, workers):
             list(pool.map(lambda arguments: run(*arguments), pair))
     return out
@@ -95,7 +95,7 @@ def test_each_replica_gets_its_own_metric_sums_back(trained, role):
     assert (before > 0).all()
     assert not sums["reset"].any()
     np.testing.assert_array_equal(sums["after"], before)
-    # From another number of replicas there is the total alone.
+    # From another number of replicas, only the total is restored.
     is_mean = sums["is_mean"]
     assert is_mean.sum() == 1
     total = np.where(is_mean, before.mean(axis=0), before.sum(axis=0))

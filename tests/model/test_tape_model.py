@@ -66,7 +66,7 @@ def trained(make, base, *, compile_arguments, fit_arguments):
     return history, model.predict(X, verbose=0)
 
 
-# Each way to make a model; what else there is to train is in tests/parity.
+# Each way to make a model; tests/parity has the other trainings.
 ROWS = {
     "validation": ({"metrics": ["mae"]}, {"x": X, "y": Y, "validation_split": 0.3}),
     "gradient accumulation and averaging": (

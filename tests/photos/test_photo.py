@@ -43,7 +43,7 @@ def boxes(sheet):
 
 
 def nearest(image, candidates):
-    """The number of the candidate that differs least."""
+    """The index of the most similar candidate."""
     return int(np.argmin([np.abs(image.astype(int) - other).sum() for other in candidates]))
 
 
@@ -86,7 +86,7 @@ def test_digits_are_ordered_by_line_and_left_to_right(digits):
     lines = [(7, 1, 4, 0, 9), (2, 8, 3)]
     for row, line in enumerate(lines):
         for column, digit in enumerate(line):
-            # Lines of a hand slope, and no digit stands quite where the one before it does.
+            # Handwritten lines slope, and digits vary in height.
             y = 20 + 130 * row + 8 * column + 5 * (column % 2)
             write(sheet, digits[digit], x=20 + 75 * column, y=y, side=70)
     read = [nearest(found.image, digits) for found in seen(sheet)]

@@ -71,7 +71,7 @@ def test_a_phones_heic_photo_is_read():
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["photo.jpg", "photo.png"])
 def test_a_photo_is_rotated_by_its_exif_orientation(name, orientation, marked):
-    # how the camera stored what stands upright, by the EXIF standard's table of orientations
+    # how the camera stored an upright picture, by the EXIF standard's table of orientations
     stored = [
         marked,
         marked[:, ::-1],

@@ -1,4 +1,4 @@
-"""The pipelines do what their names say, before anybody resumes with them."""
+"""The pipelines do what their names say; other tests resume with them."""
 
 import contextlib
 import importlib.util
@@ -37,7 +37,7 @@ PAIRS = [
 
 
 class Recorder(keras.Model):
-    """Keeps the batches it is trained on."""
+    """Keeps the batches of its training."""
 
     def __init__(self):
         super().__init__()

@@ -1,9 +1,9 @@
-"""What each callback of ``main.py`` costs: ``python -m benchmarks.callbacks``.
+"""Measure the cost of each callback of ``main.py``: ``python -m benchmarks.callbacks``.
 
-Only callbacks run between two executions, so the time in a callback's methods is the time that
-training waits for it. It is measured in runs of the tutorial's 30 epochs; the work of another
-thread for it is listed separately. Runs without any callback alternate with them: a share refers
-to an epoch of the same round.
+Between two executions only the callbacks run, so training waits for the time spent in a callback's
+methods. This time is measured in runs of the tutorial's 30 epochs. The work that another thread
+does for the callback is reported next to it. These runs alternate with runs without callbacks; each
+share is a share of the epoch in the same round.
 """
 
 import collections

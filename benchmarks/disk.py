@@ -1,6 +1,6 @@
-"""Disk space of a run's TensorBoard files: ``python -m benchmarks.disk``.
+"""Measure the disk space of a run's TensorBoard files: ``python -m benchmarks.disk``.
 
-``main.py`` trains the tutorial's recipe twice: with the default dashboards, and with all.
+``main.py`` trains the tutorial's recipe twice: with the default callbacks, and with all of them.
 """
 
 import collections

@@ -1,4 +1,4 @@
-"""Shared parts of the benchmarks: turns of the contenders, statistics, tables and charts."""
+"""What the benchmarks share: running contenders in turns, and reporting the figures."""
 
 import argparse
 import contextlib

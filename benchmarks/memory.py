@@ -1,4 +1,4 @@
-"""The memory of another process, from Linux's /proc."""
+"""How much memory another process uses, as Linux reports it."""
 
 import contextlib
 import pathlib

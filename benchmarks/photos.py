@@ -1,8 +1,8 @@
-"""The accuracy lost by reading from a photo: ``python -m benchmarks.photos --data_dir=...``.
+"""Measure the accuracy that photos cost: ``python -m benchmarks.photos --data_dir=...``.
 
 Test digits are written on rendered paper and photographed: paper texture, uneven light, a shadow,
 perspective, pens of several colours, a blurred and noisy camera, JPEG at quality 60. The accuracy
-on the photos is compared with that on the original images of the same digits.
+of a network on the photos is compared with its accuracy on the same digits without photos.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""The time and memory of a program from its start to its end."""
+"""Run a program from start to end and measure its time and memory."""
 
 import os
 import re

@@ -1,9 +1,10 @@
-"""Images per second and memory for growing data sets: ``python -m benchmarks.scaling``.
+"""Measure speed and memory for larger and larger data: ``python -m benchmarks.scaling``.
 
-The data set is repeated into IDX files in a temporary directory, which are read or mapped as in
-``main.py``, with every callback on. Each contender has its own process; a turn is ten epochs of the
-original data set, or one of a larger one. The page cache holds as much of the large file as memory
-allows; anonymous memory is memory without a file.
+The data set is repeated in IDX files in a temporary directory. The files are read or mapped as in
+``main.py``, with all callbacks. Each contender is a separate process. The contenders take turns. A
+turn trains on as many images as ten epochs of the original data set, but at least for one epoch.
+The part of a large file that fits into memory is in the page cache. Anonymous memory is the memory
+that no file backs.
 """
 
 import functools

@@ -1,10 +1,10 @@
-"""Seconds per epoch of the tutorial's recipe, side by side: ``python -m benchmarks.speed``.
+"""Compare seconds per epoch of the tutorial's recipe: ``python -m benchmarks.speed``.
 
-Each contender runs in its own process that stays alive; they take turns, so that changes of
-the machine's speed affect all equally. A turn of this package and of the products is ten
-epochs, since some callbacks act every ten epochs; a turn of the others, whose epochs are all
-alike, is three. The result is the median over the rounds of each contender's ratio to the matrix
-products in the same round.
+Each contender runs in its own process, which stays alive. The contenders take turns, so a change of
+the machine's speed affects all of them equally. A turn of this package and of the matrix products
+has ten epochs, because some callbacks act every ten epochs. A turn of the others, whose epochs are
+all alike, has three. The result is the median over the rounds of each contender's ratio to the
+matrix products in the same round.
 """
 
 import functools

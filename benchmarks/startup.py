@@ -1,8 +1,9 @@
-"""Startup time and memory of the program: ``python -m benchmarks.startup``.
+"""Measure start-up time and memory of the program: ``python -m benchmarks.startup``.
 
-Every program is started again in each round, and they take turns. Besides ``main.py`` they are the
-bare import of TensorFlow and the tutorial's loop. TensorFlow imports JAX and matplotlib if they
-are installed; ``--python``, an interpreter without the peers, measures a user's startup.
+Every program is started again in each round, and the programs take turns. ``main.py`` is compared
+with the import of TensorFlow and with the tutorial's own loop. TensorFlow imports JAX and
+matplotlib if they are installed. To measure what a user sees, pass ``--python``, an interpreter
+without them.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""One epoch to 99 % on the test set, over several seeds: ``python -m benchmarks.time_to_99``.
+"""Train one epoch to 99 % on the test set, for several seeds: ``python -m benchmarks.time_to_99``.
 
 ``recipes/fast99.txt`` and a published PyTorch recipe (`benchmarks.programs.one_epoch_pytorch`) take
 turns, with a new process for each seed.

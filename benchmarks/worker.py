@@ -1,6 +1,6 @@
-"""One contender in its own process: ``python -m benchmarks.worker MODULE NAME DATA_DIR``.
+"""Run one contender in its own process: ``python -m benchmarks.worker MODULE NAME DATA_DIR``.
 
-Each line that it reads is a number of epochs; it trains them and prints the seconds they took.
+Each line that it reads is a number of epochs. It trains that many and prints the seconds they took.
 """
 
 import importlib

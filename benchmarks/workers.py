@@ -1,21 +1,22 @@
-"""The cost of a step on 1 and 2 workers, and the speed-up: ``python -m benchmarks.workers``.
+"""Measure a step on 1 and 2 workers, and predict more: ``python -m benchmarks.workers``.
 
-Each worker is a process on its own core, and they communicate over loopback. For each network and
-batch size, in milliseconds per step:
+Each worker is a process on its own core. The workers communicate over loopback. For each network
+and batch size, in milliseconds per step:
 
-- compute: a worker's part of the batch, forward, backward and update, measured in the same number
-  of independent processes at the same time;
-- input: cutting its part out of the images and scaling it;
-- all-reduce: only summing tensors as large as the gradients;
+- compute: forward, backward and update of a worker's part of the batch, measured with as many
+  independent processes side by side;
+- input: slicing its part of the images and scaling it;
+- all-reduce: the sum of tensors as large as the gradients, and nothing else;
 - wait: the rest of the step.
 
-A small model of the step is fitted to other batch sizes and compared with the measurements:
+A model of the step is fitted to other batch sizes than the measured ones. The table compares its
+prediction with the measured step:
 
     step = fixed + per_example * batch / workers + ring
     ring = 2 (workers - 1) (latency + bytes / workers / bandwidth)
 
-With the latency and the bandwidth of a network instead of loopback it gives the speed-up
-on more workers.
+With the latency and the bandwidth of a network instead of those of loopback, the model gives the
+speed-up on more workers.
 """
 
 import concurrent.futures

@@ -1,4 +1,4 @@
-"""Start main.py as several workers of one training, on this machine or over ssh.
+"""Start main.py as the workers of one training, on this machine or on several over ssh.
 
 Two workers on this machine, and four on four machines:
 
@@ -6,13 +6,13 @@ Two workers on this machine, and four on four machines:
     python examples/cluster/launch.py --hosts=a,b,c,d --directory=/srv/mnist_keras \
         --python=.venv/bin/python -- --flagfile=flags.txt --run_name=four
 
-Each worker gets its TF_CONFIG. The first host's worker is the chief, the only one that prints and
-writes files; lines of the others on stderr start with their numbers. Ctrl-C, SIGTERM, a closed
-terminal and the launcher's end reach the workers, which save a checkpoint and end together. The
-same command resumes the run. The exit status is from the first worker that fails, else 0. Workers
-that still wait for a failed one are ended after 30 s.
+Each worker gets its own TF_CONFIG. The worker of the first host is the chief: only it prints and
+writes files. Lines of the other workers on stderr begin with the worker's number. Ctrl-C, SIGTERM,
+a closed terminal and the end of the launcher reach all workers. They save a checkpoint and stop
+together; the same command then resumes the run. The exit status is that of the first worker that
+fails, otherwise 0. If a worker fails while others still wait for it, they are stopped after 30 s.
 
-On each host the package, the data and Python must have the same paths, and ssh must work without
+The package, the data and the Python must be at the same path on each host, and ssh must not ask for
 a password. Only the chief's host needs the logs.
 """
 

@@ -1,14 +1,14 @@
-"""Where a larger batch stops helping: ``python -m benchmarks.batch_size``.
+"""Find where a larger batch stops helping: ``python -m benchmarks.batch_size``.
 
-For each size of batch the mlp is trained, by momentum and cross-entropy, until it has the accuracy
-asked for on a sixth of the images, held out, at each of some learning rates; the fewest steps
-count. To them is fitted
+The mlp is trained with momentum and cross-entropy, for each batch size and each of several learning
+rates, until it reaches the required accuracy on a held-out sixth of the images. The learning rate
+with the fewest steps counts. This formula is fitted to the steps:
 
     steps = fewest * (1 + critical / batch)
 
-(McCandlish et al. 2018, An Empirical Model of Large-Batch Training). Up to the critical size twice
-the batch needs about half the steps, and so as many devices save time; far above it needs as many.
-No figure here is a time.
+(McCandlish et al. 2018, An Empirical Model of Large-Batch Training). Up to the critical size, twice
+the batch needs about half the steps, so more devices save time. Far above it, twice the batch needs
+as many steps. No figure here is a time.
 """
 
 import math
@@ -25,7 +25,7 @@ LOOKS_PER_EPOCH = 20
 
 
 def steps_needed(train, held_out, *, batch_size, rate, accuracy):
-    """Updates until the accuracy on the held-out images is reached; inf: it is not."""
+    """Updates until the held-out accuracy is reached; inf if it is not."""
 
     from mnist_keras.app.config import RunConfig
     from mnist_keras.app.recipe import build_model
@@ -41,7 +41,7 @@ def steps_needed(train, held_out, *, batch_size, rate, accuracy):
     every = max(1, len(stream) // LOOKS_PER_EPOCH)
 
     class Look(StepCallback):
-        """Stops where the accuracy is reached, or nothing will come of it."""
+        """Stops when the accuracy is reached or the training has no chance of reaching it."""
 
         needed = math.inf
 
@@ -75,7 +75,7 @@ def fit(steps):
 
 
 def table(report):
-    """The steps for each size of batch in Markdown, beside the fit's."""
+    """A Markdown table of the steps for each batch size, measured and fitted."""
     rows = []
     for size, best in report["sizes"].items():
         size, steps = int(size), best["steps"]
@@ -89,7 +89,7 @@ def table(report):
 
 
 def main():
-    """Measure, and print the table."""
+    """Measure and print the table."""
     from mnist_keras.data import load
 
     parser = measuring.parser(__doc__)

@@ -1,9 +1,9 @@
-"""What each callback of ``main.py`` costs: ``python -m benchmarks.callbacks``.
+"""Measure the cost of each callback of ``main.py``: ``python -m benchmarks.callbacks``.
 
-Between two executions nothing but the callbacks runs, so the time in a callback's methods is what
-training waits for it. That is measured in runs of the tutorial's 30 epochs; what another thread
-works for it meanwhile stands beside it. Runs without any callback take turns with them: a share is
-one of the epoch of the same round.
+Between two executions only the callbacks run, so training waits for the time spent in a callback's
+methods. This time is measured in runs of the tutorial's 30 epochs. The work that another thread
+does for the callback is reported next to it. These runs alternate with runs without callbacks; each
+share is a share of the epoch in the same round.
 """
 
 import collections
@@ -34,11 +34,11 @@ _METHODS = (
 
 
 class Costs:
-    """Counts the seconds in the methods of callbacks, by the names of their classes.
+    """Counts the seconds in the methods of callbacks, by class name.
 
     Attributes:
-        seconds: {name: in its methods}.
-        beside: {name: processor time of another thread meanwhile}.
+        seconds: {name: seconds in its methods}.
+        beside: {name: processor seconds of another thread meanwhile}.
 
     Example:
 
@@ -57,7 +57,7 @@ class Costs:
         self.beside = collections.defaultdict(float)
 
     def count(self, callback):
-        """The callback itself, its methods counted from now on."""
+        """Count a callback's methods from now on; returns the callback."""
         name = type(callback).__name__
         for method in _METHODS:
             timed = self._timed(getattr(callback, method), self.seconds, name, time.perf_counter)
@@ -80,19 +80,19 @@ class Costs:
 
 
 def turn(recipe_run, *, epochs, wanted, **flags):
-    """One run.
+    """Measure one run.
 
     Args:
         recipe_run: a `benchmarks.recipe_run.RecipeRun`.
-        epochs: how many it has.
-        wanted: a function of a callback's name that tells whether the run has it.
-        flags: those that concern the callbacks.
+        epochs: number of epochs.
+        wanted: a function of a callback's name: whether the run has it.
+        flags: of the callbacks.
 
     Returns:
         {"epoch": seconds of an epoch, "seconds": and "beside": {name: per epoch}}.
     """
     costs = Costs()
-    lettering.mask.cache_clear()  # In a process of its own a run draws its texts itself.
+    lettering.mask.cache_clear()  # A run in its own process would draw its texts itself.
 
     def chosen(logdir):
         callbacks = recipe_run.callbacks(logdir, **flags)
@@ -116,7 +116,7 @@ def turn(recipe_run, *, epochs, wanted, **flags):
 def summary(results):
     """{label: (ms in its methods, ms beside, `Spread` of the shares of the epoch)}, per epoch.
 
-    First the sums, then each callback, the dearest first.
+    First the sums, then each callback, the most expensive first.
     """
     epochs = [it["epoch"] for it in results[WITHOUT]]
 

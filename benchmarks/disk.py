@@ -1,6 +1,6 @@
-"""What a run's TensorBoard files take on the disk: ``python -m benchmarks.disk``.
+"""Measure the disk space of a run's TensorBoard files: ``python -m benchmarks.disk``.
 
-``main.py`` trains the tutorial's recipe twice: with what is on by default, and with everything.
+``main.py`` trains the tutorial's recipe twice: with the default callbacks, and with all of them.
 """
 
 import collections
@@ -21,19 +21,19 @@ RUNS = {
         "--profile_steps=100-119",
     ),
 }
-_FRAMING_BYTES = 16  # Of each record in an event file: its length, and two checksums.
+_FRAMING_BYTES = 16  # Per record of an event file: its length and two checksums.
 _ONCE = "graph, start of the file"
-_RARE = "images"  # Which come again and again, though 30 epochs have a single set of them.
+_RARE = "images"  # They recur, but 30 epochs have only one set of them.
 
 
 def sizes(run):
-    """What the files of a run take, in bytes.
+    """The sizes of a run's files, in bytes.
 
     Args:
-        run: its directory.
+        run: the directory.
 
     Returns:
-        {kind: (bytes, those of them that come again and again)}, a kind being one of TensorBoard's
+        {kind: (bytes, recurring bytes among them)}; a kind is one of TensorBoard's
         plugins.
     """
     of_tag, steps = collections.Counter(), collections.defaultdict(set)

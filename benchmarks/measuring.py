@@ -1,4 +1,4 @@
-"""What the benchmarks share: who takes turns with whom, and what becomes of the figures."""
+"""What the benchmarks share: running contenders in turns, and reporting the figures."""
 
 import argparse
 import contextlib
@@ -18,7 +18,7 @@ _PACKAGES = ("tensorflow", "keras", "torch", "jax")
 
 
 class Spread(NamedTuple):
-    """What several rounds came to."""
+    """Statistics over several rounds."""
 
     median: float
     least: float
@@ -26,22 +26,22 @@ class Spread(NamedTuple):
 
 
 class Contender:
-    """A process of its own that stays alive, and trains each time it is asked to.
+    """A process that stays alive and trains on request.
 
-    Used in a ``with`` statement, which ends it.
+    Use it in a ``with`` statement, which ends it.
 
     Args:
         module: one of `benchmarks.contenders`.
         name: one of its ``CONTENDERS``.
-        data_dir: where the IDX files lie; None: wherever `mnist_keras.data.load` finds them.
+        data_dir: the directory of the IDX files; None: `mnist_keras.data.load` finds them.
 
     Attributes:
-        pid: the process.
+        pid: of the process.
     """
 
     def __init__(self, module, name, data_dir):
         self._name = name
-        # A pipe that nobody reads would fill up and stop it.
+        # An unread pipe would fill up and block it.
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
             worker_command(module, name, data_dir),
@@ -54,14 +54,14 @@ class Contender:
         self.pid = self._process.pid
 
     def is_ready(self):
-        """Wait until it has warmed up; False, which is said: it cannot run here."""
+        """Wait until it has warmed up; False, with a message, if it cannot run here."""
         if self._process.stdout.readline() == "ready\n":
             return True
         leave_out(self._name, self._last_error())
         return False
 
     def seconds(self, epochs=1):
-        """Seconds per epoch of so many epochs."""
+        """Train a number of epochs; returns seconds per epoch."""
         self._process.stdin.write(f"{epochs}\n")
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
@@ -88,7 +88,7 @@ def worker_command(module, name, data_dir):
 
 @contextlib.contextmanager
 def running(contenders):
-    """Start them all, and end them at last.
+    """Start all contenders, and end them at the end of the context.
 
     Args:
         contenders: {label: the arguments of `Contender`}.
@@ -105,10 +105,10 @@ def running(contenders):
 
 
 def in_turns(functions, *, rounds):
-    """Call every function once in each round, so that a change of the machine meets all alike.
+    """Call every function once per round, so that changes of the machine affect all equally.
 
     Returns:
-        {name: [what its function gave in each round]}.
+        {name: [result of its function in each round]}.
 
     >>> in_turns({"a": iter("xy").__next__, "b": iter("pq").__next__}, rounds=2)
     {'a': ['x', 'y'], 'b': ['p', 'q']}
@@ -131,7 +131,7 @@ def spread(values):
 
 
 def ratios(seconds, of):
-    """The `Spread` of one's times over another's, each divided by that of the same round.
+    """The `Spread` of ratios of two contenders' times, each within the same round.
 
     >>> ratios([2.0, 9.0, 2.0], of=[1.0, 3.0, 2.0])
     Spread(median=2.0, least=1.0, greatest=3.0)
@@ -140,7 +140,7 @@ def ratios(seconds, of):
 
 
 def table(titles, rows):
-    """Markdown.
+    """A Markdown table.
 
     >>> print(table(["who", "s"], [["a", "1.0"]]))
     | who | s |
@@ -151,7 +151,7 @@ def table(titles, rows):
 
 
 def bars(spreads, path, *, label):
-    """A chart of {name: `Spread`}, the first one at the top, this package's in another colour."""
+    """A chart of {name: `Spread`}, the first at the top, this package in another colour."""
     from matplotlib.figure import Figure
 
     names, values = list(spreads), list(spreads.values())
@@ -172,18 +172,18 @@ def bars(spreads, path, *, label):
 
 
 def leave_out(name, reason):
-    """Say that one cannot be measured here."""
+    """Print that a contender cannot be measured here."""
     print(f"left out: {name}: {reason}", file=sys.stderr)
 
 
 def last_line(file):
-    """Of what a process has written into a text file."""
+    """The last line that a process wrote to a text file."""
     file.seek(0)
     return "".join(file.read().strip().splitlines()[-1:])
 
 
 def parser(description, **turns):
-    """The arguments that all benchmarks take; ``rounds=7``: a count and its default."""
+    """A parser of the arguments of all benchmarks; ``rounds=7`` adds a count with its default."""
     arguments = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -197,13 +197,13 @@ def parser(description, **turns):
 
 
 def write_json(path, report):
-    """Write a report, with what it was taken on."""
+    """Write a report with facts about the machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"machine": machine(), **report}, indent=1) + "\n")
 
 
 def machine():
-    """What the figures are taken on."""
+    """Facts about the machine of the measurement."""
     processor = platform.processor() or platform.machine()
     with contextlib.suppress(OSError, StopIteration), open("/proc/cpuinfo") as lines:
         name = next(line for line in lines if line.startswith("model name"))

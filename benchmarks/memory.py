@@ -1,4 +1,4 @@
-"""How much memory another process holds, as Linux tells."""
+"""How much memory another process uses, as Linux reports it."""
 
 import contextlib
 import pathlib
@@ -8,7 +8,7 @@ _SAMPLE_EVERY_S = 0.05
 
 
 def memory_mib(pid, field):
-    """A field of a process's ``/proc/PID/status``, as RssAnon or VmHWM, in MiB."""
+    """A field of a process's ``/proc/PID/status``, such as RssAnon or VmHWM, in MiB."""
     lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
     line = next(line for line in lines if line.startswith(f"{field}:"))
     return int(line.split()[1]) / 1024
@@ -16,7 +16,7 @@ def memory_mib(pid, field):
 
 @contextlib.contextmanager
 def sampled_mib(pid, field):
-    """Meanwhile, a growing list of what `memory_mib` gives, several times a second."""
+    """Within the context, a growing list of `memory_mib`, several samples a second."""
     samples, ended = [memory_mib(pid, field)], threading.Event()
 
     def sample():

@@ -1,8 +1,8 @@
-"""How much reading from a photo costs: ``python -m benchmarks.photos --data_dir=...``.
+"""Measure the accuracy that photos cost: ``python -m benchmarks.photos --data_dir=...``.
 
 Test digits are written on rendered paper and photographed: paper texture, uneven light, a shadow,
-perspective, pens of several colours, a blurred and noisy camera, JPEG at quality 60. What a network
-reads on the photos stands beside what it reads of the same digits as they are.
+perspective, pens of several colours, a blurred and noisy camera, JPEG at quality 60. The accuracy
+of a network on the photos is compared with its accuracy on the same digits without photos.
 """
 
 import argparse
@@ -88,7 +88,7 @@ def _written(lines, chance, size):
 
 
 def _tilted(cover, chance):
-    """As a camera sees it that is not held quite above the sheet."""
+    """The sheet as seen by a camera that is not exactly above it."""
     height, width = cover.shape
     corners = np.array([(0, 0), (0, height), (width, height), (width, 0)])
     seen = corners + chance.uniform(-0.06, 0.06, (4, 2)) * (width, height)
@@ -127,11 +127,11 @@ def _light(chance, size):
 
 
 def readings(images, lines_of, *, seed):
-    """What is found on a photo of each of the given lines of digits.
+    """The readings of photos of the given lines of digits.
 
     Args:
         images: uint8 (n, 28, 28).
-        lines_of: for each photo its lines, lists of indices of images.
+        lines_of: the lines of each photo, lists of image indices.
         seed: of the photos.
 
     Returns:
@@ -149,14 +149,14 @@ def readings(images, lines_of, *, seed):
 
 
 def score(classify, images, labels, *, photos, pages, seed):
-    """Shares of the digits that are read right, {what was done: share}.
+    """The shares of correctly read digits, {kind of photo: share}.
 
     Args:
-        classify: a function from uint8 (n, 28, 28) to the n digits that a network reads.
+        classify: a function from uint8 (n, 28, 28) to n digits.
         images: uint8 (n, 28, 28), MNIST's.
         labels: the digits on them.
-        photos: how many photos of one digit.
-        pages: how many photos of two lines of five digits.
+        photos: number of photos of one digit.
+        pages: number of photos of two lines of five digits.
         seed: of the choice of digits and of the photos.
     """
     chance = np.random.default_rng(seed)
@@ -185,7 +185,7 @@ def _shrunk(pixels):
 
 
 def _share(found, truth, classify):
-    """Of all digits, those that were read right on photos where as many were found as there are."""
+    """The share of digits that were read correctly, on photos with the right number of digits."""
     pairs = zip(found, truth, strict=True)
     whole = [(r.images, digits) for r, digits in pairs if len(r.images) == len(digits)]
     images, digits = (np.concatenate(parts) for parts in zip(*whole, strict=True))
@@ -194,7 +194,7 @@ def _share(found, truth, classify):
 
 @contextlib.contextmanager
 def model_file(run, data_dir):
-    """The model of a run; None: of one trained for this, a cnn for two epochs."""
+    """The model of a run; None: a cnn, trained here for two epochs."""
     if run is not None:
         yield run / "model.keras"
         return

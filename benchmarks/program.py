@@ -1,4 +1,4 @@
-"""A program from its start to its end: how long it takes, and how much memory."""
+"""Run a program from start to end and measure its time and memory."""
 
 import os
 import re
@@ -11,13 +11,13 @@ from benchmarks import measuring
 
 
 class Outcome(NamedTuple):
-    """What became of a program.
+    """The result of a program.
 
     Attributes:
         seconds: from its start to its end.
-        first_s: from its start to its first line of the kind looked for; None: there was none.
-        peak_mib: the most memory it held, resident.
-        lines: what it printed.
+        first_s: from its start to its first matching line; None without one.
+        peak_mib: peak resident memory.
+        lines: its printed lines.
     """
 
     seconds: float
@@ -29,14 +29,14 @@ class Outcome(NamedTuple):
 def run(command, *, status=0, looks_for=None):
     """The `Outcome` of a command, a list of words.
 
-    Its peak counts that of this process too, from which it is forked; so this one has to be small.
+    Its peak includes that of this process, which forks it, so this process has to be small.
 
     Args:
-        status: the exit status that it has to end with.
-        looks_for: a regular expression that the beginning of a line has to match.
+        status: the expected exit status.
+        looks_for: a regular expression for the start of a line.
 
     Raises:
-        RuntimeError: it has ended with another one.
+        RuntimeError: the exit status is different.
     """
     first_s, lines = None, []
     began = time.perf_counter()

@@ -10,11 +10,11 @@ from mnist_keras.console.start import import_tensorflow
 
 
 class RecipeRun:
-    """A recipe's model, stream and callbacks. Made before TensorFlow's first operation.
+    """A recipe's model, stream and callbacks. Create it before TensorFlow's first operation.
 
     Args:
         train_set: the training set, `mnist_keras.data.Examples`.
-        flags: those of ``main.py`` that differ from their defaults, the tutorial's recipe.
+        flags: of ``main.py`` that differ from their defaults, the tutorial's recipe.
     """
 
     def __init__(self, train_set, **flags):
@@ -29,7 +29,7 @@ class RecipeRun:
         self._model = build_model(self._config, steps=len(self._stream) * config.epochs)
 
     def callbacks(self, logdir, **flags):
-        """Those that ``main.py`` makes, with flags that concern nothing else."""
+        """The callbacks of ``main.py``; the flags affect only them."""
         return train.callbacks(
             RunDirectory(logdir),
             dataclasses.replace(self._config, **flags),
@@ -38,13 +38,13 @@ class RecipeRun:
         )
 
     def fit(self, epochs, *, initial_epoch=0, steps_per_epoch=None, callbacks=None):
-        """Train, as a run of so many epochs that is not kept.
+        """Train a run and delete its files.
 
         Args:
-            epochs: how many.
+            epochs: total number of epochs.
             initial_epoch: the number of the first one.
-            steps_per_epoch: None for whole epochs.
-            callbacks: a function of the run's directory that gives them; None: `callbacks`.
+            steps_per_epoch: None for complete epochs.
+            callbacks: a function of the run's directory that returns callbacks; None: `callbacks`.
         """
         make = callbacks or self.callbacks
         with tempfile.TemporaryDirectory() as logdir:

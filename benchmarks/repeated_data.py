@@ -6,12 +6,12 @@ from mnist_keras.data import write_idx
 
 
 def write_repeated(directory, train, test, *, times):
-    """The four IDX files of a data set whose training set is repeated.
+    """Write the four IDX files of a data set with a repeated training set.
 
     Args:
-        directory: a ``pathlib.Path``, which is made.
+        directory: a ``pathlib.Path``, which is created.
         train, test: `mnist_keras.data.Examples`.
-        times: how often the training set is written, one after the other.
+        times: number of copies of the training set.
     """
     directory.mkdir()
     for half, array in {"train-images": train.images, "train-labels": train.labels}.items():
@@ -25,7 +25,7 @@ def write_repeated(directory, train, test, *, times):
 
 
 def those_that_fit(times, *, bytes_each, free_bytes):
-    """(those of ``times`` whose files fit on the disk together, the bytes they take).
+    """(those of ``times`` whose files fit on the disk together, their size in bytes).
 
     >>> those_that_fit([1, 10, 100], bytes_each=2, free_bytes=30)
     ([1, 10], 22)

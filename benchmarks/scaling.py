@@ -1,9 +1,10 @@
-"""Images per second and memory for more and more images: ``python -m benchmarks.scaling``.
+"""Measure speed and memory for larger and larger data: ``python -m benchmarks.scaling``.
 
-The data set is repeated into IDX files in a temporary directory, which are read or mapped as
-``main.py`` does it, every callback on. Each contender is a process of its own; they take turns of
-so many epochs as make ten of the data set itself, or of one. As much of the large file as memory
-has room for is in the page cache; what no file holds is the anonymous memory.
+The data set is repeated in IDX files in a temporary directory. The files are read or mapped as in
+``main.py``, with all callbacks. Each contender is a separate process. The contenders take turns. A
+turn trains on as many images as ten epochs of the original data set, but at least for one epoch.
+The part of a large file that fits into memory is in the page cache. Anonymous memory is the memory
+that no file backs.
 """
 
 import functools
@@ -27,10 +28,10 @@ def members(directories, *, count, batch_sizes, data_dir):
     """{label: (arguments of `measuring.Contender`, images in an epoch, epochs in a turn)}.
 
     Args:
-        directories: {times: where the data set lies that is repeated so many times}.
-        count: images in the data set itself.
-        batch_sizes: those to compare.
-        data_dir: where the data set itself lies, None: wherever it is found.
+        directories: {times: directory of the data set repeated that many times}.
+        count: images in the original data set.
+        batch_sizes: to compare.
+        data_dir: the directory of the original data set; None: it is searched.
     """
     of_sizes = {
         f"{times * count:,} images, {order}": (
@@ -69,7 +70,7 @@ def speeds(turns):
 
 
 def table(results, *, count):
-    """{label: turns} as a Markdown table; ``count``: images in the data set itself."""
+    """{label: turns} as a Markdown table; ``count``: images in the original data set."""
     rows = []
     for label, turns in results.items():
         speed = speeds(turns)
@@ -89,9 +90,9 @@ def table(results, *, count):
 
 
 def write_data_sets(parent, train, test, *, times):
-    """{times: the directory below ``parent`` where the data set is repeated so many times}.
+    """{times: directory below ``parent`` of the data set repeated that many times}.
 
-    Says how much of the disk they take; what does not fit is left out.
+    Prints their disk space; omits data sets that do not fit.
     """
     bytes_each, free_bytes = (
         train.images.nbytes + test.images.nbytes,

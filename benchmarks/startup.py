@@ -1,8 +1,9 @@
-"""How long the program takes to begin, and how much memory: ``python -m benchmarks.startup``.
+"""Measure start-up time and memory of the program: ``python -m benchmarks.startup``.
 
-Every program is started anew in each round, and they take turns. Beside ``main.py``: the bare
-import of TensorFlow, and the tutorial's own loop. TensorFlow imports JAX and matplotlib where they
-are installed; what a user meets is measured with ``--python``, an interpreter without the peers.
+Every program is started again in each round, and the programs take turns. ``main.py`` is compared
+with the import of TensorFlow and with the tutorial's own loop. TensorFlow imports JAX and
+matplotlib if they are installed. To measure what a user sees, pass ``--python``, an interpreter
+without them.
 """
 
 import functools
@@ -19,7 +20,7 @@ TENSORFLOW = "import tensorflow"
 
 
 def commands(logdir, *, python, epochs, data_dir):
-    """{name: (command, the exit status it has to have)}."""
+    """{name: (command, expected exit status)}."""
     main = [python, str(ROOT / "main.py")]
     recipe = [
         *main,
@@ -42,7 +43,7 @@ def commands(logdir, *, python, epochs, data_dir):
 
 
 def figures(outcomes):
-    """Of several rounds: {"seconds", "first_loss_s", "peak_mib"}, each a list, None where none."""
+    """{"seconds", "first_loss_s", "peak_mib"}: lists over the rounds; None for missing values."""
     return {
         "seconds": [outcome.seconds for outcome in outcomes],
         "first_loss_s": [outcome.first_s for outcome in outcomes if outcome.first_s] or None,
@@ -90,7 +91,7 @@ def main():
             for name, (command, status) in programs.items()
         }
         for function in functions.values():
-            function()  # Now the run is finished, and every file has been read.
+            function()  # Now the run is finished, and every file is in the page cache.
         results = measuring.in_turns(functions, rounds=arguments.rounds)
     results = {name: figures(outcomes) for name, outcomes in results.items()}
     print(table(results))

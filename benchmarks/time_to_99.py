@@ -1,7 +1,7 @@
-"""One epoch to 99 % on the test set, over several seeds: ``python -m benchmarks.time_to_99``.
+"""Train one epoch to 99 % on the test set, for several seeds: ``python -m benchmarks.time_to_99``.
 
 ``recipes/fast99.txt`` and a published PyTorch recipe (`benchmarks.programs.one_epoch_pytorch`) take
-turns, a new process for each seed.
+turns, with a new process for each seed.
 """
 
 import functools
@@ -37,7 +37,7 @@ def this_package(seeds, *, data_dir):
 
 
 def published(seeds, *, data_dir):
-    """As `this_package`, of the PyTorch program."""
+    """Like `this_package`, for the PyTorch program."""
     module = "benchmarks.programs.one_epoch_pytorch"
     outcome = program.run([sys.executable, "-m", module, str(next(seeds)), data_dir or ""])
     return _figures(outcome, outcome.lines[-1])
@@ -72,7 +72,7 @@ def table(results):
 
 
 def chart(results, path):
-    """Each seed as a point: seconds from the first step, accuracy."""
+    """A chart with a point for each seed: seconds from the first step, accuracy."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4))

@@ -1,6 +1,6 @@
-"""One contender in a process of its own: ``python -m benchmarks.worker MODULE NAME DATA_DIR``.
+"""Run one contender in its own process: ``python -m benchmarks.worker MODULE NAME DATA_DIR``.
 
-For each line that it reads, a number of epochs, it trains so many and prints the seconds they took.
+Each line that it reads is a number of epochs. It trains that many and prints the seconds they took.
 """
 
 import importlib
@@ -10,8 +10,8 @@ import time
 
 
 def main(module, name, data_dir):
-    """Answer each line on stdin, after the turns that do not count."""
-    # What the contenders print themselves is not for whoever asks.
+    """Answer each line on stdin, after the warm-up turns."""
+    # Lines printed by the contenders are not answers.
     answers, sys.stdout = sys.stdout, open(os.devnull, "w")  # noqa: SIM115
     from mnist_keras.data import load
 

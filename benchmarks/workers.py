@@ -1,21 +1,22 @@
-"""What a step costs on 1 and 2 workers, and how far that carries: ``python -m benchmarks.workers``.
+"""Measure a step on 1 and 2 workers, and predict more: ``python -m benchmarks.workers``.
 
-Each worker is a process on one core of its own, and they talk over loopback. For each network and
-size of batch, in milliseconds a step:
+Each worker is a process on its own core. The workers communicate over loopback. For each network
+and batch size, in milliseconds per step:
 
-- compute: a worker's part of the batch, forward, backward and update, as measured of as many
-  processes side by side that do not know of each other;
-- input: cutting its part out of the images and scaling it;
-- all-reduce: summing tensors as large as the gradients, and nothing else;
-- wait: what is left of the whole step.
+- compute: forward, backward and update of a worker's part of the batch, measured with as many
+  independent processes side by side;
+- input: slicing its part of the images and scaling it;
+- all-reduce: the sum of tensors as large as the gradients, and nothing else;
+- wait: the rest of the step.
 
-A small model of the step is fitted to other sizes than those measured, and stands beside them:
+A model of the step is fitted to other batch sizes than the measured ones. The table compares its
+prediction with the measured step:
 
     step = fixed + per_example * batch / workers + ring
     ring = 2 (workers - 1) (latency + bytes / workers / bandwidth)
 
-With the latency and the bandwidth of a network in place of those of loopback it gives the speed-up
-on more workers.
+With the latency and the bandwidth of a network instead of those of loopback, the model gives the
+speed-up on more workers.
 """
 
 import concurrent.futures
@@ -40,13 +41,13 @@ MANY = (2, 4, 8, 16, 32)
 
 
 def measure(network, batch_sizes, *, processes, together, data_dir, seconds):
-    """What `benchmarks.programs.step_parts` gives, the medians over the processes.
+    """The medians of `benchmarks.programs.step_parts` over the processes.
 
     Args:
-        batch_sizes: each of the whole batch of those that are together.
-        processes: how many run at the same time, each on a core of its own.
+        batch_sizes: sizes of the global batch.
+        processes: number of processes at the same time, each on its own core.
         together: whether they train one model.
-        seconds: how long each figure is taken over.
+        seconds: duration of each measurement.
     """
     addresses = ",".join(free_addresses(processes)) if together else ""
     sizes = ",".join(map(str, batch_sizes))
@@ -65,7 +66,7 @@ def measure(network, batch_sizes, *, processes, together, data_dir, seconds):
 
 
 def medians(found):
-    """The median of each number in some dictionaries of one form.
+    """The median of each number over dictionaries of the same structure.
 
     >>> medians([{"a": {"b": 1}}, {"a": {"b": 3}}])
     {'a': {'b': 2.0}}
@@ -76,7 +77,7 @@ def medians(found):
 
 
 def free_addresses(count):
-    """Addresses on this machine that nobody listens at."""
+    """Free addresses on this machine."""
     servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in servers]
     for server in servers:
@@ -85,7 +86,7 @@ def free_addresses(count):
 
 
 def take(options):
-    """{network: {"alone", "side_by_side", "together": what `measure` gives}}."""
+    """{network: {"alone", "side_by_side", "together": result of `measure`}}."""
     common = {"data_dir": options.data_dir, "seconds": options.seconds}
     halves = [size // 2 for size in options.batch_sizes]
     found = {}
@@ -102,7 +103,7 @@ def take(options):
 
 
 def parts(found, batch_size, workers):
-    """{part of a step: seconds} of a batch on 1 or 2 workers, of one network's measurements."""
+    """{part of a step: seconds} for a batch on 1 or 2 workers, from one network's measurements."""
     if workers == 1:
         alone = found["alone"][str(batch_size)]
         step, all_reduce = alone["step"], 0.0
@@ -122,7 +123,7 @@ def parts(found, batch_size, workers):
 
 
 def model(found, fitted_sizes):
-    """(line, loopback): the model's `fit_line`, and what `ring_s` takes besides the workers."""
+    """(line, loopback): the model's `fit_line`, and arguments of `ring_s` without the workers."""
     alone, together = found["side_by_side"], found["together"]
     line = fit_line({size: alone[str(size)]["step"] for size in fitted_sizes})
     size, latency_s = together["bytes"], together["small_all_reduce"] / 2
@@ -131,7 +132,7 @@ def model(found, fitted_sizes):
 
 
 def fit_line(points):
-    """(fixed, per_example) in seconds, of {examples: seconds a step}, by least relative squares.
+    """(fixed, per_example) in seconds, of {examples: seconds per step}, by least relative squares.
 
     >>> fixed, per_example = fit_line({size: 0.001 + 0.00002 * size for size in (50, 300)})
     >>> round(fixed, 6), round(per_example, 8)
@@ -160,7 +161,7 @@ def step_s(workers, batch_size, *, line, ring):
 
 
 def cost_table(report):
-    """What a step costs, in Markdown; beside it what the model says."""
+    """A Markdown table of the cost of a step, measured and modelled."""
     titles = ["network", "batch", "workers", *(f"{name.replace('_', '-')}, ms" for name in PARTS)]
     rows = []
     for network, found in report["found"].items():
@@ -183,7 +184,7 @@ def cost_table(report):
 
 
 def reach_table(report):
-    """The speed-up on more workers and other links, by the model, in Markdown."""
+    """A Markdown table of the modelled speed-up on more workers and other links."""
     titles = ["network", "batch", "link", *(f"{many} workers" for many in MANY)]
     rows = []
     for network, found in report["found"].items():
@@ -202,7 +203,7 @@ def reach_table(report):
 
 
 def main():
-    """Measure, and print the tables."""
+    """Measure and print the tables."""
     parser = measuring.parser(__doc__)
     parser.add_argument("--seconds", type=float, default=3, help="for each figure; default: 3")
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)

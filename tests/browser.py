@@ -1,4 +1,4 @@
-"""A TensorBoard and a headless chromium, for the tests that look and for the README's pictures."""
+"""TensorBoard and headless chromium, for browser tests and for the README's pictures."""
 
 import contextlib
 import re
@@ -18,7 +18,7 @@ _ARGUMENTS = (
     "disable-component-update",
     "disable-sync",
 )
-# By default TensorBoard leaves out some points. 0, for all of them, gives the page none.
+# By default TensorBoard omits some points. 0 should mean all, but gives the page none.
 _ALL = ",".join(
     f"{kind}=99999" for kind in ("scalars", "images", "text", "histograms", "pr_curves")
 )
@@ -40,7 +40,7 @@ def browser_is_here():
 
 @contextlib.contextmanager
 def browser(*, width=1300, height=700):
-    """A headless chromium with an empty profile; its driver."""
+    """The driver of a headless chromium with an empty profile."""
     from selenium import webdriver
 
     options = webdriver.ChromeOptions()
@@ -60,7 +60,7 @@ def browser(*, width=1300, height=700):
 
 @contextlib.contextmanager
 def tensorboard(logdir):
-    """The address of a TensorBoard that serves a directory meanwhile, and reads it each second."""
+    """The address of a TensorBoard that serves a directory and rereads it each second."""
     options = {"logdir": logdir, "port": 0, "reload_interval": 1, "samples_per_plugin": _ALL}
     command = [sys.executable, "-m", "tensorboard.main"]
     command += [f"--{name}={value}" for name, value in options.items()]
@@ -73,17 +73,17 @@ def tensorboard(logdir):
 
 
 def elements(driver, selector):
-    """The elements to be seen, those within web components too; a selector sees one component."""
+    """The visible elements, also inside web components; a selector searches one component."""
     return driver.execute_script(_LOOK_EVERYWHERE, selector)
 
 
 def errors(driver):
-    """What the page has complained of since it was last asked."""
+    """The page's errors since the last call."""
     return [entry for entry in driver.get_log("browser") if entry["level"] == "SEVERE"]
 
 
 def wait_for(driver, ready, *, patience_s=60):
-    """Wait until ``ready(driver)`` gives something true; gives it."""
+    """Wait until ``ready(driver)`` is true; return its value."""
     from selenium.webdriver.support.ui import WebDriverWait
 
     return WebDriverWait(driver, patience_s, poll_frequency=0.2).until(ready)
@@ -102,19 +102,19 @@ class TensorBoardPage:
         self._address = address
 
     def open(self, dashboard, **query):
-        """Open a dashboard anew; what was complained of before is forgotten."""
+        """Open a dashboard again and drop earlier errors."""
         self.driver.switch_to.default_content()
         self.driver.get("about:blank")
         errors(self.driver)
         self.driver.get(f"{self._address}?{urllib.parse.urlencode(query)}#{dashboard}")
 
     def enter_frame(self):
-        """Look into the frame of the page, or of the frame, from now on."""
+        """Switch to the frame of the page, or of the current frame."""
         (frame,) = wait_for(self.driver, lambda driver: elements(driver, "iframe"))
         self.driver.switch_to.frame(frame)
 
     def click(self, selector, text=None, *, number=0):
-        """Click on an element, wherever it is, as soon as it is there; None: of any text."""
+        """Click on an element as soon as it exists, anywhere; None: with any text."""
 
         def found(driver):
             found = elements(driver, selector)
@@ -124,7 +124,7 @@ class TensorBoardPage:
         self.driver.execute_script("arguments[0].click()", element)
 
     def texts(self, selector, attribute="innerText"):
-        """The texts of the elements to be seen, or another attribute."""
+        """The texts of the visible elements, or another attribute."""
         script = "return arguments[0].map((e) => String(e[arguments[1]]).trim())"
         return self.driver.execute_script(script, elements(self.driver, selector), attribute)
 

@@ -1,4 +1,4 @@
-"""main.py as the workers of one training, on this machine, for the tests of what a user sees."""
+"""main.py as several local workers of one training, for tests of what a user sees."""
 
 import concurrent.futures
 import contextlib
@@ -9,10 +9,10 @@ import subprocess
 
 from tests.command_line import command, environment
 
-# No training here is alive so long, nor waits so long for one that is gone.
+# No training here runs that long, or waits that long for a lost worker.
 LONGEST_S = 300
-# 30 steps an epoch, the last one of 4 examples; more lines than a pipe of one page can hold. At a
-# small rate, as rounding may put an input of a ReLU on the other side of 0, which then shows less.
+# 30 steps per epoch, the last with 4 examples; more lines than fit in a pipe of one page. A small
+# rate, since rounding may change the sign of a ReLU's input, which then matters less.
 RECIPE = (
     "--batch_size=34",
     "--epochs=10",
@@ -28,7 +28,7 @@ RECIPE = (
 
 
 def free_addresses(count):
-    """Addresses on this machine that nobody listens at."""
+    """Free addresses on this machine."""
     servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in servers]
     for server in servers:
@@ -46,16 +46,16 @@ class Ended:
 
 
 class Workers:
-    """The processes of one training; worker 1 and later ones each in a directory of its own.
+    """The processes of one training; worker 1 and later ones have their own directories.
 
-    The chief's stdout holds few lines: one that is not read stops, so that it does not end too
+    The chief's stdout buffers few lines: an unread chief blocks, so that it does not end too
     early, and the others wait for it.
 
     Args:
-        directory: the chief's working directory; the others' are made beside it.
-        arguments: main.py's, the same for all.
-        count: how many; 1: no cluster.
-        data_dirs: where the data of each lie; None: the arguments say so.
+        directory: the chief's working directory; those of the others are created beside it.
+        arguments: of main.py, the same for all.
+        count: number of workers; 1: no cluster.
+        data_dirs: each worker's data directory; None: given in the arguments.
     """
 
     def __init__(self, directory, *arguments, count=2, data_dirs=None):
@@ -79,16 +79,16 @@ class Workers:
                 )
             )
         self._lines = []
-        with contextlib.suppress(AttributeError):  # Linux alone has it.
+        with contextlib.suppress(AttributeError):  # Only Linux has it.
             fcntl.fcntl(self.processes[0].stdout, fcntl.F_SETPIPE_SZ, 4096)
 
     def read_lines(self, count):
-        """Wait for the chief's next lines."""
+        """Wait for the next lines of the chief."""
         self._lines += [self.processes[0].stdout.readline().rstrip("\n") for _ in range(count)]
 
     def end(self):
-        """What all came to, once all have ended: a list of `Ended`."""
-        # Not communicate(), which passes over what readline() has taken in already.
+        """Wait until all have ended; a list of `Ended`."""
+        # Not communicate(), which skips what readline() has already buffered.
         pipes = [pipe for process in self.processes for pipe in (process.stdout, process.stderr)]
         with concurrent.futures.ThreadPoolExecutor(len(pipes)) as pool:
             reading = [pool.submit(pipe.read) for pipe in pipes]

@@ -1,4 +1,4 @@
-"""main.py as a process, for the tests of what a user sees."""
+"""main.py as a process, for tests of what a user sees."""
 
 import os
 import pathlib
@@ -17,7 +17,7 @@ def command(*arguments):
 
 
 def environment(**variables):
-    """The user's, without what the tests or this machine add to it."""
+    """The environment without variables added by the tests or this machine."""
     foreign = ("TF_", "KERAS_", "MNIST_KERAS_", "PYTHON")
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
     return {**inherited, "PYTHONDONTWRITEBYTECODE": "1", **variables}
@@ -30,7 +30,7 @@ def run_main(*arguments, cwd, **variables):
 
 
 def write_small_mnist(directory):
-    """A directory of 1,000 training and 200 test images in the four files of MNIST."""
+    """Write 1,000 training and 200 test images as the four files of MNIST."""
     directory.mkdir(parents=True, exist_ok=True)
     for half, (count, seed) in HALVES.items():
         images, labels = synthetic_digits(count, seed=seed)
@@ -40,7 +40,7 @@ def write_small_mnist(directory):
 
 
 def tree(directory):
-    """{relative path: bytes, None for a directory} of all that lies in a directory."""
+    """{relative path: bytes, None for a directory} of everything in a directory."""
     return {
         str(path.relative_to(directory)): None if path.is_dir() else path.read_bytes()
         for path in sorted(directory.rglob("*"))

@@ -15,7 +15,7 @@ REAL_MNIST = ROOT.parent / "shared" / "mnist"
 
 @pytest.fixture(scope="session")
 def real_mnist():
-    """The directory of the real MNIST; the test is skipped where there is none."""
+    """The directory of the real MNIST; the test is skipped without it."""
     if not REAL_MNIST.is_dir():
         pytest.skip("the real MNIST is not here; this test compares against it alone")
     return REAL_MNIST
@@ -31,7 +31,7 @@ def digits():
 
 @pytest.fixture(scope="session")
 def make_model():
-    """Make a small compiled TapeModel whose initial weights are a function of the seed alone."""
+    """Make a small compiled TapeModel whose initial weights depend only on the seed."""
     import keras
 
     from mnist_keras import SumSquaredError, TapeModel
@@ -58,7 +58,7 @@ def make_model():
 
 @pytest.fixture(scope="session")
 def crash():
-    """A callback that ends a training by a RuntimeError."""
+    """A callback that ends a training with a RuntimeError."""
 
     from mnist_keras.callbacks.base import StepCallback
 
@@ -66,9 +66,9 @@ def crash():
         """Raises in the middle of training: after a step, or at the end of an epoch.
 
         Args:
-            step: after how many steps, or None.
-            epoch: at the end of which epoch, or None.
-            saved: after the other callbacks had their turn, a `Checkpoint` too.
+            step: number of steps before it raises, or None.
+            epoch: the epoch at whose end it raises, or None.
+            saved: raise after the other callbacks, `Checkpoint` included.
         """
 
         def __init__(self, *, step=None, epoch=None, saved=False):
@@ -92,7 +92,7 @@ def crash():
 
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
-    """No test leaves a signal handler, a thread or a file of its own."""
+    """No test leaves a signal handler, a thread or a file."""
     files = set(ROOT.glob("[!.]*"))
     handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
     threads = set(threading.enumerate())

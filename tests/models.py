@@ -4,7 +4,7 @@ import keras
 
 
 def functional(layers, *, shape):
-    """A functional model of layers in a row, for inputs of a shape without the batch."""
+    """A functional model of layers in a row; ``shape`` is without the batch."""
     inputs = outputs = keras.Input(shape)
     for layer in layers:
         outputs = layer(outputs)

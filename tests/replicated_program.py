@@ -1,7 +1,7 @@
-"""Trainings of one kind on one device, on two, or as one of two workers; run by a test.
+"""The same trainings on one device, on two, or as one of two workers; a test runs it.
 
-``python -m tests.replicated_program ROLE OUT [ADDRESSES INDEX]``: what each training came to goes
-into the directory OUT, as NumPy files.
+``python -m tests.replicated_program ROLE OUT [ADDRESSES INDEX]`` writes each training's results
+to the directory OUT, as NumPy files.
 """
 
 import contextlib
@@ -49,7 +49,7 @@ def strategy_of(role):
 
 
 def cases():
-    """{name: (layers, optimizer, loss, data, class of model)}, each a function."""
+    """{name: (layers, optimizer, loss, data, model class)}, each a function."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -78,7 +78,7 @@ def cases():
     def global_batch_layers():
         return [
             layers.Flatten(),
-            layers.Dense(8, use_bias=False),  # Of a bias the gradient would be rounding alone.
+            layers.Dense(8, use_bias=False),  # The gradient of a bias would be only rounding.
             layers.BatchNormalization(momentum=0.5),
             layers.Dropout(0.4, seed=5),
             layers.Dense(10),
@@ -89,12 +89,12 @@ def cases():
         return keras.optimizers.LossScaleOptimizer(inner, initial_scale=64.0)
 
     def stream():
-        # The last batch has one example: one replica has none.
+        # The last batch has one example, so one replica has none.
         augmentation = Augmentation(shift_pixels=2, elastic_pixels=1)
         return batches(images, labels, batch_size=34, shuffle=True, augmentation=augmentation)
 
     class OwnStep(TapeModel):
-        """Records nothing, and gives the batch's loss, what is made of it, and a sum."""
+        """Does not call record_step; returns the batch's loss, a value made of it, and a sum."""
 
         def train_step(self, data):
             x, y = data
@@ -134,7 +134,7 @@ def train(name, strategy, steps_per_execution, path):
     from mnist_keras.data.datasets.synthetic import synthetic_digits
 
     class Recorder(StepCallback):
-        """Keeps what each step gave."""
+        """Keeps the logs of each step."""
 
         losses, norms, logs = (), (), None
 
@@ -148,7 +148,7 @@ def train(name, strategy, steps_per_execution, path):
             self.logs = list(logs.values())
 
     class Batches(keras.metrics.Metric):
-        """How many batches there were, which each replica counts for itself."""
+        """The number of batches; each replica counts its own."""
 
         def __init__(self):
             super().__init__(name="batches")
@@ -186,7 +186,7 @@ def train(name, strategy, steps_per_execution, path):
 
 
 def train_outputs(strategy, path):
-    """Two outputs; the last batch of one example leaves replicas without any."""
+    """Two outputs; in the last batch of one example, a replica has none."""
     import keras
     import numpy as np
     import tensorflow as tf
@@ -210,7 +210,7 @@ def train_outputs(strategy, path):
 
 
 def restore_sums(model, path):
-    """What each replica has of the metrics before a state is taken, and after it was put back."""
+    """Each replica's metric sums before a state is taken, and after it is restored."""
     import numpy as np
 
     from mnist_keras.checkpoint import replica_metrics, training_state

@@ -1,4 +1,4 @@
-"""Terminals for the tests of what is shown on one: in this process, and for a whole process."""
+"""Terminals for tests of terminal output: in this process, and for another process."""
 
 import codecs
 import contextlib
@@ -17,11 +17,11 @@ FOREIGN = ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "TTY_COMPATIBLE", "COLUMNS", 
 
 
 class Screen:
-    """What one would see, with all that has scrolled off it.
+    """The visible lines and those that have scrolled off.
 
     Attributes:
-        received: every character that came.
-        frames: the lines at each moment at which somebody might have looked.
+        received: all received characters.
+        frames: the lines after each chunk of output.
     """
 
     def __init__(self, columns):
@@ -32,11 +32,11 @@ class Screen:
 
     @property
     def lines(self):
-        """The lines as they are now, without the empty ones at the end."""
+        """The current lines, without empty ones at the end."""
         return "\n".join(line.rstrip() for line in self._screen.display).rstrip().splitlines()
 
     def feed(self, text):
-        """Show what a terminal was sent."""
+        """Show text sent to the terminal."""
         if not text:
             return
         self.received += text
@@ -46,7 +46,7 @@ class Screen:
 
 
 class Terminal(io.StringIO):
-    """A text stream to a screen; a second one may lead to the same screen."""
+    """A text stream to a screen; several streams may share one screen."""
 
     def __init__(self, screen):
         super().__init__()
@@ -61,7 +61,7 @@ class Terminal(io.StringIO):
 
 
 def use_terminal(monkeypatch, *, columns, **variables):
-    """Let the environment be that of a terminal as wide as that."""
+    """Set the environment of a terminal of a given width."""
     for name in FOREIGN:
         monkeypatch.delenv(name, raising=False)
     for name, value in {"TERM": "xterm-256color", "COLUMNS": str(columns), **variables}.items():
@@ -69,14 +69,14 @@ def use_terminal(monkeypatch, *, columns, **variables):
 
 
 def run_in_terminal(command, *, columns, cwd, stdout=None, told=lambda text, process: None, **env):
-    """Run a process in a terminal of its own, as wide as that.
+    """Run a process in its own terminal of a given width.
 
     Args:
         command: the process's arguments.
         columns: the terminal's width.
-        cwd: where it runs.
-        stdout: an open file instead of the terminal.
-        told: called with all that came so far and the process, whenever something comes.
+        cwd: its working directory.
+        stdout: an open file to use instead of the terminal.
+        told: called with all output so far and the process, after each chunk of output.
         env: the environment.
 
     Returns:
@@ -88,7 +88,7 @@ def run_in_terminal(command, *, columns, cwd, stdout=None, told=lambda text, pro
     streams = {"stdin": slave, "stdout": stdout or slave, "stderr": slave}
     with subprocess.Popen(command, cwd=cwd, env=env, start_new_session=True, **streams) as process:
         os.close(slave)
-        with contextlib.suppress(OSError):  # Linux says EIO when the last process has hung up.
+        with contextlib.suppress(OSError):  # EIO on Linux, when the last process has closed it.
             while data := os.read(master, 1 << 16):
                 screen.feed(decoder.decode(data))
                 told(screen.received, process)

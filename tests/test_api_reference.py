@@ -31,7 +31,7 @@ MODULES = (
     "mnist_keras.app.schedules",
     "mnist_keras.triggers",
 )
-# Parts of modules that are the package's own otherwise.
+# Public names in modules that are otherwise internal.
 NAMES = (
     "mnist_keras.callbacks.base.Fit",
     "mnist_keras.callbacks.base.StepCallback",
@@ -39,7 +39,7 @@ NAMES = (
     "mnist_keras.model.multi_step.StepRecords",
     "mnist_keras.checkpoint.training_state.Position",
 )
-RESULTS = ("Digit", "Photo", "Reading")  # Seen in the example of what gives them.
+RESULTS = ("Digit", "Photo", "Reading")  # Shown in the examples of the functions that return them.
 
 
 def public_objects():
@@ -67,7 +67,7 @@ OBJECTS = public_objects()
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """The text of all pages, built where a warning is an error."""
+    """The text of all pages, built with warnings as errors."""
     pytest.importorskip("sphinx", reason="Sphinx is not installed: the API reference is not built")
     target = tmp_path_factory.mktemp("api")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", PAGES, target]
@@ -88,7 +88,7 @@ def test_no_private_name_is_on_a_page(pages):
     assert [anchor for anchor in anchors if "._" in anchor] == []
 
 
-def test_every_public_docstring_has_an_example_that_is_run():
+def test_every_public_docstring_has_a_tested_example():
     without = [name for name, value in OBJECTS.items() if ">>> " not in inspect.getdoc(value)]
     assert [name for name in without if name.rpartition(".")[2] not in RESULTS] == []
     for value in OBJECTS.values():

@@ -1,4 +1,4 @@
-"""Each program of examples/ runs, learns, and goes on when it is run again."""
+"""Each program of examples/ runs, learns, and resumes when it is run again."""
 
 import contextlib
 import pathlib
@@ -17,7 +17,7 @@ from tests.command_line import write_small_mnist
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 PROGRAMS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
-# Each takes --examples, and runs on few of them in seconds.
+# Each accepts --examples, and runs in seconds with few of them.
 SMALL = {
     "diffusion": [],
     "distillation": ["--teacher_epochs=2"],
@@ -34,7 +34,7 @@ def small_mnist(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The file of a network that is to be tuned; it has learnt nothing yet."""
+    """The file of an untrained network, to be fine-tuned."""
     path = tmp_path_factory.mktemp("trained") / "model.keras"
     keras.utils.set_random_seed(0)
     networks.build("mlp").save(path)
@@ -43,7 +43,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def run(small_mnist, trained, tmp_path, monkeypatch, capsys):
-    """Run an example; the lines that it prints."""
+    """Run an example; returns its printed lines."""
     monkeypatch.setenv("MNIST_KERAS_DATA_DIR", str(small_mnist))
     monkeypatch.chdir(tmp_path)
 
@@ -62,7 +62,7 @@ def run(small_mnist, trained, tmp_path, monkeypatch, capsys):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(set(PROGRAMS) - SMALL.keys()))
-def test_it_learns_and_goes_on_when_it_is_run_again(name, run, tmp_path):
+def test_it_learns_and_resumes_when_run_again(name, run, tmp_path):
     lines = run(name, "--epochs=3")
     scores = [float(re.search(r"accuracy: ([\d.]+)$", line)[1]) for line in lines if "acc" in line]
     guessing = 0.5 if name in ("own_data", "fine_tuning") else 0.1
@@ -82,7 +82,7 @@ def test_it_learns_and_goes_on_when_it_is_run_again(name, run, tmp_path):
 
 @pytest.fixture
 def terminated_after(monkeypatch):
-    """Let trainings receive SIGTERM after so many steps; a context manager."""
+    """A context manager: trainings receive SIGTERM after a number of steps."""
 
     @contextlib.contextmanager
     def terminated(steps):
@@ -104,7 +104,7 @@ def terminated_after(monkeypatch):
 
 @pytest.fixture
 def left_in(points_of):
-    """({directory: what TensorBoard shows besides speed}, {name: bytes of a picture})."""
+    """({directory: TensorBoard's points except speed}, {name: bytes of a picture})."""
 
     def read(logdir):
         directories = {path.parent for path in logdir.rglob("events.*")}
@@ -116,10 +116,10 @@ def left_in(points_of):
     return read
 
 
-# Three steps an epoch: in the middle of one, of the teacher's too.
+# Three steps per epoch: this is in the middle of an epoch, also of the teacher's.
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "steps"), [("distillation", 4), *((name, 10) for name in SMALL)])
-def test_terminated_and_run_again_it_ends_the_same(
+def test_terminated_and_run_again_it_gives_the_same_result(
     name, steps, run, terminated_after, left_in, tmp_path
 ):
     small = ["--examples=300", "--epochs=4", *SMALL[name]]
@@ -134,12 +134,12 @@ def test_terminated_and_run_again_it_ends_the_same(
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
-def test_its_first_lines_say_what_it_is_and_how_it_is_run(name):
+def test_the_docstring_says_its_purpose_and_command(name):
     docstring = (EXAMPLES / f"{name}.py").read_text().split('"""')[1]
     assert f"\n    python examples/{name}.py " in docstring
 
 
-def test_the_table_in_the_page_lists_them_all():
+def test_the_table_on_the_page_lists_every_example():
     page = (EXAMPLES / "README.md").read_text()
     listed = re.findall(r"^\| \[(\w+)\.(?:py|ipynb)\]", page, re.MULTILINE)
     files = [path.stem for path in EXAMPLES.glob("*") if path.suffix in (".py", ".ipynb")]

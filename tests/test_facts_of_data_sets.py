@@ -1,4 +1,4 @@
-"""The facts of MNIST stand in its description: no other file of the package knows its numbers."""
+"""MNIST's numbers are only in its description, in no other file of the package."""
 
 import ast
 import pathlib
@@ -9,7 +9,7 @@ import mnist_keras
 
 PACKAGE = pathlib.Path(mnist_keras.__file__).parent
 SIDE, WHITE, CLASSES = 28, 255, 10
-# Where 28 or 255 is a fact of something else.
+# Places where 28 or 255 has another meaning.
 ALLOWED = {
     ("data/description.py", SIDE): "the description",
     ("data/description.py", WHITE): "the description",
@@ -30,7 +30,7 @@ def parsed():
 
 
 def numbers(node):
-    """The numbers written in some code."""
+    """The literal numbers in some code."""
     constants = (child.value for child in ast.walk(node) if isinstance(child, ast.Constant))
     return [value for value in constants if type(value) in (int, float)]
 
@@ -40,7 +40,7 @@ def sides_and_whites(tree):
 
 
 def counts_classes(node):
-    """Whether 10, or its last class 9, counts classes here."""
+    """Whether 10, or 9 for the last class, means the number of classes here."""
     name = ""
     if isinstance(node, ast.Call):
         name = getattr(node.func, "attr", getattr(node.func, "id", ""))
@@ -59,12 +59,12 @@ def counts_classes(node):
     return any(value in (CLASSES, CLASSES - 1) for it in given for value in numbers(it))
 
 
-def test_the_side_and_white_of_mnist_stand_in_the_description():
+def test_the_size_and_white_of_mnist_are_only_in_descriptions():
     found = {(path, number) for path, tree in parsed() for number in sides_and_whites(tree)}
     assert found == set(ALLOWED)
 
 
-def test_the_number_of_classes_stands_in_the_description():
+def test_the_number_of_classes_is_only_in_descriptions():
     found = {path for path, tree in parsed() if any(map(counts_classes, ast.walk(tree)))}
     assert found == {"data/description.py"}
 

@@ -1,4 +1,4 @@
-"""What is written for contributors is true: paths, names and commands."""
+"""The guides for contributors are correct: paths, names and commands."""
 
 import pathlib
 import re
@@ -15,11 +15,11 @@ MARKS = {"slow", "browser", "workers"}
 FOR_ONE_MACHINE = (
     "python3 -m venv",
     "pip install pre-commit",
-)  # No job of the workflow needs them.
+)  # No job of the workflow needs these.
 
 
 def code_spans(page):
-    """What stands between single backquotes on a page, its code blocks left out."""
+    """The text between single backquotes on a page, without code blocks."""
     text = re.sub(r"^```.*?^```$", "", GUIDES[page], flags=re.DOTALL | re.MULTILINE)
     return re.findall(r"`([^`\n]+)`", text)
 
@@ -82,7 +82,7 @@ def test_the_workflow_runs_the_commands_of_contributing():
     }
 
 
-def test_the_workflow_tests_every_version_that_setup_promises():
+def test_the_workflow_tests_every_version_in_setup():
     matrix = load_yaml(".github/workflows/tests.yml")["jobs"]["short"]["strategy"]["matrix"]
     assert matrix == {"python-version": ["3.10", "3.11", "3.12", "3.13"]}
 
@@ -93,7 +93,7 @@ def test_the_hooks_run_the_commands_of_contributing():
     assert entries == {line for line in commands() if line.startswith(("ruff", "mypy", "lint"))}
 
 
-def test_every_mark_is_declared_explained_and_left_out_of_the_short_loop(pytestconfig):
+def test_every_mark_is_declared_explained_and_excluded_from_short_runs(pytestconfig):
     declared = {line.partition(":")[0] for line in pytestconfig.getini("markers")}
     assert declared >= MARKS
     assert set(re.findall(r"^\| `(\w+)` \|", GUIDES["CONTRIBUTING.md"], re.MULTILINE)) == MARKS

@@ -1,4 +1,4 @@
-"""The library loads nothing of the application, and no library that only the application needs."""
+"""The library loads no part of the application and none of the application's own libraries."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ print(*sys.modules)
 
 
 def loaded(imports):
-    """The modules that a new process has loaded after some imports."""
+    """The modules that a new process loads by some imports."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(imports=imports)],
         env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
@@ -44,7 +44,7 @@ def test_the_library_loads_nothing_of_the_application():
     modules = loaded(LIBRARY)
     assert {"mnist_keras.model.tape_model", "mnist_keras.data.stream"} <= modules
     assert of(modules, APPLICATION) == set()
-    # TensorFlow, Keras and TensorBoard load what they find of these themselves.
+    # TensorFlow, Keras and TensorBoard load these themselves if they are installed.
     frameworks = loaded("import tensorflow, keras, tensorboard")
     assert of(modules - frameworks, OF_THE_APPLICATION) == set()
 

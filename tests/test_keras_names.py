@@ -1,6 +1,6 @@
-"""Keras and TensorFlow still have each private name that is used, and it still does what is needed.
+"""Keras and TensorFlow still have each private name that is used, and it still works as needed.
 
-A new version that moves one fails here, with the name.
+If a new version moves a name, a test here fails with that name.
 """
 
 import ast
@@ -30,7 +30,7 @@ GRADIENT = np.array([1, 2], np.float32)
 
 
 def canary(name, *arguments, library=KERAS):
-    """Let a function be the canary of a name in the table of the file; it gets the arguments."""
+    """Make a function the canary of a name in the file's table; it gets the arguments."""
 
     def register(function):
         CANARIES[library][name] = function, arguments
@@ -111,7 +111,7 @@ def layers_draw_by_the_replaced_dropout():
 
 @contextlib.contextmanager
 def no_global_generators():
-    """Within the context, no library has a global generator yet; one made in it is dropped."""
+    """Within the context no library has a global generator; new ones are dropped at its end."""
     of_keras = _keras.global_state.GLOBAL_STATE_TRACKER
     with (
         mock.patch.object(of_keras, "global_seed_generator", None, create=True),
@@ -147,7 +147,7 @@ def functional_models_are_functional():
 
 
 def adam():
-    """An optimizer whose two first updates need all that looks at the strategy."""
+    """An optimizer whose first two updates call every strategy-dependent method."""
     return keras.optimizers.AdamW(
         0.1, use_ema=True, ema_overwrite_frequency=1, gradient_accumulation_steps=2
     )
@@ -348,7 +348,7 @@ def an_epoch_of_a_py_dataset_is_replayed_without_drawing():
 @canary("GrainDatasetAdapter._dataset", "GrainDatasetAdapter", "dataset")
 @canary("TorchDataLoaderAdapter._dataloader", "TorchDataLoaderAdapter", "dataloader")
 def an_adapter_keeps_the_users_data(kind, argument):
-    # Their libraries need not be installed.
+    # Their libraries may be missing.
     adapter = getattr(_keras.data_adapters, kind)
     assert f"self._{argument} = {argument}\n" in inspect.getsource(adapter.__init__)
 
@@ -476,7 +476,7 @@ def a_model_is_unpickled_by_its_class():
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
     function, *arguments = model.__reduce__()
     assert function == _keras.unpickler_of(keras.Sequential)
-    # The class that is named need not be the model's own.
+    # The class given here may differ from the model's class.
     copy = _keras.unpickler_of(TapeModel)(*arguments[0])
     np.testing.assert_array_equal(copy(X), model(X))
 
@@ -603,7 +603,7 @@ def eager_operations_draw_from_the_seeded_generator():
         tf.random.uniform([3])
         state = _keras.eager_random().getstate()
         drawn = tf.random.uniform([3]).numpy()
-        tf.random.set_seed(7)  # Operations that were seeded before draw from their beginning.
+        tf.random.set_seed(7)  # This restarts operations that were seeded before.
         _keras.eager_random().setstate(state)
         np.testing.assert_array_equal(tf.random.uniform([3]), drawn)
     finally:
@@ -649,7 +649,7 @@ def test_tensorflow_still_has(name):
     check(TENSORFLOW, name)
 
 
-def test_a_name_that_keras_moved_is_told(monkeypatch):
+def test_a_name_moved_by_keras_is_reported(monkeypatch):
     monkeypatch.delattr(keras.layers.Layer, "_flatten_layers")
     expected = r"^Keras \d.* moved Layer\._flatten_layers: see mnist_keras/_keras\.py\."
     with pytest.raises(pytest.fail.Exception, match=expected):
@@ -667,7 +667,7 @@ def table():
     return names
 
 
-def test_the_table_has_each_name_with_a_canary():
+def test_each_name_in_the_table_has_a_canary():
     assert sorted(table()) == sorted([*CANARIES[KERAS], *CANARIES[TENSORFLOW]])
 
 

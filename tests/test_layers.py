@@ -48,7 +48,7 @@ OBJECTS = {
 
 
 def lint(directory):
-    """import-linter's verdict on the package in a directory."""
+    """The result of import-linter for the package in a directory."""
     pytest.importorskip(
         "importlinter", reason="import-linter is not installed: no layer is checked"
     )
@@ -94,7 +94,7 @@ def test_a_wrong_import_breaks_its_contracts(module, line, broken, tmp_path):
     assert [text.removesuffix(" BROKEN") for text in lines if text.endswith(" BROKEN")] == broken
 
 
-def test_every_folder_has_its_place_in_the_contracts():
+def test_every_folder_is_in_the_contracts():
     api = pytest.importorskip("importlinter.api", reason="import-linter is not installed")
     contracts = api.read_configuration(str(ROOT / "pyproject.toml"))["contracts_options"]
     layers = next(contract for contract in contracts if contract["type"] == "layers")
@@ -122,7 +122,7 @@ def imported_names(path):
 
 
 def test_no_module_imports_an_earlier_path():
-    # import-linter does not know these paths, so a wrong import by one of them would escape it.
+    # import-linter does not know these paths, so it would miss a wrong import by one of them.
     earlier = {*earlier_paths(), "mnist_keras.state"}
     files = [*(path for path in PACKAGE.rglob("*.py") if ALIASES not in path.parents)]
     files += [ROOT / "main.py", *(ROOT / "examples").rglob("*.py")]
@@ -131,7 +131,7 @@ def test_no_module_imports_an_earlier_path():
 
 
 def earlier_paths():
-    """The import paths for which a file of the folder of aliases stands."""
+    """The import paths that a file in the folder of aliases serves."""
     files = (path for path in ALIASES.rglob("*.py") if path.name != "__init__.py")
     parts = (path.relative_to(ALIASES).with_suffix("").parts for path in files)
     return {".".join(("mnist_keras", *names)) for names in parts}
@@ -162,7 +162,7 @@ def test_an_earlier_path_gives_the_same_object(earlier):
 
 
 @pytest.mark.slow
-def test_earlier_paths_work_before_the_present_ones_are_imported():
+def test_earlier_paths_work_before_the_current_ones_are_imported():
     program = "import importlib, sys\n" + "".join(
         f"import {earlier} as earlier\n"
         f"assert earlier is importlib.import_module({present!r}), {earlier!r}\n"

@@ -1,4 +1,4 @@
-"""What main.py answers without TensorFlow: help, usage errors, data errors, finished runs.
+"""What main.py does without TensorFlow: help, usage errors, data errors, finished runs.
 
 TensorFlow and Keras are replaced by packages that end the process with status 99.
 """
@@ -22,7 +22,7 @@ TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A working directory with good data, bad data, and runs in all sorts of states."""
+    """A working directory with good data, bad data, and runs in various states."""
     place = tmp_path_factory.mktemp("place")
     good = write_small_mnist(place / "good")
     for name in ("one_of_four", "cut", "differ", "over_9", "promises", "text"):
@@ -67,7 +67,7 @@ def run(place, *arguments):
 GOOD = "--data_dir=good"
 DONE = "--flagfile=logs/done/flags.txt"
 USAGE, DATA = 2, 1
-# arguments, exit status, and what the line says of what is wrong and of what was received
+# arguments, exit status, and the start of the error line
 REFUSED = [
     (["--bogus"], USAGE, "unknown flag. Received: --bogus."),
     (["--log_dir=x"], USAGE, "unknown flag. Received: --log_dir."),
@@ -145,11 +145,11 @@ REFUSED = [
 
 @pytest.fixture(scope="module")
 def answers(place, request):
-    """{arguments: finished process} of the rows to be tested, run side by side."""
+    """{arguments: finished process} of the tested rows, run in parallel."""
     rows = [
         item.callspec.params["row"]
         for item in request.session.items
-        if item.originalname == "test_what_cannot_be_done_is_one_line_and_changes_no_file"
+        if item.originalname == "test_an_error_prints_one_line_and_changes_no_file"
     ]
     before = tree(place)
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
@@ -162,7 +162,7 @@ def answers(place, request):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("row", REFUSED, ids=lambda row: " ".join(row[0])[:60])
-def test_what_cannot_be_done_is_one_line_and_changes_no_file(row, answers):
+def test_an_error_prints_one_line_and_changes_no_file(row, answers):
     arguments, status, words = row
     answer = answers[tuple(arguments)]
     assert answer.stderr.startswith(f"error: {words}")
@@ -173,14 +173,14 @@ def test_what_cannot_be_done_is_one_line_and_changes_no_file(row, answers):
     assert after == before
 
 
-def test_a_worker_whose_flags_are_wrong_says_which_one_it_is(place):
+def test_a_worker_with_wrong_flags_says_its_number(place):
     two = {"MNIST_KERAS_WORKERS": "a:2222,b:2222", "MNIST_KERAS_WORKER_INDEX": "1"}
     done = run_main("--bogus", cwd=place, PYTHONPATH=str(place / "blocked"), **two)
     assert done.returncode == USAGE
     assert done.stderr.startswith("worker 1: error: unknown flag. Received: --bogus. ")
 
 
-def test_a_finished_run_says_so_and_is_done(place):
+def test_a_finished_run_says_so_and_exits(place):
     before = tree(place)
     for arguments in ([DONE], [DONE, "--epochs=1"], [DONE, "--log_every_steps=7"]):
         answer = run(place, *arguments)
@@ -196,7 +196,7 @@ def test_help_prints_the_flags_in_groups(place):
     assert "app:" not in answers[0]
 
 
-def test_help_may_be_cut_off_by_its_reader(place):
+def test_a_closed_pipe_does_not_break_help(place):
     script = '"$@" --help | true'
     begun = ["bash", "-o", "pipefail", "-c", script, "bash", *command()]
     done = subprocess.run(begun, cwd=place, env=environment(), capture_output=True, text=True)
@@ -217,7 +217,7 @@ def test_arguments_can_be_checked_without_a_run(place):
     assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
 
 
-def test_an_error_of_no_kind_foreseen_is_one_line_and_a_traceback_only_on_demand(place):
+def test_an_unexpected_error_shows_a_traceback_only_with_debug(place):
     broken = place / "blocked_cache"
     broken.mkdir(exist_ok=True)
     (broken / "numpy.py").write_text("raise RuntimeError('broken\\nby hand')\n")
@@ -231,7 +231,7 @@ def test_an_error_of_no_kind_foreseen_is_one_line_and_a_traceback_only_on_demand
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- 2>&-", "<&- >&- 2>&-"])
-def test_closed_streams_keep_nobody_from_working(place, closed):
+def test_closed_standard_streams_do_not_matter(place, closed):
     script = f'exec "$@" {closed}'
     begun = ["sh", "-c", script, "sh", *command("--mode=evaluate", DONE)]
     # Status 99: TensorFlow's turn has come.
@@ -239,7 +239,7 @@ def test_closed_streams_keep_nobody_from_working(place, closed):
     assert subprocess.run(begun, cwd=place, env=blocked).returncode == 99
 
 
-def test_a_run_named_in_chinese_gets_as_far_as_any_other(place):
+def test_a_run_may_have_a_chinese_name(place):
     answer = run(place, GOOD, "--run_name=数字", "--logdir=空 间")
     # Status 99: TensorFlow's turn has come.
     assert (answer.returncode, answer.stdout, answer.stderr) == (99, "", "")
@@ -248,7 +248,7 @@ def test_a_run_named_in_chinese_gets_as_far_as_any_other(place):
     shutil.rmtree(place / "空 间")
 
 
-def test_the_data_directory_may_come_from_the_environment_and_empty_means_none(place):
+def test_the_environment_may_set_the_data_directory(place):
     answers = [
         run_main("--dataset=mnist", cwd=place, MNIST_KERAS_DATA_DIR=value, **nowhere(place))
         for value in ("none", "")
@@ -261,7 +261,7 @@ def test_the_data_directory_may_come_from_the_environment_and_empty_means_none(p
 
 
 def nowhere(place):
-    """An environment whence nothing can be downloaded."""
+    """An environment without access to downloads."""
     proxy = "http://127.0.0.1:9"
     return {
         "http_proxy": proxy,

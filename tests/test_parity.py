@@ -1,4 +1,4 @@
-"""TapeModel comes to what keras.Model comes to, number by number; the rows are in tests/parity."""
+"""TapeModel gives the same numbers as keras.Model; the rows are in tests/parity."""
 
 import keras
 import numpy as np
@@ -37,7 +37,7 @@ def require_equal(found, expected, where="result"):
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::RuntimeWarning")
 @pytest.mark.parametrize("name", ROWS)
-def test_trains_as_keras_model_does(name):
+def test_it_trains_like_keras_model(name):
     ours, kerass = result(name, TapeModel), result(name, keras.Model)
     if ROWS[name].keras_is_wrong is None:
         require_equal(ours, kerass)
@@ -52,7 +52,7 @@ def test_the_page_lists_the_rows():
     assert PAGE.read_text(encoding="utf-8") == page()
 
 
-def test_a_difference_anywhere_is_found():
+def test_a_difference_anywhere_is_detected():
     nested = {"a": [np.zeros(2), 1.0, "text"], "b": None}
     require_equal(nested, {"a": [np.zeros(2), 1.0, "text"], "b": None})
     for other in (

@@ -1,4 +1,4 @@
-"""Only _keras.py uses private names of libraries, as the source of the package says."""
+"""Only _keras.py uses private names of libraries, according to the package's source."""
 
 import ast
 import functools
@@ -13,7 +13,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "mnist_keras"
 ALLOWED_FILE = PACKAGE / "_keras.py"
-# Private methods of Keras that the package has to override; the table in _keras.py says why.
+# Private methods of Keras that the package must override; the table in _keras.py says why.
 OVERRIDES = {"_maybe_symbolic_build"}
 LIBRARIES = ("keras", "tensorflow")
 PRIVATE_MODULES = {"src", "python", "core", "compiler", "__internal__"}
@@ -84,7 +84,7 @@ def uses(tree, *, own, classes):
 
 @functools.cache
 def names_in_keras_file():
-    """The private names in the file for them, which no other file may have as strings."""
+    """The private names in _keras.py, which other files may not contain as strings."""
     nodes = list(ast.walk(ast.parse(ALLOWED_FILE.read_text(encoding="utf-8"))))
     attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
     strings = {node.value for node in nodes if isinstance(node, ast.Constant)}
@@ -101,7 +101,7 @@ def imported(node):
 
 
 def own_uses(node):
-    """(line, text) of each private name that the methods of a class read from the class."""
+    """(line, text) of each private name that a class's methods read from the class."""
     for part in ast.walk(node):
         if isinstance(part, ast.Attribute) and is_private(part.attr):
             base = ast.unparse(part.value)
@@ -118,7 +118,7 @@ def classes_of(path):
 
 
 def test_no_other_file_uses_a_private_name():
-    # The aliases are other files' names.
+    # The aliases are names of other files.
     paths = [p for p in sorted(PACKAGE.rglob("*.py")) if PACKAGE / "aliases" not in p.parents]
     paths.append(ROOT / "main.py")
     trees = {path: ast.parse(path.read_text(encoding="utf-8")) for path in paths}
@@ -133,7 +133,7 @@ def test_no_other_file_uses_a_private_name():
 
 
 class Mine(keras.Model):
-    """Stands for a class of the package."""
+    """Represents a class of the package."""
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ class Mine(keras.Model):
         ("x = keras.__version__, __name__, _", None),
     ],
 )
-def test_a_private_use_is_found_in_a_source(source, expected):
+def test_a_use_of_a_private_name_is_detected(source, expected):
     tree = ast.parse(source)
     own = private_names(tree) | {"_loss_tracker"}
     found = [text for _, text in uses(tree, own=own, classes={"Mine": Mine})]

@@ -112,7 +112,7 @@ def test_prediction_report_pictures_and_page_agree(
     assert pictured(run, exam, model, monkeypatch) == f"{expected[0]:.0%}"
 
 
-def test_squared_errors_scores_become_the_nearest_probabilities():
+def test_scores_of_squared_error_become_the_nearest_probabilities():
     chance = np.random.default_rng(0)
     scores = chance.normal(0.1, 0.4, (50, 10))
     found = probabilities(scores, loss=SQUARED)
@@ -125,17 +125,17 @@ def test_squared_errors_scores_become_the_nearest_probabilities():
     np.testing.assert_allclose(probabilities(others[0], loss=SQUARED), others[0], atol=1e-12)
 
 
-def test_logits_become_their_softmax_however_large_they_are():
+def test_logits_of_any_size_become_their_softmax():
     assert probabilities([[1000.0, 1000.0, 0.0]], loss=CROSS).tolist() == [[0.5, 0.5, 0]]
 
 
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
-def test_what_an_activation_made_probabilities_stays_as_it_is(activation):
+def test_probabilities_from_an_activation_stay_unchanged(activation):
     scores = [[0.75, 0.5, 0.125]]
     assert probabilities(scores, loss=None, activation=activation).tolist() == scores
 
 
-def test_a_loss_from_logits_counts_more_than_the_activation():
+def test_a_loss_from_logits_overrides_the_activation():
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     assert probabilities([[7.0, 7.0]], loss=loss, activation="sigmoid").tolist() == [[0.5, 0.5]]
 

@@ -1,4 +1,4 @@
-"""The programs of tests/programs train on keras.Model, which others of their tests rely on."""
+"""The programs of tests/programs train on keras.Model; other tests rely on this."""
 
 import keras
 import numpy as np
@@ -10,7 +10,7 @@ pytestmark = pytest.mark.slow
 
 
 class WeightsAfterFirstStep(keras.callbacks.Callback):
-    """Not those before it: some models have no weights until then."""
+    """Keeps the weights after the first step, since some models have none before."""
 
     def on_train_batch_end(self, batch, logs=None):
         if batch == 0:

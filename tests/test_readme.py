@@ -22,9 +22,7 @@ def test_the_first_two_commands_are_one_line_each():
 
 
 @pytest.mark.slow
-def test_the_program_in_the_readme_runs_and_goes_on_when_run_again(
-    digits, tmp_path, monkeypatch, capsys
-):
+def test_the_program_in_the_readme_runs_and_resumes(digits, tmp_path, monkeypatch, capsys):
     images, labels = digits
     for role, count in (("train", 1000), ("t10k", 100)):
         write_idx(tmp_path / f"{role}-images-idx3-ubyte", images[:count])
@@ -40,7 +38,7 @@ def test_the_program_in_the_readme_runs_and_goes_on_when_run_again(
 
 
 @pytest.mark.slow
-def test_the_ten_lines_run_and_go_on_when_run_again(tmp_path, monkeypatch, capsys):
+def test_the_ten_lines_run_and_resume(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     program = next(block for block in blocks("python") if "TapeModel(network)" in block)
     assert program.count("\n") == 10
@@ -52,7 +50,7 @@ def test_the_ten_lines_run_and_go_on_when_run_again(tmp_path, monkeypatch, capsy
     assert [line for line in printed if "loss" not in line] == ["5", "6"]
 
 
-def test_the_step_in_the_readme_is_the_step_in_the_code():
+def test_the_step_in_the_readme_matches_the_code():
     shown = next(block for block in blocks("python") if "def train_step" in block)
     source = (ROOT / "mnist_keras" / "model" / "tape_model.py").read_text(encoding="utf-8")
     lines = [line.strip() for line in source.splitlines()]
@@ -70,7 +68,7 @@ PAGES = [
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_what_a_page_links_to_is_there(page):
+def test_every_link_on_a_page_leads_to_a_file(page):
     links = re.findall(r"\]\((?!http)([^)#]+)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
 

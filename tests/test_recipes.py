@@ -24,13 +24,13 @@ def parse(monkeypatch):
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_a_recipe_says_first_what_it_is_for_and_then_flags_that_a_run_can_have(path, parse):
+def test_a_recipe_states_its_purpose_then_valid_flags(path, parse):
     first, *lines = path.read_text(encoding="utf-8").splitlines()
     assert first.startswith("# ")
     assert all(line.startswith("--") for line in lines)
     assert parse(path) != RunConfig()
 
 
-def test_the_recipe_in_bfloat16_is_the_tutorials_in_everything_else(parse):
+def test_the_bfloat16_recipe_differs_from_the_tutorials_only_in_precision(parse):
     path = next(path for path in RECIPES if path.stem == "bfloat16")
     assert parse(path) == dataclasses.replace(RunConfig(), dtype_policy="mixed_bfloat16")

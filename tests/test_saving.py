@@ -1,4 +1,4 @@
-"""Models and checkpoints on their way to another process, another program, another version."""
+"""Models and checkpoints in another process, another program, another version."""
 
 import copy
 import pathlib
@@ -24,7 +24,7 @@ Y = RANDOM.normal(size=(12, 2)).astype("float32")
 
 
 def network():
-    """A small network with all that a checkpoint holds."""
+    """A small network with every kind of state in a checkpoint."""
     layers = [
         keras.layers.Dense(3, activation="relu", name="hidden"),
         keras.layers.BatchNormalization(name="norm"),
@@ -36,7 +36,7 @@ def network():
 
 @keras.saving.register_keras_serializable(package="tests")
 class Subclassed(TapeModel):
-    """A class of one's own, with an argument of its own."""
+    """A user's class with its own argument."""
 
     def __init__(self, units=3, **arguments):
         super().__init__(**arguments)
@@ -98,7 +98,7 @@ WAYS = {
 @pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", MAKE)
-def test_a_model_arrives_as_it_was_and_trains_on(kind, way, trained, tmp_path):
+def test_a_copied_model_is_equal_and_trains_equally(kind, way, trained, tmp_path):
     model = trained[kind]
     copied = WAYS[way](model, tmp_path)
     assert isinstance(copied, TapeModel)
@@ -111,7 +111,7 @@ def test_a_model_arrives_as_it_was_and_trains_on(kind, way, trained, tmp_path):
     before = model.get_weights()
     for one in (copied, model):
         one.fit(X, Y, batch_size=4, shuffle=False, verbose=0)
-    if kind == "subclassed":  # Without dropout, whose seed's state Keras saves in no file.
+    if kind == "subclassed":  # Without dropout: Keras does not save the state of its seed.
         for found, expected in zip(copied.get_weights(), model.get_weights(), strict=True):
             np.testing.assert_array_equal(found, expected)
     assert any((a != b).any() for a, b in zip(copied.get_weights(), before, strict=True))
@@ -119,7 +119,7 @@ def test_a_model_arrives_as_it_was_and_trains_on(kind, way, trained, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKE)
-def test_weights_alone_go_into_a_model_made_anew(kind, trained, tmp_path):
+def test_saved_weights_load_into_a_new_model(kind, trained, tmp_path):
     trained[kind].save_weights(tmp_path / "a.weights.h5")
     anew = MAKE[kind]()
     anew(X)
@@ -129,7 +129,7 @@ def test_weights_alone_go_into_a_model_made_anew(kind, trained, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKE)
-def test_its_config_makes_it_anew(kind, trained):
+def test_its_config_makes_a_new_model(kind, trained):
     model = trained[kind]
     anew = type(model).from_config(model.get_config())
     assert isinstance(anew, TapeModel)
@@ -140,7 +140,7 @@ def test_its_config_makes_it_anew(kind, trained):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", ["wrapped", "functional"])
-def test_a_clone_is_a_tape_model_with_weights_of_its_own(kind, trained):
+def test_a_clone_is_a_tape_model_with_new_weights(kind, trained):
     clone = keras.models.clone_model(trained[kind])
     assert isinstance(clone, TapeModel)
     clone.set_weights(trained[kind].get_weights())
@@ -151,7 +151,7 @@ def test_a_clone_is_a_tape_model_with_weights_of_its_own(kind, trained):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKE)
-def test_what_keras_exports_of_it_gives_what_it_gives(kind, trained, tmp_path):
+def test_the_keras_export_gives_the_same_predictions(kind, trained, tmp_path):
     model = trained[kind]
     model.export(tmp_path / "exported", verbose=False)
     exported = tf.saved_model.load(tmp_path / "exported")
@@ -159,27 +159,27 @@ def test_what_keras_exports_of_it_gives_what_it_gives(kind, trained, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_wrapped_network_alone_is_a_file_that_needs_no_tape_model(trained, tmp_path):
+def test_a_saved_wrapped_network_does_not_need_tape_model(trained, tmp_path):
     trained["wrapped"].network.save(tmp_path / "network.keras")
     alone = keras.models.load_model(tmp_path / "network.keras")
     assert type(alone) is keras.Sequential
     np.testing.assert_array_equal(alone(X), trained["wrapped"](X))
 
 
-# What earlier versions have written; python -m tests.data_files.write writes what this one does.
+# Files of earlier versions; python -m tests.data_files.write writes those of this version.
 
 
 def stored_formats():
     return sorted(path.name for path in FILES.glob("checkpoint_format_*"))
 
 
-def test_a_checkpoint_of_each_format_there_was_is_stored():
+def test_a_checkpoint_of_each_earlier_format_is_stored():
     assert stored_formats() == [f"checkpoint_format_{n + 1}" for n in range(storage.FORMAT)]
     assert sum(p.stat().st_size for p in FILES.rglob("*") if p.is_file()) < 600_000
 
 
 @pytest.mark.parametrize("name", stored_formats())
-def test_a_checkpoint_of_an_earlier_version_is_gone_on_with(name, tmp_path):
+def test_a_checkpoint_of_an_earlier_version_resumes(name, tmp_path):
     shutil.copytree(FILES / name, tmp_path / "checkpoints")
     directory = CheckpointDirectory(tmp_path / "checkpoints", keep=3)
     saved = TrainingState.from_files(directory.newest(notice=pytest.fail).files)
@@ -201,7 +201,7 @@ def test_a_checkpoint_of_an_earlier_version_is_gone_on_with(name, tmp_path):
         np.testing.assert_array_equal(array, other)
 
 
-def test_a_checkpoint_of_a_later_version_is_refused_and_stays(tmp_path, monkeypatch):
+def test_a_checkpoint_of_a_later_version_is_refused_and_kept(tmp_path, monkeypatch):
     def fit():
         checkpoint = Checkpoint(tmp_path, notice=pytest.fail)
         compiled(TapeModel(network())).fit(X, Y, verbose=0, callbacks=[checkpoint])
@@ -216,7 +216,7 @@ def test_a_checkpoint_of_a_later_version_is_refused_and_stays(tmp_path, monkeypa
 
 
 @pytest.mark.parametrize("path", sorted(FILES.glob("*.keras")), ids=lambda path: path.name)
-def test_a_model_of_an_earlier_version_is_opened(path):
+def test_a_model_of_an_earlier_version_loads(path):
     model = keras.models.load_model(path)
     assert isinstance(model, TapeModel)
     expected = np.load(path.with_suffix(".npy"))

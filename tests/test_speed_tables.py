@@ -4,7 +4,7 @@ from benchmarks import measuring
 from docs import make_speed_tables
 
 
-def test_the_page_shows_the_figures_that_were_measured():
+def test_the_page_shows_the_measured_figures():
     reports = {
         name: json.loads((measuring.RESULTS / f"{name}.json").read_text(encoding="utf-8"))
         for name in make_speed_tables.TABLES

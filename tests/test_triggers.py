@@ -9,14 +9,14 @@ from mnist_keras.errors import UsageError
 
 
 @given(st.integers(1, 10**6), st.integers(0, 10**9))
-def test_every_so_many_steps_is_due_at_the_multiples_alone(steps, step):
+def test_every_is_due_only_at_multiples_of_the_interval(steps, step):
     due = triggers.every(steps)
     assert due(step * steps)
     assert due(step) == (step % steps == 0)
 
 
 @pytest.mark.parametrize("steps", [0, -1, 1.0, 2.5, "100", None, [100]])
-def test_what_is_no_number_of_steps_is_refused_as_it_was_received(steps):
+def test_an_invalid_interval_is_refused_as_received(steps):
     with pytest.raises(UsageError) as error:
         triggers.every(steps)
     assert str(error.value) == (

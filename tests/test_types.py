@@ -1,4 +1,4 @@
-"""The annotations: complete, true of the code, and of use to others."""
+"""The annotations: complete, correct, and usable by other programs."""
 
 import inspect
 import os
@@ -27,7 +27,7 @@ model.fit(exam.images, exam.labels, callbacks=[*callbacks, Mistakes("logs", exam
 steps: int = model.steps_trained
 """
 
-# Of the program, what makes it wrong, and in which line.
+# (text in the program, replacement with a mistake, line of the error)
 MISTAKES = [
     ('StepLogger("logs")', "StepLogger(100)", 9),
     ("keep=5", "keep='5'", 9),
@@ -49,14 +49,14 @@ def mypy(*arguments, cwd):
 
 
 @pytest.mark.slow
-def test_the_package_and_the_examples_are_as_their_annotations_say(tmp_path):
+def test_the_package_and_examples_match_their_annotations(tmp_path):
     done = mypy(f"--cache-dir={tmp_path}", cwd=ROOT)
     assert done.returncode == 0, done.stdout
 
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    """What mypy says of programs where the package is installed as others have it, by file."""
+    """The output of mypy for programs that use the installed package, by file."""
     directory = tmp_path_factory.mktemp("elsewhere")
     build = [sys.executable, "setup.py", "-q", "build_py", f"--build-lib={directory / 'built'}"]
     subprocess.run(build, cwd=ROOT, env=environment(), check=True, capture_output=True)
@@ -78,19 +78,19 @@ def found(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_the_program_of_somebody_else_is_as_the_annotations_say(found):
+def test_a_users_program_matches_the_annotations(found):
     assert [line for line in found if line.startswith("right.py")] == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(len(MISTAKES)), ids=[wrong for _, wrong, _ in MISTAKES])
-def test_a_mistake_in_it_is_found_at_its_line(number, found):
+def test_a_mistake_in_a_program_is_found_at_its_line(number, found):
     errors = [line for line in found if line.startswith(f"wrong_{number}.py")]
     assert errors[0].startswith(f"wrong_{number}.py:{MISTAKES[number][2]}: error: ")
 
 
 def functions(name, value):
-    """The public functions of a public name, itself or its methods, {name: function}."""
+    """{name: function} of a public name: itself, or its public methods."""
     if not inspect.isclass(value):
         return {name: value}
     found = {}
@@ -104,7 +104,7 @@ def functions(name, value):
     return found
 
 
-def test_every_public_function_says_what_it_takes_and_gives():
+def test_every_public_function_is_annotated():
     incomplete = []
     for name, value in OBJECTS.items():
         for function_name, function in functions(name, value).items():

@@ -1,4 +1,4 @@
-"""The step's matrix products alone, each step waiting for the one before, as training must."""
+"""Only the matrix products of a step; each step waits for the previous one, as in training."""
 
 import itertools
 
@@ -8,7 +8,7 @@ from benchmarks.contenders import BATCH_SIZE, UNITS
 
 
 def products(dtype):
-    """Maker of the products that no training of this network can do without, in a dtype."""
+    """Maker of the products that every training of this network needs, in a dtype."""
 
     def make(train):
         steps = len(train.labels) // BATCH_SIZE

@@ -1,4 +1,4 @@
-"""The same training with a checkpoint every 100 steps and without; here and in Keras."""
+"""The same training with and without a checkpoint every 100 steps; here and in Keras."""
 
 import tempfile
 

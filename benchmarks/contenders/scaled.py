@@ -1,4 +1,4 @@
-"""This package as ``main.py`` sets it up, in another order and with other batches."""
+"""This package as ``main.py`` sets it up, with another order and other batch sizes."""
 
 import itertools
 
@@ -9,7 +9,7 @@ _WARM_UP_STEPS = 300
 
 
 def fit(**flags):
-    """Maker of a fit whose epochs go on where the last one's ended, each in an order of its own."""
+    """Maker of a fit that continues after the last epoch, each epoch in its own order."""
 
     def make(train):
         recipe_run = RecipeRun(train, **flags)

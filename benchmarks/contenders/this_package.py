@@ -6,7 +6,7 @@ from benchmarks.recipe_run import RecipeRun
 
 
 def fit(*, callbacks=None, **flags):
-    """Maker of a fit, with `RecipeRun`'s callbacks or a function of a directory that gives them."""
+    """Maker of a fit, with `RecipeRun`'s callbacks or those of a function of the directory."""
 
     def make(train):
         return functools.partial(RecipeRun(train, **flags).fit, callbacks=callbacks)

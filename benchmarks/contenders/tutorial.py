@@ -1,4 +1,4 @@
-"""The tutorial's loop, as it stands and under ``tf.function``."""
+"""The tutorial's loop, unchanged and under ``tf.function``."""
 
 import numpy as np
 import tensorflow as tf

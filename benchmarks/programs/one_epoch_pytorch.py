@@ -1,8 +1,8 @@
 """A published recipe for 99 % in one epoch: ``python -m benchmarks.programs.one_epoch_pytorch``.
 
-Arguments: SEED DATA_DIR. It prints JSON: the seconds from the first step to the last, and the
-accuracy on the test set. What its author prepares beforehand, the images normalized and shuffled
-once, is done before the first step here too.
+Arguments: SEED DATA_DIR. It prints JSON: the seconds from the first to the last step and the
+accuracy on the test set. As in the original, images are normalized and shuffled
+once before the first step.
 
 Source: https://github.com/tuomaso/train_mnist_fast, 8_Final_00s76.ipynb: 99.04 ± 0.07 % over 30
 seeds.

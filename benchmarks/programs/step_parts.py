@@ -1,7 +1,7 @@
-"""Times the parts of a training step in one process: see `benchmarks.workers`.
+"""Time the parts of a training step in one process: see `benchmarks.workers`.
 
 ``python -m benchmarks.programs.step_parts NETWORK BATCH_SIZES SECONDS DATA_DIR INDEX ADDRESSES``
-prints {batch size: {what: seconds a step}} as JSON. With addresses it is one of so many workers.
+prints {batch size: {part: seconds per step}} as JSON. With addresses it is one of several workers.
 """
 
 import contextlib
@@ -11,12 +11,12 @@ import statistics
 import sys
 import time
 
-STEPS = 10  # In one call of the device.
+STEPS = 10  # Per execution.
 LEAST_CALLS = 4
 
 
 def main(network, batch_sizes, seconds, data_dir, index, addresses):
-    """Time a step, its input, and its all-reduce, for each size of batch."""
+    """Time a step, its input and its all-reduce for each batch size."""
     index, seconds = int(index), float(seconds)
     if hasattr(os, "sched_setaffinity"):
         cores = sorted(os.sched_getaffinity(0))
@@ -35,9 +35,9 @@ def main(network, batch_sizes, seconds, data_dir, index, addresses):
     workers = Workers(strategy or tf.distribute.get_strategy())
 
     def timed(call, steps):
-        """The lower quartile of the seconds a step takes; on every worker of as many calls.
+        """The lower quartile of the seconds per step; every worker makes equally many calls.
 
-        What else runs on the machine only ever adds to them.
+        Other programs on the machine can only increase the seconds.
         """
         call()
         began = time.perf_counter()
@@ -76,7 +76,7 @@ def main(network, batch_sizes, seconds, data_dir, index, addresses):
 
 
 def prepared(network, train, *, batch_size, strategy):
-    """A model and the stream that it is to train on, neither used so far."""
+    """A new model and the stream for its training."""
     from mnist_keras.app.config import RunConfig
     from mnist_keras.app.recipe import build_model
     from mnist_keras.data import batches
@@ -93,7 +93,7 @@ def prepared(network, train, *, batch_size, strategy):
 
 
 def reading(stream, steps, *, replica):
-    """A function that cuts so many batches out of the images and does nothing with them."""
+    """A function that only cuts batches out of the images."""
     import tensorflow as tf
 
     window, _ = stream.window(0, steps)
@@ -103,7 +103,7 @@ def reading(stream, steps, *, replica):
         total = 0.0
         for step in tf.range(steps):
             images, labels = stream.batch(window, step, replica=replica)
-            # One number of each, for which all of it has to be there.
+            # One number of each batch, which needs the complete batch.
             total += images[0, 0, 0] + labels[0, 0]
         return total
 

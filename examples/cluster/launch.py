@@ -6,14 +6,14 @@ Two workers on this machine, and four on four machines:
     python examples/cluster/launch.py --hosts=a,b,c,d --directory=/srv/mnist_keras \
         --python=.venv/bin/python -- --flagfile=flags.txt --run_name=four
 
-Each worker gets its TF_CONFIG. The first host's worker is the chief, which alone prints and writes;
-what the others say on stderr begins with their numbers. Ctrl-C, SIGTERM, a closed terminal and the
-launcher's own end reach the workers, which save a checkpoint and end together; the same command
-goes on with the run. The exit status is that of the first worker to fail, else 0. Those that do not
-notice that one has failed, as they still wait for it, are ended after 30 s.
+Each worker gets its own TF_CONFIG. The worker of the first host is the chief: only it prints and
+writes files. Lines of the other workers on stderr begin with the worker's number. Ctrl-C, SIGTERM,
+a closed terminal and the end of the launcher reach all workers. They save a checkpoint and stop
+together; the same command then resumes the run. The exit status is that of the first worker that
+fails, otherwise 0. If a worker fails while others still wait for it, they are stopped after 30 s.
 
-On each host the package, the data and the Python have to lie at the same place, and ssh has to get
-there without a password; the chief's host alone needs the logs.
+The package, the data and the Python must be at the same path on each host, and ssh must not ask for
+a password. Only the chief's host needs the logs.
 """
 
 import argparse
@@ -30,21 +30,21 @@ import sys
 import time
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-GRACE_S = 30  # Workers that train together notice within 10 s and a few more.
-INTERRUPTED = (130, 143)  # Those that end so have agreed on it.
+GRACE_S = 30  # Workers in training notice a lost worker within little more than 10 s.
+INTERRUPTED = (130, 143)  # Workers that end with these have agreed to end.
 POLL_S = 0.1
-# Signals come as names on stdin, as ssh passes none on; its end stands for SIGTERM.
+# ssh passes no signals on, so their names come on stdin; its end means SIGTERM.
 WATCHED = """
 exec 3<&0 </dev/null
 { while read -r name; do kill -"$name" $$ || exit; done; kill -TERM $$; } <&3 >/dev/null 2>&1 3<&- &
 exec "$@" 3<&-
 """
-# One that is there no more would be waited for without an end.
+# A host that has disappeared would otherwise be waited for without end.
 SSH = ("ssh", "-oConnectTimeout=20", "-oServerAliveInterval=10")
 
 
 def main():
-    """Start the workers, pass signals on to them, and end when they have ended."""
+    """Start the workers, pass signals on to them, and end when all have ended."""
     options, addresses, hosts = parse()
     received = []
 
@@ -52,7 +52,7 @@ def main():
         received.append("INT" if signum == signal.SIGINT else "TERM")
 
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # As with nohup.
+        if signum != signal.SIGHUP or signal.getsignal(signum) != signal.SIG_IGN:  # As under nohup.
             signal.signal(signum, receive)
     workers = []
     for index, host in enumerate(hosts):
@@ -60,14 +60,14 @@ def main():
         tf_config = json.dumps({"cluster": {"worker": addresses}, "task": task})
         try:
             workers.append(start(host, tf_config, options))
-        except OSError as error:  # Those that run end with their stdin.
+        except OSError as error:  # Running workers end when their stdin is closed.
             say(f"error: worker {index} cannot be started. Received: {error}.")
             sys.exit(1)
     sys.exit(wait(workers, received))
 
 
 def parse():
-    """The options, the workers' addresses and the hosts that they are on, None: this one."""
+    """(options, addresses of the workers, their hosts; None is this machine)."""
     parser = argparse.ArgumentParser(
         usage="%(prog)s (--workers=N | --hosts=A,B) [options] -- [main.py's flags]",
         description=__doc__,
@@ -96,12 +96,12 @@ def parse():
 
 
 def start(host, tf_config, options):
-    """The process of a worker, in a session of its own, so that Ctrl-C comes from here alone."""
+    """Start a worker in its own session, so that only the launcher passes Ctrl-C on."""
     command = ["sh", "-c", WATCHED, "sh", options.python, "main.py", *options.arguments]
     where = {"cwd": options.directory, "env": {**os.environ, "TF_CONFIG": tf_config}}
     if host is not None:
         variable = f"TF_CONFIG={shlex.quote(tf_config)}"
-        # The shell that waits makes a status of the signal that ends a worker, without a word.
+        # The waiting shell turns the signal that ends a worker into a status, without a message.
         remote = (
             f"cd {shlex.quote(options.directory)} && exec 4>&2 2>/dev/null || exit 1; "
             f"{variable} {shlex.join(command)} 2>&4 4>&-; exit $?"
@@ -113,17 +113,17 @@ def start(host, tf_config, options):
 
 
 def wait(workers, received):
-    """The exit status of the first worker to fail, else 0, once all have ended.
+    """Wait for all workers; the exit status of the first that fails, otherwise 0.
 
     Args:
         workers: the processes.
-        received: the names of signals to pass on, which come in meanwhile.
+        received: names of signals to pass on; the signal handler adds to it.
     """
     running, status, deadline_s = list(workers), 0, math.inf
     while running:
         for worker in [w for w in running if w.poll() is not None]:
             running.remove(worker)
-            tell([worker], "0")  # Its number may be another process's soon.
+            tell([worker], "0")  # Another process may soon have its process id.
             failed = 128 - worker.returncode if worker.returncode < 0 else worker.returncode
             if failed and not status:
                 status, first = failed, workers.index(worker)
@@ -147,12 +147,12 @@ def tell(workers, name):
 
 
 def say(line):
-    """A line on stderr, in one piece, as the workers write there too."""
+    """Write a line to stderr in one call, since the workers write there too."""
     sys.stderr.write(f"{line}\n")
 
 
 def free_addresses(count):
-    """Addresses of this machine at which nobody listens."""
+    """Free addresses on this machine."""
     servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     addresses = [f"127.0.0.1:{server.getsockname()[1]}" for server in servers]
     for server in servers:

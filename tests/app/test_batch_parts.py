@@ -22,9 +22,9 @@ def test_the_examples_in_the_docstrings_hold():
         ("deep_cnn", 200, 2, 1),
     ],
 )
-def test_a_batch_is_cut_where_that_pays(network, batch_size, cores, parts):
+def test_a_batch_is_split_where_that_is_faster(network, batch_size, cores, parts):
     assert batch_parts.choose(network=network, batch_size=batch_size, cores=cores) == parts
 
 
-def test_the_cores_are_counted_where_none_are_given():
+def test_the_number_of_cores_is_detected_by_default():
     assert batch_parts.choose(network="mlp", batch_size=200) in (1, 2)

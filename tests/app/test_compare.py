@@ -23,7 +23,7 @@ def working_directory(tmp_path, monkeypatch):
 
 
 def begin(name, **recipe):
-    """A run that has been begun."""
+    """Start a run."""
     run = RunDirectory(pathlib.Path("logs", name))
     run.path.mkdir(parents=True)
     run.store_recipe(RunConfig(**{"dataset": "mnist", "batch_size": 100, "epochs": 3, **recipe}))
@@ -31,7 +31,7 @@ def begin(name, **recipe):
 
 
 def save(run, *, step, epoch, seconds, **metrics):
-    """A checkpoint of a run."""
+    """Save a checkpoint of a run."""
     state = {
         "position": {"step": step, "epoch": epoch, "step_in_epoch": 0},
         "callbacks": [["Stopwatch", {"seconds": seconds}], ["StepLogger", {}]],
@@ -44,7 +44,7 @@ def save(run, *, step, epoch, seconds, **metrics):
 
 
 def finish(run, *, steps=1800, epochs=3, seconds=75.5, **others):
-    """What a run leaves when it is finished."""
+    """Write the files of a finished run."""
     save(run, step=steps, epoch=epochs, seconds=seconds, loss=0.3, accuracy=0.9)
     run.write_model(b"network")
     speed = {"seconds": seconds, "images_per_second": 100 * steps / seconds}
@@ -54,7 +54,7 @@ def finish(run, *, steps=1800, epochs=3, seconds=75.5, **others):
 
 @pytest.fixture
 def table(capsys):
-    """table(*paths): (the lines on stdout, the lines on stderr)."""
+    """table(*paths): (lines on stdout, lines on stderr)."""
 
     def table(*paths, **values):
         compare(RunConfig(mode="compare", paths=paths, **values))
@@ -64,7 +64,7 @@ def table(capsys):
     return table
 
 
-def test_runs_stand_side_by_side_with_the_flags_that_differ_and_unfinished_ones_say_where_they_are(
+def test_the_table_shows_differing_flags_results_and_progress_of_runs(
     table,
 ):
     finish(begin("first"))
@@ -86,7 +86,7 @@ def test_runs_stand_side_by_side_with_the_flags_that_differ_and_unfinished_ones_
     assert notices == []
 
 
-def test_flags_that_change_nothing_but_what_is_shown_take_no_room(table):
+def test_flags_that_change_only_the_display_are_omitted(table):
     finish(begin("a", loss="categorical_crossentropy", projector=True, pictures_every_epochs=1))
     finish(begin("b", report=False, histograms_every_epochs=1, profile_steps="3-4"))
     (titles, *_), _ = table("logs/a", "logs/b")
@@ -94,7 +94,7 @@ def test_flags_that_change_nothing_but_what_is_shown_take_no_room(table):
     assert titles.split().count("loss") == 1
 
 
-def test_without_paths_it_is_all_the_runs_in_the_logdir(table):
+def test_without_paths_all_runs_in_the_logdir_are_compared(table):
     for name in ("b", "a"):
         finish(begin(name))
     pathlib.Path("logs", "notes").mkdir()
@@ -104,31 +104,31 @@ def test_without_paths_it_is_all_the_runs_in_the_logdir(table):
     assert table(logdir="logs") == (lines, [])
 
 
-def test_a_run_that_is_named_twice_is_shown_once(table):
+def test_a_run_given_twice_is_shown_once(table):
     finish(begin("a"))
     assert len(table("logs/a", "logs/../logs/a/")[0]) == 2
 
 
-def test_runs_of_one_name_are_told_apart_by_their_paths(table):
+def test_runs_with_the_same_name_are_shown_by_their_paths(table):
     finish(begin("a"))
     finish(begin("more/a"))
     lines, _ = table("logs/a", "logs/more/a")
     assert [line.split()[0] for line in lines] == ["run", "logs/a", "logs/more/a"]
 
 
-def test_a_finished_run_that_is_being_extended_is_not_finished(table):
+def test_a_finished_run_being_extended_counts_as_unfinished(table):
     run = finish(begin("a"))
     run.store_recipe(RunConfig(dataset="mnist", batch_size=100, epochs=30))
     lines, _ = table("logs/a")
     assert lines[1].split() == ["a", "3/30", "1800", "0.3000", "0.9000", "1:15", "2,384"]
 
 
-def test_a_run_that_has_lost_its_model_is_not_finished(table):
+def test_a_run_without_its_model_counts_as_unfinished(table):
     finish(begin("a")).model.unlink()
     assert table("logs/a")[0][1].split()[1] == "3/3"
 
 
-def test_a_damaged_checkpoint_is_passed_over(table):
+def test_a_damaged_checkpoint_is_skipped(table):
     run = begin("a")
     save(run, step=600, epoch=1, seconds=30.0, loss=0.5)
     damaged = save(run, step=1200, epoch=2, seconds=60.0, loss=0.4)
@@ -143,12 +143,12 @@ def test_the_arrays_of_a_checkpoint_are_not_read(table):
     assert table("logs/a")[0][1].split()[1] == "1/3"
 
 
-def test_a_summary_that_somebody_has_edited_is_shown_as_far_as_it_has_numbers(table):
+def test_only_the_numbers_of_an_edited_summary_are_shown(table):
     finish(begin("a"), seconds=0.0001, steps=1800, test_loss="low", images_per_second=None)
     assert table("logs/a")[0][1].split()[-4:] == ["-", "0.9201", "0:00", "-"]
 
 
-def test_a_flag_that_an_earlier_version_had_not_has_its_default(table):
+def test_a_flag_unknown_to_an_earlier_version_has_its_default(table):
     old = finish(begin("old"))
     finish(begin("new", keep_best_checkpoints=2))
     recipe = old.recipe.read_text().splitlines()
@@ -161,7 +161,7 @@ def test_a_flag_that_an_earlier_version_had_not_has_its_default(table):
     ]
 
 
-def test_what_is_no_run_is_named_in_a_line_and_the_others_are_shown(table):
+def test_paths_that_are_not_runs_are_reported_others_shown(table):
     finish(begin("a"))
     pathlib.Path("logs/notes.txt").write_text("mine")
     pathlib.Path("logs/strange/train").mkdir(parents=True)
@@ -176,7 +176,7 @@ def test_what_is_no_run_is_named_in_a_line_and_the_others_are_shown(table):
     assert len(notices) == 4
 
 
-def test_a_run_that_may_not_be_looked_into_is_left_out(table, monkeypatch):
+def test_a_run_without_read_permission_is_omitted(table, monkeypatch):
     finish(begin("a"))
     begin("b").checkpoints.mkdir()
     names = storage.directory_names
@@ -195,7 +195,7 @@ def test_a_run_that_may_not_be_looked_into_is_left_out(table, monkeypatch):
 @pytest.mark.parametrize(
     ("paths", "received"), [((), "--logdir=logs"), (("none", "no\tne"), "none no\\tne")]
 )
-def test_without_any_run_there_is_nothing_to_compare(paths, received):
+def test_without_any_run_comparing_is_an_error(paths, received):
     with pytest.raises(UsageError) as caught:
         compare(RunConfig(mode="compare", paths=paths))
     assert str(caught.value) == (
@@ -204,7 +204,7 @@ def test_without_any_run_there_is_nothing_to_compare(paths, received):
 
 
 def shown_on_a_terminal(columns, monkeypatch):
-    """The lines of two runs that differ in their seeds."""
+    """The table of two runs with different seeds, as lines."""
     for name, seed in (("数字", 0), ("a", 1)):
         finish(begin(name, seed=seed))
     use_terminal(monkeypatch, columns=columns)
@@ -215,7 +215,7 @@ def shown_on_a_terminal(columns, monkeypatch):
     return screen.lines
 
 
-def test_a_table_that_is_wider_than_the_terminal_goes_on_below(monkeypatch):
+def test_a_table_wider_than_the_terminal_continues_below(monkeypatch):
     assert shown_on_a_terminal(42, monkeypatch) == [
         "run   --seed  epochs  steps    loss",
         "数字       0       3   1800  0.3000",
@@ -232,12 +232,12 @@ def test_a_table_that_is_wider_than_the_terminal_goes_on_below(monkeypatch):
 
 
 @pytest.mark.parametrize(("columns", "tables"), [(100, 1), (87, 1), (86, 2), (10, 9)])
-def test_it_is_cut_where_it_has_to_be(columns, tables, monkeypatch):
+def test_the_table_is_split_to_fit_the_width(columns, tables, monkeypatch):
     lines = shown_on_a_terminal(columns, monkeypatch)
     assert sum(line.startswith("run") for line in lines) == tables
 
 
-def test_the_command_needs_no_tensorflow_and_changes_no_file(tmp_path):
+def test_the_command_runs_without_tensorflow_and_changes_no_file(tmp_path):
     finish(begin("a"))
     begin("b", batch_size=7)
     for name in ("tensorflow", "keras"):

@@ -170,7 +170,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("values", "message"), REFUSED)
-def test_a_value_that_no_run_can_have_is_refused_by_its_flags_name(values, message):
+def test_an_invalid_value_is_refused_with_the_flags_name(values, message):
     with pytest.raises(UsageError) as caught:
         RunConfig(**values)
     assert str(caught.value) == message
@@ -191,18 +191,18 @@ def test_a_value_that_no_run_can_have_is_refused_by_its_flags_name(values, messa
         {"learning_rate": 1e-30},
     ],
 )
-def test_unusual_values_that_a_run_can_have_are_taken(values):
+def test_unusual_but_valid_values_are_accepted(values):
     assert dataclasses.asdict(RunConfig(**values)).items() >= values.items()
 
 
-def test_a_recipe_cannot_be_changed_and_takes_no_value_by_position():
+def test_a_recipe_is_immutable_and_takes_keywords_only():
     with pytest.raises(dataclasses.FrozenInstanceError):
         RunConfig().epochs = 3
     with pytest.raises(TypeError):
         RunConfig("train")
 
 
-def test_the_recipe_without_flags_is_the_tutorials():
+def test_the_default_recipe_is_the_tutorials():
     assert dataclasses.asdict(RunConfig()) == {
         "mode": "train",
         "dataset": "auto",

@@ -1,4 +1,4 @@
-"""All that TensorBoard shows of a run that is never interrupted, and of one that is."""
+"""Everything that TensorBoard shows of an uninterrupted and of an interrupted run."""
 
 import contextlib
 import io
@@ -47,7 +47,7 @@ def train_set(digits):
 
 @pytest.fixture
 def names(train_set, tmp_path):
-    """names(**flags): the callbacks that a recipe asks for."""
+    """names(**flags): the names of a recipe's callbacks."""
 
     def names(**flags):
         run = RunDirectory(tmp_path)
@@ -76,7 +76,7 @@ def test_each_flag_has_its_callbacks(names):
     assert names(**{**NOTHING, "profile_steps": "3-4"}) == ["Profiler"]
 
 
-def test_what_is_cheap_is_on_without_flags(names):
+def test_cheap_callbacks_are_on_by_default(names):
     costly = {"Histograms", "PRCurves", "Projector", "Profiler"}
     assert set(names(**EVERYTHING)) - set(names()) == costly
 
@@ -102,7 +102,7 @@ def make_model(*, steps_per_execution):
 
 @pytest.fixture
 def session(train_set, tmp_path):
-    """Train the run of that name, from its newest checkpoint to its end or to a crash."""
+    """Train a run from its newest checkpoint to its end or to a crash."""
 
     def session(name, *crashes, epochs=3, steps_per_execution=5, **flags):
         run = RunDirectory(tmp_path / name)
@@ -130,7 +130,7 @@ def session(train_set, tmp_path):
 
 @pytest.fixture
 def shown(tmp_path, summaries_of):
-    """{(part, tag, step): (plugin, value)} of a run, apart from what differs from run to run."""
+    """{(part, tag, step): (plugin, value)} of a run, without values that differ between runs."""
 
     def shown(name):
         summaries = {}
@@ -169,7 +169,7 @@ CHAINS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chain", CHAINS)
-def test_a_run_that_is_interrupted_shows_each_step_once_with_the_same_values(
+def test_an_interrupted_run_shows_each_step_once_with_unchanged_values(
     chain, session, shown, crash, tmp_path
 ):
     session("whole")
@@ -193,7 +193,7 @@ def test_a_run_that_is_interrupted_shows_each_step_once_with_the_same_values(
 
 
 @pytest.mark.slow
-def test_a_run_that_is_extended_shows_what_it_would_have_shown(session, shown):
+def test_an_extended_run_shows_what_a_longer_run_shows(session, shown):
     session("whole", epochs=5)
     session("extended", epochs=3)
     assert (".", "mistakes", 21) in shown("extended")
@@ -210,7 +210,7 @@ def test_flags_may_change_from_session_to_session(session, shown, crash):
 
 
 @pytest.mark.slow
-def test_the_scores_on_the_test_set_are_added_once(session, shown, tmp_path, points_of):
+def test_the_test_scores_are_written_once(session, shown, tmp_path, points_of):
     session("a", epochs=2)
     before = shown("a")
     run = RunDirectory(tmp_path / "a")
@@ -227,15 +227,13 @@ def test_the_scores_on_the_test_set_are_added_once(session, shown, tmp_path, poi
     assert shown("a")[".", "test_loss", 21] == ("scalars", 0.25)
 
 
-def test_the_scores_are_shown_where_nothing_else_is(tmp_path, points_of):
+def test_the_test_scores_can_be_the_only_points(tmp_path, points_of):
     run = RunDirectory(tmp_path)
     dashboards.write_scores(run, step=7, loss=0.5, accuracy=0.75)
     assert points_of(tmp_path) == {"test_loss": {7: 0.5}, "test_accuracy": {7: 0.75}}
 
 
-def test_the_model_is_asked_about_the_held_out_images_or_else_about_those_it_learns(
-    train_set, tmp_path
-):
+def test_the_model_is_examined_on_held_out_or_training_images(train_set, tmp_path):
     for held_out, first in ((HELD_OUT, 65), (0, 0)):
         config = RunConfig(validation_examples=held_out)
         made = dashboards.callbacks(
@@ -249,7 +247,7 @@ def test_the_model_is_asked_about_the_held_out_images_or_else_about_those_it_lea
 @pytest.mark.parametrize(
     ("dataset", "third"), [("mnist", "2"), ("fashion_mnist", "Pullover"), ("kmnist", "su")]
 )
-def test_classes_are_called_as_the_data_set_calls_them(dataset, third, digits, tmp_path):
+def test_class_names_are_those_of_the_data_set(dataset, third, digits, tmp_path):
     config = RunConfig(dataset=dataset)
     train_set = Examples(digits[0][:80], digits[1][:80], description=describe(dataset))
     stream = batches(train_set.images, train_set.labels, batch_size=10)

@@ -1,15 +1,15 @@
-"""Runs that earlier versions began, and that this version goes on with.
+"""Runs of earlier versions that this version resumes.
 
-``tests/data_files/run_format_1`` is of the version before the package had folders of its own for
-the library and the application. ``half`` was killed by SIGKILL in its second epoch; summary.json is
-that of the same run, uninterrupted::
+``tests/data_files/run_format_1`` is from the version before the package had separate folders for
+the library and the application. ``half`` was killed by SIGKILL in its second epoch; summary.json
+is from the same run without interruption::
 
     python main.py --data_dir=DATA --logdir=LOGS --network=cnn_fast --batch_size=50 --shuffle \
         --learning_rate=0.01 --log_every_steps=10 --checkpoint_every_steps=7 \
         --keep_checkpoints=1 --augment_shift=1 --pictures_every_epochs=0 --network_graph=false \
         --batch_parts=1 --epochs=4 --run_name=half --steps_per_execution=1
 
-DATA is what `tests.command_line.write_small_mnist` writes.
+DATA is written by `tests.command_line.write_small_mnist`.
 """
 
 import json
@@ -24,18 +24,18 @@ pytestmark = pytest.mark.slow
 
 FILES = pathlib.Path(__file__).parent.parent / "data_files"
 STEPS_PER_EPOCH = 20
-KILLED_AFTER = 28  # The step of its checkpoint.
+KILLED_AFTER = 28  # The step of the checkpoint.
 
 
 @pytest.fixture(scope="module", params=sorted(FILES.glob("run_format_*")), ids=lambda p: p.name)
 def earlier(request):
-    """The directory with a run of an earlier version and the summary it has to come to."""
+    """The directory of a run of an earlier version and its expected summary."""
     return request.param
 
 
 @pytest.fixture(scope="module")
 def resumed(earlier, tmp_path_factory):
-    """(the run's directory, the ended process) of that run, brought to its end by this version."""
+    """(directory, ended process) of that run after this version has finished it."""
     work = tmp_path_factory.mktemp("work")
     data_dir, run = write_small_mnist(work / "data"), work / "logs" / "half"
     shutil.copytree(earlier / "half", run)
@@ -47,7 +47,7 @@ def resumed(earlier, tmp_path_factory):
     return run, run_main(f"--flagfile={run / 'flags.txt'}", cwd=work)
 
 
-def test_it_goes_on_from_its_last_checkpoint(resumed):
+def test_it_resumes_from_its_last_checkpoint(resumed):
     run, done = resumed
     assert done.returncode == 0, done.stderr
     checkpoint = run / "checkpoints" / f"step-{KILLED_AFTER:08d}"
@@ -68,7 +68,7 @@ def test_it_ends_with_the_summary_of_an_uninterrupted_run(resumed, earlier):
 
 
 def test_its_event_files_show_each_step_once(resumed, points_of):
-    points = points_of(resumed[0] / "train")  # Refuses a step that appears twice.
+    points = points_of(resumed[0] / "train")  # points_of raises if a step appears twice.
     ends = [STEPS_PER_EPOCH * epoch for epoch in (1, 2, 3, 4)]
     logged = [*range(0, ends[-1], 10)]
     assert {tag: sorted(values) for tag, values in points.items()} == {

@@ -25,7 +25,7 @@ def small_mnist(tmp_path_factory):
 
 @pytest.fixture
 def run(small_mnist, tmp_path):
-    """A run with a model and the recipe to evaluate it by."""
+    """A run with a model, and the recipe that evaluates it."""
     run = RunDirectory(tmp_path / "a")
     run.path.mkdir()
     recipe = RunConfig(
@@ -42,9 +42,7 @@ def run(small_mnist, tmp_path):
     return run, recipe, network
 
 
-def test_the_scores_are_those_of_the_whole_test_set_and_no_file_is_touched(
-    run, small_mnist, capsys
-):
+def test_the_scores_cover_the_test_set_and_files_stay_unchanged(run, small_mnist, capsys):
     run, recipe, network = run
     before = tree(run.path)
     evaluate(recipe)
@@ -60,7 +58,7 @@ def test_the_scores_are_those_of_the_whole_test_set_and_no_file_is_touched(
     assert tree(run.path) == before
 
 
-def test_the_loss_is_the_one_that_the_recipe_names(run, capsys):
+def test_the_loss_is_the_recipes(run, capsys):
     _, recipe, _ = run
     lines = []
     for loss in ("sum_squared_error", "categorical_crossentropy"):
@@ -70,7 +68,7 @@ def test_the_loss_is_the_one_that_the_recipe_names(run, capsys):
     assert lines[0][1] == lines[1][1]
 
 
-def test_auto_means_the_data_set_that_the_run_was_trained_on(run, monkeypatch):
+def test_auto_is_the_data_set_of_the_training(run, monkeypatch):
     class Asked(Exception):
         pass
 
@@ -86,7 +84,7 @@ def test_auto_means_the_data_set_that_the_run_was_trained_on(run, monkeypatch):
         evaluate(dataclasses.replace(recipe, dataset="kmnist"))
 
 
-def test_a_run_without_a_model_is_not_finished(run):
+def test_evaluating_a_run_without_a_model_is_an_error(run):
     run, recipe, _ = run
     run.model.unlink()
     with pytest.raises(UsageError) as caught:
@@ -102,7 +100,7 @@ def test_a_run_without_a_model_is_not_finished(run):
     [lambda data: b"", lambda data: b"no zip", lambda data: data[:-999], lambda data: data[999:]],
     ids=["empty", "of another kind", "cut off at the end", "cut off at the beginning"],
 )
-def test_a_damaged_model_is_an_error_that_names_the_file(damage, run):
+def test_a_damaged_model_is_an_error_naming_the_file(damage, run):
     run, recipe, _ = run
     run.model.write_bytes(damage(run.model.read_bytes()))
     with pytest.raises(MnistKerasError) as caught:

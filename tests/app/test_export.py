@@ -85,7 +85,7 @@ def run(network, small_mnist, tmp_path):
 
 @pytest.fixture(scope="module")
 def exported(network, small_mnist, tmp_path_factory):
-    """The directory of a run that was exported in every format by the command line, its lines."""
+    """(directory, printed lines) of a run exported in every format by the command line."""
     directory = tmp_path_factory.mktemp("exported")
     run, _ = make_run(directory, network, small_mnist)
     done = run_main("--mode=export", f"--logdir={directory}", "--run_name=run", cwd=directory)
@@ -104,9 +104,7 @@ def keras_scores(network, images):
 
 
 @pytest.mark.parametrize("name", ["keras", *NAMES])
-def test_the_figures_are_what_the_file_gives_on_the_whole_test_set(
-    name, exported, network, test_images
-):
+def test_the_figures_match_the_exported_file_on_the_test_set(name, exported, network, test_images):
     run, _ = exported
     rows = json.loads((run / "export" / "export.json").read_text())["formats"]
     (row,) = [row for row in rows if row["format"] == name]
@@ -123,7 +121,7 @@ def test_the_figures_are_what_the_file_gives_on_the_whole_test_set(
     assert 0 < row["one_image_s"] < 60
 
 
-def test_a_line_for_each_format_is_printed_and_the_figures_make_the_tables_rows(exported):
+def test_each_format_prints_a_line_and_adds_a_table_row(exported):
     run, lines = exported
     figures = json.loads((run / "export" / "export.json").read_text())
     assert [export_module._as_text(row) for row in figures["formats"]] == lines
@@ -134,7 +132,7 @@ def test_a_line_for_each_format_is_printed_and_the_figures_make_the_tables_rows(
 
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("count", [1, 3, 200])
-def test_any_number_of_images_is_taken_as_they_come(name, count, exported, test_images):
+def test_exported_files_accept_any_number_of_images(name, count, exported, test_images):
     run, _ = exported
     scores = FORMATS[name].open(run / PLACES[name])
     images = test_images.images[:count]
@@ -145,19 +143,19 @@ def test_any_number_of_images_is_taken_as_they_come(name, count, exported, test_
     np.testing.assert_allclose(found[:3], one_by_one, atol=1e-5)
 
 
-def test_the_quantised_file_is_the_smallest(exported):
+def test_the_quantized_file_is_the_smallest(exported):
     run, _ = exported
     size = {name: (run / PLACES[name]).stat().st_size for name in ("litert", "litert_int8")}
     assert size["litert_int8"] < size["litert"]
 
 
-def test_the_page_has_a_table_of_the_two_networks():
+def test_the_page_has_the_table_of_both_networks():
     rows = re.findall(r"^\| (mlp|cnn) \| (\w+) \|", PAGE.read_text("utf-8"), re.MULTILINE)
     assert rows == [(run, form) for run in ("mlp", "cnn") for form in ("keras", *NAMES)]
 
 
 @pytest.mark.parametrize("code", CODE, ids=lambda code: code.split()[1])
-def test_the_code_of_the_page_reads_digits(code, exported, network, test_images, monkeypatch):
+def test_the_code_on_the_page_reads_digits(code, exported, network, test_images, monkeypatch):
     run, _ = exported
     monkeypatch.chdir(run / "export")
     names = {"images": test_images.images}
@@ -166,7 +164,7 @@ def test_the_code_of_the_page_reads_digits(code, exported, network, test_images,
     np.testing.assert_array_equal(names["digits"], expected)
 
 
-def test_a_few_images_of_the_shards_that_are_here_calibrate(run, tmp_path, monkeypatch, capsys):
+def test_calibration_uses_images_of_the_local_shards(run, tmp_path, monkeypatch, capsys):
     run, recipe = run
     for half, examples in zip(
         ("train", "test"), load("mnist", data_dir=recipe.data_dir), strict=True
@@ -189,7 +187,7 @@ def test_a_few_images_of_the_shards_that_are_here_calibrate(run, tmp_path, monke
     np.testing.assert_array_equal(given[0], load("mnist", data_dir=recipe.data_dir)[0].images[:400])
 
 
-def test_an_export_into_another_directory_leaves_the_run_as_it_was(run, tmp_path, capsys):
+def test_exporting_to_another_directory_leaves_the_run_unchanged(run, tmp_path, capsys):
     run, recipe = run
     before = tree(run.path)
     elsewhere = tmp_path / "else" / "where"
@@ -201,7 +199,7 @@ def test_an_export_into_another_directory_leaves_the_run_as_it_was(run, tmp_path
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_a_network_of_half_precision_is_exported_in_full(
+def test_a_half_precision_network_is_exported_in_full_precision(
     policy, small_mnist, test_images, tmp_path, capsys
 ):
     half = small_network(dtype=policy)
@@ -217,7 +215,7 @@ def test_a_network_of_half_precision_is_exported_in_full(
 @pytest.mark.parametrize("there_before", [False, True])
 @pytest.mark.parametrize("end", [KeyboardInterrupt, SystemExit(143), OSError(28, "No space left")])
 @pytest.mark.parametrize("name", NAMES)
-def test_an_export_that_is_cut_off_leaves_what_was_there(name, end, there_before, run, monkeypatch):
+def test_an_interrupted_export_keeps_the_earlier_files(name, end, there_before, run, monkeypatch):
     run, recipe = run
     path = run.path / PLACES[name]
     if there_before:
@@ -243,7 +241,7 @@ def test_an_export_that_is_cut_off_leaves_what_was_there(name, end, there_before
     assert after == before
 
 
-def test_what_a_killed_export_left_is_removed_by_the_next_one(run):
+def test_the_next_export_removes_leftovers_of_a_killed_one(run):
     run, recipe = run
     left = run.exports / ".unfinished-saved_model-0badcafe"
     left.mkdir(parents=True)
@@ -252,7 +250,7 @@ def test_what_a_killed_export_left_is_removed_by_the_next_one(run):
     assert sorted(path.name for path in run.exports.iterdir()) == ["export.json", "saved_model"]
 
 
-def test_a_file_that_gives_other_scores_is_not_kept(run, monkeypatch):
+def test_a_file_with_different_scores_is_not_kept(run, monkeypatch):
     run, recipe = run
     form = type(FORMATS["onnx"])
     of_file = form.open
@@ -267,7 +265,7 @@ def test_a_file_that_gives_other_scores_is_not_kept(run, monkeypatch):
     assert list(run.exports.iterdir()) == []
 
 
-def test_scores_that_are_no_numbers_are_others_too(test_images):
+def test_nan_scores_count_as_different(test_images):
     class Broken:
         name, is_exact = "broken", True
 
@@ -279,7 +277,7 @@ def test_scores_that_are_no_numbers_are_others_too(test_images):
         check.compare(Broken(), pathlib.Path())
 
 
-def test_the_time_of_an_image_is_the_median_of_the_calls(test_images):
+def test_the_time_per_image_is_the_median_over_calls(test_images):
     now, calls = [0.0], []
 
     def run(images):
@@ -308,7 +306,7 @@ def test_the_time_of_an_image_is_the_median_of_the_calls(test_images):
         ),
     ],
 )
-def test_a_missing_library_is_named_with_what_installs_it(absent, message, run, monkeypatch):
+def test_a_missing_library_is_named_with_its_install_command(absent, message, run, monkeypatch):
     _, recipe = run
     found = importlib.util.find_spec
     monkeypatch.setattr(
@@ -319,14 +317,14 @@ def test_a_missing_library_is_named_with_what_installs_it(absent, message, run, 
     assert str(caught.value) == f"some of --formats need more libraries. {message}"
 
 
-def test_what_is_asked_to_install_is_in_the_extra():
+def test_the_libraries_to_install_are_in_the_extra():
     setup = (pathlib.Path(__file__).parent.parent.parent / "setup.py").read_text()
     extra = re.search(r"EXPORT = \[(.*?)\]", setup, re.DOTALL)[1]
     packages = {package for form in FORMATS.values() for _, package in form.packages}
     assert packages <= set(re.findall(r'"([a-z0-9-]+)>=', extra))
 
 
-def test_two_exports_at_a_time_are_refused(run):
+def test_a_second_export_at_the_same_time_is_refused(run):
     run, recipe = run
     with (
         export_module._written_to(run.exports),
@@ -343,7 +341,7 @@ def test_a_run_without_a_model_is_not_exported(run):
         export(recipe)
 
 
-def test_a_directory_that_takes_nothing_is_an_error(run, tmp_path):
+def test_a_directory_without_write_permission_is_an_error(run, tmp_path):
     _, recipe = run
     (tmp_path / "file").write_text("")
     with pytest.raises(MnistKerasError, match=r"cannot be written. Received: Not a directory"):

@@ -14,7 +14,7 @@ FLAGS_TXT = pathlib.Path(__file__).parent.parent.parent / "flags.txt"
 
 @pytest.fixture(autouse=True)
 def command_line(monkeypatch, tmp_path):
-    """Each test is a new process as far as the flags can tell, in a directory of its own."""
+    """For the flags each test looks like a new process, in a new directory."""
     if "batch_size" not in absl_flags.FLAGS:
         flags.define()
     monkeypatch.delenv("MNIST_KERAS_DATA_DIR", raising=False)
@@ -41,7 +41,7 @@ def write_run(path, **recipe):
     return run
 
 
-def test_without_flags_the_recipe_is_that_of_a_run_config_and_of_flags_txt():
+def test_the_default_recipe_equals_run_config_and_flags_txt():
     assert parse() == parse(f"--flagfile={FLAGS_TXT}") == RunConfig()
 
 
@@ -123,7 +123,7 @@ def test_every_flag_reaches_the_recipe():
         (["--batch_parts=auto", "--batch_parts=2"], {"batch_parts": 2}),
     ],
 )
-def test_of_flags_given_twice_the_last_one_counts(arguments, values, tmp_path, monkeypatch):
+def test_the_last_of_repeated_flags_wins(arguments, values, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     (tmp_path / "two.txt").write_text("# a comment\n\n  --epochs=2  \n")
     (tmp_path / "outer.txt").write_text("--flagfile=two.txt\n--seed=4\n--logdir=空 间\n")
@@ -141,7 +141,7 @@ def test_of_flags_given_twice_the_last_one_counts(arguments, values, tmp_path, m
         (None, ["--data_dir=~/here"], "/home/me/here"),
     ],
 )
-def test_the_data_directory_comes_from_the_flag_then_from_the_environment(
+def test_the_data_directory_flag_overrides_the_environment(
     variable, arguments, data_dir, monkeypatch
 ):
     monkeypatch.setenv("HOME", "/home/me")
@@ -150,7 +150,7 @@ def test_the_data_directory_comes_from_the_flag_then_from_the_environment(
     assert parse(*arguments) == RunConfig(data_dir=data_dir)
 
 
-def test_a_tilde_in_the_logdir_is_the_home_directory_and_no_directory_of_that_name(monkeypatch):
+def test_a_tilde_in_the_logdir_means_the_home_directory(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     assert parse("--logdir=~/runs").logdir == "/home/me/runs"
 
@@ -203,7 +203,7 @@ def test_a_tilde_in_the_logdir_is_the_home_directory_and_no_directory_of_that_na
         (["--flagfile=words"], "arguments that are not flags. Received: epochs=3. Expected: none."),
     ],
 )
-def test_a_command_line_that_says_nothing_clear_is_refused(arguments, message, tmp_path):
+def test_an_ambiguous_command_line_is_refused(arguments, message, tmp_path):
     (tmp_path / "garbage").write_bytes(bytes(range(256)))
     (tmp_path / "itself").write_text("--flagfile=itself\n")
     (tmp_path / "words").write_text("epochs=3\n")
@@ -218,12 +218,12 @@ def test_a_command_line_that_says_nothing_clear_is_refused(arguments, message, t
         ["--logdir=x", "--mode=compare", "--", "logs/a", "logs/数 字"],
     ],
 )
-def test_words_that_are_no_flags_are_paths_wherever_they_stand(arguments):
+def test_words_other_than_flags_are_paths_at_any_position(arguments):
     paths = ("logs/a", "logs/数 字")
     assert parse(*arguments) == RunConfig(mode="compare", logdir="x", paths=paths)
 
 
-def test_evaluation_takes_the_flags_that_the_run_was_begun_with_unless_others_are_given(tmp_path):
+def test_evaluation_uses_the_runs_flags_unless_overridden(tmp_path):
     write_run(tmp_path / "logs" / "a", dataset="kmnist", data_dir="data", batch_size=7)
     recipe = {
         "mode": "evaluate",
@@ -236,14 +236,14 @@ def test_evaluation_takes_the_flags_that_the_run_was_begun_with_unless_others_ar
 
 
 @pytest.mark.parametrize("arguments", [[], ["--flagfile=logs/a/flags.txt"], ["--run_name=a"]])
-def test_evaluation_finds_the_run_by_name_by_flag_file_or_as_the_newest(arguments, tmp_path):
+def test_evaluation_finds_runs_by_name_flag_file_or_date(arguments, tmp_path):
     write_run(tmp_path / "logs" / "a", seed=1)
     config = parse("--mode=evaluate", *arguments)
     assert (config.run_name, config.seed) == ("a", 1)
     assert (tmp_path / config.logdir).samefile(tmp_path / "logs")
 
 
-def test_evaluation_finds_a_run_that_was_renamed_and_moved(tmp_path):
+def test_evaluation_finds_a_renamed_and_moved_run(tmp_path):
     write_run(tmp_path / "logs" / "a", seed=1)
     (tmp_path / "kept").mkdir()
     (tmp_path / "logs" / "a").rename(tmp_path / "kept" / "b")
@@ -251,7 +251,7 @@ def test_evaluation_finds_a_run_that_was_renamed_and_moved(tmp_path):
     assert config == RunConfig(mode="evaluate", logdir="kept", run_name="b", seed=1)
 
 
-def test_prediction_finds_its_run_as_evaluation_does_and_takes_files(tmp_path):
+def test_prediction_finds_the_run_like_evaluation_and_takes_files(tmp_path):
     write_run(tmp_path / "logs" / "a", loss="categorical_crossentropy")
     files = ("seven.jpg", "数 字.png")
     assert parse("--mode=predict", files[0], "--json", files[1]) == RunConfig(
@@ -267,7 +267,7 @@ def test_prediction_finds_its_run_as_evaluation_does_and_takes_files(tmp_path):
     )
 
 
-def test_an_export_finds_its_run_as_evaluation_does(tmp_path):
+def test_export_finds_the_run_like_evaluation(tmp_path):
     write_run(tmp_path / "logs" / "a", dtype_policy="mixed_bfloat16")
     assert parse("--mode=export", "--formats=onnx") == RunConfig(
         mode="export",
@@ -286,7 +286,7 @@ def test_prediction_without_files_is_refused(tmp_path):
     )
 
 
-def test_evaluation_of_a_run_that_is_not_there_is_refused(tmp_path):
+def test_evaluation_of_a_missing_run_is_refused(tmp_path):
     assert refusal("--mode=evaluate") == (
         "there is no run yet. Received: --logdir=logs. Expected: the parent directory of a run."
     )

@@ -24,7 +24,7 @@ GROUPS = [
 
 @dataclasses.dataclass
 class Config:
-    """A flag of each kind, in two groups."""
+    """One flag of each kind, in two groups."""
 
     debug: bool = setting(
         False, help="Print more.", group=Group.DIAGNOSTICS, decides=Decides.COMMAND
@@ -74,7 +74,7 @@ def narrow_terminal(monkeypatch):
 
 
 def blocks(text):
-    """{title of a group: its lines} of the help."""
+    """{title of a group: its lines} in the help."""
     found = {}
     for block in text.split("\n\n")[1:-1]:
         title, *lines = block.splitlines()
@@ -99,7 +99,7 @@ def test_each_flag_has_its_help_unit_range_and_default():
     assert found["diagnostics"] == ["  --[no]debug: Print more.", "    (default: false)"]
 
 
-def test_help_has_these_groups_and_the_usual_flags_first():
+def test_help_has_these_groups_and_common_flags_come_first():
     found = blocks(help_text(settings(RunConfig).values()))
     assert list(found) == GROUPS
     first = [line.split(":")[0].strip() for line in found["usual flags"] if line[:4] == "  --"]
@@ -117,7 +117,7 @@ def test_help_has_these_groups_and_the_usual_flags_first():
     ]
 
 
-def test_no_line_of_the_help_is_wider_than_the_terminal():
+def test_no_help_line_is_wider_than_the_terminal():
     lines = help_text(settings(RunConfig).values()).splitlines()
     # A list of choices without spaces cannot be broken.
     assert [line for line in lines if len(line) > 60 and " " in line.strip()] == []

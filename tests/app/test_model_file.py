@@ -16,7 +16,7 @@ def network():
     return networks.build("cnn")
 
 
-def test_the_same_network_is_the_same_bytes_whenever_it_is_saved(network, monkeypatch):
+def test_saving_the_same_network_later_gives_the_same_bytes(network, monkeypatch):
     first = model_file(network)
     later = time.gmtime(2e9)
     monkeypatch.setattr(time, "localtime", lambda *_: later)
@@ -25,13 +25,13 @@ def test_the_same_network_is_the_same_bytes_whenever_it_is_saved(network, monkey
     assert model_file(network) != first
 
 
-def test_no_date_is_in_the_file(network):
+def test_the_file_contains_no_date(network):
     with zipfile.ZipFile(io.BytesIO(model_file(network))) as file:
         assert {info.date_time for info in file.infolist()} == {(1980, 1, 1, 0, 0, 0)}
         assert b"date" not in file.read("metadata.json")
 
 
-def test_keras_opens_the_file_and_finds_the_same_network(network, tmp_path):
+def test_keras_loads_the_same_network_from_the_file(network, tmp_path):
     (tmp_path / "model.keras").write_bytes(model_file(network))
     opened = keras.models.load_model(tmp_path / "model.keras")
     images = np.random.default_rng(0).random((5, 28, 28), np.float32)

@@ -12,7 +12,7 @@ from mnist_keras.errors import UsageError
     ("name", "count"),
     [("mlp", 535818), ("cnn", 215194), ("cnn_fast", 108874), ("deep_cnn", 300922)],
 )
-def test_a_network_takes_images_in_and_gives_ten_scores(name, count):
+def test_a_network_maps_images_to_ten_scores(name, count):
     network = networks.build(name)
     assert (network.name, network.input_shape, network.output_shape) == (
         name,
@@ -24,7 +24,7 @@ def test_a_network_takes_images_in_and_gives_ten_scores(name, count):
     assert (scores.shape, scores.dtype.name) == ((3, 10), "float32")
 
 
-def test_the_mlp_begins_with_the_weights_of_the_tutorials_layers():
+def test_the_mlp_starts_with_the_weights_of_the_tutorial():
     keras.utils.set_random_seed(5)
     tutorial = keras.Sequential(
         [
@@ -44,7 +44,7 @@ def test_the_mlp_begins_with_the_weights_of_the_tutorials_layers():
 
 @pytest.mark.parametrize("name", networks.NETWORKS)
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_under_a_mixed_policy_the_layers_compute_in_halves_and_the_scores_are_whole(name, policy):
+def test_a_mixed_policy_computes_in_half_precision_with_float32_scores(name, policy):
     network = networks.build(name, dtype_policy=policy)
     half = policy.removeprefix("mixed_")
     *hidden, scores = network.layers

@@ -24,7 +24,7 @@ CROSS = "categorical_crossentropy"
 
 @pytest.fixture(scope="module")
 def network():
-    """A network that reads most synthetic digits, its scores logits."""
+    """A network that reads most synthetic digits; its scores are logits."""
     keras.utils.set_random_seed(0)
     hidden = keras.layers.Dense(64, activation="relu")
     layers = [keras.layers.Flatten(), hidden, keras.layers.Dense(10)]
@@ -38,7 +38,7 @@ def network():
 
 @pytest.fixture(scope="module")
 def place(network, tmp_path_factory):
-    """A working directory with a run and files of all sorts, all showing the digits 7 2 0 1."""
+    """A working directory with a run and several kinds of files, all with the digits 7 2 0 1."""
     place = tmp_path_factory.mktemp("place")
     run = RunDirectory(place / "logs" / "run")
     run.path.mkdir(parents=True)
@@ -86,7 +86,7 @@ def test_each_digit_is_printed_with_its_file_and_probability(here, network, caps
     assert capsys.readouterr().out.splitlines() == [*expected, "empty.png: no digit"]
 
 
-def test_json_has_a_line_for_each_file_with_its_boxes_in_the_upright_photo(here, capsys):
+def test_json_has_each_files_boxes_in_upright_photo_coordinates(here, capsys):
     files = ["数 字.png", "turned.jpg", "digits.gz", "one.png"]
     assert predict(config(*files, json=True)) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
@@ -106,7 +106,7 @@ def test_json_has_a_line_for_each_file_with_its_boxes_in_the_upright_photo(here,
     assert [found["box"] for found in lines[2]["digits"]] == [[0, 0, 28, 28]] * 4
 
 
-def test_a_bad_file_is_a_line_on_stderr_and_the_others_are_read(here, capsys):
+def test_a_bad_file_is_reported_and_the_others_are_read(here, capsys):
     assert predict(config("text.png", "digits", "moving.gif", "labels", "none")) == 1
     printed = capsys.readouterr()
     assert [line.split()[0] for line in printed.out.splitlines()] == ["digits:"] * 4
@@ -118,20 +118,20 @@ def test_a_bad_file_is_a_line_on_stderr_and_the_others_are_read(here, capsys):
     ]
 
 
-def test_without_any_digit_there_is_no_need_of_a_network(here, capsys, monkeypatch):
+def test_without_any_digit_the_network_is_not_loaded(here, capsys, monkeypatch):
     monkeypatch.setattr(module, "import_tensorflow", None)
     assert predict(config("empty.png", "one.png")) == 0
     assert capsys.readouterr().out == "empty.png: no digit\none.png: no digit\n"
 
 
-def test_a_name_that_would_control_the_terminal_is_made_harmless(here, tmp_path, capsys):
+def test_control_characters_in_file_names_are_escaped(here, tmp_path, capsys):
     name = str(tmp_path / "a\n\x1b[2J.png")
     Image.new("L", (9, 9)).save(name)
     predict(config(name))
     assert capsys.readouterr().out == f"{tmp_path}/a\\n\\x1b[2J.png: no digit\n"
 
 
-def test_the_contact_sheet_shows_the_photo_and_what_the_network_saw(here, tmp_path):
+def test_the_contact_sheet_shows_the_photo_and_the_networks_inputs(here, tmp_path):
     path = tmp_path / "sheet.png"
     predict(config("数 字.png", "digits", "empty.png", contact_sheet=str(path)))
     with Image.open(path) as sheet:
@@ -153,12 +153,12 @@ def test_the_contact_sheet_shows_the_photo_and_what_the_network_saw(here, tmp_pa
     assert 0 < np.count_nonzero(~unmarked) < 0.1 * unmarked.size
 
 
-def test_a_contact_sheet_that_cannot_be_written_is_an_error(here):
+def test_an_unwritable_contact_sheet_is_an_error(here):
     with pytest.raises(MnistKerasError, match=r"^the contact sheet cannot be written. Received: "):
         predict(config("empty.png", contact_sheet="none/sheet.png"))
 
 
-def test_a_run_without_a_model_reads_nothing(here):
+def test_predicting_with_a_run_without_model_is_an_error(here):
     run = RunDirectory(here / "logs" / "half")
     run.path.mkdir()
     run.store_recipe(RunConfig())
@@ -168,7 +168,7 @@ def test_a_run_without_a_model_reads_nothing(here):
 
 
 @pytest.mark.slow
-def test_the_command_reads_files_with_the_newest_run_and_its_loss(here):
+def test_the_command_predicts_with_the_newest_run_and_its_loss(here):
     done = run_main(
         "--mode=predict", "数 字.png", "text.png", "--contact_sheet=sheet.png", "--json", cwd=here
     )

@@ -15,7 +15,7 @@ def build(**values):
     return recipe.build_model(RunConfig(**{"batch_parts": 1, **values}), steps=40)
 
 
-def test_the_initial_weights_are_those_of_the_seed_then_the_network():
+def test_seeding_then_building_gives_the_initial_weights():
     model = build(seed=11, optimizer="adam", loss="categorical_crossentropy")
     keras.utils.set_random_seed(11)
     expected = networks.build("mlp").get_weights()
@@ -24,11 +24,11 @@ def test_the_initial_weights_are_those_of_the_seed_then_the_network():
     assert not np.array_equal(build(seed=12).get_weights()[0], expected[0])
 
 
-def test_a_batch_is_cut_into_the_parts_asked_for():
+def test_a_batch_is_split_into_the_requested_parts():
     assert build(batch_parts=2).batch_parts == 2
 
 
-def test_gradients_are_accumulated_where_more_than_one_step_is_asked_for():
+def test_gradients_are_accumulated_over_the_requested_steps():
     steps = [
         build(gradient_accumulation_steps=n).optimizer.gradient_accumulation_steps for n in (1, 3)
     ]
@@ -45,18 +45,18 @@ def test_gradients_are_accumulated_where_more_than_one_step_is_asked_for():
         ("rmsprop", keras.optimizers.RMSprop, {}),
     ],
 )
-def test_each_optimizer_has_the_settings_and_the_learning_rate_asked_for(name, kind, settings):
+def test_each_optimizer_has_the_requested_settings_and_learning_rate(name, kind, settings):
     assert name in OPTIMIZERS
     optimizer = build(optimizer=name, learning_rate=0.5).optimizer
     assert type(optimizer) is kind
     assert optimizer.get_config().items() >= {"learning_rate": 0.5, **settings}.items()
 
 
-def test_every_optimizer_of_the_command_line_is_in_the_table_above():
+def test_the_table_above_has_every_optimizer_flag_value():
     assert OPTIMIZERS == ("sgd", "momentum", "adam", "adamw", "rmsprop")
 
 
-def test_a_schedule_spans_all_steps_of_the_training():
+def test_a_schedule_covers_all_training_steps():
     optimizer = build(schedule="cosine", learning_rate=0.5).optimizer
     assert (
         optimizer.get_config()["learning_rate"]["config"].items()
@@ -67,7 +67,7 @@ def test_a_schedule_spans_all_steps_of_the_training():
     )
 
 
-def test_a_schedule_warms_up_as_long_as_asked():
+def test_a_schedule_warms_up_for_the_requested_steps():
     optimizer = build(schedule="one_cycle", warmup_steps=7).optimizer
     assert (
         optimizer.get_config()["learning_rate"]["config"].items()
@@ -80,26 +80,26 @@ def test_a_schedule_warms_up_as_long_as_asked():
 
 
 @pytest.mark.parametrize("name", ["adam", "adamw"])
-def test_adam_takes_the_decays_asked_for_and_else_has_its_own(name):
+def test_adam_uses_the_requested_betas_or_its_defaults(name):
     asked = build(optimizer=name, adam_beta_1=0.7, adam_beta_2=0.0).optimizer
     own = build(optimizer=name).optimizer
     assert [(o.beta_1, o.beta_2) for o in (asked, own)] == [(0.7, 0.0), (0.9, 0.999)]
 
 
-def test_adamw_takes_the_weight_decay_asked_for_and_else_has_its_own():
+def test_adamw_uses_the_requested_weight_decay_or_its_default():
     decays = [build(optimizer="adamw", weight_decay=w).optimizer.weight_decay for w in (0.5, None)]
     assert decays == [0.5, 0.004]
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_every_optimizer_averages_the_weights_where_a_decay_is_given(name):
+def test_every_optimizer_averages_weights_if_a_decay_is_given(name):
     asked = build(optimizer=name, average_decay=0.75).optimizer
     assert (asked.use_ema, asked.ema_momentum) == (True, 0.75)
     assert asked.ema_overwrite_frequency is None
     assert build(optimizer=name).optimizer.use_ema is False
 
 
-def test_smoothed_labels_are_spread_over_all_classes():
+def test_label_smoothing_covers_all_classes():
     model = build(loss="categorical_crossentropy", label_smoothing=0.2)
     scores = model.predict(IMAGES, verbose=0)
     probabilities = np.exp(scores) / np.exp(scores).sum(1, keepdims=True)
@@ -107,7 +107,7 @@ def test_smoothed_labels_are_spread_over_all_classes():
     np.testing.assert_allclose(model.evaluate(IMAGES, LABELS, verbose=0)[0], expected, rtol=1e-5)
 
 
-def test_the_augmentation_has_the_amounts_asked_for():
+def test_the_augmentation_has_the_requested_amounts():
     amounts = {
         "augment_shift": 1.0,
         "augment_rotation": 2.0,
@@ -127,7 +127,7 @@ def test_the_augmentation_has_the_amounts_asked_for():
     assert recipe.augmentation(RunConfig()) is None
 
 
-def test_half_precision_scales_its_loss():
+def test_float16_training_scales_its_loss():
     optimizer = build(dtype_policy="mixed_float16").optimizer
     assert isinstance(optimizer, keras.optimizers.LossScaleOptimizer)
     assert not isinstance(
@@ -136,7 +136,7 @@ def test_half_precision_scales_its_loss():
 
 
 @pytest.mark.parametrize("name", LOSSES)
-def test_the_loss_is_the_one_asked_for_and_of_the_networks_scores(name):
+def test_the_requested_loss_is_computed_from_the_networks_scores(name):
     model = build(loss=name)
     scores = model.predict(IMAGES, verbose=0)
     if name == "sum_squared_error":
@@ -150,6 +150,6 @@ def test_the_loss_is_the_one_asked_for_and_of_the_networks_scores(name):
 
 
 @pytest.mark.parametrize("steps", ["auto", 7])
-def test_the_steps_per_execution_reach_the_model(steps):
+def test_the_model_gets_the_steps_per_execution(steps):
     expected = {"auto": 100}.get(steps, steps)
     assert build(steps_per_execution=steps).steps_per_execution == expected

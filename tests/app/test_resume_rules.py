@@ -8,7 +8,7 @@ from mnist_keras.app.resume_rules import require_same_recipe, require_steps, tra
 from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.errors import UsageError
 
-# A flags.txt of the first version, which had no other flag that decides the computation.
+# The flags.txt of the first version, with all its flags that affect results.
 FIRST_VERSION = """\
 --dataset=synthetic
 --logdir=/elsewhere/logs
@@ -30,7 +30,7 @@ FIRST_VERSION = """\
 
 @pytest.fixture
 def run(tmp_path):
-    """A run that has a directory."""
+    """A run with a directory."""
     run = RunDirectory(tmp_path / "logs" / "a")
     run.path.mkdir(parents=True)
     return run
@@ -87,7 +87,7 @@ def run(tmp_path):
         ({"batch_parts": 2}, {"batch_parts": 3}, "--batch_parts=3", "--batch_parts=2"),
     ],
 )
-def test_a_flag_that_decides_the_computation_is_refused_by_name(
+def test_a_changed_flag_that_affects_results_is_refused_by_name(
     begun, asked, received, expected, run
 ):
     begun = {"dataset": "mnist", **begun}
@@ -101,7 +101,7 @@ def test_a_flag_that_decides_the_computation_is_refused_by_name(
     )
 
 
-def test_flags_that_change_no_number_may_differ(run):
+def test_flags_that_do_not_affect_results_may_change(run):
     run.store_recipe(RunConfig(dataset="synthetic"))
     others = {
         "dataset": "auto",
@@ -119,7 +119,7 @@ def test_flags_that_change_no_number_may_differ(run):
     require_same_recipe(run, RunConfig(**others), run.stored_recipe())
 
 
-def test_a_run_cannot_end_before_its_last_step(run):
+def test_a_run_cannot_end_before_its_saved_step(run):
     (run.checkpoints / "step-00000025").mkdir(parents=True)
     require_steps(run, RunConfig(epochs=3), steps_per_epoch=10)
     with pytest.raises(UsageError) as caught:
@@ -130,13 +130,13 @@ def test_a_run_cannot_end_before_its_last_step(run):
     )
 
 
-def test_a_run_of_the_first_version_resumes_in_another_directory(run):
+def test_a_first_version_run_resumes_in_another_directory(run):
     run.recipe.write_text(FIRST_VERSION)
     asked = {"network": "cnn", "learning_rate": 0.01, "batch_size": 50, "shuffle": True}
     require_same_recipe(run, RunConfig(epochs=9, **asked), run.stored_recipe())
 
 
-def test_the_training_recipe_is_all_that_decides_the_computation():
+def test_the_training_recipe_holds_all_flags_that_affect_results():
     assert list(training_recipe(RunConfig())) == [
         "dataset",
         "network",

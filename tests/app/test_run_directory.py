@@ -18,7 +18,7 @@ SUMMARY = {"epochs": 2, "test_accuracy": 0.5}
 
 @pytest.fixture
 def run(tmp_path):
-    """A finished run with everything a run leaves, beside a file that is not the run's."""
+    """A finished run with all its files, and one file that does not belong to it."""
     run = RunDirectory(tmp_path / "logs" / "a")
     run.open()
     run.close()
@@ -35,7 +35,7 @@ def run(tmp_path):
     return run
 
 
-def test_a_run_leaves_these_names_and_no_other(run):
+def test_a_run_leaves_exactly_these_files(run):
     assert sorted(tree(run.path)) == [
         "checkpoints",
         "checkpoints/step-00000020",
@@ -55,7 +55,7 @@ def test_a_run_leaves_these_names_and_no_other(run):
     ]
 
 
-def test_runs_without_a_name_that_begin_in_the_same_second_get_directories_of_their_own(tmp_path):
+def test_unnamed_runs_started_in_one_second_get_separate_directories(tmp_path):
     now = lambda: datetime.datetime(2024, 2, 29, 12, 34, 56)  # noqa: E731
     config = RunConfig(logdir=str(tmp_path))
     runs = [run_directory(config, now=now) for _ in range(3)]
@@ -70,7 +70,7 @@ def test_runs_without_a_name_that_begin_in_the_same_second_get_directories_of_th
         run.close()
 
 
-def test_a_run_belongs_to_one_process_at_a_time(run):
+def test_one_process_at_a_time_may_open_a_run(run):
     run.open()
     before = tree(run.path)
     other = RunDirectory(run.path)
@@ -90,7 +90,7 @@ def test_a_run_belongs_to_one_process_at_a_time(run):
 @pytest.mark.parametrize(
     ("path", "reason"), [("file", "File exists"), ("file/a", "Not a directory")]
 )
-def test_a_directory_that_cannot_be_made_is_an_error(path, reason, tmp_path):
+def test_a_directory_that_cannot_be_created_is_an_error(path, reason, tmp_path):
     (tmp_path / "file").write_text("mine")
     run = RunDirectory(tmp_path / path)
     assert run.stored_recipe() is None
@@ -103,12 +103,12 @@ def test_a_directory_that_cannot_be_made_is_an_error(path, reason, tmp_path):
     assert tree(tmp_path) == {"file": b"mine"}
 
 
-def test_clearing_removes_what_a_run_leaves_and_nothing_else(run):
+def test_clearing_removes_only_the_files_of_the_run(run):
     run.clear()
     assert tree(run.path) == {"my notes.txt": b"mine"}
 
 
-def test_what_cannot_be_removed_is_an_error_and_the_directory_stays_a_runs(run, monkeypatch):
+def test_a_failed_removal_is_an_error_and_keeps_the_run(run, monkeypatch):
     def refuse(path, ignore_errors=False):
         if not ignore_errors:
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
@@ -120,7 +120,7 @@ def test_what_cannot_be_removed_is_an_error_and_the_directory_stays_a_runs(run, 
 
 
 @pytest.mark.parametrize("name", ["train", "validation", "checkpoints", "export", "model.keras"])
-def test_files_of_a_run_without_a_recipe_are_somebody_elses_and_left_alone(name, tmp_path):
+def test_a_directory_without_a_recipe_is_refused(name, tmp_path):
     (tmp_path / "photos" / name).mkdir(parents=True)
     run = RunDirectory(tmp_path / "photos")
     with pytest.raises(UsageError) as caught:
@@ -131,9 +131,7 @@ def test_files_of_a_run_without_a_recipe_are_somebody_elses_and_left_alone(name,
     )
 
 
-def test_the_recipe_is_stored_whole_and_with_paths_that_hold_from_any_working_directory(
-    tmp_path, monkeypatch
-):
+def test_the_stored_recipe_is_complete_with_absolute_paths(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = RunDirectory(pathlib.Path("空 间", "数字"))
     run.path.mkdir(parents=True)
@@ -197,7 +195,7 @@ def test_the_recipe_is_stored_whole_and_with_paths_that_hold_from_any_working_di
     assert run.stored_recipe()["run_name"] == "数字"
 
 
-def test_the_recipe_of_several_workers_also_resumes_without_a_cluster(run):
+def test_a_recipe_for_several_workers_resumes_without_a_cluster(run):
     run.store_recipe(RunConfig(distribution="multi_worker"))
     assert run.stored_recipe()["distribution"] == "auto"
 
@@ -210,7 +208,7 @@ def test_the_recipe_of_several_workers_also_resumes_without_a_cluster(run):
         (b"--network=mlp\n--epochs", "no --dataset, --loss, "),
     ],
 )
-def test_a_damaged_recipe_is_an_error_that_names_the_file(content, received, run):
+def test_a_damaged_recipe_is_an_error_naming_the_file(content, received, run):
     run.recipe.write_bytes(content)
     with pytest.raises(MnistKerasError) as caught:
         run.stored_recipe()
@@ -218,7 +216,7 @@ def test_a_damaged_recipe_is_an_error_that_names_the_file(content, received, run
     assert str(caught.value).startswith(start)
 
 
-def test_a_run_is_finished_when_its_summary_and_its_model_are_there(run):
+def test_a_run_with_summary_and_model_is_finished(run):
     assert run.finished() == SUMMARY
     run.model.unlink()
     assert run.finished() is None
@@ -227,7 +225,7 @@ def test_a_run_is_finished_when_its_summary_and_its_model_are_there(run):
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"7", b"{}", b"\xff", b'{"epochs": "2", "test_accuracy": 1}']
 )
-def test_a_damaged_summary_counts_as_none(content, run):
+def test_a_damaged_summary_counts_as_missing(content, run):
     run.summary.write_bytes(content)
     assert run.finished() is None
 
@@ -240,7 +238,7 @@ def test_a_damaged_summary_counts_as_none(content, run):
         (lambda run: run.write_model(b"other"), "model.keras"),
     ],
 )
-def test_a_full_disk_is_an_error_and_leaves_the_file_as_it_was(write, name, run, monkeypatch):
+def test_a_full_disk_is_an_error_and_keeps_the_file(write, name, run, monkeypatch):
     before = tree(run.path)
 
     def write_half(disk, path, data):
@@ -257,12 +255,12 @@ def test_a_full_disk_is_an_error_and_leaves_the_file_as_it_was(write, name, run,
     assert tree(run.path) == before
 
 
-def test_the_summary_is_json_that_a_person_can_read(run):
+def test_the_summary_is_readable_json(run):
     assert json.loads(run.summary.read_bytes()) == SUMMARY
     assert run.summary.read_text() == '{\n  "epochs": 2,\n  "test_accuracy": 0.5\n}\n'
 
 
-def test_the_newest_run_is_the_one_begun_last_in_a_directory_of_any_name(tmp_path):
+def test_the_newest_run_is_the_latest_started_whatever_its_name(tmp_path):
     logdir = tmp_path / "a [1]*"
     for age, name in enumerate(["third", "second", "first"]):
         run = RunDirectory(logdir / name)
@@ -274,7 +272,7 @@ def test_the_newest_run_is_the_one_begun_last_in_a_directory_of_any_name(tmp_pat
         newest_run(str(tmp_path / "none"))
 
 
-def test_what_a_killed_process_left_half_written_is_removed(run):
+def test_half_written_files_of_a_killed_process_are_removed(run):
     run.store_recipe(RunConfig(dataset="mnist"))
     before = tree(run.path)
     (run.path / ".unfinished-summary.json-0123abcd").write_bytes(b"{")

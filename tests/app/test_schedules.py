@@ -21,23 +21,23 @@ def half_cosine(fraction, *, end=0.0):
     return end + (1 - end) * (1 + math.cos(math.pi * fraction)) / 2
 
 
-def test_a_constant_rate_is_the_number_itself():
+def test_a_constant_rate_is_a_plain_number():
     assert schedules.build("constant", learning_rate=0.25, steps=7) == 0.25
 
 
-def test_a_constant_rate_stays_where_the_warm_up_has_brought_it():
+def test_a_constant_rate_stays_constant_after_its_warm_up():
     schedule = schedules.build("constant", learning_rate=0.5, steps=40, warmup_steps=8)
     expected = [0.5 * rise(step, 8) for step in range(8)] + [0.5] * 42
     assert rates(schedule, 50) == pytest.approx(expected, abs=1e-7)
 
 
-def test_the_cosine_goes_from_the_rate_to_zero_over_all_steps():
+def test_the_cosine_falls_from_the_rate_to_zero():
     schedule = schedules.build("cosine", learning_rate=0.5, steps=40)
     expected = [0.5 * half_cosine(min(step, 40) / 40) for step in range(50)]
     assert rates(schedule, 50) == pytest.approx(expected, abs=1e-7)
 
 
-def test_the_cosine_begins_after_the_warm_up_and_ends_with_the_training():
+def test_the_cosine_spans_the_steps_after_the_warm_up():
     schedule = schedules.build("cosine", learning_rate=0.5, steps=40, warmup_steps=8)
     expected = [0.5 * rise(step, 8) for step in range(8)]
     expected += [0.5 * half_cosine(min(step, 32) / 32) for step in range(42)]
@@ -45,7 +45,7 @@ def test_the_cosine_begins_after_the_warm_up_and_ends_with_the_training():
 
 
 @pytest.mark.parametrize(("asked", "warmup_steps"), [(None, 12), (4, 4), (0, 0)])
-def test_one_cycle_warms_up_over_its_share_of_30_percent_or_as_asked(asked, warmup_steps):
+def test_one_cycle_warms_up_for_30_percent_or_as_requested(asked, warmup_steps):
     schedule = schedules.build("one_cycle", learning_rate=0.5, steps=40, warmup_steps=asked)
     left = 40 - warmup_steps
     expected = [0.5 * rise(step, warmup_steps) for step in range(warmup_steps)]
@@ -57,9 +57,7 @@ def test_one_cycle_warms_up_over_its_share_of_30_percent_or_as_asked(asked, warm
 @pytest.mark.parametrize("name", SCHEDULES)
 @pytest.mark.parametrize("warmup_steps", [None, 5])
 @pytest.mark.parametrize("steps", [1, 40])
-def test_every_schedule_can_be_built_and_comes_out_of_its_configuration_the_same(
-    name, warmup_steps, steps
-):
+def test_every_schedule_survives_a_config_round_trip(name, warmup_steps, steps):
     warmup_steps = warmup_steps and min(warmup_steps, steps - 1)
     schedule = schedules.build(name, learning_rate=0.5, steps=steps, warmup_steps=warmup_steps)
     if isinstance(schedule, float):

@@ -14,7 +14,7 @@ def names(condition):
     return {name for name, it in settings(RunConfig).items() if condition(it)}
 
 
-def test_every_setting_of_a_run_says_what_it_decides():
+def test_every_run_setting_declares_what_it_affects():
     undecided = [
         field.name
         for field in dataclasses.fields(RunConfig)
@@ -23,18 +23,18 @@ def test_every_setting_of_a_run_says_what_it_decides():
     assert undecided == []
 
 
-def test_every_setting_of_a_run_has_help_and_a_group():
+def test_every_run_setting_has_help_and_a_group():
     assert names(lambda it: not it.help.endswith(".") or it.group not in Group) == set()
 
 
-def test_every_number_of_a_run_has_a_unit_and_a_range():
+def test_every_numeric_run_setting_has_a_unit_and_a_range():
     def has_no_range(it):
         return it.is_number and (not it.unit or it.at_least is it.above is None)
 
     assert names(has_no_range) == set()
 
 
-def test_a_field_that_is_not_declared_is_refused():
+def test_an_undeclared_field_is_refused():
     @dataclasses.dataclass
     class Config:
         noise: float = 0.0
@@ -73,8 +73,8 @@ def test_an_incomplete_declaration_is_refused(default, declared, message):
     assert str(caught.value) == message
 
 
-def test_each_class_of_settings_holds_these_names():
-    # The tests of resume_rules and compare name the settings of these.
+def test_each_class_of_settings_contains_these_names():
+    # The tests of resume_rules and compare cover the settings of these classes.
     tested_elsewhere = {Decides.COMPUTATION, Decides.LENGTH, Decides.DISPLAY}
     found = {
         decides: names(lambda it, decides=decides: it.decides is decides)

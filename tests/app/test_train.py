@@ -1,4 +1,4 @@
-"""Whole trainings, in this process, on a small data set."""
+"""Complete trainings, in this process, on a small data set."""
 
 import contextlib
 import errno
@@ -53,7 +53,7 @@ def small_mnist(tmp_path_factory):
 
 @pytest.fixture
 def start(small_mnist, tmp_path, capsys):
-    """Train the run of that name; returns what it printed on stdout, in lines."""
+    """Train a run; returns its lines on stdout."""
 
     def start(run_name, **values):
         places = {"data_dir": str(small_mnist), "logdir": str(tmp_path), "run_name": run_name}
@@ -75,7 +75,7 @@ def whole_run(small_mnist, tmp_path_factory):
 
 @pytest.fixture
 def result(points_of):
-    """All that a run has come to, apart from times."""
+    """All results of a run except times."""
 
     def result(path):
         run = RunDirectory(path)
@@ -98,12 +98,12 @@ def result(points_of):
 
 
 def names_in(run):
-    """What lies in a run's directory, but for the event files, of which each session makes one."""
+    """The names in a run's directory without event files; each session writes a new one."""
     return sorted(path.name for path in run.iterdir() if "tfevents" not in path.name)
 
 
 class Stopping(io.StringIO):
-    """A stdout on which a signal comes right after certain words at the start of a line."""
+    """A stdout that sends a signal right after a line that starts with certain words."""
 
     def __init__(self, words, signum):
         super().__init__()
@@ -121,7 +121,7 @@ class Stopping(io.StringIO):
     [(TUTORIAL, signal.SIGINT), (EVERYTHING_ELSE, signal.SIGTERM)],
     ids=["the tutorial's", "everything else"],
 )
-def test_an_interrupted_run_says_how_to_go_on_and_ends_like_one_that_was_not_interrupted(
+def test_an_interrupted_run_says_how_to_resume_and_ends_unchanged(
     recipe, signum, start, result, monkeypatch, capsys, tmp_path
 ):
     whole = start("whole", **recipe)
@@ -142,17 +142,13 @@ def test_an_interrupted_run_says_how_to_go_on_and_ends_like_one_that_was_not_int
     assert result(tmp_path / "my run") == result(tmp_path / "whole")
 
 
-def test_a_run_can_be_extended_and_is_then_what_it_would_have_been(
-    start, result, tmp_path, whole_run
-):
+def test_an_extended_run_equals_a_longer_run(start, result, tmp_path, whole_run):
     first, second = start("a", epochs=2), start("a", epochs=3)
     assert [line for line in first + second if line.isdigit()] == ["0", "1", "2"]
     assert result(tmp_path / "a") == result(whole_run)
 
 
-def test_the_averaged_weights_are_the_model_and_an_extended_run_goes_on_with_the_others(
-    start, result, tmp_path
-):
+def test_the_model_has_averaged_weights_but_extending_uses_raw_ones(start, result, tmp_path):
     averaging = {"optimizer": "momentum", "average_decay": 0.9, "validation_examples": 200}
     start("whole", epochs=3, **averaging)
     for epochs in (2, 3):
@@ -161,14 +157,12 @@ def test_the_averaged_weights_are_the_model_and_an_extended_run_goes_on_with_the
     state = np.load(tmp_path / "a" / "checkpoints" / "step-00000024" / "state.npz")
     model = keras.models.load_model(tmp_path / "a" / "model.keras").get_weights()
     for number, weight in enumerate(model):
-        # The optimizer's are its step, its rate, six averages and six momenta.
+        # The optimizer has its step, its rate, six averages and six momenta.
         np.testing.assert_array_equal(weight, state[f"optimizer/{2 + number:04d}"])
         assert not np.array_equal(weight, state[f"model/{number:04d}"])
 
 
-def test_a_finished_run_that_lost_its_model_makes_it_of_the_averaged_weights_again(
-    start, result, tmp_path
-):
+def test_a_lost_model_is_made_again_from_averaged_weights(start, result, tmp_path):
     start("a", average_decay=0.9)
     before = result(tmp_path / "a")
     (tmp_path / "a" / "model.keras").unlink()
@@ -176,7 +170,7 @@ def test_a_finished_run_that_lost_its_model_makes_it_of_the_averaged_weights_aga
     assert result(tmp_path / "a") == before
 
 
-def test_a_warm_up_that_is_longer_than_the_training_is_wrong_usage(start, tmp_path):
+def test_a_warm_up_longer_than_the_training_is_refused(start, tmp_path):
     with pytest.raises(UsageError) as caught:
         start("a", epochs=2, validation_examples=1, warmup_steps=20)
     assert str(caught.value) == (
@@ -187,7 +181,7 @@ def test_a_warm_up_that_is_longer_than_the_training_is_wrong_usage(start, tmp_pa
     start("a", epochs=2, validation_examples=1, warmup_steps=19)
 
 
-def test_a_profile_of_steps_that_never_come_is_wrong_usage(start, tmp_path):
+def test_profiling_steps_beyond_the_training_is_refused(start, tmp_path):
     with pytest.raises(UsageError) as caught:
         start("a", epochs=2, validation_examples=1, profile_steps="20-25")
     assert str(caught.value) == (
@@ -205,7 +199,7 @@ def test_no_number_depends_on_the_steps_per_execution(
     assert result(tmp_path / "a") == result(whole_run)
 
 
-def test_a_shuffled_run_takes_the_examples_in_the_order_of_its_seed(start, small_mnist):
+def test_a_shuffled_run_follows_the_order_of_its_seed(start, small_mnist):
     first_line = start("a", epochs=1, seed=5, shuffle=True)[2]
     chosen = epoch_order(1000, seed=5, epoch=0)[:100]
     examples, _ = load("mnist", data_dir=small_mnist)
@@ -216,7 +210,7 @@ def test_a_shuffled_run_takes_the_examples_in_the_order_of_its_seed(start, small
     assert float(first_line.split()[-1]) == pytest.approx(float(loss), rel=1e-5)
 
 
-def test_overwriting_starts_anew_and_leaves_the_users_own_files(start, result, tmp_path, whole_run):
+def test_overwriting_restarts_the_run_and_keeps_the_users_files(start, result, tmp_path, whole_run):
     start("a", epochs=5, seed=1, validation_examples=50)
     (tmp_path / "a" / "notes").write_text("mine")
     start("a", overwrite=True)
@@ -226,7 +220,7 @@ def test_overwriting_starts_anew_and_leaves_the_users_own_files(start, result, t
 
 
 @pytest.mark.parametrize("values", [{"epochs": 4}, {"overwrite": True}])
-def test_a_run_that_another_process_trains_is_left_alone(values, start, tmp_path, whole_run):
+def test_a_run_being_trained_by_another_process_is_left_alone(values, start, tmp_path, whole_run):
     shutil.copytree(whole_run, tmp_path / "a")
     other = RunDirectory(tmp_path / "a")
     other.open()
@@ -237,7 +231,7 @@ def test_a_run_that_another_process_trains_is_left_alone(values, start, tmp_path
     other.close()
 
 
-def test_a_run_that_another_process_began_meanwhile_keeps_its_recipe(start, tmp_path, monkeypatch):
+def test_a_run_started_meanwhile_elsewhere_keeps_its_recipe(start, tmp_path, monkeypatch):
     resolve = catalog.resolve
 
     def resolve_slowly(*arguments, **options):
@@ -253,7 +247,7 @@ def test_a_run_that_another_process_began_meanwhile_keeps_its_recipe(start, tmp_
     assert RunDirectory(tmp_path / "a").stored_recipe()["seed"] == "1"
 
 
-def test_a_run_goes_on_with_the_data_set_it_was_begun_with(start, tmp_path, monkeypatch):
+def test_a_resumed_run_keeps_its_data_set(start, tmp_path, monkeypatch):
     class Asked(Exception):
         pass
 
@@ -270,9 +264,7 @@ def test_a_run_goes_on_with_the_data_set_it_was_begun_with(start, tmp_path, monk
         start("a", dataset="auto")
 
 
-def test_the_best_checkpoint_on_the_held_out_images_is_kept_besides_the_newest(
-    start, tmp_path, points_of
-):
+def test_the_best_checkpoint_on_held_out_images_is_kept_too(start, tmp_path, points_of):
     recipe = {"optimizer": "momentum", "learning_rate": 0.05, "validation_examples": 200}
     lines = start("a", epochs=6, keep_checkpoints=1, **recipe)
     assert lines[0] == "datasets: (800, 28, 28) (800,)"
@@ -287,9 +279,7 @@ def test_the_best_checkpoint_on_the_held_out_images_is_kept_besides_the_newest(
 
 
 @pytest.mark.parametrize("lost", ["summary.json", "model.keras"])
-def test_a_result_that_was_lost_is_made_again_without_training(
-    lost, start, result, tmp_path, whole_run
-):
+def test_a_lost_result_is_made_again_without_training(lost, start, result, tmp_path, whole_run):
     shutil.copytree(whole_run, tmp_path / "a")
     (tmp_path / "a" / lost).unlink()
     lines = start("a")
@@ -297,7 +287,7 @@ def test_a_result_that_was_lost_is_made_again_without_training(
     assert result(tmp_path / "a") == result(whole_run)
 
 
-def test_a_training_that_diverges_ends_as_an_error_without_a_model(start, tmp_path, capsys):
+def test_a_diverging_training_is_an_error_and_leaves_no_model(start, tmp_path, capsys):
     with pytest.raises(MnistKerasError) as caught:
         start("a", learning_rate=1e6)
     message = str(caught.value)
@@ -315,7 +305,7 @@ def test_a_training_that_diverges_ends_as_an_error_without_a_model(start, tmp_pa
     assert names_in(tmp_path / "a") == ["flags.txt", "train"]
 
 
-def test_a_network_that_the_last_step_has_ruined_is_not_saved(start, tmp_path):
+def test_a_network_without_finite_loss_is_not_saved(start, tmp_path):
     with pytest.raises(
         MnistKerasError, match=r"gives no finite loss\. Received: test loss (inf|nan)\."
     ):
@@ -325,7 +315,7 @@ def test_a_network_that_the_last_step_has_ruined_is_not_saved(start, tmp_path):
 
 @pytest.fixture
 def full_disk(monkeypatch):
-    """Meanwhile the disk is full for the ``first``-th to the ``last``-th writing of a file."""
+    """Within the context the ``first``-th to ``last``-th writes of a file find a full disk."""
 
     @contextlib.contextmanager
     def full_disk(name, *, first=1, last=99):
@@ -346,7 +336,7 @@ def full_disk(monkeypatch):
     return full_disk
 
 
-def test_a_disk_that_is_full_for_a_while_costs_a_checkpoint_and_nothing_else(
+def test_a_temporarily_full_disk_costs_only_a_checkpoint(
     start, result, tmp_path, whole_run, full_disk
 ):
     with full_disk("state.npz", first=2, last=2):
@@ -364,7 +354,7 @@ def test_a_disk_that_is_full_for_a_while_costs_a_checkpoint_and_nothing_else(
         ("summary.json", 1, "summary.json cannot be written. Received: No space left on device."),
     ],
 )
-def test_a_full_disk_ends_the_run_and_the_same_command_goes_on(
+def test_a_full_disk_ends_the_run_and_it_resumes_later(
     name, first, message, start, result, tmp_path, whole_run, full_disk
 ):
     with full_disk(name, first=first), pytest.raises(MnistKerasError, match=re.escape(message)):
@@ -375,9 +365,7 @@ def test_a_full_disk_ends_the_run_and_the_same_command_goes_on(
     assert result(tmp_path / "a") == result(whole_run)
 
 
-def test_a_run_starts_from_anothers_newest_checkpoint_and_needs_it_no_more_then(
-    start, tmp_path, points_of
-):
+def test_start_from_copies_the_newest_checkpoint_of_another_run(start, tmp_path, points_of):
     whole = start("whole", epochs=3)
     start("a", epochs=2)
     forked = {"start_from": str(tmp_path / "a"), "learning_rate": 0.0001}
@@ -392,6 +380,6 @@ def test_a_run_starts_from_anothers_newest_checkpoint_and_needs_it_no_more_then(
     assert not (tmp_path / "c").exists()
 
 
-def test_the_report_calls_classes_as_the_data_set_does(start, tmp_path):
+def test_the_report_shows_the_class_names_of_the_data_set(start, tmp_path):
     start("clothes", dataset="fashion_mnist", epochs=1)
     assert '<th scope="row">Ankle boot</th>' in (tmp_path / "clothes" / "report.html").read_text()

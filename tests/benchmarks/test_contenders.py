@@ -24,7 +24,7 @@ def train(digits):
     return Examples(*(part[:400] for part in digits))
 
 
-# TensorFlow is in this process, and PyTorch does not bear it beside.
+# PyTorch fails in a process that has loaded TensorFlow.
 IN_A_PROCESS = """
 import importlib, sys
 from mnist_keras.data import load
@@ -37,7 +37,7 @@ importlib.import_module(f"benchmarks.contenders.{module}").CONTENDERS[name](trai
 @pytest.mark.parametrize(
     ("module", "name"), [it for it in CONTENDERS if it[0] in NEEDS and it[1] != TOO_SLOW]
 )
-def test_each_peer_trains_as_many_epochs_as_it_is_told_to(module, name, tmp_path):
+def test_each_peer_trains_the_requested_number_of_epochs(module, name, tmp_path):
     if importlib.util.find_spec(NEEDS[module]) is None:
         pytest.skip(f"{NEEDS[module]} is not installed")
     data_dir = write_small_mnist(tmp_path)
@@ -52,10 +52,10 @@ def test_each_peer_trains_as_many_epochs_as_it_is_told_to(module, name, tmp_path
 @pytest.mark.parametrize(
     ("module", "name"), dict.fromkeys(it for it in CONTENDERS if it[0] not in NEEDS)
 )
-def test_each_contender_trains_as_many_epochs_as_it_is_told_to(
+def test_each_contender_trains_the_requested_number_of_epochs(
     module, name, train, capsys, monkeypatch
 ):
-    # TensorFlow has run before in this process.
+    # TensorFlow has already run in this process.
     monkeypatch.setattr(threads, "set_threads", lambda parts: None)
     run = importlib.import_module(f"benchmarks.contenders.{module}").CONTENDERS[name](train)
     capsys.readouterr()
@@ -65,7 +65,7 @@ def test_each_contender_trains_as_many_epochs_as_it_is_told_to(
         assert [line.split(" loss: ")[0] for line in printed] == ["0 0", "1 0"]
 
 
-def test_all_that_is_measured_is_there():
+def test_every_measured_contender_exists():
     modules = pathlib.Path(speed.__file__).parent.glob("contenders/[!_]*.py")
     assert {path.stem for path in modules} == {module for module, _ in CONTENDERS}
     scaled = importlib.import_module("benchmarks.contenders.scaled")

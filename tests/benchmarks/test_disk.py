@@ -16,7 +16,7 @@ def write(logdir, *, epochs):
     log.close()
 
 
-def test_every_byte_is_counted_once_and_those_that_come_again_besides(tmp_path):
+def test_every_byte_is_counted_once_and_recurring_bytes_separately(tmp_path):
     write(tmp_path / "a", epochs=3)
     write(tmp_path / "b", epochs=5)
     (tmp_path / "b" / "plugins" / "profile" / "x").mkdir(parents=True)
@@ -33,7 +33,7 @@ def test_every_byte_is_counted_once_and_those_that_come_again_besides(tmp_path):
     assert len(set(a["images"])) == 1, "pictures come again, though there is one set so far"
 
 
-def test_the_table_says_what_each_further_epoch_adds():
+def test_the_table_shows_the_bytes_of_each_further_epoch():
     results = {"by default": {"images": (90_000, 60_000), "text": (500, 0)}}
     assert disk.table(results, epochs=30).splitlines()[2:] == [
         "| by default | images | 90.0 | 2.0 |",

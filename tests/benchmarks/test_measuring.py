@@ -11,7 +11,7 @@ def test_the_examples_in_the_docstrings_hold():
     assert doctest.testmod(measuring).failed == 0
 
 
-def test_all_take_their_turn_before_anybody_takes_the_next(capsys):
+def test_all_contenders_take_turns_in_rounds(capsys):
     order = []
     functions = {name: lambda name=name: order.append(name) for name in "abc"}
     assert measuring.in_turns(functions, rounds=2) == {name: [None, None] for name in "abc"}
@@ -19,13 +19,13 @@ def test_all_take_their_turn_before_anybody_takes_the_next(capsys):
     assert capsys.readouterr() == ("", "round 1 of 2\nround 2 of 2\n")
 
 
-def test_a_ratio_is_taken_within_its_round_and_never_between_two():
+def test_ratios_compare_times_of_the_same_round_only():
     assert measuring.ratios([1.0, 20.0], of=[1.0, 10.0]) == (1.5, 1.0, 2.0)
     with pytest.raises(ValueError, match="longer"):
         measuring.ratios([1.0], of=[1.0, 2.0])
 
 
-def test_a_report_says_what_it_was_taken_on(tmp_path):
+def test_a_report_names_the_machine(tmp_path):
     measuring.write_json(tmp_path / "new" / "speed.json", {"seconds": {"a": [1.5]}})
     report = json.loads((tmp_path / "new" / "speed.json").read_text())
     assert report["seconds"] == {"a": [1.5]}
@@ -43,7 +43,7 @@ def test_the_arguments_have_their_defaults():
     assert vars(arguments) == {"seeds": 10, "data_dir": "here", "results": measuring.RESULTS}
 
 
-def test_who_cannot_run_is_said_and_left_out(capsys):
+def test_a_contender_that_cannot_run_is_reported_and_skipped(capsys):
     with measuring.running({"nobody": ("no_such_module", "nobody", None)}) as running:
         assert running == {}
     error = capsys.readouterr().err
@@ -53,7 +53,7 @@ def test_who_cannot_run_is_said_and_left_out(capsys):
 
 @pytest.fixture
 def contender(monkeypatch):
-    """A `measuring.Contender` that runs a program of the test's own."""
+    """A `measuring.Contender` that runs a program given by the test."""
 
     def make(code):
         command = [sys.executable, "-c", code]
@@ -63,13 +63,13 @@ def contender(monkeypatch):
     return make
 
 
-def test_the_seconds_are_those_of_one_epoch(contender):
+def test_seconds_are_per_epoch(contender):
     with contender("print('ready', flush=True); print(10 * int(input()), flush=True)") as one:
         assert one.is_ready()
         assert one.seconds(epochs=7) == 10
 
 
-def test_one_that_ends_in_its_turn_says_why(contender):
+def test_a_contender_that_ends_early_reports_why(contender):
     with contender("print('ready', flush=True); input(); raise OSError('no space')") as one:
         assert one.is_ready()
         with pytest.raises(RuntimeError, match=r"somebody has ended.*OSError: no space"):

@@ -8,7 +8,7 @@ from benchmarks.memory import memory_mib, sampled_mib
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="Linux alone tells it so")
 
 
-def test_memory_that_was_held_meanwhile_is_among_the_samples():
+def test_the_samples_include_memory_held_during_the_block():
     before = memory_mib(os.getpid(), "RssAnon")
     with sampled_mib(os.getpid(), "RssAnon") as samples:
         held = bytearray(200 * 2**20)

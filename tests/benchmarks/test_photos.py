@@ -1,4 +1,4 @@
-"""The set of rendered photos, read by whoever is nearest: what is tested is the preparation."""
+"""Rendered photos, read by a nearest-neighbour classifier: this tests the preparation."""
 
 import numpy as np
 import pytest
@@ -25,14 +25,14 @@ def check(shares):
 
 
 @pytest.mark.slow
-def test_synthetic_digits_are_read_from_photos_nearly_as_well_as_from_their_images():
+def test_synthetic_digits_are_read_from_photos_almost_equally_well():
     known = nearest_of(*synthetic_digits(5000, seed=0))
     images, labels = synthetic_digits(500, seed=1)
     check(photos.score(known, images, labels, photos=25, pages=3, seed=0))
 
 
 @pytest.mark.slow
-def test_so_are_the_digits_of_mnist(real_mnist):
+def test_mnist_digits_are_read_from_photos_almost_equally_well(real_mnist):
     train, test = load("mnist", data_dir=real_mnist)
     known = nearest_of(train.images[:5000], train.labels[:5000])
     check(photos.score(known, test.images, test.labels, photos=25, pages=3, seed=0))
@@ -49,7 +49,7 @@ def test_the_same_seed_gives_the_same_photo():
 
 
 @pytest.mark.parametrize("missed", [0, 1])
-def test_a_photo_on_which_not_all_were_found_counts_as_read_wrong(missed):
+def test_a_photo_with_missed_digits_counts_as_wrong(missed):
     class Reading:
         def __init__(self, count):
             self.images = np.zeros((count, 28, 28), np.uint8)

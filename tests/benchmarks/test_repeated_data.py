@@ -10,7 +10,7 @@ def test_the_examples_in_the_docstrings_hold():
     assert doctest.testmod(repeated_data).failed == 0
 
 
-def test_the_training_set_is_repeated_and_the_test_set_is_not(tmp_path, digits):
+def test_only_the_training_set_is_repeated(tmp_path, digits):
     train, test = Examples(digits[0][:70], digits[1][:70]), Examples(digits[0][:9], digits[1][:9])
     repeated_data.write_repeated(tmp_path / "3", train, test, times=3)
     read_train, read_test = load("mnist", data_dir=tmp_path / "3")
@@ -19,7 +19,7 @@ def test_the_training_set_is_repeated_and_the_test_set_is_not(tmp_path, digits):
     np.testing.assert_array_equal(read_test.images, test.images)
 
 
-def test_what_does_not_fit_beside_the_others_is_no_choice():
+def test_sizes_that_do_not_fit_together_are_omitted():
     def fitting(free_bytes):
         return repeated_data.those_that_fit([1, 10, 2], bytes_each=100, free_bytes=free_bytes)
 

@@ -44,7 +44,7 @@ def test_speed(run, tmp_path):
 
 
 def test_callbacks(run, tmp_path, monkeypatch):
-    # TensorFlow has run before in this process.
+    # TensorFlow has already run in this process.
     monkeypatch.setattr(threads, "set_threads", lambda parts: None)
     rows, report = run(callbacks, "--rounds=1", "--epochs=1")
     assert set(report["turns"]) == {

@@ -15,7 +15,7 @@ from benchmarks import (
 from benchmarks.program import Outcome
 
 
-def test_speed_puts_the_fastest_first_by_its_ratio_within_the_rounds():
+def test_speed_sorts_by_the_ratio_within_each_round():
     seconds = {"slow": [3.0, 6.0], "matrix products alone": [1.0, 2.0], "quick": [1.5, 2.5]}
     assert speed.table(speed.summary(seconds)).splitlines() == [
         "| who | s per epoch | × the products | least | greatest |",
@@ -26,7 +26,7 @@ def test_speed_puts_the_fastest_first_by_its_ratio_within_the_rounds():
     ]
 
 
-def test_saving_compares_each_way_with_its_own_training_without_it():
+def test_saving_compares_each_way_with_the_same_training_without():
     seconds = {
         "this package": [1.0, 2.0],
         "this package, Checkpoint": [1.0, 2.2],
@@ -41,7 +41,7 @@ def test_saving_compares_each_way_with_its_own_training_without_it():
     ]
 
 
-def test_callbacks_are_shares_of_the_epoch_of_their_round_the_dearest_first():
+def test_callbacks_are_sorted_by_their_share_of_the_epoch():
     def turns(*epochs, **seconds):
         beside = {"Checkpoint": 0.004} if "Checkpoint" in seconds else {}
         return [{"epoch": epoch, "seconds": seconds, "beside": beside} for epoch in epochs]
@@ -61,7 +61,7 @@ def test_callbacks_are_shares_of_the_epoch_of_their_round_the_dearest_first():
     ]
 
 
-def test_scaling_runs_at_least_ten_epochs_of_the_data_set_or_one_of_what_is_larger():
+def test_scaling_trains_ten_small_epochs_or_one_large_epoch():
     found = scaling.members({1: "/a", 100: "/b"}, count=60, batch_sizes=[50], data_dir="/a")
     assert found == {
         "60 images, file order": (("scaled", "file order", "/a"), 60, 10),
@@ -72,7 +72,7 @@ def test_scaling_runs_at_least_ten_epochs_of_the_data_set_or_one_of_what_is_larg
     }
 
 
-def test_scaling_tells_the_largest_memory_and_the_time_of_an_epoch():
+def test_scaling_shows_peak_memory_and_time_per_epoch():
     turns = [
         {"images_per_second": 50_000.0, "anonymous_mib": 300.2, "peak_mib": 700.0},
         {"images_per_second": 40_000.0, "anonymous_mib": 310.2, "peak_mib": 720.0},
@@ -85,7 +85,7 @@ def test_scaling_tells_the_largest_memory_and_the_time_of_an_epoch():
     ]
 
 
-def test_startup_gives_medians_and_no_time_of_a_loss_where_there_was_none():
+def test_startup_shows_medians_and_omits_missing_first_losses():
     runs = {"train": (1.0, 3.0, 2.0), "help": (None, None, None)}
     results = {
         name: startup.figures([Outcome(5.0, first_s, 100.4, []) for first_s in firsts])
@@ -99,7 +99,7 @@ def test_startup_gives_medians_and_no_time_of_a_loss_where_there_was_none():
     ]
 
 
-def test_time_to_99_tells_how_many_seeds_reached_it():
+def test_time_to_99_shows_how_many_seeds_reached_it():
     runs = [
         {"accuracy": accuracy, "seconds": seconds, "process_s": 2 * seconds}
         for accuracy, seconds in ((0.99, 5.0), (0.9898, 6.0), (0.9902, 9.0))
@@ -112,7 +112,7 @@ def test_time_to_99_tells_how_many_seeds_reached_it():
     ]
 
 
-def test_workers_divide_a_step_into_its_parts_beside_what_the_model_says():
+def test_workers_shows_measured_step_parts_beside_the_model():
     def timed(step_s):
         return {"step": step_s, "input": 0.001}
 
@@ -130,11 +130,11 @@ def test_workers_divide_a_step_into_its_parts_beside_what_the_model_says():
         "| mlp | 200 | 1 | 19.00 | 1.00 | 0.00 | 0.00 | 20.00 | 21.00 (+5 %) | 10,000 |",
         "| mlp | 200 | 2 | 11.00 | 1.00 | 4.00 | 2.00 | 18.00 | 15.00 (-17 %) | 11,111 |",
     ]
-    # 0.001 + 0.0001 * 1600 alone; over 1 Gb/s to 32 workers 62 * 0.1 ms + 31 * 2 ms more.
+    # 1 worker: 0.001 + 0.0001 * 1600; 32 workers at 1 Gb/s: 62 * 0.1 ms + 31 * 2 ms more.
     assert "| mlp | 1,600 | 1 Gb/s, 100 µs | 1.4 |" in workers.reach_table(report)
 
 
-def test_batch_sizes_that_never_came_there_are_shown_as_such():
+def test_batch_sizes_that_missed_the_target_are_marked():
     report = {
         "fewest_steps": 50.0,
         "critical_size": 800.0,

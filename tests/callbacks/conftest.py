@@ -1,4 +1,4 @@
-"""A small training that is interrupted and resumed, and all that it leaves."""
+"""A small training that is interrupted and resumed, and everything it leaves."""
 
 import keras
 import numpy as np
@@ -28,7 +28,7 @@ def stream(examples):
 
 @pytest.fixture
 def make_plain():
-    """A plain keras.Model like those that ``make_model`` makes."""
+    """A plain keras.Model like those of ``make_model``."""
 
     def make(*, optimizer="sgd", metrics=("accuracy",), steps_per_execution=1):
         keras.utils.set_random_seed(3)
@@ -47,15 +47,15 @@ def make_plain():
 
 @pytest.fixture(scope="session")
 def traced():
-    """{steps per execution: (a model, its first state)}, used over and over: tracing takes long."""
+    """{steps per execution: (model, its first state)}, reused because tracing is slow."""
     return {}
 
 
 @pytest.fixture
 def model_of_a_session(make_model, traced):
-    """The model of one session of a run: as new where it begins one, else in disorder.
+    """The model of one session: new at the start of a run, otherwise in a wrong state.
 
-    It has dropout and Adam. What the session needs of the disorder it has to restore.
+    It has dropout and Adam. The session has to restore everything that it needs.
     """
 
     def make(*, begins, steps_per_execution=5):

@@ -1,4 +1,4 @@
-"""Each callback for TensorBoard, used by itself with a plain ``keras.Model`` of any kind."""
+"""Each TensorBoard callback, used alone with every kind of plain ``keras.Model``."""
 
 import functools
 import pickle
@@ -72,7 +72,7 @@ FILES = {"Profiler": "profile/steps_0-1/*.xplane.pb", "Projector": "*projector/p
 
 
 def plugins_in(directory):
-    """The dashboards that the event files of a directory have something for."""
+    """The dashboards for which a directory's event files have data."""
     return {
         value.metadata.plugin_data.plugin_name
         for path in directory.glob("events*")
@@ -82,7 +82,7 @@ def plugins_in(directory):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_it_writes_for_its_dashboard(kind, tmp_path):
+def test_each_callback_writes_for_its_dashboard(kind, tmp_path):
     model = KINDS[kind](layers())
     model.compile(optimizer="sgd", loss="mse", metrics=["accuracy"])
     found, files = {}, {}
@@ -107,12 +107,12 @@ CORE = {
 }
 
 
-def test_there_is_none_besides():
+def test_the_tables_list_all_public_callbacks():
     errors = {"CheckpointError", "DivergedError", "Interrupted", "NotExactError"}
     assert {*callbacks.__all__} == {*MAKE, *CORE} | errors | {"load_weights"}
 
 
-def test_all_together_and_pickled_before_and_after_they_do_the_same(tmp_path):
+def test_pickled_callbacks_work_together_as_well(tmp_path):
     model = KINDS["sequential"](layers())
     sgd = keras.optimizers.SGD(use_ema=True)
     model.compile(optimizer=sgd, loss="mse", metrics=["accuracy"])

@@ -28,7 +28,7 @@ def averages(optimizer):
 
 
 class Watch(keras.callbacks.Callback):
-    """Keeps the weights that a validation sees, those of the next step, and the averages."""
+    """Keeps the weights of a validation, of the next step, and the averages."""
 
     def __init__(self):
         super().__init__()
@@ -52,7 +52,7 @@ def assert_same(found, expected):
 
 @pytest.fixture
 def stream(examples):
-    """Made anew for each fit: a plain keras.Model begins with a stream's next epoch."""
+    """A new stream for each fit: a plain keras.Model starts with a stream's next epoch."""
     return lambda: batches(*examples, batch_size=10, shuffle=True, seed=5)
 
 
@@ -63,9 +63,7 @@ def make(request, make_model, make_plain):
     return lambda: make_model(optimizer=averaging(half=request.param == "a loss scale"))
 
 
-def test_the_averages_are_validated_and_the_training_goes_on_with_the_weights(
-    make, stream, held_out
-):
+def test_validation_uses_the_averages_and_training_the_weights(make, stream, held_out):
     validation = batches(*held_out, batch_size=20)
     watch, plain = Watch(), Watch()
     model = make()
@@ -79,7 +77,7 @@ def test_the_averages_are_validated_and_the_training_goes_on_with_the_weights(
     assert_same(watch.validated, watch.averages)
     make().fit(stream(), epochs=3, verbose=0, callbacks=[plain])
     assert_same(watch.after, plain.after)
-    # At the end Keras itself has put the averages in.
+    # Keras itself replaces the weights by the averages at the end.
     assert_same([model.get_weights()], watch.averages[-1:])
     scores = model.evaluate(validation, verbose=0, return_dict=True)
     assert {f"val_{name}": value for name, value in scores.items()} == {
@@ -87,7 +85,7 @@ def test_the_averages_are_validated_and_the_training_goes_on_with_the_weights(
     }
 
 
-def test_a_checkpoint_holds_the_weights_and_the_averages_beside_them(
+def test_a_checkpoint_holds_both_weights_and_averages(
     make_model, stream, held_out, tmp_path, arrays_in
 ):
     model, watch = make_model(optimizer=averaging()), Watch()
@@ -107,7 +105,7 @@ def test_a_checkpoint_holds_the_weights_and_the_averages_beside_them(
 
 
 @pytest.mark.parametrize("closes", [True, False])
-def test_a_validation_that_is_broken_off_leaves_the_weights_as_they_were(
+def test_an_interrupted_validation_restores_the_weights(
     closes, make_model, make_plain, stream, held_out
 ):
     class Break(keras.callbacks.Callback):
@@ -126,7 +124,7 @@ def test_a_validation_that_is_broken_off_leaves_the_weights_as_they_were(
     assert_same([model.get_weights()], watch.after)
 
 
-def test_an_optimizer_that_keeps_no_average_is_wrong_usage(make_model, stream):
+def test_an_optimizer_without_averages_is_refused(make_model, stream):
     with pytest.raises(UsageError, match=r"keeps no average of the weights\. Received: use_ema=F"):
         make_model().fit(stream(), verbose=0, callbacks=[AveragedWeights()])
 
@@ -135,7 +133,7 @@ def test_the_example_is_true():
     assert doctest.testmod(averaged_weights).failed == 0
 
 
-def test_evaluate_takes_it_too_before_and_after_the_training(make, stream):
+def test_evaluate_accepts_it_before_and_after_training(make, stream):
     model, watch = make(), Watch()
     before = model.evaluate(stream(), verbose=0)
     assert model.evaluate(stream(), verbose=0, callbacks=[AveragedWeights()]) == before

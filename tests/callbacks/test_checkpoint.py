@@ -19,7 +19,7 @@ from mnist_keras.errors import UsageError
 
 @pytest.fixture
 def run(stream, held_out, capsys):
-    """One session of a training with all that has a state; returns (history, printed)."""
+    """One session of a training with all stateful parts; returns (history, printed)."""
 
     def run(directory, model, *others, every_steps):
         arguments = {
@@ -93,7 +93,7 @@ CHAINS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chain", CHAINS)
-def test_a_run_ends_bit_for_bit_alike_however_often_it_is_interrupted(
+def test_interruptions_do_not_change_one_bit_of_a_run(
     chain, run, model_of_a_session, crash, tmp_path, arrays_in, points_of
 ):
     every_steps, crashes = CHAINS[chain]
@@ -126,7 +126,7 @@ def test_a_run_ends_bit_for_bit_alike_however_often_it_is_interrupted(
 
 
 def assert_pieces_without_a_gap(pieces, whole):
-    """Each piece begins where the one before ended, or earlier: then it repeats what was lost."""
+    """Each piece starts where the previous one ended, or earlier to repeat lost steps."""
     end = 0
     for piece in filter(None, pieces):
         begin = whole.find(piece)
@@ -136,7 +136,7 @@ def assert_pieces_without_a_gap(pieces, whole):
 
 
 @pytest.mark.slow
-def test_a_damaged_checkpoint_costs_its_steps_and_no_more(
+def test_a_damaged_checkpoint_costs_only_its_steps(
     run, model_of_a_session, make_model, stream, crash, tmp_path, arrays_in
 ):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
@@ -144,7 +144,7 @@ def test_a_damaged_checkpoint_costs_its_steps_and_no_more(
     run(resumed, model_of_a_session(begins=True), crash(step=13), every_steps=4)
     (resumed / "checkpoints" / "step-00000012" / "state.npz").write_bytes(b"")
     notices = []
-    # As in a process that has just begun: not one variable of the optimizer is made.
+    # As in a new process: the optimizer has no variables yet.
     make_model(optimizer="adam", dropout=0.5, seed=9).fit(
         stream,
         epochs=2,
@@ -164,12 +164,12 @@ def test_a_damaged_checkpoint_costs_its_steps_and_no_more(
         np.testing.assert_array_equal(found["step-00000012"][key], array, err_msg=key)
 
 
-# When it saves, and what is kept
+# When it saves, and which checkpoints are kept
 
 
 @pytest.fixture
 def model(make_model, stream):
-    """A model whose training function is traced."""
+    """A model with a traced training function."""
     model = make_model(steps_per_execution=5)
     model.fit(stream, verbose=0)
     model.steps_trained = 0
@@ -188,7 +188,7 @@ SAVED = {
 
 
 @pytest.mark.slow
-def test_it_saves_after_the_steps_asked_for_and_at_the_end(model, stream, tmp_path, steps_in):
+def test_it_saves_at_the_requested_steps_and_the_end(model, stream, tmp_path, steps_in):
     class Journal(Disk):
         def rename(self, source, target):
             super().rename(source, target)
@@ -220,13 +220,13 @@ class Scores(keras.callbacks.Callback):
         ({"keep": 2}, [21, 28]),
         ({"keep": 1, "monitor": "val_loss"}, [14, 28]),
         ({"keep": 1, "monitor": "val_loss", "mode": "max"}, [7, 28]),
-        # Saved because it is the best, though none is due.
+        # Saved because it is the best, although no checkpoint is due.
         ({"keep": 1, "monitor": "val_loss", "every_steps": 100}, [14, 28]),
         ({"keep": 1, "monitor": "val_loss", "every_steps": 3}, [14, 28]),
         ({"keep": 1, "monitor": "missing", "every_steps": 3}, [28]),
     ],
 )
-def test_the_newest_and_the_best_are_kept_over_interruptions(
+def test_the_newest_and_the_best_survive_interruptions(
     arguments, kept, model, stream, crash, tmp_path, steps_in
 ):
     def fit(*others):
@@ -239,7 +239,7 @@ def test_the_newest_and_the_best_are_kept_over_interruptions(
     assert steps_in(tmp_path) == kept
 
 
-def test_training_stopped_early_is_saved(model, stream, tmp_path, steps_in):
+def test_early_stopping_is_saved(model, stream, tmp_path, steps_in):
     stop = keras.callbacks.LambdaCallback(
         on_epoch_end=lambda epoch, logs: setattr(model, "stop_training", epoch == 1)
     )
@@ -268,20 +268,20 @@ def test_a_state_with_nan_is_never_written(model, stream, tmp_path, steps_in):
     ]
 
 
-# By time, from another training, and for these data alone
+# By time, from another training, and only for the same data
 
 
-def test_a_checkpoint_is_saved_when_the_minutes_have_passed(make_model, stream, tmp_path, steps_in):
+def test_a_checkpoint_is_saved_after_the_given_minutes(make_model, stream, tmp_path, steps_in):
     seconds = iter(range(0, 10**6, 20))
     callback = Checkpoint(
         tmp_path, every_steps=99, every_minutes=1, keep=99, clock=lambda: next(seconds)
     )
     make_model().fit(stream, verbose=0, callbacks=[callback])
-    # The clock is read at the start, once a step and once more at each save.
+    # The clock is read at the start, at each step and again at each save.
     assert steps_in(tmp_path) == [3, 6, 7]
 
 
-def test_it_tells_how_old_the_newest_state_on_the_disk_is(make_model, stream, tmp_path):
+def test_it_gives_the_seconds_since_the_last_save(make_model, stream, tmp_path):
     now = [100.0]
     callback = Checkpoint(
         tmp_path, every_steps=4, notice=lambda line: None, disk=FullAt(_7=1), clock=lambda: now[0]
@@ -301,9 +301,7 @@ def test_it_tells_how_old_the_newest_state_on_the_disk_is(make_model, stream, tm
 
 
 @pytest.mark.slow
-def test_a_training_may_start_from_anothers_checkpoint_at_a_rate_of_its_own(
-    make_model, stream, tmp_path
-):
+def test_training_starts_from_another_checkpoint_at_a_new_rate(make_model, stream, tmp_path):
     notices = []
 
     def fit(name, *, epochs, rate, start_from=None):
@@ -333,7 +331,7 @@ def test_a_training_may_start_from_anothers_checkpoint_at_a_rate_of_its_own(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("differs", ["images", "labels", "batch_size", "shuffle", "seed"])
-def test_a_training_does_not_go_on_with_other_data(differs, model, examples, tmp_path):
+def test_resuming_with_different_data_is_refused(differs, model, examples, tmp_path):
     images, labels = (array.copy() for array in examples)
     begun = {"batch_size": 10, "shuffle": True, "seed": 1}
     model.fit(batches(images, labels, **begun), verbose=0, callbacks=[Checkpoint(tmp_path)])
@@ -356,7 +354,7 @@ def test_a_training_does_not_go_on_with_other_data(differs, model, examples, tmp
 
 
 @pytest.mark.slow
-def test_of_two_the_one_that_got_further_restores_and_both_go_on(
+def test_of_two_checkpoints_the_newer_one_restores(
     make_model, stream, crash, tmp_path, steps_in, weights_of
 ):
     def fit(name, *others):
@@ -379,7 +377,7 @@ def test_of_two_the_one_that_got_further_restores_and_both_go_on(
 
 
 class FullAt(Disk):
-    """Full while the checkpoints of some steps are written, so many times each."""
+    """Full for a given number of writes of the checkpoints of given steps."""
 
     def __init__(self, **times):
         self._times = {int(step.lstrip("_")): count for step, count in times.items()}
@@ -392,9 +390,7 @@ class FullAt(Disk):
         super().write(path, data)
 
 
-def test_a_write_that_fails_is_reported_and_the_next_one_is_tried(
-    model, stream, tmp_path, steps_in
-):
+def test_a_failed_write_is_reported_and_saving_continues(model, stream, tmp_path, steps_in):
     notices = []
     callback = Checkpoint(
         tmp_path, every_steps=2, keep=99, notice=notices.append, disk=FullAt(_4=1, _6=1)
@@ -405,7 +401,7 @@ def test_a_write_that_fails_is_reported_and_the_next_one_is_tried(
     assert notices == [f"{failed}; trying again later."] * 2
 
 
-def test_fit_fails_where_the_last_write_does(model, stream, tmp_path, steps_in):
+def test_fit_fails_if_the_last_write_fails(model, stream, tmp_path, steps_in):
     notices = []
     callback = Checkpoint(tmp_path, every_steps=4, notice=notices.append, disk=FullAt(_7=1))
     with pytest.raises(CheckpointError) as error:
@@ -419,7 +415,7 @@ def test_fit_fails_where_the_last_write_does(model, stream, tmp_path, steps_in):
     assert steps_in(tmp_path)[-1] == 14
 
 
-def test_saving_at_once_tries_again_what_has_just_failed(model, stream, tmp_path, steps_in):
+def test_saving_at_once_retries_a_failed_write(model, stream, tmp_path, steps_in):
     class Save(StepCallback):
         priority = 2
 
@@ -432,7 +428,7 @@ def test_saving_at_once_tries_again_what_has_just_failed(model, stream, tmp_path
     assert steps_in(tmp_path) == [7]
 
 
-def test_training_goes_on_during_a_write_and_waits_before_the_next(model, stream, tmp_path):
+def test_training_continues_during_a_write_and_waits_before_the_next(model, stream, tmp_path):
     journal, reached = [], threading.Event()
 
     class Slow(Disk):
@@ -464,7 +460,7 @@ def test_training_goes_on_during_a_write_and_waits_before_the_next(model, stream
         assert journal.index(f"step-{step:08d} is written") < journal.index(begins[step // 3])
 
 
-def test_what_the_others_hold_reaches_the_disk_before_the_checkpoint(model, stream, tmp_path):
+def test_other_callbacks_are_flushed_before_the_checkpoint(model, stream, tmp_path):
     journal = []
 
     class Log(StepCallback):
@@ -484,7 +480,7 @@ def test_what_the_others_hold_reaches_the_disk_before_the_checkpoint(model, stre
 # Several fits
 
 
-def test_a_second_fit_counts_on_and_does_not_resume_again(model, stream, tmp_path, steps_in):
+def test_a_second_fit_continues_the_count_without_resuming(model, stream, tmp_path, steps_in):
     callback = Checkpoint(tmp_path)
     first = model.fit(stream, epochs=1, verbose=0, callbacks=[callback])
     second = model.fit(stream, epochs=2, verbose=0, callbacks=[callback])
@@ -493,7 +489,7 @@ def test_a_second_fit_counts_on_and_does_not_resume_again(model, stream, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_finished_run_trains_no_more_unless_there_are_more_epochs(
+def test_a_finished_run_trains_only_if_epochs_are_added(
     model, make_model, stream, tmp_path, steps_in, weights_of
 ):
     history = model.fit(stream, epochs=2, verbose=0, callbacks=[Checkpoint(tmp_path)]).history
@@ -504,7 +500,7 @@ def test_a_finished_run_trains_no_more_unless_there_are_more_epochs(
     assert again.steps_trained == 14
     np.testing.assert_array_equal(weights_of(again), weights_of(model))
 
-    # The next fit of the same callback is one of its own: it takes nothing from the first.
+    # The next fit with the same callback is independent of the first.
     twin = model.fit(stream, epochs=1, verbose=0).history
     assert again.fit(stream, epochs=1, verbose=0, callbacks=[callback]).history == twin
     assert steps_in(tmp_path) == [7, 14, 21]
@@ -515,9 +511,7 @@ def test_a_finished_run_trains_no_more_unless_there_are_more_epochs(
 
 
 @pytest.mark.slow
-def test_a_fit_that_fails_before_it_begins_does_not_lose_its_place(
-    model, make_model, stream, tmp_path
-):
+def test_a_fit_that_fails_at_its_start_can_resume(model, make_model, stream, tmp_path):
     first = model.fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path)])
     callback = Checkpoint(tmp_path)
     other = keras.callbacks.EarlyStopping("loss")
@@ -530,7 +524,9 @@ def test_a_fit_that_fails_before_it_begins_does_not_lose_its_place(
     assert history.history["loss"][0] == first.history["loss"][0]
 
 
-def test_without_resume_it_begins_anew_and_keeps_its_own_newest(model, stream, tmp_path, steps_in):
+def test_without_resume_training_restarts_and_keeps_its_own_newest(
+    model, stream, tmp_path, steps_in
+):
     model.fit(stream, epochs=3, verbose=0, callbacks=[Checkpoint(tmp_path, keep=1)])
     model.steps_trained = 0
     callback = Checkpoint(tmp_path, every_steps=2, keep=2, resume=False)
@@ -539,7 +535,7 @@ def test_without_resume_it_begins_anew_and_keeps_its_own_newest(model, stream, t
     assert steps_in(tmp_path) == [6, 7, 21]
 
 
-def test_a_fit_without_it_saves_nothing(model, stream, tmp_path, steps_in):
+def test_a_fit_without_the_callback_saves_nothing(model, stream, tmp_path, steps_in):
     model.fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path)])
     stop = keras.callbacks.LambdaCallback(
         on_train_batch_end=lambda batch, logs: shutdown._handle(2, None)
@@ -551,7 +547,7 @@ def test_a_fit_without_it_saves_nothing(model, stream, tmp_path, steps_in):
 
 
 @pytest.mark.slow
-def test_a_metric_that_is_a_vector_is_in_the_way_of_nothing(
+def test_a_vector_metric_does_not_disturb_logs_or_resume(
     make_model, stream, crash, tmp_path, points_of
 ):
     def fit(directory, *others):
@@ -573,7 +569,7 @@ def test_a_metric_that_is_a_vector_is_in_the_way_of_nothing(
 
 
 @pytest.mark.slow
-def test_a_plain_keras_model_is_saved_and_told_that_it_begins_anew(
+def test_a_plain_keras_model_is_saved_but_not_resumed(
     make_plain, stream, tmp_path, arrays_in, weights_of, capsys
 ):
     model = make_plain(optimizer="adam")
@@ -595,9 +591,7 @@ def test_a_plain_keras_model_is_saved_and_told_that_it_begins_anew(
 
 
 @pytest.mark.slow
-def test_nothing_of_a_tape_model_comes_into_the_next_fit_of_a_plain_one(
-    model, make_plain, stream, tmp_path
-):
+def test_a_plain_model_inherits_nothing_from_a_tape_model(model, make_plain, stream, tmp_path):
     model.fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path)])
     callback = Checkpoint(tmp_path)
     model.fit(stream, epochs=1, verbose=0, callbacks=[callback])
@@ -633,7 +627,7 @@ def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(checkpoint).failed == 0
 
 
-def test_a_tape_model_of_another_shape_is_refused_and_unchanged(
+def test_a_tape_model_with_other_shapes_is_refused_and_unchanged(
     model, stream, tmp_path, weights_of
 ):
     model.fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path)])

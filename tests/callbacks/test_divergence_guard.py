@@ -17,7 +17,7 @@ from mnist_keras.data import batches
 
 
 def breaking_at(step):
-    """A learning rate that breaks the weights in that step's update."""
+    """A learning rate that makes the weights non-finite in the update of one step."""
     return keras.optimizers.schedules.PiecewiseConstantDecay([step - 1], [0.001, 1e38])
 
 
@@ -28,7 +28,7 @@ def first():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steps_per_execution", [1, 7, 100])
-def test_training_ends_at_the_very_step_and_what_was_good_stays(
+def test_training_ends_at_the_diverging_step_and_keeps_good_checkpoints(
     steps_per_execution, first, make_model, digits, tmp_path, capsys, points_of
 ):
     model = make_model(
@@ -66,7 +66,7 @@ def test_a_plain_keras_model_is_guarded_too():
         model.fit(x, y, batch_size=2, verbose=0, callbacks=[DivergenceGuard()])
 
 
-def test_without_the_guard_training_goes_on(make_model, digits):
+def test_without_the_guard_training_continues(make_model, digits):
     model = make_model(optimizer=keras.optimizers.SGD(breaking_at(3)), steps_per_execution=7)
     history = model.fit(batches(*digits, batch_size=100), verbose=0)
     assert model.steps_trained == 10

@@ -1,4 +1,4 @@
-"""What `Checkpoint` says of a training that cannot be resumed exactly, and what it refuses."""
+"""The messages and refusals of `Checkpoint` if a training cannot resume exactly."""
 
 import contextlib
 
@@ -18,11 +18,11 @@ Y = X.sum(1, keepdims=True)
 
 
 class Killed(Exception):
-    """Stands for the end of a process."""
+    """Simulates the end of a process."""
 
 
 class Kill(StepCallback):
-    """Ends the training after a step, when the checkpoint was saved."""
+    """Ends the training after a step, after the checkpoint was saved."""
 
     priority = 3
 
@@ -40,7 +40,7 @@ class Kill(StepCallback):
 
 
 class Noisy(TapeModel):
-    """Adds noise to its input, by a source that a test chooses."""
+    """Adds noise to its input; the test chooses the source."""
 
     def __init__(self, draw):
         super().__init__()
@@ -65,7 +65,7 @@ def no_noise(model, x):
 
 
 def train(directory, *, draw=no_noise, kill=None, epochs=2, require_exact=False, **data):
-    """A process's part of a training; (the model, the checkpoint, what was said)."""
+    """One process's part of a training; (model, checkpoint, messages)."""
     keras.utils.set_random_seed(0)
     said = []
     model = Noisy(draw)
@@ -84,7 +84,7 @@ def inexact(said):
     return [line for line in said if line.startswith("resume is not exact: ")]
 
 
-def test_noise_of_tensorflow_is_named_at_the_first_step_with_what_to_do(tmp_path):
+def test_unseeded_tensorflow_noise_is_reported_at_the_first_step(tmp_path):
     _, checkpoint, said = train(tmp_path, draw=by_tensorflow, kill=1)
     (line,) = inexact(said)
     assert "RandomStandardNormal" in line
@@ -92,7 +92,7 @@ def test_noise_of_tensorflow_is_named_at_the_first_step_with_what_to_do(tmp_path
     assert not checkpoint.is_exact
 
 
-def test_noise_drawn_as_advised_resumes_to_the_same_bits(tmp_path):
+def test_noise_drawn_as_advised_resumes_exactly(tmp_path):
     draw = by_the_models_generator
     whole, checkpoint, said = train(tmp_path / "whole", draw=draw)
     assert checkpoint.is_exact
@@ -105,12 +105,12 @@ def test_noise_drawn_as_advised_resumes_to_the_same_bits(tmp_path):
         np.testing.assert_array_equal(found, expected)
 
 
-def test_exactness_that_is_required_is_an_error_where_there_is_none(tmp_path):
+def test_require_exact_makes_inexact_resume_an_error(tmp_path):
     with pytest.raises(NotExactError, match=r"^resume is not exact: the training step draws"):
         train(tmp_path, draw=by_tensorflow, require_exact=True)
 
 
-def test_other_values_of_the_data_are_told_by_the_fingerprints(tmp_path):
+def test_fingerprints_detect_changed_data_values(tmp_path):
     train(tmp_path, kill=9)
     _, checkpoint, said = train(tmp_path, x=X + 1)
     (line,) = inexact(said)
@@ -132,7 +132,7 @@ def test_other_values_of_the_data_are_told_by_the_fingerprints(tmp_path):
     ],
     ids=["batch size", "length", "steps per epoch", "columns", "kind"],
 )
-def test_other_data_are_refused_with_both_values(tmp_path, data, numbers):
+def test_different_data_is_refused_with_both_values(tmp_path, data, numbers):
     train(tmp_path, kill=9)
     if "x" in data and data.get("y", Y) is None:
         data = {**data, "batch_size": None}
@@ -143,7 +143,7 @@ def test_other_data_are_refused_with_both_values(tmp_path, data, numbers):
     assert numbers[1] in expected
 
 
-def test_a_fit_without_an_epoch_left_says_that_nothing_is_trained(tmp_path):
+def test_a_fit_without_epochs_left_says_it_trains_nothing(tmp_path):
     train(tmp_path)
     before = sorted(path.name for path in tmp_path.iterdir())
     model, _, said = train(tmp_path)
@@ -152,7 +152,7 @@ def test_a_fit_without_an_epoch_left_says_that_nothing_is_trained(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 
 
-def test_another_optimizer_is_named_with_the_way_to_the_weights_alone(tmp_path):
+def test_a_different_optimizer_error_suggests_loading_only_weights(tmp_path):
     train(tmp_path, kill=9)
     keras.utils.set_random_seed(0)
     model = Noisy(no_noise)
@@ -163,7 +163,7 @@ def test_another_optimizer_is_named_with_the_way_to_the_weights_alone(tmp_path):
     assert "load_weights(model, directory)" in str(refused.value)
 
 
-def test_no_update_runs_on_fresh_weights_of_a_model_that_its_step_builds(tmp_path):
+def test_lazily_built_weights_are_restored_before_any_update(tmp_path):
     class OnlyAStep(TapeModel):
         def __init__(self):
             super().__init__()

@@ -23,7 +23,7 @@ SIGNALS = [signal.SIGINT, signal.SIGTERM]
 
 
 class Signal(keras.callbacks.Callback):
-    """Sends this process a signal amid a step, or at the end of an epoch or of the training."""
+    """Sends this process a signal during a step, or at the end of an epoch or of the training."""
 
     def __init__(self, *, step=None, epoch=None, at_end=False, signum=signal.SIGTERM):
         super().__init__()
@@ -47,7 +47,7 @@ class Signal(keras.callbacks.Callback):
 
 @pytest.fixture
 def former():
-    """Handlers of the program's own, which have to come back."""
+    """The program's signal handlers, which have to be restored."""
     before = {s: signal.getsignal(s) for s in SIGNALS}
     own = {s: lambda signum, frame: None for s in SIGNALS}
     for signum, handler in own.items():
@@ -70,12 +70,12 @@ def handlers():
         (signal.SIGTERM, {"epoch": 0}, 1, 7),
     ],
 )
-def test_a_signal_ends_training_at_the_next_boundary_after_a_checkpoint(
+def test_a_signal_saves_and_ends_training_at_a_batch_boundary(
     signum, when, steps_per_execution, boundary, make_model, stream, tmp_path, steps_in, former
 ):
     model = make_model(steps_per_execution=steps_per_execution)
     callbacks = [
-        GracefulShutdown(),  # Told first or last, it has its turn after the others.
+        GracefulShutdown(),  # It runs after the others at any position in the list.
         Signal(**when, signum=signum),
         Checkpoint(tmp_path, every_steps=100),
     ]
@@ -91,7 +91,7 @@ def test_a_signal_ends_training_at_the_next_boundary_after_a_checkpoint(
     assert handlers() == former
 
 
-# What each session is stopped by, the last one excepted.
+# The signal that stops each session except the last.
 CHAINS = {
     "amid epochs and at their ends": [{"step": 2}, {"epoch": 0}, {"step": 9}, {"step": 13}],
     "at the last batch of an epoch": [{"step": 7}, {"step": 14}],
@@ -100,7 +100,7 @@ CHAINS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("chain", CHAINS)
-def test_what_the_sessions_print_log_and_learn_joins_to_one_run(
+def test_interrupted_sessions_together_equal_one_run(
     chain, model_of_a_session, stream, tmp_path, points_of, capsys
 ):
     def fit(directory, *others):
@@ -152,9 +152,7 @@ def test_a_signal_after_the_last_boundary_is_not_lost(make, request, stream, for
     assert handlers() == former
 
 
-def test_without_a_signal_training_ends_as_ever_and_the_handlers_are_back(
-    make_model, stream, former
-):
+def test_without_a_signal_training_ends_normally_and_restores_handlers(make_model, stream, former):
     seen = []
     look = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(handlers()))
     model, callback = make_model(), GracefulShutdown()
@@ -164,7 +162,7 @@ def test_without_a_signal_training_ends_as_ever_and_the_handlers_are_back(
     assert all(seen[fit][s] == callback._handle for fit in range(2) for s in SIGNALS)
 
 
-def test_only_the_signals_asked_for_are_handled(make_model, stream, former):
+def test_only_the_requested_signals_are_handled(make_model, stream, former):
     seen = []
     look = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(handlers()))
     callback = GracefulShutdown(signals=[signal.SIGTERM])
@@ -173,7 +171,7 @@ def test_only_the_signals_asked_for_are_handled(make_model, stream, former):
 
 
 @pytest.mark.slow
-def test_after_an_exception_the_handlers_are_back(make_model, make_plain, stream, crash, former):
+def test_an_exception_restores_the_handlers(make_model, make_plain, stream, crash, former):
     def fail(batch, logs):
         raise RuntimeError("crash")
 
@@ -187,7 +185,7 @@ def test_after_an_exception_the_handlers_are_back(make_model, make_plain, stream
 
 
 @pytest.mark.slow
-def test_a_checkpoint_that_fails_is_told_and_the_handlers_are_back(
+def test_a_failed_checkpoint_is_reported_and_handlers_are_restored(
     make_model, make_plain, stream, tmp_path, former
 ):
     class Full(Disk):

@@ -35,7 +35,7 @@ def test_the_examples_in_the_docstrings_hold():
 
 
 @pytest.mark.parametrize(("step", "expected"), [(None, 8), (4, 4), (8, 8)])
-def test_the_weights_of_a_step_or_of_the_newest_are_loaded(trained, step, expected):
+def test_the_weights_of_a_given_or_the_newest_step_load(trained, step, expected):
     directory, weights = trained
     model = make()
     assert load_weights(model, directory, step=step) == expected
@@ -43,12 +43,12 @@ def test_the_weights_of_a_step_or_of_the_newest_are_loaded(trained, step, expect
         np.testing.assert_array_equal(found, saved)
 
 
-def test_a_step_that_is_not_there_is_an_error_with_those_that_are(trained):
+def test_a_missing_step_is_an_error_listing_the_available_steps(trained):
     with pytest.raises(UsageError, match=r"step 5 in .*the steps there are 4, 8\.$"):
         load_weights(make(), trained[0], step=5)
 
 
-def test_another_network_is_refused_and_keeps_its_weights(trained):
+def test_a_different_network_is_refused_and_unchanged(trained):
     model = make(units=2)
     before = model.get_weights()
     with pytest.raises(StateMismatchError, match="does not fit the model"):

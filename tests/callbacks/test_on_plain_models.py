@@ -1,4 +1,4 @@
-"""The callbacks on a plain keras.Model, as in somebody else's program."""
+"""The callbacks on a plain keras.Model, as in other programs."""
 
 import functools
 import json
@@ -33,7 +33,7 @@ def layers():
 
 
 class OwnStep(Subclassed):
-    """Its train_step is its own, and so are its metrics."""
+    """Has a custom train_step and custom metrics."""
 
     def __init__(self, layers):
         super().__init__(layers)
@@ -99,7 +99,7 @@ def all_of_kerass(directory):
 
 @pytest.mark.parametrize("ours_come_first", [True, False])
 @pytest.mark.parametrize("kind", MODELS)
-def test_all_of_them_beside_kerass_own_change_nothing_that_is_trained(
+def test_all_callbacks_beside_kerass_do_not_change_training(
     kind, ours_come_first, images, tmp_path, steps_in, summaries_of, capsys
 ):
     fit = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0}
@@ -127,7 +127,7 @@ def test_all_of_them_beside_kerass_own_change_nothing_that_is_trained(
 
 
 @pytest.mark.parametrize("kind", MODELS)
-def test_two_fits_in_a_row_count_on(kind, images, tmp_path, steps_in):
+def test_two_fits_in_a_row_continue_the_count(kind, images, tmp_path, steps_in):
     model = compiled(kind)
     ours = all_of_ours(tmp_path, images)
     for _ in range(2):
@@ -137,9 +137,7 @@ def test_two_fits_in_a_row_count_on(kind, images, tmp_path, steps_in):
     assert json.loads(newest)["position"]["step"] == 16
 
 
-def test_a_fit_that_is_interrupted_is_followed_by_another_with_the_same_callbacks(
-    images, tmp_path, steps_in
-):
+def test_callbacks_work_again_after_an_interrupted_fit(images, tmp_path, steps_in):
     def interrupt(batch, logs):
         if batch == 3:
             signal.raise_signal(signal.SIGINT)
@@ -156,7 +154,7 @@ def test_a_fit_that_is_interrupted_is_followed_by_another_with_the_same_callback
     assert steps_in(tmp_path / "checkpoints") == [4, 12]
 
 
-def test_two_trainings_in_two_threads_come_to_what_each_comes_to_alone(images, tmp_path, steps_in):
+def test_two_trainings_in_threads_do_not_affect_each_other(images, tmp_path, steps_in):
     def train(name, found):
         model = models[name]
         (tmp_path / name).mkdir(exist_ok=True)

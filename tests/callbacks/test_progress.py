@@ -24,7 +24,7 @@ class Clock:
 
 
 class Slow(StepCallback):
-    """Every step takes this many seconds of a clock; its losses are kept as they will be shown."""
+    """Each step takes a given number of seconds; losses are kept as they are shown."""
 
     def __init__(self, clock, *, seconds):
         super().__init__()
@@ -40,7 +40,7 @@ class Slow(StepCallback):
 
 
 class Saying(keras.callbacks.Callback):
-    """Prints something at each step, in two parts, and something on stderr."""
+    """Prints a line in two parts at each step, and a line on stderr."""
 
     def on_train_batch_begin(self, batch, logs=None):
         print("step", end=" ")
@@ -49,7 +49,7 @@ class Saying(keras.callbacks.Callback):
 
 
 class Looking(keras.callbacks.Callback):
-    """Keeps what the screen shows before the first step and after each."""
+    """Keeps the screen's lines before the first step and after each step."""
 
     def __init__(self, screen):
         super().__init__()
@@ -61,13 +61,13 @@ class Looking(keras.callbacks.Callback):
             self.on_train_batch_end(batch, logs)
 
     def on_train_batch_end(self, batch, logs=None):
-        # A bar of one length, however far it is.
+        # Gives bars the same length at any progress.
         self.seen.append([re.sub(" [━╸╺]+", " ━━━", line) for line in self._screen.lines])
 
 
 @pytest.fixture
 def attach(monkeypatch):
-    """attach(columns): stdout and stderr lead to one screen, which is returned."""
+    """attach(columns): send stdout and stderr to one screen and return it."""
 
     def attach(columns=80, **variables):
         use_terminal(monkeypatch, columns=columns, **variables)
@@ -81,7 +81,7 @@ def attach(monkeypatch):
 
 @pytest.fixture
 def without_terminal(monkeypatch):
-    """Let stderr be a file; returns the function that reads its lines."""
+    """Replace stderr by a file; returns a function that reads its lines."""
 
     def without_terminal():
         file = io.StringIO()
@@ -91,7 +91,7 @@ def without_terminal(monkeypatch):
     return without_terminal
 
 
-def test_it_shows_where_training_is_how_it_goes_and_how_long_it_takes(make_model, stream, attach):
+def test_it_shows_position_loss_speed_and_remaining_time(make_model, stream, attach):
     screen, clock = attach(), Clock()
     slow, looking = Slow(clock, seconds=2), Looking(screen)
     callbacks = [slow, Progress(clock=clock), looking]
@@ -112,19 +112,19 @@ def test_it_shows_where_training_is_how_it_goes_and_how_long_it_takes(make_model
 
 
 class Attributes(SimpleNamespace):
-    """A namespace that can be referred to weakly, as a model can."""
+    """A namespace that supports weak references, like a model."""
 
     __hash__ = object.__hash__
 
 
 class Saved(StepCallback):
-    """A callback that saved the training 65 s ago."""
+    """A callback that saved a checkpoint 65 s ago."""
 
     seconds_since_save = 65.0
 
 
 class ByHand:
-    """A fit of 30 epochs of 300 steps without a model to train: each call does what fit does."""
+    """A fit of 30 epochs of 300 steps without a model: its calls are those of fit."""
 
     def __init__(self, progress, *peers, epochs=30, steps=300, **of_the_model):
         self.progress = progress
@@ -164,7 +164,7 @@ def test_a_narrow_window_shows_what_matters_most(columns, figures, attach):
         assert screen.lines[1] == figures
 
 
-def test_between_two_updates_nothing_is_read(attach):
+def test_the_loss_is_not_read_between_two_updates(attach):
     class Unread:
         size = 1
 
@@ -192,11 +192,11 @@ def test_between_two_updates_nothing_is_read(attach):
         with pytest.raises(AssertionError, match="read"):
             fit.step(0, 3, {"loss": Unread()})
         fit.step(0, 4, {"loss": 1.0})
-    # Once to find that it is one that counts, and once to read it.
+    # Once to find that it has a count, and once to read it.
     assert tracker.times_read == 2
 
 
-def test_a_part_of_a_second_that_is_left_is_a_second(attach):
+def test_a_fraction_of_a_remaining_second_is_rounded_up(attach):
     screen, clock = attach(), Clock()
     with Progress(clock=clock) as progress:
         fit = ByHand(progress, epochs=1, steps=5)
@@ -217,7 +217,7 @@ def test_the_time_between_two_fits_does_not_count(make_model, stream, without_te
     ] * 2
 
 
-def test_the_speed_is_that_of_the_last_thousand_updates(without_terminal):
+def test_the_speed_covers_the_last_thousand_updates(without_terminal):
     said, clock = without_terminal(), Clock()
     with Progress(line_every_s=1, clock=clock) as progress:
         fit = ByHand(progress, epochs=1, steps=4000)
@@ -229,7 +229,7 @@ def test_the_speed_is_that_of_the_last_thousand_updates(without_terminal):
 
 
 @pytest.mark.slow
-def test_lines_printed_meanwhile_appear_above_as_they_are(make_model, stream, attach):
+def test_lines_printed_meanwhile_appear_above_unchanged(make_model, stream, attach):
     screen = attach()
     streams = sys.stdout, sys.stderr
     history = make_model().fit(stream, verbose=0, callbacks=[Saying(), Progress()])
@@ -241,7 +241,7 @@ def test_lines_printed_meanwhile_appear_above_as_they_are(make_model, stream, at
 
 
 @pytest.mark.slow
-def test_an_stdout_that_is_a_file_gets_no_other_byte(make_model, stream, attach, monkeypatch):
+def test_a_redirected_stdout_gets_no_extra_bytes(make_model, stream, attach, monkeypatch):
     screen, file = attach(), io.StringIO()
     monkeypatch.setattr(sys, "stdout", file)
     make_model().fit(stream, verbose=0, callbacks=[Saying(), Progress()])
@@ -249,9 +249,7 @@ def test_an_stdout_that_is_a_file_gets_no_other_byte(make_model, stream, attach,
     assert screen.lines[:-1] == ["数字"] * 7
 
 
-def test_where_stderr_is_no_terminal_it_says_a_plain_line_every_half_minute(
-    make_model, stream, without_terminal
-):
+def test_without_a_terminal_it_prints_a_line_every_30_seconds(make_model, stream, without_terminal):
     said, clock = without_terminal(), Clock()
     slow = Slow(clock, seconds=10)
     make_model(metrics=[]).fit(stream, epochs=2, verbose=0, callbacks=[slow, Progress(clock=clock)])
@@ -266,7 +264,7 @@ def test_where_stderr_is_no_terminal_it_says_a_plain_line_every_half_minute(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steps_per_execution", [1, 5])
-def test_a_resumed_training_begins_where_it_was(
+def test_a_resumed_training_shows_its_position(
     steps_per_execution, make_model, stream, attach, crash, tmp_path
 ):
     screen = attach()
@@ -287,7 +285,7 @@ def test_a_resumed_training_begins_where_it_was(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", ["make_model", "make_plain"])
-def test_after_an_exception_it_leaves_the_terminal_in_order(make, stream, attach, crash, request):
+def test_an_exception_restores_the_terminal(make, stream, attach, crash, request):
     screen = attach()
     streams = sys.stdout, sys.stderr
     model = request.getfixturevalue(make)()
@@ -300,7 +298,7 @@ def test_after_an_exception_it_leaves_the_terminal_in_order(make, stream, attach
     assert screen.lines[1:] == ["after"]
 
 
-def test_a_signal_ends_it_in_order_too(make_model, stream, attach):
+def test_a_signal_restores_the_terminal(make_model, stream, attach):
     class Interrupting(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
             if batch == 3:
@@ -317,7 +315,7 @@ def test_a_signal_ends_it_in_order_too(make_model, stream, attach):
     assert len(screen.lines) == 1
 
 
-def test_a_training_that_never_began_leaves_nothing(make_model, stream, attach):
+def test_a_training_that_never_starts_shows_nothing(make_model, stream, attach):
     class Failing(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
             raise RuntimeError("no luck")
@@ -330,7 +328,7 @@ def test_a_training_that_never_began_leaves_nothing(make_model, stream, attach):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", ["make_model", "make_plain"])
-def test_of_data_of_unknown_length_the_first_epoch_tells_it(make, examples, attach, request):
+def test_the_first_epoch_reveals_an_unknown_length(make, examples, attach, request):
     screen, clock = attach(), Clock()
     looking, slow = Looking(screen), Slow(clock, seconds=2)
     images, labels = examples

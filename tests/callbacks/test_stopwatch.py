@@ -9,7 +9,7 @@ class Clock:
         return self.now
 
 
-def test_it_adds_up_the_sessions_from_their_first_batch_to_their_end_and_no_time_between():
+def test_it_adds_up_the_time_of_the_sessions_only():
     clock = Clock()
     first = Stopwatch(clock=clock)
     assert first.seconds == 0.0
@@ -42,7 +42,7 @@ def test_it_adds_up_the_sessions_from_their_first_batch_to_their_end_and_no_time
     assert resumed.seconds == 14.0
     assert resumed.state_dict() == {"seconds": 14.0}
 
-    # A further fit goes on from there; closing twice changes nothing.
+    # A further fit continues from there; closing twice changes nothing.
     resumed.close()
     resumed.on_train_begin()
     resumed.on_epoch_begin(0)

@@ -1,4 +1,4 @@
-"""Disks that fail, and disks of which a crash at every instant is kept."""
+"""Disks that fail, and disks that keep the files of a crash at every instant."""
 
 import errno
 import os
@@ -12,7 +12,7 @@ from mnist_keras.checkpoint.storage import Disk
 
 @pytest.fixture(autouse=True)
 def synced(monkeypatch):
-    """The inodes that were brought to the disk, in order; the slow disk itself is left out."""
+    """The synced inodes, in order; nothing is really synced, since that is slow."""
     inodes = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: inodes.append(os.fstat(descriptor).st_ino))
     return inodes
@@ -25,7 +25,7 @@ class CountingDisk(Disk):
         self.names = []
 
     def before(self, name, path, half):
-        """Called before each operation; ``half()`` does half of it."""
+        """Called before each operation; ``half()`` does half of the operation."""
 
     def _begin(self, name, path, half=lambda: None):
         self.names.append(name)
@@ -57,7 +57,7 @@ class CountingDisk(Disk):
 
 
 class FailingDisk(CountingDisk):
-    """Full at one operation, half of which it may have done."""
+    """Full at one operation, which may be done by half."""
 
     def __init__(self, at):
         super().__init__()
@@ -70,10 +70,10 @@ class FailingDisk(CountingDisk):
 
 
 class FilmedDisk(CountingDisk):
-    """Keeps a copy of a directory as it is before, amid and after each operation.
+    """Keeps copies of a directory before, during and after each operation.
 
-    That is what a killed process leaves. In the copies in ``without_power`` the bytes of files
-    that were not synced are missing as well.
+    A killed process leaves such a copy. In the copies in ``without_power`` the bytes of files
+    that were not synced are missing, too.
     """
 
     def __init__(self, root, copies):
@@ -98,7 +98,7 @@ class FilmedDisk(CountingDisk):
         self._synced.add(os.fstat(file.fileno()).st_ino)
 
     def shoot(self, moment):
-        """Keep how the directory is now."""
+        """Keep a copy of the directory."""
         name = f"{len(self.killed):03d} {moment}"
         for kept, has_power in ((self.killed, True), (self.without_power, False)):
             copy = self._copies / f"{name} {'killed' if has_power else 'without power'}"
@@ -128,7 +128,7 @@ def failing_disk():
 
 @pytest.fixture
 def film(tmp_path):
-    """Film what an action does to a directory: film(root, action) -> {how it ended: [copy]}."""
+    """film(root, action): {how the action ended: [copies of the directory]}."""
 
     def make(root, action):
         disk = FilmedDisk(root, tmp_path / "film")

@@ -14,7 +14,7 @@ def writer():
     writer.close()
 
 
-def test_a_write_runs_beside_the_training_and_is_waited_for(writer):
+def test_a_write_runs_in_the_background_until_waited_for(writer):
     go, done = threading.Event(), []
     writer.start(lambda: go.wait(60) and done.append("written"))
     assert (writer.is_busy, done) == (True, [])
@@ -23,7 +23,7 @@ def test_a_write_runs_beside_the_training_and_is_waited_for(writer):
     assert (writer.is_busy, done) == (False, ["written"])
 
 
-def test_what_the_disk_says_is_given_and_anything_else_is_raised(writer):
+def test_disk_errors_are_returned_and_other_errors_raised(writer):
     full = OSError("full")
 
     def fail(error):
@@ -37,7 +37,7 @@ def test_what_the_disk_says_is_given_and_anything_else_is_raised(writer):
     assert writer.wait() is None
 
 
-def test_closing_waits_for_the_write_in_flight_and_keeps_its_result(writer):
+def test_closing_waits_for_the_write_and_keeps_its_result(writer):
     go, full = threading.Event(), OSError("full")
 
     def write():

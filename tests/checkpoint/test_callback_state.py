@@ -18,7 +18,7 @@ def make_model(dtype="float32"):
     return model
 
 
-# A training in which nothing is trained: the losses are given, the weights tell the epoch.
+# No real training: the losses are given, and the weights equal the epoch.
 LOSSES = [0.9, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.4]
 BATCHES = 2
 EVENTS = [
@@ -75,7 +75,7 @@ def early_stopping(directory):
     return callbacks.EarlyStopping("loss", patience=3, restore_best_weights=True, verbose=1)
 
 
-# name: (how to make it, attributes without which something is noticed)
+# name: (how to make it, attributes that have to be restored)
 KERAS_CALLBACKS = {
     "EarlyStopping": (
         early_stopping,
@@ -95,7 +95,7 @@ KERAS_CALLBACKS = {
         lambda directory: callbacks.ModelCheckpoint(
             directory / "{epoch}-{batch}.weights.h5", save_freq=3, save_weights_only=True
         ),
-        # Keras 3.12 counts batches alike whether it remembers the last one or not.
+        # Keras 3.12 counts batches the same with or without the last one.
         ["_batches_seen_since_last_saving"] + ["_last_batch_seen"] * (keras.version() >= "3.13"),
     ),
     "History": (lambda directory: callbacks.History(), ["epoch", "history"]),
@@ -104,9 +104,9 @@ KERAS_CALLBACKS = {
 
 @pytest.fixture
 def outcome(tmp_path, capsys, monkeypatch):
-    """outcome(make, at, forgotten): all a user notices of a training interrupted before an event.
+    """outcome(make, at, forgotten): all visible results of a training interrupted before an event.
 
-    ``at`` None: it is not interrupted. ``forgotten``: an attribute that is not restored.
+    ``at`` None: no interruption. ``forgotten``: an attribute that is not restored.
     """
     directories = (tmp_path / str(number) for number in itertools.count())
     model = make_model()
@@ -138,7 +138,7 @@ def outcome(tmp_path, capsys, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KERAS_CALLBACKS)
-def test_a_callback_of_keras_that_is_resumed_does_what_it_would_have_done(name, outcome):
+def test_a_resumed_keras_callback_behaves_as_if_uninterrupted(name, outcome):
     make, attributes = KERAS_CALLBACKS[name]
     expected = outcome(make)
     for at in range(1, len(EVENTS) + 1):
@@ -150,7 +150,7 @@ def test_a_callback_of_keras_that_is_resumed_does_what_it_would_have_done(name, 
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-def test_best_weights_come_back_in_their_own_precision(dtype, tmp_path):
+def test_best_weights_are_restored_in_their_own_precision(dtype, tmp_path):
     model = make_model(dtype)
     first = Session(early_stopping(tmp_path), model)
     first.run([("begin", 1), ("end", 1, 0.2), ("begin", 2), ("end", 2, 0.3)])
@@ -174,7 +174,7 @@ class Own(callbacks.Callback):
 
 
 class OwnStopping(callbacks.EarlyStopping):
-    """A subclass that says its own state is asked for it, not its base."""
+    """A subclass with its own state_dict, which is used instead of its base's."""
 
     def state_dict(self):
         return {"mine": self.patience}
@@ -183,7 +183,7 @@ class OwnStopping(callbacks.EarlyStopping):
         self.patience = state["mine"]
 
 
-def test_a_callbacks_own_state_comes_back_whole():
+def test_a_callbacks_state_is_restored_completely():
     state = {
         "none": None,
         "flag": True,
@@ -216,7 +216,7 @@ def test_a_callbacks_own_state_comes_back_whole():
     }
 
 
-def test_what_is_captured_does_not_change_with_the_callback():
+def test_a_captured_state_does_not_change_with_the_callback():
     state = {"counts": np.zeros(3), "list": [1]}
     states, arrays = callback_state.capture([Own(state)])
     state["counts"] += 1
@@ -225,7 +225,7 @@ def test_what_is_captured_does_not_change_with_the_callback():
     assert arrays["callbacks/0/counts"].tolist() == [0, 0, 0]
 
 
-def test_each_callback_gets_its_own_state_and_those_without_any_none():
+def test_each_callback_gets_only_its_own_state():
     def make(*states):
         return [
             callbacks.LambdaCallback(),

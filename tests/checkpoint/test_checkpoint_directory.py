@@ -16,7 +16,7 @@ def save(checkpoints, step, **metrics):
 
 
 def newest(checkpoints):
-    """(the newest whole one's step, the notices); None for the step: there is none."""
+    """(step of the newest undamaged checkpoint or None, notices)."""
     notices = []
     stored = checkpoints.newest(notices.append)
     if stored is None:
@@ -26,19 +26,19 @@ def newest(checkpoints):
 
 
 def present(checkpoints):
-    """The steps there, each found whole."""
+    """The saved steps; each checkpoint is undamaged."""
     for step in checkpoints.steps():
         storage.read_directory(checkpoints.directory(step))
     return checkpoints.steps()
 
 
-def test_nothing_saved_is_no_checkpoint(tmp_path):
+def test_an_empty_directory_has_no_checkpoint(tmp_path):
     assert newest(CheckpointDirectory(tmp_path / "none", keep=1)) == (None, [])
     (tmp_path / "empty").mkdir()
     assert newest(CheckpointDirectory(tmp_path / "empty", keep=1)) == (None, [])
 
 
-def test_a_checkpoint_lies_under_its_number_of_updates(tmp_path):
+def test_a_checkpoint_is_named_by_its_number_of_updates(tmp_path):
     checkpoints = CheckpointDirectory(tmp_path / "run" / "checkpoints", keep=3)
     save(checkpoints, 600)
     save(checkpoints, 123_456_789)
@@ -50,7 +50,7 @@ def test_a_checkpoint_lies_under_its_number_of_updates(tmp_path):
 
 
 NAN = math.nan
-# name: (keep, mode, val_loss of the checkpoints 1, 2, 3, ..., those kept)
+# name: (keep, mode, val_loss of the checkpoints 1, 2, 3, ..., kept checkpoints)
 KEPT = {
     "the newest, without the metric": (2, "min", [None, None, None, None], [3, 4]),
     "one": (1, "min", [None, None, None], [3]),
@@ -69,13 +69,13 @@ KEPT = {
 def test_the_newest_and_the_best_are_kept(row, tmp_path):
     keep, mode, values, kept = KEPT[row]
     for step, value in enumerate(values, 1):
-        # Each time as after an interruption: nothing is known but what lies on the disk.
+        # A new object each time, as after an interruption: only the disk has state.
         checkpoints = CheckpointDirectory(tmp_path, keep=keep, monitor="val_loss", mode=mode)
         save(checkpoints, step, **({} if value is None else {"val_loss": value}))
     assert present(checkpoints) == kept
 
 
-def test_only_what_is_better_than_every_checkpoint_improves(tmp_path):
+def test_only_a_value_better_than_all_checkpoints_improves(tmp_path):
     def improving(mode, *values):
         checkpoints = CheckpointDirectory(tmp_path, keep=9, monitor="accuracy", mode=mode)
         return [value for value in values if checkpoints.improves({"accuracy": value})]
@@ -89,7 +89,7 @@ def test_only_what_is_better_than_every_checkpoint_improves(tmp_path):
     assert not CheckpointDirectory(tmp_path, keep=9, monitor="loss").improves({"accuracy": 0.9})
 
 
-def test_several_of_the_best_are_kept(tmp_path):
+def test_several_best_checkpoints_are_kept(tmp_path):
     checkpoints = CheckpointDirectory(tmp_path, keep=1, keep_best=2, monitor="loss")
     improved = []
     for step, loss in enumerate((0.5, 0.3, 0.4, 0.3, 0.9), start=1):
@@ -99,14 +99,14 @@ def test_several_of_the_best_are_kept(tmp_path):
     assert present(checkpoints) == [2, 4, 5]
 
 
-def test_those_at_multiples_are_kept_for_ever(tmp_path):
+def test_checkpoints_at_multiples_are_never_removed(tmp_path):
     checkpoints = CheckpointDirectory(tmp_path, keep=2, keep_every_steps=10)
     for step in range(5, 50, 5):
         save(checkpoints, step)
     assert present(checkpoints) == [10, 20, 30, 40, 45]
 
 
-def test_those_of_a_later_step_are_not_this_runs_newest_and_stay(tmp_path):
+def test_checkpoints_of_later_steps_are_kept_but_not_counted(tmp_path):
     save(CheckpointDirectory(tmp_path, keep=2), 100)
     checkpoints = CheckpointDirectory(tmp_path, keep=2)
     for step in (10, 20, 30):
@@ -114,7 +114,7 @@ def test_those_of_a_later_step_are_not_this_runs_newest_and_stay(tmp_path):
     assert present(checkpoints) == [20, 30, 100]
 
 
-def test_other_entries_are_left_alone(tmp_path):
+def test_other_files_are_left_alone(tmp_path):
     for name in ("step-12", "step-0000001x", "steps", "notes.txt", ".hidden"):
         (tmp_path / name).touch()
     save(CheckpointDirectory(tmp_path, keep=1), 1)
@@ -142,7 +142,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_is_used(kind, tmp_path):
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_used(kind, tmp_path):
     checkpoints = CheckpointDirectory(tmp_path, keep=3, monitor="loss")
     for step in (1, 2, 3):
         save(checkpoints, step, loss=1 / step)
@@ -152,13 +152,13 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_it_is_used(kind, tm
     assert notice.startswith(str(checkpoints.directory(3)))
     assert notice.endswith(". The checkpoint before it is used.")
     assert "\n" not in notice
-    # Training comes by there again.
+    # Training reaches that step again.
     save(checkpoints, 3, loss=0.0)
     assert newest(checkpoints) == (3, [])
     assert present(checkpoints) == [1, 2, 3]
 
 
-def test_where_all_are_damaged_each_is_reported(tmp_path):
+def test_if_all_checkpoints_are_damaged_each_is_reported(tmp_path):
     checkpoints = CheckpointDirectory(tmp_path, keep=3)
     for step in (1, 2):
         save(checkpoints, step)
@@ -173,7 +173,7 @@ def test_where_all_are_damaged_each_is_reported(tmp_path):
     assert notices[1].endswith(" None is left.")
 
 
-# What save does to what is there: (steps before, step saved, keep, steps after)
+# (steps before, step saved, keep, steps after)
 SAVES = {
     "the first": ([], 1, 3, [1]),
     "one more": ([1], 2, 3, [1, 2]),
@@ -186,7 +186,7 @@ SAVES = {
 
 @pytest.fixture(params=SAVES)
 def situation(request, tmp_path):
-    """(a function that prepares the directory and gives it, keep, steps before, saved, after)."""
+    """(function that prepares and returns the directory, keep, steps before, saved, after)."""
     before, saved, keep, after = SAVES[request.param]
     root = tmp_path / "root"
 
@@ -201,9 +201,7 @@ def situation(request, tmp_path):
 
 
 @pytest.mark.parametrize("end", ["killed", "without power"])
-def test_a_crash_at_any_instant_of_a_save_leaves_the_newest_before_or_the_one_saved(
-    end, situation, film
-):
+def test_a_crash_during_a_save_keeps_the_newest_checkpoint(end, situation, film):
     prepare, keep, before, saved, after = situation
     root = prepare()
     copies = film(
@@ -222,7 +220,7 @@ def test_a_crash_at_any_instant_of_a_save_leaves_the_newest_before_or_the_one_sa
     assert newest(CheckpointDirectory(copies[-1], keep=keep)) == (saved, [])
 
 
-def test_a_disk_that_fails_at_any_operation_of_a_save_loses_nothing(situation, failing_disk):
+def test_a_disk_failure_during_a_save_loses_nothing(situation, failing_disk):
     prepare, keep, before, saved, after = situation
     never = failing_disk(None)
     save(CheckpointDirectory(prepare(), keep=keep, disk=never), saved)

@@ -12,7 +12,7 @@ def test_the_examples_in_the_docstrings_hold():
     assert doctest.testmod(foreign_state).failed == 0
 
 
-def test_a_loaders_state_comes_back_from_the_disk_as_it_was():
+def test_a_loaders_state_is_read_back_unchanged():
     state = {"position": 3, 7: (b"\x00\xff", None), "nested": [{"order": np.arange(3)}, 0.5, "a"]}
     arrays = {}
     saved = json.dumps(take_arrays(foreign_state.encode(state), "source", arrays))
@@ -22,6 +22,6 @@ def test_a_loaders_state_comes_back_from_the_disk_as_it_was():
     assert found == state
 
 
-def test_what_could_run_code_is_refused():
+def test_state_that_could_run_code_is_refused():
     with pytest.raises(TypeError, match="a state cannot hold a object"):
         foreign_state.encode({"state": object()})

@@ -29,7 +29,7 @@ def drawn(iterator):
         lambda: numbers().cache().shuffle(5, seed=1).map(lambda x: x, num_parallel_calls=2),
     ],
 )
-def test_a_restored_iterator_draws_what_was_left(make):
+def test_a_restored_iterator_draws_the_remaining_elements(make):
     iterator, another = iter(make()), iter(make())
     for _ in range(3):
         next(iterator)
@@ -38,7 +38,7 @@ def test_a_restored_iterator_draws_what_was_left(make):
     assert drawn(another) == drawn(iterator)
 
 
-def test_an_iterator_that_cannot_be_saved_gives_none():
+def test_saving_an_unsupported_iterator_returns_none():
     assert save(iter(numbers().map(lambda x: tf.random.uniform([])))) is None
 
 
@@ -66,21 +66,21 @@ def draws_inside(**options):
         ),
     ],
 )
-def test_what_no_seed_fixes_is_named(make, expected, monkeypatch):
+def test_unseeded_randomness_is_reported(make, expected, monkeypatch):
     from tensorflow.python.eager import context
 
     monkeypatch.setattr(context.context(), "_seed", None)
     assert obstacles(make()) == expected
 
 
-def test_a_shuffle_before_a_repeat_a_cache_or_a_shuffle_needs_its_state():
+def test_a_shuffle_before_repeat_cache_or_shuffle_needs_its_state():
     shuffled = numbers().shuffle(5, seed=1)
     assert not needs_state(shuffled.batch(2).prefetch(1))
     for dataset in (shuffled.repeat(2), shuffled.cache(), shuffled.batch(2).shuffle(3, seed=2)):
         assert needs_state(dataset)
 
 
-def test_fingerprints_tell_values_order_and_dtype_apart():
+def test_fingerprints_depend_on_values_order_and_dtype():
     one, two = tf.constant([1.0, 2.0]), tf.constant([3.0, 4.0])
     batches = [
         (one, two),

@@ -9,14 +9,14 @@ from mnist_keras.checkpoint.model_variables import groups, optimizers
 
 
 class Average:
-    """An object of a program's own that holds variables."""
+    """A program's own object that holds variables."""
 
     def __init__(self):
         self.values = [tf.Variable(1.0), tf.Variable(2.0)]
 
 
 class Everything(keras.Model):
-    """Holds a variable in each way that a program may."""
+    """Holds variables in every way that a program may."""
 
     def __init__(self):
         super().__init__()
@@ -51,7 +51,7 @@ def test_the_examples_in_the_docstrings_hold():
     assert doctest.testmod(model_variables).failed == 0
 
 
-def test_every_variable_is_found_once_under_the_name_of_its_attribute():
+def test_every_variable_is_found_once_by_its_attribute():
     model = built()
     others = dict(groups(model)["others"])
     for name in ("queue", "average/values/0", "average/values/1"):
@@ -65,7 +65,7 @@ def test_every_variable_is_found_once_under_the_name_of_its_attribute():
     assert len(set(own)) == len(own)
 
 
-def test_what_keras_lists_itself_stays_in_its_own_groups():
+def test_variables_that_keras_lists_stay_in_their_groups():
     model = built()
     found = groups(model)
     assert [v for _, v in found["model"]] == model.variables
@@ -73,7 +73,7 @@ def test_what_keras_lists_itself_stays_in_its_own_groups():
     assert [v for _, v in found["metrics"]] == model.metrics_variables
 
 
-def test_the_global_generators_count_once_they_exist():
+def test_global_generators_are_included_once_they_exist():
     keras.utils.clear_session(free_memory=False)
     model = built()
     keras.random.normal((1,))
@@ -84,7 +84,7 @@ def test_each_optimizer_is_found_by_its_attribute():
     assert set(optimizers(built())) == {"optimizer", "by_name/d", "in_list/0", "scaled"}
 
 
-def test_callbacks_and_functions_that_a_model_holds_are_not_followed():
+def test_functions_and_classes_in_attributes_are_not_searched():
     model = built()
     before = [path for path, _ in groups(model)["others"]]
     variable = tf.Variable(1.0)

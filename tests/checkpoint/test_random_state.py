@@ -12,7 +12,7 @@ from mnist_keras.checkpoint.nested import put_arrays, take_arrays
 
 
 class Owner:
-    """Holds a generator of each kind, some of them deep."""
+    """Holds a generator of each kind, some in nested attributes."""
 
     def __init__(self):
         self.python = random.Random(1)
@@ -40,9 +40,9 @@ def test_the_examples_in_the_docstrings_hold():
     assert doctest.testmod(random_state).failed == 0
 
 
-def test_every_generator_draws_again_what_it_drew_also_after_the_disk():
+def test_every_restored_generator_repeats_its_draws():
     owner = Owner()
-    owner.legacy.normal()  # It keeps the second of two normal numbers.
+    owner.legacy.normal()  # It draws two normal numbers and keeps the second.
     np.random.normal()
     arrays = {}
     saved = json.loads(json.dumps(take_arrays(random_state.capture(owner), "random", arrays)))
@@ -53,7 +53,7 @@ def test_every_generator_draws_again_what_it_drew_also_after_the_disk():
 
 
 @pytest.mark.parametrize("draw", [random.random, np.random.random])
-def test_a_state_differs_once_something_was_drawn(draw):
+def test_a_draw_changes_the_state(draw):
     before = random_state.capture()
     assert random_state.same(before, random_state.capture())
     draw()

@@ -46,7 +46,7 @@ def build_new_file(path, disk):
 
 
 def read_tree(path):
-    """What lies in a directory, or aside, where its writer was killed."""
+    """The files of a directory, or of the one left beside it by a killed writer."""
     path = storage._where(path)
     files = [p for p in path.rglob("*") if p.is_file() and p.name != storage.MANIFEST]
     return {str(p.relative_to(path)): p.read_bytes() for p in files} or None
@@ -56,7 +56,7 @@ def remove(path, disk):
     storage.remove_directory(path, disk=disk)
 
 
-# name: (what lies there, what is done, how it is read, what is read before, and after)
+# name: (prepared files, action, reader, files read before, files read after)
 ACTIONS = {
     "a new directory": (None, write_new, read_directory, None, NEW),
     "a directory that replaces another": (OLD, write_new, read_directory, OLD, NEW),
@@ -71,7 +71,7 @@ ACTIONS = {
 
 @pytest.fixture(params=ACTIONS)
 def action(request, tmp_path):
-    """(the root, the path, what is done to it by (path, disk), the reader, old, new)."""
+    """(function that prepares the root, action(path, disk), reader, old files, new files)."""
     there, act, read, old, new = ACTIONS[request.param]
     root = tmp_path / "root"
 
@@ -92,9 +92,7 @@ def names(root):
 
 
 @pytest.mark.parametrize("end", ["killed", "without power"])
-def test_a_crash_at_any_instant_leaves_the_old_or_the_new_and_the_next_writer_cleans_up(
-    end, action, film
-):
+def test_a_crash_leaves_old_or_new_files_and_cleanup_follows(end, action, film):
     prepare, act, read, old, new = action
     root = prepare()
     copies = film(root, lambda disk: act(root / "it", disk))[end]
@@ -109,7 +107,7 @@ def test_a_crash_at_any_instant_leaves_the_old_or_the_new_and_the_next_writer_cl
         assert read_directory(copy / "another") == NEW
 
 
-def test_a_disk_that_fails_at_any_operation_keeps_the_old_or_the_new(action, failing_disk):
+def test_a_disk_failure_keeps_the_old_or_the_new_files(action, failing_disk):
     prepare, act, read, old, new = action
     root = prepare()
     never = failing_disk(None)
@@ -128,11 +126,9 @@ def test_a_disk_that_fails_at_any_operation_keeps_the_old_or_the_new(action, fai
             assert (names(root), read(root / "it")) == (["it"], new), (at, name)
 
 
-def test_a_replaced_directory_that_cannot_be_brought_back_is_read_where_it_lies(
-    tmp_path, failing_disk, monkeypatch
-):
+def test_a_replaced_directory_not_moved_back_can_be_read(tmp_path, failing_disk, monkeypatch):
     storage.write_directory(tmp_path / "it", OLD, {})
-    writes = 1 + 2 * 3 + 1  # the directory; two files and the manifest, each synced; its own sync
+    writes = 1 + 2 * 3 + 1  # directory; two files and the manifest, each synced; directory sync
     monkeypatch.setattr(storage, "_bring_back", lambda path: None)
     with pytest.raises(OSError, match="No space"):
         storage.write_directory(tmp_path / "it", NEW, {}, disk=failing_disk(writes + 1))
@@ -140,7 +136,7 @@ def test_a_replaced_directory_that_cannot_be_brought_back_is_read_where_it_lies(
     assert read_directory(tmp_path / "it") == OLD
 
 
-def test_a_name_appears_after_all_behind_it_is_synced_and_is_synced_itself(tmp_path):
+def test_contents_are_synced_before_and_the_name_after_renaming(tmp_path):
     class Journal(storage.Disk):
         def __init__(self):
             self.lines = []
@@ -174,7 +170,7 @@ def test_syncing_reaches_the_disk(tmp_path, synced):
     assert synced == [(tmp_path / "file").stat().st_ino, tmp_path.stat().st_ino]
 
 
-def test_missing_parents_are_made_and_synced_from_the_top(tmp_path):
+def test_missing_parents_are_created_and_synced_from_the_top(tmp_path):
     journal = []
 
     class Journal(storage.Disk):
@@ -197,7 +193,7 @@ def test_missing_parents_are_made_and_synced_from_the_top(tmp_path):
     ]
 
 
-def test_what_a_later_version_has_written_is_no_damage(tmp_path, monkeypatch):
+def test_files_of_a_later_version_are_not_called_damaged(tmp_path, monkeypatch):
     with monkeypatch.context() as later:
         later.setattr(storage, "FORMAT", storage.FORMAT + 1)
         storage.write_directory(tmp_path / "it", NEW, DESCRIPTION)
@@ -225,7 +221,7 @@ def stored(tmp_path):
     return path
 
 
-def test_what_was_written_is_read(stored):
+def test_written_files_are_read_back(stored):
     found = storage.read_directory(stored)
     assert (found.path, found.files, found.description) == (
         stored,
@@ -237,7 +233,7 @@ def test_what_was_written_is_read(stored):
     assert manifest["files"]["a"] == {"size": 2, "sha256": sha256}
 
 
-def test_a_flipped_bit_anywhere_is_found_and_told_in_one_line(stored):
+def test_any_flipped_bit_is_detected_and_reported_in_one_line(stored):
     for path in sorted(stored.iterdir()):
         whole = path.read_bytes()
         for (offset, byte), bit in itertools.product(enumerate(whole), range(8)):
@@ -250,7 +246,7 @@ def test_a_flipped_bit_anywhere_is_found_and_told_in_one_line(stored):
     storage.read_directory(stored)
 
 
-def test_one_file_can_be_read_and_checked_without_the_others(stored):
+def test_one_file_is_read_and_verified_without_the_others(stored):
     (stored / "b").unlink()
     assert storage.read_member(stored, "a") == b"12"
     overwrite(stored / "a", 0, 0)
@@ -267,7 +263,7 @@ def overwrite(path, offset, byte):
         file.write(bytes([byte]))
 
 
-def test_a_file_cut_off_anywhere_is_found(stored):
+def test_a_file_truncated_anywhere_is_detected(stored):
     for path in sorted(stored.iterdir()):
         whole = path.read_bytes()
         for length in reversed(range(len(whole))):
@@ -278,7 +274,7 @@ def test_a_file_cut_off_anywhere_is_found(stored):
 
 
 def changed(**changes):
-    """The directory's manifest with other values in it, its seal as it was."""
+    """The directory's manifest with changed values and the old seal."""
 
     def change(path):
         manifest = json.loads((path / "manifest.json").read_bytes())
@@ -328,7 +324,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damage_is_told_in_one_line(kind, stored):
+def test_damage_is_reported_in_one_line(kind, stored):
     damage, message = DAMAGE[kind]
     damage(stored)
     with pytest.raises(DamagedError) as error:

@@ -29,14 +29,14 @@ def make_model(seed, optimizer, *, units=4, dtype="float32", metrics=("mae",)):
 
 
 def build(model):
-    """Make the variables of the optimizer and the metrics, without a step of training."""
+    """Create the variables of the optimizer and the metrics without a training step."""
     model.test_on_batch(X[0], Y[0])
     model.optimizer.build(model.trainable_variables)
     return model
 
 
 def train(model, steps):
-    """One batch after the other; the metrics after each, those of the batches before included."""
+    """Train on batches in turn; returns the running metrics after each."""
     train_function = model.make_train_function()
     logs = [train_function(iter([(X[step], Y[step])])) for step in steps]
     return [{name: float(value) for name, value in log.items()} for log in logs]
@@ -51,7 +51,7 @@ def groups(model):
 
 
 def arrays(model):
-    """All that a step depends on or changes."""
+    """Everything that a step depends on or changes."""
     return [
         np.array(keras.ops.convert_to_numpy(v), np.float32)
         for g in groups(model).values()
@@ -68,7 +68,7 @@ def through_the_disk(state):
 
 
 def keys(state, pattern):
-    """The keys of the variables whose path has the pattern in it."""
+    """The keys of the variables whose path matches the pattern."""
     return [e["key"] for e in state.description["variables"] if re.search(pattern, e["path"])]
 
 
@@ -87,7 +87,7 @@ def scaled_momentum():
     return keras.optimizers.LossScaleOptimizer(inner, initial_scale=4.0, dynamic_growth_steps=4)
 
 
-# optimizer: (how to make it, {item: what is in the paths of its variables})
+# optimizer: (how to make it, {item: pattern of its variables' paths})
 ITEMS = {
     "adam": (
         adam,
@@ -117,7 +117,7 @@ ITEMS = {
 
 @pytest.fixture(scope="module", params=ITEMS)
 def interrupted(request):
-    """(the state in mid-epoch, what became of it without interruption, another model, items)."""
+    """(state in mid-epoch, result without interruption, another model, items)."""
     make_optimizer, items = ITEMS[request.param]
     model = make_model(1, make_optimizer())
     train(model, range(5))
@@ -136,14 +136,14 @@ def went_on(state, model):
     return train(model, range(7, 16)), arrays(model)
 
 
-def test_a_restored_model_goes_on_bit_for_bit(interrupted):
+def test_a_restored_model_continues_bit_for_bit(interrupted):
     state, (expected_logs, expected), other, _ = interrupted
     logs, found = went_on(through_the_disk(state), other)
     assert logs == expected_logs
     assert same(found, expected)
 
 
-def test_without_any_one_item_it_would_go_on_otherwise(interrupted):
+def test_omitting_any_saved_item_changes_the_training(interrupted):
     state, (expected_logs, expected), other, items = interrupted
     found_in_any = set()
     for item, pattern in items.items():
@@ -164,7 +164,7 @@ def test_without_any_one_item_it_would_go_on_otherwise(interrupted):
         assert own - found_in_any == set(keys(state, "/(gamma|beta)$"))
 
 
-def test_the_metrics_wait_for_their_own_turn(interrupted):
+def test_metrics_are_restored_separately(interrupted):
     state, _, other, _ = interrupted
     other.reset_metrics()
     training_state.restore(state, other, [])
@@ -181,7 +181,7 @@ def test_a_state_is_a_copy(interrupted):
     assert same(state.arrays.values(), before.values())
 
 
-def test_what_comes_back_from_the_disk_is_what_went_there():
+def test_a_state_is_read_back_from_disk_unchanged():
     model = build(make_model(1, "adam", dtype="bfloat16"))
     history = keras.callbacks.History()
     history.set_model(model)
@@ -211,7 +211,7 @@ def test_what_comes_back_from_the_disk_is_what_went_there():
 
 
 def model_of(**changes):
-    """A model that differs from the saved one in one thing."""
+    """A model that differs from the saved one in one property."""
     return build(make_model(5, changes.pop("optimizer", "adam"), **changes))
 
 
@@ -255,7 +255,7 @@ def saved():
 
 
 @pytest.mark.parametrize("row", OTHERS)
-def test_the_state_of_another_model_is_refused_by_name_and_changes_nothing(row, saved):
+def test_another_models_state_is_refused_by_name_and_changes_nothing(row, saved):
     make, message = OTHERS[row]
     model = make()
     before = arrays(model)
@@ -276,8 +276,8 @@ def test_the_state_of_other_callbacks_is_refused_and_changes_nothing(saved):
     assert (history.epoch, history.history) == ([], {})
 
 
-def test_a_model_made_once_more_in_the_same_process_takes_the_state(saved):
-    # Keras names its parts dense_7 where those of the first were dense_2.
+def test_an_identical_model_in_the_same_process_accepts_the_state(saved):
+    # Keras names its layers dense_7 instead of dense_2.
     for optimizer in (keras.optimizers.Adam(), keras.optimizers.get("adam")):
         model = model_of(optimizer=optimizer)
         training_state.restore(saved, model, [])
@@ -289,7 +289,7 @@ def test_a_model_made_once_more_in_the_same_process_takes_the_state(saved):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
-def test_a_weight_or_momentum_that_is_not_finite_is_found(dtype, value):
+def test_a_non_finite_weight_or_momentum_is_detected(dtype, value):
     good = np.array(keras.ops.convert_to_numpy(keras.ops.ones((2, 3), dtype)))
     bad = good.copy()
     bad[1, 2] = value
@@ -305,7 +305,7 @@ def test_a_weight_or_momentum_that_is_not_finite_is_found(dtype, value):
     assert is_finite(model_0=good, metrics_0=bad, callbacks_0=bad)
 
 
-def test_a_large_number_of_double_precision_is_finite():
+def test_a_large_float64_number_is_finite():
     state = TrainingState(PLACE, {"model/0000": np.array([1e300])}, {})
     assert training_state.is_finite(state)
 

@@ -10,12 +10,12 @@ from tests.terminals import Screen, Terminal
 
 @pytest.fixture
 def begin(monkeypatch):
-    """Let both stdout and stderr lead to one screen; returns the lines pinned to it, and it."""
+    """Send stdout and stderr to one screen; returns (the lines pinned to it, the screen)."""
     begun = []
 
     def begin():
         screen = Screen(40)
-        # Not before the test: pytest sets both once more when that begins.
+        # Only in the test: pytest sets both streams again when a test starts.
         monkeypatch.setattr(sys, "stdout", Terminal(screen))
         monkeypatch.setattr(sys, "stderr", Terminal(screen))
         begun.append(PinnedLines(sys.stderr))
@@ -26,7 +26,7 @@ def begin(monkeypatch):
         pinned.close()
 
 
-def test_lines_are_drawn_over_those_before(begin):
+def test_lines_are_drawn_over_the_previous_ones(begin):
     pinned, screen = begin()
     print("before")
     pinned.show(["a longer line", "two"])
@@ -37,7 +37,7 @@ def test_lines_are_drawn_over_those_before(begin):
     assert screen.lines == ["before", "one"]
 
 
-def test_what_is_printed_appears_above_them_at_once(begin):
+def test_printed_text_appears_above_them_at_once(begin):
     pinned, screen = begin()
     pinned.show(["one", "two"])
     print("0 0 loss:", 1.5)
@@ -46,7 +46,7 @@ def test_what_is_printed_appears_above_them_at_once(begin):
     assert screen.lines == ["0 0 loss: 1.5", "a notice", "a", "b", "one", "two"]
 
 
-def test_a_line_that_is_not_finished_is_not_drawn_over(begin):
+def test_an_unfinished_line_is_not_overwritten(begin):
     pinned, screen = begin()
     pinned.show(["one", "two"])
     print("Wait", end="")
@@ -60,7 +60,7 @@ def test_a_line_that_is_not_finished_is_not_drawn_over(begin):
     assert screen.lines[-2:] == ["1", "2"]
 
 
-def test_closed_they_are_gone_and_the_streams_are_as_they_were(begin):
+def test_closing_removes_them_and_restores_the_streams(begin):
     pinned, screen = begin()
     streams = sys.stdout, sys.stderr
     pinned.show(["one", "two"])
@@ -74,7 +74,7 @@ def test_closed_they_are_gone_and_the_streams_are_as_they_were(begin):
     assert screen.lines == ["after", "still there"]
 
 
-def test_a_stream_that_somebody_else_has_replaced_meanwhile_stays_theirs(begin, monkeypatch):
+def test_a_stream_replaced_by_others_is_not_restored(begin, monkeypatch):
     pinned, _ = begin()
     pinned.show(["one"])
     theirs = io.StringIO()
@@ -84,24 +84,24 @@ def test_a_stream_that_somebody_else_has_replaced_meanwhile_stays_theirs(begin, 
 
 
 @pytest.mark.parametrize("stdout", [io.StringIO(), None])
-def test_an_stdout_that_is_no_terminal_is_left_alone(stdout, begin, monkeypatch):
+def test_an_stdout_that_is_not_a_terminal_is_left_alone(stdout, begin, monkeypatch):
     pinned, _ = begin()
     monkeypatch.setattr(sys, "stdout", stdout)
     pinned.show(["one"])
     assert sys.stdout is stdout
 
 
-def test_the_cursor_is_never_hidden_and_waits_where_a_shell_can_go_on(begin):
+def test_the_cursor_stays_visible_where_a_shell_can_continue(begin):
     pinned, screen = begin()
     pinned.show(["one", "two"])
     assert "\x1b[?25" not in screen.received
-    # As after kill -9: what comes next is written over them, and nothing else is.
+    # As after kill -9: the next output overwrites only the pinned lines.
     screen.feed("$ \x1b[J")
     assert screen.lines == ["$"]
 
 
 @pytest.mark.parametrize("error", [OSError(5, "Input/output error"), ValueError("closed file")])
-def test_a_terminal_that_is_gone_is_no_error(error, begin, monkeypatch):
+def test_a_closed_terminal_is_not_an_error(error, begin, monkeypatch):
     def write(text):
         raise error
 
@@ -113,7 +113,7 @@ def test_a_terminal_that_is_gone_is_no_error(error, begin, monkeypatch):
     assert screen.lines == ["on stdout"]
 
 
-def test_a_line_that_python_holds_back_comes_out_before_they_are_drawn_again(begin, monkeypatch):
+def test_buffered_lines_are_flushed_before_a_redraw(begin, monkeypatch):
     class HeldBack(Terminal):
         held_back = ""
 
@@ -133,7 +133,7 @@ def test_a_line_that_python_holds_back_comes_out_before_they_are_drawn_again(beg
 
 
 @pytest.mark.slow
-def test_threads_do_not_write_into_each_others_lines(begin):
+def test_lines_of_several_threads_do_not_mix(begin):
     pinned, screen = begin()
     pinned.show(["one", "two"])
 

@@ -30,7 +30,7 @@ PARTS = [
 
 @pytest.fixture
 def show(monkeypatch):
-    """show(lines, columns=80, **environment): the `Screen` on which they are shown."""
+    """show(lines, columns=80, **environment): the `Screen` after showing the lines."""
 
     def show(lines, *, columns=80, **variables):
         use_terminal(monkeypatch, columns=columns, **variables)
@@ -45,7 +45,7 @@ def show(monkeypatch):
     return show
 
 
-def test_a_terminal_that_has_hung_up_is_no_error(monkeypatch):
+def test_a_hung_up_terminal_is_not_an_error(monkeypatch):
     use_terminal(monkeypatch, columns=80)
     terminal, here = pty.openpty()
     stream = open(here, "w", encoding="utf-8")  # noqa: SIM115
@@ -84,18 +84,18 @@ def test_a_narrow_window_shows_less_and_wraps_nothing(columns, line, show):
     assert frame == [line, "1"]
 
 
-def test_a_bar_has_colour_unless_nobody_wants_any(show):
+def test_a_bar_has_colour_unless_no_color_is_set(show):
     colours = r"\x1b\[[\d;]+m"
     assert re.search(colours, show([PARTS]).received)
     assert not re.search(colours, show([PARTS], NO_COLOR="1").received)
 
 
-def test_a_terminal_that_cannot_go_back_is_treated_as_a_file(show):
+def test_a_dumb_terminal_is_treated_as_a_file(show):
     screen = show([PARTS, [Part("loss 0.5", 0)]], TERM="dumb")
     assert screen.received == "数字  3/4 steps  0:35 left  loss 0.5\r\n"
 
 
-def test_a_terminal_is_drawn_on_at_once_and_then_four_times_a_second(monkeypatch):
+def test_a_terminal_is_drawn_immediately_then_four_times_a_second(monkeypatch):
     use_terminal(monkeypatch, columns=80)
     monkeypatch.setattr(sys, "stderr", Terminal(Screen(80)))
     clock, due = Clock(), []
@@ -110,9 +110,7 @@ def test_a_terminal_is_drawn_on_at_once_and_then_four_times_a_second(monkeypatch
 
 
 @pytest.mark.parametrize("force_color", [None, "1"])
-def test_elsewhere_a_plain_line_comes_every_half_minute_and_one_at_the_end(
-    force_color, monkeypatch
-):
+def test_other_outputs_get_a_line_every_30_seconds_and_finally(force_color, monkeypatch):
     use_terminal(monkeypatch, columns=10, **({"FORCE_COLOR": force_color} if force_color else {}))
     stderr, clock = io.StringIO(), Clock()
     monkeypatch.setattr(sys, "stderr", stderr)
@@ -126,7 +124,7 @@ def test_elsewhere_a_plain_line_comes_every_half_minute_and_one_at_the_end(
     assert stderr.getvalue().splitlines() == [*lines, "took 1:40"]
 
 
-def test_the_line_that_stays_on_a_terminal_has_room_there(monkeypatch):
+def test_the_final_line_fits_the_terminal(monkeypatch):
     use_terminal(monkeypatch, columns=24)
     screen = Screen(24)
     monkeypatch.setattr(sys, "stderr", Terminal(screen))
@@ -136,7 +134,7 @@ def test_the_line_that_stays_on_a_terminal_has_room_there(monkeypatch):
     assert screen.lines == ["数字 3/4 steps loss 0.5"]
 
 
-def test_a_plain_line_that_nobody_can_read_any_more_is_no_error(monkeypatch):
+def test_failing_to_print_a_plain_line_is_not_an_error(monkeypatch):
     class Gone(io.StringIO):
         def write(self, text):
             raise BrokenPipeError(32, "Broken pipe")
@@ -161,7 +159,7 @@ def test_without_any_stderr_nothing_is_shown_and_nothing_fails(stderr, monkeypat
         (None, ["ba\\nr  1,000 MB"]),
     ],
 )
-def test_a_task_says_how_much_is_done_and_leaves_nothing(total, shown, monkeypatch):
+def test_a_task_shows_its_progress_and_then_disappears(total, shown, monkeypatch):
     use_terminal(monkeypatch, columns=80, NO_COLOR="1")
     screen, clock = Screen(80), Clock()
     monkeypatch.setattr(sys, "stderr", Terminal(screen))
@@ -175,7 +173,7 @@ def test_a_task_says_how_much_is_done_and_leaves_nothing(total, shown, monkeypat
     assert screen.lines == []
 
 
-def test_what_has_room_is_kept_by_rank_and_shown_in_order():
+def test_parts_are_kept_by_rank_and_shown_in_order():
     parts = [Part("third", 2), Part("first", 0), Part("second", 1)]
     shown = {n: " ".join(part.text for part in fitted(parts, n)[0]) for n in (18, 17, 12, 11)}
     assert shown == {18: "third first second", 17: "first second", 12: "first second", 11: "first"}

@@ -13,7 +13,7 @@ from mnist_keras.console.start import import_tensorflow
 
 @pytest.fixture
 def start_as(monkeypatch):
-    """Let the start of TensorFlow say something on stderr and then end in a certain way."""
+    """Let the start of TensorFlow write to stderr and then end in a given way."""
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
 
@@ -32,7 +32,7 @@ def start_as(monkeypatch):
     return ending.append
 
 
-def test_what_tensorflow_says_at_its_start_is_held_back(start_as, capfd):
+def test_startup_messages_of_tensorflow_are_hidden(start_as, capfd):
     import_tensorflow()
     os.write(2, b"later\n")
     assert capfd.readouterr() == ("", "later\n")
@@ -40,7 +40,7 @@ def test_what_tensorflow_says_at_its_start_is_held_back(start_as, capfd):
     assert os.environ["TF_CPP_MIN_LOG_LEVEL"] == "2"
 
 
-def test_where_the_start_fails_what_tensorflow_said_comes_out(start_as, capfd):
+def test_a_failed_start_shows_tensorflows_messages(start_as, capfd):
     start_as(ImportError("no library"))
     with pytest.raises(ImportError, match="no library"):
         import_tensorflow()
@@ -49,14 +49,14 @@ def test_where_the_start_fails_what_tensorflow_said_comes_out(start_as, capfd):
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), SystemExit(143)])
-def test_an_interruption_of_the_start_is_quiet(interruption, start_as, capfd):
+def test_interrupting_the_start_prints_nothing(interruption, start_as, capfd):
     start_as(interruption)
     with pytest.raises(type(interruption)):
         import_tensorflow()
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_debugger_hears_everything_on_the_same_backend(start_as, capfd):
+def test_debug_shows_all_messages_with_the_same_backend(start_as, capfd):
     import_tensorflow(quiet=False)
     assert capfd.readouterr() == ("", "chatter\n")
     assert os.environ["KERAS_BACKEND"] == "tensorflow"
@@ -64,7 +64,7 @@ def test_a_debugger_hears_everything_on_the_same_backend(start_as, capfd):
 
 
 @pytest.mark.slow
-def test_what_tensorflow_loads_is_not_searched_for_garbage_and_all_else_is():
+def test_garbage_collection_skips_only_objects_of_tensorflow():
     script = (
         "import gc; from mnist_keras.console.start import import_tensorflow\n"
         "searches = []; gc.callbacks.append(lambda phase, info: searches.append(phase))\n"
@@ -75,7 +75,7 @@ def test_what_tensorflow_loads_is_not_searched_for_garbage_and_all_else_is():
 
 
 @pytest.mark.slow
-def test_each_part_of_a_batch_gets_a_thread_of_its_own():
+def test_each_batch_part_gets_its_own_thread():
     script = (
         "from mnist_keras.console.start import import_tensorflow; import_tensorflow(parts=2)\n"
         "import tensorflow as tf; t = tf.config.threading\n"
@@ -85,7 +85,7 @@ def test_each_part_of_a_batch_gets_a_thread_of_its_own():
     assert done.stdout == "2 True\n"
 
 
-def test_who_has_switched_garbage_collection_off_finds_it_off():
+def test_disabled_garbage_collection_stays_disabled():
     gc.disable()
     try:
         import_tensorflow()

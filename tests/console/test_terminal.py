@@ -14,7 +14,7 @@ def test_a_notice_is_a_line_on_stderr(capsys):
     assert capsys.readouterr() == ("", "run 数字 is finished\n")
 
 
-def test_a_notice_goes_out_in_one_piece_so_that_those_of_two_processes_do_not_mix(monkeypatch):
+def test_a_notice_is_written_in_one_call(monkeypatch):
     class Pipe(io.RawIOBase):
         pieces: ClassVar = []
 
@@ -34,12 +34,12 @@ def test_a_notice_goes_out_in_one_piece_so_that_those_of_two_processes_do_not_mi
     ("seconds", "text"),
     [(0, "0:00"), (59.99, "0:59"), (60, "1:00"), (3599, "59:59"), (3600, "1:00:00")],
 )
-def test_a_duration_is_written_in_minutes_and_only_where_there_are_any_in_hours(seconds, text):
+def test_a_duration_shows_minutes_and_hours_only_if_needed(seconds, text):
     assert terminal.duration(seconds) == text
 
 
 @pytest.mark.parametrize("seconds", [float("nan"), float("inf")])
-def test_a_duration_that_nobody_knows_is_a_dash(seconds):
+def test_an_unknown_duration_is_a_dash(seconds):
     assert terminal.duration(seconds) == "-"
 
 
@@ -47,7 +47,7 @@ def test_a_duration_that_nobody_knows_is_a_dash(seconds):
     ("text", "printed"),
     [("数字 é", "数字 é"), ("a\nb", "a\\nb"), ("\x1b[31m", "\\x1b[31m"), ("\udcff", "\\udcff")],
 )
-def test_what_would_control_the_terminal_is_spelled_out(text, printed):
+def test_control_characters_are_escaped(text, printed):
     assert terminal.printable(text) == printed
 
 
@@ -60,7 +60,7 @@ def test_what_would_control_the_terminal_is_spelled_out(text, printed):
         (["python", "/usr/bin/pytest"], ["-x"], "python main.py -x"),
     ],
 )
-def test_a_command_begins_as_the_one_that_was_typed(typed, words, told, monkeypatch):
+def test_a_suggested_command_starts_like_the_typed_one(typed, words, told, monkeypatch):
     monkeypatch.setattr(sys, "orig_argv", [typed[0], "-u", *typed[1:]])
     monkeypatch.setattr(sys, "argv", typed[1:])
     assert terminal.command(*words) == told
@@ -73,9 +73,7 @@ def test_a_command_begins_as_the_one_that_was_typed(typed, words, told, monkeypa
         (None, ".venv/bin/python -m tensorboard.main '--logdir=my logs'"),
     ],
 )
-def test_tensorboard_is_started_as_a_module_where_the_shell_would_not_find_it(
-    where, told, monkeypatch
-):
+def test_tensorboard_is_started_as_a_module_if_not_on_path(where, told, monkeypatch):
     monkeypatch.setattr(shutil, "which", {"tensorboard": where}.get)
     monkeypatch.setattr(sys, "orig_argv", [".venv/bin/python", "main.py"])
     assert terminal.tensorboard_command("my logs") == told

@@ -1,4 +1,4 @@
-"""A mirror on this machine whose answers a test decides, and a small data set to be had there."""
+"""A local mirror whose answers a test chooses, and a small data set on it."""
 
 import contextlib
 import functools
@@ -24,7 +24,7 @@ FILES = (
 
 @pytest.fixture(autouse=True)
 def no_outside(monkeypatch, tmp_path):
-    """No test sees the user's directories or proxies."""
+    """No test uses the user's directories or proxies."""
     for name in ("MNIST_KERAS_DATA_DIR", "MNIST_KERAS_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
@@ -42,7 +42,7 @@ def real_mnist():
 
 @pytest.fixture
 def limits():
-    """Impatient enough for a test, patient enough for a busy machine."""
+    """Time limits short enough for a test and long enough for a busy machine."""
     return Limits(connect_s=2, stall_s=0.4, decision_s=6, backoff_s=0.001, lock_idle_s=0.1)
 
 
@@ -59,7 +59,7 @@ def arrays():
 
 @pytest.fixture
 def published(arrays, tmp_path):
-    """{file name: the bytes published under it}."""
+    """{file name: its published bytes}."""
     bytes_of = {}
     for name, array in zip(FILES, arrays, strict=True):
         write_idx(tmp_path / "published.gz", array)
@@ -70,7 +70,7 @@ def published(arrays, tmp_path):
 
 @pytest.fixture
 def source_at(arrays):
-    """Makes the Source "mnist" that these mirrors publish."""
+    """Makes a Source "mnist" with these mirrors."""
 
     def make(*mirrors):
         sums = tuple(sha256_idx(array) for array in arrays)
@@ -80,10 +80,10 @@ def source_at(arrays):
 
 
 class Mirror:
-    """``routes`` maps a path to its answers, one a request, the last one for ever.
+    """``routes`` maps a path to its answers, one per request; the last one repeats.
 
-    An answer is the bytes to send, a status, or a function of the request handler. ``requests``
-    lists the paths asked for.
+    An answer is bytes to send, a status, or a function of the request handler. ``requests``
+    lists the requested paths.
     """
 
     def __init__(self, routes=None):
@@ -96,7 +96,7 @@ class Mirror:
                 mirror.requests.append(self.path[1:])
                 answers = mirror.routes.get(self.path[1:], [404])
                 answer = answers.pop(0) if len(answers) > 1 else answers[0]
-                # the client may hang up on an answer it has given up
+                # the client may close a connection that timed out
                 with contextlib.suppress(ConnectionError):
                     answer(self) if callable(answer) else mirror.send(self, answer)
 
@@ -149,7 +149,7 @@ class Mirror:
         self.released.wait(60)
 
     def stall_after(self, body, sent=None):
-        """An answer: the headers of ``body`` and its first half, and then nothing more."""
+        """An answer that stops after the headers and the first half of ``body``."""
 
         def answer(handler):
             self.send_headers(handler, len(body))
@@ -176,7 +176,7 @@ def mirrors():
 
 @pytest.fixture
 def dead_url():
-    """The address of a port where nobody listens."""
+    """The address of a closed port."""
     server = http.server.HTTPServer(("127.0.0.1", 0), None)
     server.server_close()
     return f"http://127.0.0.1:{server.server_port}/"

@@ -1,4 +1,4 @@
-"""Files of data, and what is said of damaged ones."""
+"""Data files, and the errors of damaged ones."""
 
 import io
 

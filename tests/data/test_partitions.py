@@ -12,7 +12,7 @@ from mnist_keras.errors import UsageError
 
 COUNT, PARTITIONS = 36, 4
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 28, 28), dtype=np.uint8)
-IMAGES[:, 0, 0] = np.arange(COUNT)  # Each is told by its first pixel.
+IMAGES[:, 0, 0] = np.arange(COUNT)  # The first pixel identifies the image.
 LABELS = (np.arange(COUNT) % 10).astype(np.uint8)
 PARTS = np.split(IMAGES, PARTITIONS)
 
@@ -31,7 +31,7 @@ def drawn(batch_stream):
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_each_batch_takes_an_equal_part_of_each_partition(shuffle):
+def test_each_batch_has_equally_many_examples_of_each_partition(shuffle):
     found = drawn(stream(shuffle=shuffle))
     assert [len(batch) for batch in found] == [8, 8, 8, 8, 4]
     for batch in found:
@@ -41,7 +41,7 @@ def test_each_batch_takes_an_equal_part_of_each_partition(shuffle):
     assert (seen.tolist() == sorted(seen)) is False
 
 
-def test_shuffled_partitions_differ_from_each_other_and_from_epoch_to_epoch():
+def test_shuffled_orders_differ_between_partitions_and_epochs():
     shuffled = stream(shuffle=True, seed=1)
     orders = []
     for epoch in range(2):
@@ -52,7 +52,7 @@ def test_shuffled_partitions_differ_from_each_other_and_from_epoch_to_epoch():
 
 
 class OneOfTwoWorkers:
-    """What a stream asks of a strategy, of a worker with one of two replicas."""
+    """The part of a strategy that a stream uses, for a worker with one of two replicas."""
 
     num_replicas_in_sync = 2
 
@@ -64,7 +64,7 @@ class OneOfTwoWorkers:
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_a_worker_needs_the_files_of_its_own_partitions_alone(shuffle):
+def test_a_worker_needs_only_the_files_of_its_partitions(shuffle):
     expected = [[part.numpy() for part in batch] for batch in stream(shuffle=shuffle)]
     for index in range(2):
         parts = [Absent((9, 28, 28), np.uint8, "other")] * 4
@@ -81,7 +81,7 @@ def test_a_worker_needs_the_files_of_its_own_partitions_alone(shuffle):
         its.close()
 
 
-def test_the_identity_tells_the_partitions_and_every_image_in_them():
+def test_the_identity_depends_on_partitions_and_every_image():
     plain = stream().identity
     assert plain["partitions"] == PARTITIONS
     assert stream(Sharded(PARTS)).identity == plain
@@ -92,7 +92,7 @@ def test_the_identity_tells_the_partitions_and_every_image_in_them():
 
 
 @pytest.mark.parametrize("images", [IMAGES, Sharded(PARTS)], ids=["array", "shards"])
-def test_the_last_ones_of_each_partition_are_held_out(images):
+def test_the_last_examples_of_each_partition_are_held_out(images):
     ordered, labels = held_out_last(images, LABELS, partitions=PARTITIONS, held_out=8)
     numbers = np.asarray(ordered)[:, 0, 0].tolist()
     assert numbers[-8:] == [7, 8, 16, 17, 25, 26, 34, 35]
@@ -102,6 +102,6 @@ def test_the_last_ones_of_each_partition_are_held_out(images):
 
 
 @pytest.mark.parametrize("sizes", [{"batch_size": 10}, {"batch_size": 4, "partitions": 8}])
-def test_partitions_that_are_not_even_are_refused(sizes):
+def test_uneven_partitions_are_refused(sizes):
     with pytest.raises(UsageError, match=r"^the partitions of the data must have the same size\. "):
         batches(IMAGES, LABELS, **{"partitions": 4, **sizes})

@@ -57,7 +57,7 @@ def test_a_slice_of_a_slice_reads_nothing():
     np.testing.assert_array_equal(np.concatenate([p.array for p in part.parts]), ROWS[3:9])
 
 
-def test_what_is_elsewhere_is_told_from_what_is_here():
+def test_absent_and_present_shards_are_distinguished():
     array = Sharded([ROWS[:4], Absent((4, 3), np.uint8, "the second"), ROWS[8:]])
     np.testing.assert_array_equal(array[[9, 0]], ROWS[[9, 0]])
     assert len(array[3:6]) == 3
@@ -68,14 +68,14 @@ def test_what_is_elsewhere_is_told_from_what_is_here():
         array[[3, 4]]
 
 
-def test_shards_that_differ_are_no_array():
+def test_shards_with_different_shapes_are_refused():
     with pytest.raises(DataError, match=r"^the shards of an array differ\. "):
         Sharded([ROWS, ROWS.astype(np.int32)])
     with pytest.raises(DataError, match=r"^the shards of an array differ\. "):
         Sharded([ROWS, ROWS[:, :2]])
 
 
-def test_shards_of_two_sets_are_told():
+def test_shards_of_two_data_sets_are_reported():
     names = ["a-00000-of-00002", "a-00001-of-00003"]
     with pytest.raises(DataError, match=r"^the shards of a are not one set\. "):
         find_shards(names, "a")

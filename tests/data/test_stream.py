@@ -16,7 +16,7 @@ from mnist_keras.errors import UsageError
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (25, 28, 28), dtype=np.uint8)
 LABELS = (np.arange(25) % 10).astype(np.uint8)
-# Each image is told by its first pixel.
+# The first pixel identifies the image.
 IMAGES[:, 0, 0] = np.arange(25)
 
 
@@ -25,20 +25,20 @@ def drawn(batch_stream):
     return [np.rint(np.asarray(x)[:, 0, 0] * 255).astype(int).tolist() for x, _ in batch_stream]
 
 
-def test_batches_come_in_file_order_and_the_short_last_one_is_kept():
+def test_batches_are_in_file_order_including_the_short_last():
     ten = batches(IMAGES, LABELS, batch_size=10)
     assert drawn(ten) == [[*range(10)], [*range(10, 20)], [*range(20, 25)]]
     assert (len(ten), ten.examples, ten.partial_batch_size) == (3, 25, 5)
 
 
-def test_a_step_sees_pixels_from_0_to_1_and_one_hot_labels():
+def test_a_step_gets_scaled_pixels_and_one_hot_labels():
     [(x, y)] = batches(IMAGES, LABELS, batch_size=25)
     assert (x.dtype, y.dtype) == (tf.float32, tf.float32)
     np.testing.assert_allclose(x, IMAGES.astype(np.float32) / 255, rtol=1e-7)
     np.testing.assert_array_equal(y, np.eye(10, dtype=np.float32)[LABELS])
 
 
-def test_shuffled_epochs_are_permutations_that_differ_and_depend_on_seed_and_epoch_alone():
+def test_shuffled_epochs_are_permutations_determined_by_seed_and_epoch():
     def epoch(number, seed):
         shuffled = batches(IMAGES, LABELS, batch_size=10, shuffle=True, seed=seed)
         shuffled.epoch = number
@@ -54,7 +54,7 @@ def test_the_order_is_the_same_on_every_machine():
     assert epoch_order(8, seed=3, epoch=5).tolist() == [6, 4, 3, 2, 0, 7, 5, 1]
 
 
-def test_any_epoch_and_step_is_reached_at_once():
+def test_any_epoch_and_step_can_be_read_directly():
     shuffled = batches(IMAGES, LABELS, batch_size=10, shuffle=True, seed=1)
     shuffled.epoch = 7
     expected = epoch_order(25, seed=1, epoch=7)[20:].tolist()
@@ -90,7 +90,7 @@ def test_every_trainer_sees_each_epoch_in_its_own_order(kind):
 
 
 class Marked:
-    """Stands in for an augmentation: adds the seed it is called with to every pixel."""
+    """Replaces an augmentation: adds its seed to every pixel."""
 
     identity: ClassVar = {"kind": "marked"}
 
@@ -104,13 +104,13 @@ def augmented(*, seed, epoch):
     return [float(x[0, 1, 1]) - IMAGES[10 * i, 1, 1] / 255 for i, (x, _) in enumerate(stream)]
 
 
-def test_the_augmentation_is_seeded_with_the_streams_seed_and_the_step_of_the_whole_training():
+def test_the_augmentation_is_seeded_with_seed_and_global_step():
     np.testing.assert_allclose(augmented(seed=7, epoch=0), [7000, 7001, 7002], atol=1e-3)
     np.testing.assert_allclose(augmented(seed=7, epoch=2), [7006, 7007, 7008], atol=1e-3)
     np.testing.assert_allclose(augmented(seed=2**32 - 1, epoch=0), [-1000, -999, -998], atol=1e-3)
 
 
-def test_another_augmentation_is_another_stream():
+def test_a_different_augmentation_changes_the_identity():
     plain = batches(IMAGES, LABELS, batch_size=10).identity
     marked = batches(IMAGES, LABELS, batch_size=10, augmentation=Marked()).identity
     assert marked == {**plain, "augmentation": {"kind": "marked"}}
@@ -118,7 +118,7 @@ def test_another_augmentation_is_another_stream():
 
 @pytest.mark.parametrize("in_a_file", [False, True])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_images_in_colour_and_any_number_of_classes_are_a_stream(in_a_file, shuffle, tmp_path):
+def test_a_stream_takes_colour_images_and_any_class_count(in_a_file, shuffle, tmp_path):
     images = np.random.default_rng(1).integers(0, 256, (7, 5, 4, 3), dtype=np.uint8)
     labels = np.array([0, 299, 1, 2, 255, 256, 3])
     write_idx(tmp_path / "images", images)
@@ -139,7 +139,7 @@ def test_images_in_colour_and_any_number_of_classes_are_a_stream(in_a_file, shuf
     found.close()
 
 
-def test_images_in_colour_are_augmented():
+def test_colour_images_are_augmented():
     images = np.random.default_rng(1).integers(0, 256, (4, 8, 9, 3), dtype=np.uint8)
     augmentation = Augmentation(shift_pixels=1, elastic_pixels=0.5)
     stream = batches(images, np.arange(4), batch_size=4, seed=6, augmentation=augmentation)
@@ -148,7 +148,7 @@ def test_images_in_colour_are_augmented():
     np.testing.assert_allclose(x, expected, atol=1e-5)
 
 
-def test_another_number_of_classes_or_scale_is_another_stream():
+def test_a_different_class_count_or_scale_changes_the_identity():
     plain = batches(IMAGES, LABELS, batch_size=10).identity
     for changed in ({"classes": 12}, {"max_pixel": 16}):
         described = DatasetDescription(**changed)
@@ -169,7 +169,7 @@ def test_images_and_labels_that_differ_from_the_description_are_refused():
         batches(IMAGES, LABELS, batch_size=10, description=DatasetDescription(classes=3))
 
 
-def test_what_cannot_be_a_stream_is_wrong_usage():
+def test_invalid_arguments_are_refused():
     with pytest.raises(UsageError, match=r"differ in number. Received: 25 and 24\."):
         batches(IMAGES, LABELS[:24], batch_size=10)
     for size in (0, 26):
@@ -188,7 +188,7 @@ def test_the_examples_in_the_docstrings_run():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_a_model_that_was_trained_on_it_keeps_no_image_of_it(shuffle, make_model):
+def test_a_trained_model_does_not_keep_the_images(shuffle, make_model):
     images = IMAGES.copy()
     ten = batches(images, LABELS, batch_size=10, shuffle=shuffle)
     model = make_model()

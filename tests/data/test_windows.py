@@ -22,7 +22,7 @@ def mapped(tmp_path):
 
 
 def drawn(stream, *, windows_of):
-    """The batches of the present epoch, cut from windows of so many steps."""
+    """The batches of the current epoch, from windows of the given number of steps."""
     begin, found = 0, []
     while begin < len(stream):
         window, end = stream.window(begin, min(begin + windows_of, len(stream)))
@@ -41,7 +41,7 @@ def assert_same(batches_of_one, batches_of_other):
 @pytest.mark.parametrize("at_once", [2**26, 8 * 784], ids=["in one piece", "in small pieces"])
 @pytest.mark.parametrize("windows_of", [1, 2, 5])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_a_file_gives_the_batches_that_its_contents_give(
+def test_a_file_gives_the_same_batches_as_its_contents(
     mapped, shuffle, windows_of, at_once, monkeypatch
 ):
     monkeypatch.setattr(windows, "_READ_AT_ONCE_BYTES", at_once)
@@ -56,7 +56,7 @@ def test_a_file_gives_the_batches_that_its_contents_give(
     ours.close()
 
 
-def test_what_comes_next_is_read_ahead_and_what_comes_otherwise_is_read_then(mapped):
+def test_the_next_window_is_read_ahead_others_on_demand(mapped):
     reads = []
 
     class Watched(windows.Mapped):
@@ -73,7 +73,7 @@ def test_what_comes_next_is_read_ahead_and_what_comes_otherwise_is_read_then(map
     assert reads == [(0, 0, 8), (0, 8, 16), (0, 16, 24), (0, 20, 24), (0, 12, 16), (0, 16, 20)]
 
 
-def test_after_the_last_window_comes_the_next_epochs_first(mapped):
+def test_after_the_last_window_the_next_epoch_is_read_ahead(mapped):
     source = windows.Mapped(mapped, LABELS, order=lambda epoch: np.arange(COUNT) - epoch)
     source.window(0, 20, COUNT, size=5)
     window, _ = source.window(1, 0, 5, size=5)
@@ -82,7 +82,7 @@ def test_after_the_last_window_comes_the_next_epochs_first(mapped):
     source.close()
 
 
-def test_a_file_that_cannot_be_read_is_told_where_it_is_asked_for():
+def test_a_read_error_is_raised_where_the_batch_is_requested():
     class Broken(np.ndarray):
         def __getitem__(self, rows):
             if isinstance(rows, slice) and rows.start >= 8:
@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_read_is_told_where_it_is_asked_for():
         source.window(0, 8, 16, size=4)
 
 
-def test_nothing_is_read_any_more_once_it_is_closed(mapped):
+def test_closing_ends_the_read_ahead_thread(mapped):
     stream = batches(mapped, LABELS, batch_size=4)
     stream.window(0, 2)
     stream.close()
@@ -113,7 +113,7 @@ def trained(images, directory, *, epochs=3, **arguments):
 
 
 @pytest.mark.slow
-def test_a_training_from_a_file_is_that_from_memory_and_is_resumed(mapped, tmp_path):
+def test_training_from_a_file_equals_memory_and_resumes(mapped, tmp_path):
     whole = trained(IMAGES, tmp_path / "held")
     trained(mapped, tmp_path / "mapped", epochs=1)
     in_parts = trained(mapped, tmp_path / "mapped")
@@ -126,7 +126,7 @@ def test_a_small_file_is_the_same_data_as_its_contents(mapped):
     assert in_file == held
 
 
-def test_another_file_is_other_data(mapped, tmp_path):
+def test_a_different_file_is_different_data(mapped, tmp_path):
     changed = IMAGES.copy()
     changed[7, 3, 3] ^= 1
     write_idx(tmp_path / "changed", changed)
@@ -136,12 +136,12 @@ def test_another_file_is_other_data(mapped, tmp_path):
     assert len(set(digests)) == 3
 
 
-def test_the_sum_of_a_large_file_is_that_of_a_sample(mapped, monkeypatch):
+def test_the_sum_of_a_large_file_covers_a_sample(mapped, monkeypatch):
     whole = windows.Mapped(mapped, LABELS, order=None).digest()
     monkeypatch.setattr(windows, "_SAMPLED_EXAMPLES", 5)
     sampled = windows.Mapped(mapped, LABELS, order=None).digest()
     changed = IMAGES.copy()
-    changed[[1, 2, 3]] = 0  # Of 25 examples, 0, 6, 12, 18 and 24 are looked at.
+    changed[[1, 2, 3]] = 0  # The sample of the 25 examples is 0, 6, 12, 18 and 24.
     assert windows.Mapped(changed, LABELS, order=None).digest() == sampled != whole
     changed[12] = 0
     assert windows.Mapped(changed, LABELS, order=None).digest() != sampled

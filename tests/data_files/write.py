@@ -1,4 +1,4 @@
-"""Writes the files that later versions have to read: ``python -m tests.data_files.write``.
+"""Write files that later versions have to read: ``python -m tests.data_files.write``.
 
 Run it once for each new `mnist_keras.checkpoint.storage.FORMAT`; the files of earlier formats stay.
 """
@@ -16,7 +16,7 @@ from tests.test_saving import FILES, X, Y, compiled, network
 
 
 class PowerCut(StepCallback):
-    """Ends the training after its fourth step, in the second epoch, when that was saved."""
+    """Ends the training after its fourth step, in the second epoch, once it is saved."""
 
     priority = 3
 

@@ -19,7 +19,7 @@ def test_the_examples_in_the_docstrings_hold():
 
 
 @pytest.mark.parametrize("replicas", [1, 2, 3, 7])
-def test_the_shards_are_the_batch_and_differ_by_one_example_at_most(replicas):
+def test_shards_cover_the_batch_with_nearly_equal_sizes(replicas):
     shard = BatchShard(first_replica=0, end_replica=replicas, replica_count=replicas)
     for size in range(1, 20):
         shards = [shard.bounds(size, replica) for replica in range(replicas)]
@@ -30,7 +30,7 @@ def test_the_shards_are_the_batch_and_differ_by_one_example_at_most(replicas):
 
 
 class OneOfTwoWorkers:
-    """What a stream asks of a strategy, of a worker with one of two replicas."""
+    """The part of a strategy that a stream uses, for a worker with one of two replicas."""
 
     num_replicas_in_sync = 2
 
@@ -44,9 +44,7 @@ class OneOfTwoWorkers:
 @pytest.mark.slow
 @pytest.mark.parametrize("windows_of", [1, 2, 7])
 @pytest.mark.parametrize("shuffle", [False, True])
-def test_each_worker_reads_only_its_shard_of_each_batch_of_a_file(
-    tmp_path, shuffle, windows_of, monkeypatch
-):
+def test_each_worker_reads_only_its_shard_of_a_batch(tmp_path, shuffle, windows_of, monkeypatch):
     monkeypatch.setattr(windows, "_READ_AT_ONCE_BYTES", 2**16)
     write_idx(tmp_path / "images", IMAGES)
     arguments = {"batch_size": 4, "shuffle": shuffle, "seed": 3}
@@ -70,7 +68,7 @@ def test_each_worker_reads_only_its_shard_of_each_batch_of_a_file(
                     for ours, theirs in zip(found, expected[step], strict=True):
                         np.testing.assert_array_equal(ours, theirs[part])
                 begin = end
-            # Of the last batch's one example worker 0 has none.
+            # The last batch has one example; worker 0 gets none.
             assert read == (12, 13)[index]
     for stream in workers:
         stream.close()

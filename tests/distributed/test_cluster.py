@@ -38,13 +38,13 @@ def test_the_examples_in_the_docstrings_hold():
         ({**tf_config(), **WORKERS, **SLURM}, ("a:1", "b:2"), 0, "TF_CONFIG"),
     ],
 )
-def test_a_cluster_is_found_where_the_environment_has_one(environment, addresses, index, source):
+def test_a_cluster_is_found_in_the_environment(environment, addresses, index, source):
     found = cluster.find(environment)
     assert (found.addresses, found.index) == (addresses, index)
     assert source in (None, found.source)
 
 
-def test_the_tasks_of_a_slurm_step_are_workers_on_different_ports(monkeypatch):
+def test_slurm_tasks_are_workers_on_different_ports(monkeypatch):
     for name, value in SLURM.items():
         monkeypatch.setenv(name, value)
     addresses = tuple(f"node0{node}:{port}" for node in (7, 8) for port in (33920, 33921))

@@ -13,7 +13,7 @@ from mnist_keras.distributed.cluster import Cluster
 from mnist_keras.errors import MnistKerasError, UsageError
 from tests.cluster import free_addresses
 
-# Nothing here takes long, but the machine may be busy.
+# Nothing here takes long, except on a busy machine.
 LONG_S = 60
 
 
@@ -23,7 +23,7 @@ def _short_linger(monkeypatch):
 
 
 def meet_all(addresses, indices, *, settings=lambda index: {}, timeout_s=LONG_S):
-    """The error of `meet` on each of these workers, or None."""
+    """The error of `meet` on each worker, or None."""
 
     def one(index):
         try:
@@ -41,7 +41,7 @@ def test_workers_that_have_all_started_meet():
     assert meet_all(tuple(free_addresses(3)), [2, 0, 1]) == [None] * 3
 
 
-def test_a_worker_that_does_not_start_is_named_by_the_others():
+def test_the_others_name_a_worker_that_does_not_start():
     addresses = tuple(free_addresses(3))
     errors = meet_all(addresses, [0, 2], timeout_s=0.5)
     for error in errors:
@@ -66,7 +66,7 @@ def test_all_workers_report_different_settings():
         )
 
 
-def test_a_worker_that_is_ended_tells_the_others(monkeypatch):
+def test_a_terminated_worker_informs_the_others(monkeypatch):
     addresses = tuple(free_addresses(3))
     sleep, call, is_known = time.sleep, rendezvous._Listener.call, threading.Event()
 
@@ -92,7 +92,7 @@ def test_a_worker_that_is_ended_tells_the_others(monkeypatch):
     assert str(error) == "worker 0 was ended before all workers had started."
 
 
-def test_two_workers_with_one_index_on_one_machine_both_report_it():
+def test_two_local_workers_with_one_index_both_report_it():
     errors = meet_all(tuple(free_addresses(2)), [0, 0])
     assert all(type(error) is UsageError for error in errors)
     second, first = sorted(errors, key=str, reverse=True)
@@ -125,7 +125,7 @@ def test_other_programs_are_ignored(said):
         assert early.result() == [None]
 
 
-def test_an_index_that_two_workers_have_is_reported():
+def test_a_duplicate_worker_index_is_reported():
     with socket.create_server(("127.0.0.1", 0)) as server:
         addresses = (*free_addresses(1), f"127.0.0.1:{server.getsockname()[1]}")
 

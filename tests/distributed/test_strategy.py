@@ -1,4 +1,4 @@
-"""What ends one of several workers, and what the others learn."""
+"""What ends one of several workers, and what is reported to the others."""
 
 import pytest
 import tensorflow as tf
@@ -11,14 +11,14 @@ from mnist_keras.errors import DataError, MnistKerasError, UsageError
 
 @pytest.fixture
 def reported(monkeypatch):
-    """The messages that go to the other workers."""
+    """The messages to the other workers."""
     messages = []
     monkeypatch.setattr(strategies, "_report_to_others", messages.append)
     return messages
 
 
 def end_by(raise_error, reported):
-    """End one of two workers by an exception; the exception, and what is reported."""
+    """End one of two workers by an exception; (exception, reported messages)."""
     cluster = Cluster(("a:1", "b:2"), 0, "")
     with pytest.raises(MnistKerasError) as caught, strategies.fail_together(cluster):
         raise_error()

@@ -1,4 +1,4 @@
-"""Whole runs of main.py, each done once, two at a time, and shared by the tests."""
+"""Complete runs of main.py, each done once, two at a time, and shared by the tests."""
 
 import concurrent.futures
 import contextlib
@@ -20,7 +20,7 @@ EVERYTHING = (
     "--projector",
     "--profile_steps=5-8",
 )
-# 30 steps an epoch, the last one on a short batch; more lines than four parts can get through.
+# 30 steps per epoch, the last on a short batch; more lines than four parts print.
 RECIPE = (
     "--batch_size=34",
     "--epochs=34",
@@ -41,14 +41,14 @@ class Ended:
 
 @dataclasses.dataclass(frozen=True)
 class Runs:
-    """Runs under way.
+    """Runs in progress.
 
     Attributes:
         small_mnist: the data directory.
-        logdir: where the runs lie: ``whole`` and ``parts``.
-        whole: of one run from its beginning to its end, the future `Ended`.
-        parts: of one run stopped by all sorts of things and gone on with, the future list of them.
-        tutorial: the future `Ended` of three epochs of flags.txt on MNIST; None: no MNIST here.
+        logdir: the directory of the runs ``whole`` and ``parts``.
+        whole: a future `Ended`, of an uninterrupted run.
+        parts: a future list of `Ended`, of a run that is stopped in several ways and resumed.
+        tutorial: a future `Ended`, of three epochs of flags.txt on MNIST; None without MNIST.
     """
 
     small_mnist: pathlib.Path
@@ -81,9 +81,9 @@ def run_to_its_end(cwd, *arguments):
 
 
 def run_in_parts(work, small_mnist):
-    """One run: terminated, interrupted, killed, no longer listened to, and brought to its end.
+    """One run: terminated, interrupted, killed, its stdout closed, and then finished.
 
-    While the first part is under way another process tries the same run; its `Ended` comes last.
+    During the first part another process tries the same run; its `Ended` is the last.
     """
     arguments = [f"--data_dir={os.path.relpath(small_mnist, work)}", "--run_name=parts", *RECIPE]
     rival = []
@@ -100,9 +100,9 @@ def run_in_parts(work, small_mnist):
 
 
 def part(cwd, arguments, signum, meanwhile=lambda: None):
-    """Start, read 40 lines as they come, then send a signal; None: stop listening instead.
+    """Start, read 40 lines, then send a signal; None: close stdout instead.
 
-    The pipe holds few lines: whoever is not listened to stops, so that none ends too early.
+    The pipe holds few lines: an unread process blocks, so that none ends too early.
     """
     with subprocess.Popen(
         command(*arguments),
@@ -112,7 +112,7 @@ def part(cwd, arguments, signum, meanwhile=lambda: None):
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        with contextlib.suppress(AttributeError):  # Linux alone has it.
+        with contextlib.suppress(AttributeError):  # Only Linux has it.
             fcntl.fcntl(process.stdout, fcntl.F_SETPIPE_SZ, 4096)
         lines = [process.stdout.readline().rstrip("\n") for _ in range(40)]
         meanwhile()
@@ -127,11 +127,11 @@ def part(cwd, arguments, signum, meanwhile=lambda: None):
 
 @pytest.fixture(scope="session")
 def whole(runs):
-    """A run from its beginning to its end."""
+    """An uninterrupted run."""
     return runs.whole.result()
 
 
 @pytest.fixture(scope="session")
 def parts(runs):
-    """A run stopped and gone on with, and another process that tried it meanwhile."""
+    """The parts of an interrupted run, and a process that tried it meanwhile."""
     return runs.parts.result()

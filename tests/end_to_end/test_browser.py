@@ -1,6 +1,6 @@
-"""What TensorBoard shows of two runs of main.py with all that it can show, one of them killed.
+"""TensorBoard's pages for two runs of main.py with every dashboard, one of them killed.
 
-All ask one TensorBoard and look into one browser.
+All tests share one TensorBoard and one browser.
 """
 
 import contextlib
@@ -34,7 +34,7 @@ NEEDS_BROWSER = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def address(runs, whole, parts, tmp_path_factory):
-    """Of a TensorBoard that has read both runs."""
+    """The address of a TensorBoard that has read both runs."""
     logdir = tmp_path_factory.mktemp("both")
     for run in RUNS:
         shutil.copytree(
@@ -47,7 +47,7 @@ def address(runs, whole, parts, tmp_path_factory):
 
 
 def eventually(read, expected, *, patience_s=60):
-    """What ``read`` gives as soon as it is what is expected, or after all patience."""
+    """The result of ``read`` as soon as it is as expected, or at the time limit."""
     deadline = time.monotonic() + patience_s
     while (found := read()) != expected and time.monotonic() < deadline:
         time.sleep(0.2)
@@ -55,12 +55,12 @@ def eventually(read, expected, *, patience_s=60):
 
 
 def ask(address, path, **query):
-    """What TensorBoard gives its page; None before it has any."""
+    """TensorBoard's answer to its page; None before there is one."""
     url = f"{address}data/plugin/{path}?{urllib.parse.urlencode(query)}"
     try:
         with urllib.request.urlopen(url) as answer:
             data = answer.read()
-            if answer.headers["Content-Encoding"] == "gzip":  # xprof does not ask whether one can.
+            if answer.headers["Content-Encoding"] == "gzip":  # xprof always compresses.
                 data = gzip.decompress(data)
             return json.loads(data) if "json" in answer.headers["Content-Type"] else data
     except urllib.error.HTTPError:
@@ -73,7 +73,7 @@ def get(address):
 
 
 def both(get, path, of=lambda answer: answer, **query):
-    """What there is of the two runs, which has to be the same."""
+    """The data of the two runs, which has to be equal."""
     parts, whole = (of(get(path, run=run, **query)) for run in RUNS)
     assert parts == whole
     return whole
@@ -83,7 +83,7 @@ def points(answer):
     return [(step, value) for _, step, value in answer]
 
 
-def test_each_scalar_has_each_step_once_with_the_value_that_was_printed(get, whole):
+def test_each_scalar_has_each_step_once_with_its_printed_value(get, whole):
     printed = {}
     for line in whole.lines:
         if match := re.fullmatch(r"(\d+) (\d+) loss: (.+)", line):
@@ -156,10 +156,10 @@ def test_graph_points_and_recipe_are_the_same_after_a_kill(get):
 
 
 class Page(TensorBoardPage):
-    """What is seen in the browser, compared with what is expected."""
+    """The visible page, compared with expected values."""
 
     def shows(self, selector, expected, attribute="innerText", of=lambda texts: texts):
-        """Wait for the texts that are expected, or for what is made of them."""
+        """Wait for the expected texts, or for values made of them."""
 
         def read():
             with contextlib.suppress(StaleElementReferenceException, IndexError):
@@ -168,7 +168,7 @@ class Page(TensorBoardPage):
         assert eventually(read, expected, patience_s=20) == expected
 
     def has_drawn(self, selector, count):
-        """Wait for so many lines or areas that are more than a dot."""
+        """Wait for a number of lines or areas larger than a dot."""
         self.shows(
             selector, count, "outerHTML", of=lambda lines: sum(len(line) > 80 for line in lines)
         )
@@ -203,7 +203,7 @@ class TestABrowserShows:
         page.open("scalars")
         page.shows(".item-label-container", PARTS_OF_RUNS, of=set)
         page.shows(".heading-label.name", ["epoch_accuracy", "epoch_loss"], of=lambda t: t[:2])
-        # Two charts are open, of two runs; each has its curve and the smoothed one.
+        # Two charts of two runs are open; each run has a curve and a smoothed one.
         page.has_drawn("path.line", 8)
 
     def test_custom_scalars(self, page):
@@ -267,7 +267,7 @@ class TestABrowserShows:
     @pytest.mark.parametrize("run", RUNS)
     def test_the_projector(self, page, get, run):
         labels = get("projector/metadata", run=run, name="last_hidden_layer_1020")
-        images = labels.decode().count("\n") - 1  # A line above them names the columns.
+        images = labels.decode().count("\n") - 1  # The first line names the columns.
         assert images >= 100
         page.open("projector")
         page.enter_frame()
@@ -297,7 +297,7 @@ def test_a_browser_shows_the_profile(get, page):
     page.enter_frame()
     page.shows("mat-select", True, of=lambda chosen: "steps_5-8" in chosen[0])
     page.shows("body", True, of=lambda texts: "Device type: CPU" in texts[0])
-    # The page itself wants scripts and fonts of its makers' from the net, and stumbles without.
+    # The page loads its scripts and fonts from the internet and fails without them.
     wanted = ("gstatic.c", "fonts.googleapis.com", "google is not defined")
     messages = [entry["message"] for entry in errors(page.driver)]
     assert [m for m in messages if not any(name in m for name in wanted)] == []

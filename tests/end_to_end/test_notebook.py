@@ -1,4 +1,4 @@
-"""examples/notebook.ipynb in a kernel of its own, as a reader runs it and as one interrupts it."""
+"""examples/notebook.ipynb in its own kernel, run completely and interrupted."""
 
 import os
 import pathlib
@@ -26,7 +26,7 @@ def small_mnist(tmp_path_factory):
 
 @pytest.fixture
 def place(small_mnist, tmp_path, monkeypatch):
-    """A working directory, the kernel's environment set."""
+    """A working directory with the kernel's environment."""
     for name in set(environment()) ^ set(os.environ):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MNIST_KERAS_DATA_DIR", str(small_mnist))
@@ -36,7 +36,7 @@ def place(small_mnist, tmp_path, monkeypatch):
     monkeypatch.setenv("JUPYTER_RUNTIME_DIR", str(tmp_path / "runtime"))
     handlers = {s: signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)}
     yield tmp_path
-    for signum, handler in handlers.items():  # nbclient leaves Python's own.
+    for signum, handler in handlers.items():  # nbclient leaves Python's default handlers.
         signal.signal(signum, handler)
 
 
@@ -67,7 +67,7 @@ def test_it_is_saved_without_outputs(notebook):
 
 
 class Kernel:
-    """A kernel that runs cells and keeps what they say.
+    """A kernel that runs cells and keeps their messages.
 
     Args:
         manager: a `jupyter_client.KernelManager`, started.
@@ -78,7 +78,7 @@ class Kernel:
         self._manager, self._client = manager, client
 
     def run(self, code, *, interrupt_at=None):
-        """The messages of a cell; interrupted as soon as it has said something that matches."""
+        """The messages of a cell, which is interrupted at the first matching output."""
         identity, messages = self._client.execute(code), []
         while True:
             message = self._client.get_iopub_msg(timeout=300)
@@ -105,14 +105,12 @@ def kernel(place):
         manager.shutdown_kernel(now=True)
 
 
-def test_an_interrupted_cell_ends_after_a_checkpoint_and_goes_on_when_it_is_run_again(
-    kernel, notebook, place
-):
+def test_an_interrupted_cell_saves_a_checkpoint_and_resumes_later(kernel, notebook, place):
     *before, fit, _, _ = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
     for cell in before:
         messages = kernel.run(cell)
         assert not [m for m in messages if m["msg_type"] == "error"], said(messages)
-    # 10 steps an epoch.
+    # 10 steps per epoch.
     fit = fit.replace("StepLogger(logdir)", "StepLogger(logdir, every_steps=1)")
     long_fit = fit.replace("epochs=3", "epochs=1_000_000")
     messages = kernel.run(long_fit, interrupt_at=r"(?m)^1 0 loss")

@@ -1,4 +1,4 @@
-"""main.py on two devices and on two workers, terminated and killed, beside one device."""
+"""main.py on two devices and on two workers, terminated and killed, compared with one device."""
 
 import concurrent.futures
 import dataclasses
@@ -28,17 +28,17 @@ LOST = re.compile(
 
 @dataclasses.dataclass(frozen=True)
 class Runs:
-    """What became of runs of one recipe.
+    """The results of several runs of one recipe.
 
     Attributes:
-        logdir: where they lie.
-        others: the working directories of the workers that are no chief.
-        whole: on one device, its one `Ended`.
-        mirrored: on two devices of one process, its one `Ended`.
-        terminated, killed: the parts of the run ``shrunk`` on two workers, lists of `Ended`.
-        shrunk: its last part on one device, `Ended`.
-        begun: the first part of the run ``grown``, on one device, `Ended`.
-        grown: its last part on two workers, list of `Ended`.
+        logdir: the directory of the runs.
+        others: the working directories of the workers other than the chief.
+        whole: the `Ended` of an uninterrupted run on one device.
+        mirrored: the `Ended` of a run on two devices of one process.
+        terminated, killed: lists of `Ended`, the parts of the run ``shrunk`` on two workers.
+        shrunk: the `Ended` of its last part, on one device.
+        begun: the `Ended` of the first part of the run ``grown``, on one device.
+        grown: a list of `Ended`, its last part on two workers.
     """
 
     logdir: pathlib.Path
@@ -56,7 +56,7 @@ class Runs:
 def runs(tmp_path_factory):
     work = tmp_path_factory.mktemp("cluster")
     whole_data = write_small_mnist(work / "data")
-    # Each of two workers has no other shards than its own.
+    # Each of two workers has only its own shards.
     halves = [work / f"data-{index}" for index in range(2)]
     for index, half in enumerate(halves):
         form = ("idx", "tfrecord")[index]
@@ -66,7 +66,7 @@ def runs(tmp_path_factory):
                 path.unlink()
 
     def part(name, *arguments, count, signum=None, to=0):
-        """One part of a run, ended by a signal to one of its processes after 40 lines, or not."""
+        """One part of a run; a signal may end one of its processes after 40 lines."""
         flags = (
             f"--logdir={work}/logs",
             f"--run_name={name}",
@@ -100,7 +100,7 @@ def runs(tmp_path_factory):
 
 
 def losses(*parts):
-    """{(epoch, step): loss} of what was printed; what was printed again has to be the same."""
+    """{(epoch, step): loss} of the printed lines; repeated lines have to be equal."""
     found = {}
     for part in parts:
         for line in part.lines:
@@ -129,17 +129,17 @@ def parts_of(runs, name):
     }[name]
 
 
-def test_all_workers_end_alike(runs):
+def test_all_workers_end_with_the_same_status(runs):
     def statuses(*parts):
         return [part.returncode for part in parts]
 
     assert statuses(runs.whole, runs.mirrored, runs.begun, runs.shrunk) == [0, 0, 143, 0]
     assert statuses(*runs.grown) == [0, 0]
-    # The signal went to worker 1 alone.
+    # Only worker 1 received the signal.
     assert statuses(*runs.terminated) == [143, 143]
 
 
-def test_a_worker_that_is_killed_ends_the_others_with_a_line_that_says_so(runs):
+def test_killing_a_worker_ends_the_others_with_a_message(runs):
     chief, killed = runs.killed
     assert (chief.returncode, killed.returncode) == (1, -signal.SIGKILL)
     assert LOST.fullmatch(chief.stderr.splitlines()[-1])
@@ -147,7 +147,7 @@ def test_a_worker_that_is_killed_ends_the_others_with_a_line_that_says_so(runs):
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_the_printed_losses_are_those_of_one_device(runs, name):
+def test_the_printed_losses_match_one_device(runs, name):
     expected = losses(runs.whole)
     assert len(expected) == STEPS
     assert losses(*parts_of(runs, name)) == pytest.approx(expected, rel=1e-5)
@@ -155,7 +155,7 @@ def test_the_printed_losses_are_those_of_one_device(runs, name):
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_the_weights_are_those_of_one_device(runs, name):
+def test_the_weights_match_one_device(runs, name):
     expected, found = weights(runs.logdir / "whole"), weights(runs.logdir / name)
     assert found.keys() == expected.keys()
     for key, array in expected.items():
@@ -164,7 +164,7 @@ def test_the_weights_are_those_of_one_device(runs, name):
 
 @pytest.mark.parametrize("name", SHARED)
 @pytest.mark.parametrize("directory", ["train", "validation"])
-def test_tensorboard_shows_the_points_of_one_device(runs, points_of, name, directory):
+def test_the_tensorboard_points_match_one_device(runs, points_of, name, directory):
     expected = points_of(runs.logdir / "whole" / directory)
     found = points_of(runs.logdir / name / directory)
     assert found.keys() == expected.keys()
@@ -174,7 +174,7 @@ def test_tensorboard_shows_the_points_of_one_device(runs, points_of, name, direc
             assert found[tag] == pytest.approx(points, rel=1e-5), tag
 
 
-def test_the_other_workers_leave_no_files_and_say_who_they_are(runs):
+def test_the_other_workers_leave_no_files_and_identify_themselves(runs):
     assert [tree(directory) for directory in runs.others] == [{}, {}]
     for _, other in (runs.terminated, runs.grown):
         assert other.lines == []

@@ -1,4 +1,4 @@
-"""TensorBoard itself, open while a run is interrupted and resumed, and started after that."""
+"""TensorBoard, open while a run is interrupted and resumed, and started afterwards."""
 
 import contextlib
 import json
@@ -40,7 +40,7 @@ def logdir(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def train(make_model, digits, logdir):
-    """Train a run of that name, or go on with it, until its end or for some batches."""
+    """Train or resume a run, until its end or for a number of batches."""
 
     def call(name, *, batches_left=None):
         callbacks = [
@@ -58,7 +58,7 @@ def train(make_model, digits, logdir):
 
 
 def points(address, run, tag):
-    """[(step, value), ...] as TensorBoard gives it to its page; none before it knows the run."""
+    """[(step, value), ...] as TensorBoard gives it to its page; empty before it knows the run."""
     query = urllib.parse.urlencode({"run": f"{run}/train", "tag": tag})
     try:
         with urllib.request.urlopen(f"{address}data/plugin/scalars/scalars?{query}") as answer:
@@ -68,16 +68,14 @@ def points(address, run, tag):
 
 
 def eventually(read, expected, *, patience_s=60):
-    """What ``read`` gives as soon as it is what is expected, or after all patience."""
+    """The result of ``read`` as soon as it is as expected, or at the time limit."""
     deadline = time.monotonic() + patience_s
     while (found := read()) != expected and time.monotonic() < deadline:
         time.sleep(0.2)
     return found
 
 
-def test_each_step_is_shown_once_with_its_value_in_a_tensorboard_open_before_and_one_after(
-    train, logdir
-):
+def test_open_and_new_tensorboards_show_each_step_once(train, logdir):
     def all_points(address, run):
         return {tag: points(address, run, tag) for tag in TAGS}
 

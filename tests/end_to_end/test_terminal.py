@@ -1,4 +1,4 @@
-"""What main.py shows on terminals of several widths, after an interruption, and under nohup."""
+"""The output of main.py on terminals of several widths, after an interruption and under nohup."""
 
 import concurrent.futures
 import re
@@ -65,23 +65,23 @@ def sessions(place):
 
 @pytest.fixture
 def printed(place, sessions):
-    """The lines of a whole run on stdout, which is a file while stderr is a terminal."""
+    """The lines of a complete run on stdout, a file, while stderr is a terminal."""
     return (place / "stdout").read_text().splitlines()
 
 
 def of_stdout(lines):
-    """Those lines that a run prints on stdout."""
+    """The lines that a run prints on stdout."""
     pattern = r"datasets: .*|\d+|\d+ \d+ loss: \S+|test loss: \S+ accuracy: \S+"
     return [line for line in lines if re.fullmatch(pattern, line)]
 
 
-def test_a_terminal_shows_a_bar_meanwhile_and_a_line_of_it_stays(sessions, printed):
+def test_a_terminal_shows_a_bar_and_keeps_its_last_line(sessions, printed):
     status, screen = sessions["whole"]
     assert status == 0
     assert of_stdout(printed) == printed
     assert len(printed) == 1 + 4 * EPOCHS + 1
     bars = [frame[-2:] for frame in screen.frames if re.search(BAR, "".join(frame))]
-    # Behind the last step, where the run has come to its end, none is counted.
+    # After the last step, at the end of the run, none is counted.
     steps = rf" \d+/{STEPS_PER_EPOCH} steps(  \d+:\d\d left)?"
     place = rf"(\d+/{EPOCHS} epochs  {BAR}{steps}|{EPOCHS}/{EPOCHS} epochs  {BAR}  0:00 left)"
     figures = r"loss \S+  accuracy \S+(  [\d,]+ images/s)?(  saved \d+:\d\d ago)?"
@@ -96,29 +96,29 @@ def test_a_terminal_shows_a_bar_meanwhile_and_a_line_of_it_stays(sessions, print
     )
 
 
-def test_colours_are_left_out_where_nobody_wants_them(sessions):
+def test_colours_are_omitted_if_no_color_is_set(sessions):
     colour = "\x1b\\[[0-9;]*m"
     assert re.search(colour, sessions["resumed"][1].received)
     assert not re.search(colour, sessions["interrupted"][1].received)
 
 
-def test_an_interrupted_run_leaves_the_terminal_in_order(sessions):
+def test_an_interrupted_run_restores_the_terminal(sessions):
     status, screen = sessions["interrupted"]
     assert status == 130
     assert not re.search(BAR, "".join(screen.lines))
     assert "\x1b[?25l" not in screen.received
 
 
-def test_the_command_that_it_tells_goes_on_with_the_bar_where_it_was(sessions):
+def test_the_suggested_command_resumes_the_bar_at_its_position(sessions):
     assert sessions["resumed"][0] == 0
     place = rf"(\d+)/{EPOCHS} epochs +{BAR}(\d+)/{STEPS_PER_EPOCH} steps"
     left = re.search(place.replace(BAR, ""), "\n".join(sessions["interrupted"][1].lines))
-    # Not the frames, of which a busy machine shows several at once, the last one alone.
+    # Not the frames: several may arrive at once, and only the last of them is kept.
     drawn = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", sessions["resumed"][1].received)
     assert re.search(place, drawn).groups() == left.groups()
 
 
-def test_no_line_of_stdout_is_touched_by_the_bar(sessions, printed):
+def test_the_bar_does_not_change_stdout(sessions, printed):
     begun, ended = (of_stdout(sessions[name][1].lines) for name in ("interrupted", "resumed"))
     assert begun[0] == ended[0] == printed[0]
     assert begun + ended[1:] == printed

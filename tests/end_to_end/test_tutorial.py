@@ -1,4 +1,4 @@
-"""The numbers are the tutorial's: its own loop, as it was published, beside main.py."""
+"""The numbers are the tutorial's: its published loop, compared with main.py."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 
 def tutorial(data_dir, *, batch_size, epochs, log_every_steps):
-    """The lines that the tutorial prints, the path of the data and its sizes put in."""
+    """The lines that the tutorial prints, with the data's path and sizes inserted."""
     lines = []
     (x, y), _ = ((half.images, half.labels) for half in load("mnist", data_dir=data_dir))
     x = tf.convert_to_tensor(x, dtype=tf.float32) / 255
@@ -43,7 +43,7 @@ def tutorial(data_dir, *, batch_size, epochs, log_every_steps):
 
 
 def parsed(lines):
-    """The epochs and losses among the lines that main.py has printed."""
+    """The epochs and losses in the lines of main.py."""
     words = [line.split() for line in lines if line[0].isdigit()]
     return [(int(w[0]),) if len(w) == 1 else (int(w[0]), int(w[1]), float(w[3])) for w in words]
 
@@ -54,13 +54,13 @@ def assert_same(lines, expected):
     np.testing.assert_allclose(losses, expected_losses, rtol=1e-5)
 
 
-def test_on_small_data_each_loss_is_the_tutorials(whole, runs):
+def test_on_small_data_each_loss_equals_the_tutorials(whole, runs):
     expected = tutorial(runs.small_mnist, batch_size=34, epochs=2, log_every_steps=1)
     assert len(expected) == 62
     assert_same(parsed(whole.lines)[:62], expected)
 
 
-def test_on_mnist_the_losses_of_flags_txt_are_the_tutorials(runs, real_mnist):
+def test_on_mnist_the_losses_of_flags_txt_equal_the_tutorials(runs, real_mnist):
     expected = tutorial(real_mnist, batch_size=200, epochs=3, log_every_steps=100)
     done = runs.tutorial.result()
     assert (done.returncode, done.lines[0]) == (0, "datasets: (60000, 28, 28) (60000,)")

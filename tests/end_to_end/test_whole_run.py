@@ -23,7 +23,7 @@ def path(runs, whole):
     return runs.logdir / "whole"
 
 
-def test_stdout_is_what_the_tutorial_prints_and_the_scores(whole):
+def test_stdout_has_the_tutorials_lines_and_the_scores(whole):
     assert whole.returncode == 0
     expected = ["datasets: (1000, 28, 28) (1000,)"]
     for epoch in range(EPOCHS):
@@ -35,7 +35,7 @@ def test_stdout_is_what_the_tutorial_prints_and_the_scores(whole):
     assert printed == expected
 
 
-def test_stderr_says_where_things_are_how_it_went_and_nothing_of_tensorflow(whole, path):
+def test_stderr_shows_paths_and_results_without_tensorflow_messages(whole, path):
     assert re.fullmatch(
         r"run logs/whole: 34 epochs of 30 steps, 100 steps per execution\. "
         r"Watch: .*tensorboard\S* --logdir=logs\n"
@@ -48,7 +48,7 @@ def test_stderr_says_where_things_are_how_it_went_and_nothing_of_tensorflow(whol
     )
 
 
-def test_the_points_in_tensorboard_are_the_losses_printed(whole, path, points_of):
+def test_the_points_in_tensorboard_are_the_printed_losses(whole, path, points_of):
     printed = {}
     for line in whole.lines:
         if match := re.fullmatch(r"(\d+) (\d+) loss: (.+)", line):
@@ -104,7 +104,7 @@ def test_each_manifest_lists_every_file_with_its_size_and_sum(path):
         }
 
 
-def test_the_summary_says_how_it_went(whole, path):
+def test_the_summary_has_the_results_of_the_run(whole, path):
     summary = json.loads((path / "summary.json").read_text())
     loss, accuracy = re.fullmatch(r"test loss: (\S+) accuracy: (\S+)", whole.lines[-1]).groups()
     assert summary == {
@@ -120,7 +120,7 @@ def test_the_summary_says_how_it_went(whole, path):
     assert images == pytest.approx(EPOCHS * 1000, rel=1e-2)
 
 
-def test_plain_keras_opens_the_model_and_finds_the_same_predictions(path, runs, tmp_path):
+def test_plain_keras_loads_the_model_with_the_same_predictions(path, runs, tmp_path):
     program = (
         "import sys\n"
         "sys.modules['mnist_keras'] = None  # as if it were not installed\n"

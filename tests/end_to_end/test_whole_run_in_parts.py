@@ -12,7 +12,7 @@ PROGRESS = r"\d+/34 epochs  .+ images/s\n"
 INTERRUPTED = r"run parts is interrupted\. To resume: .+/main\.py --flagfile=.+/flags\.txt\n"
 
 
-def test_each_part_ends_with_its_status_and_without_a_traceback(parts):
+def test_each_part_ends_with_its_status_without_a_traceback(parts):
     expected = [
         (143, STARTED + PROGRESS + INTERRUPTED),
         (130, STARTED + GOES_ON + PROGRESS + INTERRUPTED),
@@ -26,30 +26,28 @@ def test_each_part_ends_with_its_status_and_without_a_traceback(parts):
         assert re.fullmatch(stderr, part.stderr), part.stderr
 
 
-def test_after_a_signal_the_next_part_prints_on_where_the_last_one_stopped(parts, whole):
+def test_after_a_signal_the_next_part_continues_the_lines(parts, whole):
     joined = whole.lines[:1] + parts[0].lines[1:] + parts[1].lines[1:]
     assert joined == whole.lines[: len(joined)]
 
 
-def test_after_a_kill_no_line_is_lost_and_none_says_something_else(parts, whole):
+def test_after_a_kill_no_line_is_lost_or_changed(parts, whole):
     heard = list(dict.fromkeys(line for part in parts for line in part.lines))
     unheard = [line for line in whole.lines if line not in heard]
     assert heard == [line for line in whole.lines if line not in unheard]
-    # Nobody listened any more to what the fourth part said last.
+    # The last lines of the fourth part were not read.
     last_heard = whole.lines.index(parts[3].lines[-1])
     assert unheard == whole.lines[last_heard + 1 :][: len(unheard)]
 
 
-def test_tensorboard_shows_each_step_once_with_the_values_of_an_uninterrupted_run(
-    parts, whole, runs, points_of
-):
+def test_tensorboard_shows_each_step_once_as_if_uninterrupted(parts, whole, runs, points_of):
     found, expected = (points_of(runs.logdir / run / "train") for run in ("parts", "whole"))
     for points in (found, expected):
         points["examples_per_second"] = sorted(points["examples_per_second"])
     assert found == expected
 
 
-def test_the_end_is_bit_for_bit_that_of_an_uninterrupted_run(parts, whole, runs):
+def test_the_result_equals_an_uninterrupted_run_bit_for_bit(parts, whole, runs):
     ends = []
     for run in ("parts", "whole"):
         path = runs.logdir / run

@@ -1,4 +1,4 @@
-"""main.py as workers of a wrongly described cluster: each says so in one line and ends."""
+"""main.py as workers of a wrongly described cluster: each reports it in one line and ends."""
 
 import concurrent.futures
 import re
@@ -34,7 +34,7 @@ def two_workers(addresses, of_second=None, *, flags=((), ())):
 
 
 def cases():
-    """{what is wrong: the (environment, flags) of each worker, what each one says}."""
+    """{what is wrong: ((environment, flags) of each worker, message of each)}."""
     task = '{"cluster": {"worker": ["a:1", "b:2"]}, "task": {"type": "worker", "index": 2}}'
     a, b, c = free_addresses(3)
     return {
@@ -51,7 +51,7 @@ def data(tmp_path_factory):
 
 
 @pytest.mark.parametrize("case", cases())
-def test_each_worker_says_in_one_line_what_is_wrong(case, data, tmp_path):
+def test_each_worker_reports_the_error_in_one_line(case, data, tmp_path):
     workers, expected = cases()[case]
 
     def run(place, variables, flags):

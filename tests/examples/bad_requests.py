@@ -1,4 +1,4 @@
-"""A thousand requests that are wrong in some way, and what may be answered to each."""
+"""A thousand invalid requests, and the allowed answers to each."""
 
 import asyncio
 import contextlib
@@ -18,13 +18,13 @@ _DRIP_S = 0.25
 
 @dataclasses.dataclass(frozen=True)
 class Bad:
-    """A request that is wrong.
+    """An invalid request.
 
     Attributes:
         data: its bytes.
-        statuses: that may be answered; 0 is a closed connection without an answer.
-        is_slow: the second half of the bytes comes one by one.
-        is_cut: the client goes away after the bytes.
+        statuses: allowed answers; 0 is a closed connection without an answer.
+        is_slow: the second half of the bytes is sent one by one.
+        is_cut: the client disconnects after the bytes.
     """
 
     data: bytes
@@ -40,7 +40,7 @@ def png(*, side=30, mode="L"):
 
 
 def promised(width, height):
-    """A PNG whose header promises more pixels than it has."""
+    """A PNG with more pixels in its header than in its data."""
 
     def chunk(kind, content):
         checksum = struct.pack(">I", zlib.crc32(kind + content))
@@ -127,7 +127,7 @@ def _slow(random):
 
 
 def thousand(*, slow=40, seed=0):
-    """A thousand of them: all kinds in turn, ``slow`` that drip and stay, in a random order."""
+    """A thousand requests of all kinds in random order; ``slow`` of them are slow."""
     random = np.random.default_rng(seed)
     bad = []
     while len(bad) < 1000 - slow:
@@ -140,7 +140,7 @@ def thousand(*, slow=40, seed=0):
 
 
 async def answer(port, bad):
-    """All that a server answers to a request until it closes the connection, or is left."""
+    """The server's answer to a request until it or the client closes the connection."""
     reader, writer = await asyncio.open_connection(HOST, port)
     told = bytearray()
     listening = asyncio.ensure_future(_listen(reader, told))
@@ -169,7 +169,7 @@ async def _listen(reader, told):
 
 
 async def answers(port, requests, *, at_once):
-    """The answers to all, the slow ones beside the others, so many of which are asked at once."""
+    """The answers to all requests; slow ones run beside a number of others at a time."""
     places = asyncio.Semaphore(at_once)
 
     async def one(bad):
@@ -182,12 +182,12 @@ async def answers(port, requests, *, at_once):
 
 
 def status_of(data):
-    """The status of an answer; 0: there is none."""
+    """The status of an answer; 0 without an answer."""
     return int(data.split(b" ", 2)[1]) if data.startswith(b"HTTP/1.") else 0
 
 
 def secrets(*paths):
-    """What would tell somebody of this machine."""
+    """Texts that would reveal facts about this machine."""
     homes = (os.path.expanduser("~"), os.getcwd(), *map(str, paths))
     names = [home.encode() for home in homes if len(home) > 3]
     return [*names, b"Traceback", b"site-packages", b".py", b"/tmp/", b"BytesIO", b"aiohttp"]

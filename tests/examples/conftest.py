@@ -17,7 +17,7 @@ from tests.examples.page_server import Server
 
 @pytest.fixture(scope="session")
 def network():
-    """A network that reads digits, those that are drawn too."""
+    """A network that reads digits, drawn ones included."""
     keras.utils.set_random_seed(0)
     hidden = keras.layers.Dense(128, activation="relu")
     layers = [keras.layers.Flatten(), hidden, keras.layers.Dense(10)]
@@ -31,7 +31,7 @@ def network():
 
 @pytest.fixture(scope="session")
 def run(network, tmp_path_factory):
-    """The directory of a run that has ended with that network."""
+    """The directory of a finished run with that network."""
     run = RunDirectory(tmp_path_factory.mktemp("logs") / "drawn")
     run.path.mkdir()
     run.store_recipe(RunConfig(loss="categorical_crossentropy", run_name="drawn"))
@@ -41,7 +41,7 @@ def run(network, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def server(run):
-    """The server of that network; nothing that the tests do makes it complain."""
+    """The server of that network; no test makes it report an error."""
     server = Server(run)
     yield server
     assert server.end(signal.SIGTERM) == (143, "")
@@ -49,7 +49,7 @@ def server(run):
 
 @pytest.fixture(scope="session")
 def photo(tmp_path_factory):
-    """The file of a photo of 7 2 0 1, each in a square of 200 pixels."""
+    """The file of a photo of 7 2 0 1, each digit in a square of 200 pixels."""
     path = tmp_path_factory.mktemp("photo") / "photo.png"
     photo_of((7, 2, 0, 1)).save(path)
     return path
@@ -66,7 +66,7 @@ def chromium():
 
 @pytest.fixture
 def page(chromium, server):
-    """The page in a browser, opened anew; in the end it has complained of nothing."""
+    """The newly opened page in a browser; at the end it has reported no error."""
     chromium.get("about:blank")
     for name, arguments in {
         "Emulation.clearDeviceMetricsOverride": {},

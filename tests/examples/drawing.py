@@ -1,4 +1,4 @@
-"""Digits as a hand draws them, and a hand that draws them on the page."""
+"""Hand-drawn digits, and a simulated hand that draws them on the page."""
 
 import base64
 
@@ -7,7 +7,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from selenium.webdriver.common.actions.action_builder import ActionBuilder
 from selenium.webdriver.common.actions.pointer_input import PointerInput
 
-# Of each digit its strokes, through points (x, y) in a square of side 1.
+# The strokes of each digit, through points (x, y) in a square of side 1.
 STROKES = {
     0: ["52,12 34,18 24,38 25,64 36,84 54,88 70,76 76,52 70,28 56,14 48,12"],
     1: ["40,28 54,14 54,14 53,40 52,64 51,88"],
@@ -31,7 +31,7 @@ def strokes_of(digit):
 
 
 def by_hand(digit, random):
-    """The strokes of a digit in another size, place, slant and with a tremor."""
+    """The strokes of a digit with random size, position, slant and tremor."""
     slant, turn = random.uniform(-0.15, 0.25), random.uniform(-0.15, 0.15)
     size, place = (
         random.uniform(0.45, 1.0, 2) * random.uniform(0.7, 1),
@@ -46,7 +46,7 @@ def by_hand(digit, random):
 
 
 def curve(points, *, dots=3):
-    """A smooth line through the points, as a pointer reports it; a point twice is a corner.
+    """A smooth line through the points, as a pointer reports it; a repeated point is a corner.
 
     Source: Catmull and Rom, "A class of local interpolating splines", 1974.
     """
@@ -63,11 +63,11 @@ def curve(points, *, dots=3):
 
 
 def photo_of(digits, *, side=200):
-    """A photo of digits in a line, dark on a sheet that lies half in the shade.
+    """A photo of digits in a line, dark on a sheet that is half in the shade.
 
     Args:
-        digits: in a line.
-        side: pixels of the square that each is written in.
+        digits: from left to right.
+        side: of the square of each digit, in pixels.
     """
     sheet = Image.new("L", (side * len(digits), side), 0)
     draw = ImageDraw.Draw(sheet)
@@ -81,7 +81,7 @@ def photo_of(digits, *, side=200):
 
 
 class Hand:
-    """A hand at the page's drawing area, with a mouse, a finger or the keyboard.
+    """A hand that draws on the page with a mouse, a finger or the keyboard.
 
     Args:
         driver: selenium's, with the page open.
@@ -91,7 +91,7 @@ class Hand:
         self._driver = driver
 
     def draw(self, strokes, *, by="mouse"):
-        """Draw strokes in a square of side 1 onto the whole area."""
+        """Draw strokes in a square of side 1 onto the complete area."""
         place = self._driver.execute_script(
             "pad.scrollIntoView({block: 'center'});"
             "const p = pad.getBoundingClientRect(); return [p.left, p.top, p.width, p.height];"
@@ -110,7 +110,7 @@ class Hand:
 
 
 def seen(driver):
-    """uint8 (n, 28, 28): what the page shows that the network saw."""
+    """uint8 (n, 28, 28): the network's input images that the page shows."""
     pixels = driver.execute_script(
         "return [...document.querySelectorAll('#seen canvas')].map((canvas) => {"
         "  const {data} = canvas.getContext('2d').getImageData(0, 0, 28, 28);"

@@ -1,4 +1,4 @@
-"""The server of the page as a process, for its tests and for the picture of it."""
+"""The server of the page as a process, for its tests and its picture."""
 
 import pathlib
 import re
@@ -13,10 +13,10 @@ EXAMPLE = pathlib.Path(__file__).parent.parent.parent / "examples" / "draw"
 
 
 class Server:
-    """A server of the page in a process of its own.
+    """A server of the page in its own process.
 
     Args:
-        model: what it is given.
+        model: the path of a model or a run.
     """
 
     def __init__(self, model):
@@ -36,7 +36,7 @@ class Server:
         return psutil.Process(self._process.pid).memory_info().rss / 2**20
 
     def end(self, number):
-        """Send it a signal; (exit status, what it has said on stderr)."""
+        """Send it a signal; (exit status, text on stderr)."""
         self._process.send_signal(number)
         _, complaints = self._process.communicate()
         return self._process.returncode, complaints

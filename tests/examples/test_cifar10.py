@@ -1,4 +1,4 @@
-"""The example with another data set, on files in the form of CIFAR-10."""
+"""The example with another data set, on files in the format of CIFAR-10."""
 
 import collections
 import runpy
@@ -20,7 +20,7 @@ def example():
 
 @pytest.fixture
 def files(example, tmp_path):
-    """A directory in the form of CIFAR-10, and the examples in it, {file: `Examples`}."""
+    """(directory in the format of CIFAR-10, its examples as {file: `Examples`})."""
     directory = tmp_path / "files"
     directory.mkdir()
     counts = {"data_batch_1": 120, "data_batch_2": 80, "test_batch": 50}
@@ -43,7 +43,7 @@ def test_the_files_of_cifar_10_are_read(example, files, capsys):
     assert capsys.readouterr().out == ""
 
 
-def test_without_the_files_it_says_that_shapes_are_drawn(example, tmp_path, capsys):
+def test_without_the_files_it_says_it_draws_shapes(example, tmp_path, capsys):
     train, _ = example["load"](tmp_path)
     assert train.description == example["SHAPES"]
     assert capsys.readouterr().out == (
@@ -52,7 +52,7 @@ def test_without_the_files_it_says_that_shapes_are_drawn(example, tmp_path, caps
 
 
 @pytest.mark.slow
-def test_every_picture_is_shown_with_the_names_of_the_classes(
+def test_every_picture_is_shown_with_class_names(
     example, files, tmp_path, monkeypatch, capsys, summaries_of
 ):
     keras.utils.set_random_seed(0)

@@ -1,4 +1,4 @@
-"""The command that starts the page: what it says, and which models it takes."""
+"""The command that starts the page: its messages, and the models that it accepts."""
 
 import base64
 import importlib
@@ -28,7 +28,7 @@ def reading(monkeypatch):
 
 @pytest.fixture
 def refused(monkeypatch, capsys):
-    """Run the command, which ends at once: (exit status, what it says on stderr)."""
+    """Run a command that fails at once: (exit status, text on stderr)."""
     monkeypatch.syspath_prepend(EXAMPLE)
     monkeypatch.setattr(signal, "signal", lambda number, handler: None)
 
@@ -47,7 +47,7 @@ def test_it_says_which_page_to_open(server):
     assert server.said == f"open {server.address}/ (Ctrl+C ends it)\n"
 
 
-def test_a_missing_model_is_wrong_usage(refused, tmp_path):
+def test_a_missing_model_is_refused(refused, tmp_path):
     expected = "Expected: the directory of a finished run, as logs/first, or a .keras file."
     status, said = refused(tmp_path / "none")
     assert (status, said) == (
@@ -56,14 +56,14 @@ def test_a_missing_model_is_wrong_usage(refused, tmp_path):
     )
 
 
-def test_a_run_without_a_model_yet_is_wrong_usage(refused, tmp_path):
+def test_a_run_without_a_model_yet_is_refused(refused, tmp_path):
     status, said = refused(tmp_path)
     assert status == 2
     assert said.startswith("error: the run is not finished. Received: ")
     assert said.count("\n") == 1
 
 
-def test_a_port_that_is_taken_is_told(refused, run):
+def test_a_port_in_use_is_reported(refused, run):
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         assert refused(run, f"--port={port}") == (
@@ -76,7 +76,7 @@ def test_a_port_that_is_taken_is_told(refused, run):
     assert re.fullmatch(r"error: the port cannot be had. Received: --port=70000: .+\n", said)
 
 
-def test_a_missing_library_is_told(refused, run, monkeypatch):
+def test_a_missing_library_is_reported(refused, run, monkeypatch):
     found = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util, "find_spec", lambda name: None if name == "aiohttp" else found(name)
@@ -88,7 +88,7 @@ def test_a_missing_library_is_told(refused, run, monkeypatch):
     )
 
 
-def test_the_loss_is_that_of_the_run_that_the_model_is_of(reading, run, network, tmp_path):
+def test_the_loss_is_read_from_the_models_run(reading, run, network, tmp_path):
     file = run / "model.keras"
     assert reading.find_model(run) == (file, "categorical_crossentropy")
     assert reading.find_model(file) == (file, "categorical_crossentropy")
@@ -98,7 +98,7 @@ def test_the_loss_is_that_of_the_run_that_the_model_is_of(reading, run, network,
 
 @pytest.mark.parametrize("shape", [(28, 28), (28, 28, 1), (784,)])
 @pytest.mark.parametrize("activation", ["softmax", None])
-def test_a_model_of_ones_own_is_taken_with_scores_or_probabilities(
+def test_custom_models_may_return_scores_or_probabilities(
     shape, activation, reading, network, photo, tmp_path
 ):
     layers = [keras.Input(shape), keras.layers.Reshape((28, 28)), network]
@@ -113,7 +113,7 @@ def test_a_model_of_ones_own_is_taken_with_scores_or_probabilities(
     np.testing.assert_allclose(first["probabilities"], expected, atol=2e-4)
 
 
-def test_a_model_that_reads_no_digits_is_refused(reading, tmp_path):
+def test_a_model_that_does_not_read_digits_is_refused(reading, tmp_path):
     path = tmp_path / "own.keras"
     keras.Sequential([keras.Input((32, 32)), keras.layers.Flatten(), keras.layers.Dense(2)]).save(
         path
@@ -126,13 +126,13 @@ def test_a_model_that_reads_no_digits_is_refused(reading, tmp_path):
     )
 
 
-def test_a_damaged_model_is_told(reading, tmp_path):
+def test_a_damaged_model_is_reported(reading, tmp_path):
     (tmp_path / "own.keras").write_bytes(b"seven")
     with pytest.raises(MnistKerasError, match=r"own.keras cannot be opened. Received: "):
         reading.Reader(tmp_path / "own.keras")
 
 
-def test_more_digits_than_a_batch_are_read_in_order(reading, run):
+def test_more_digits_than_one_batch_are_read_in_order(reading, run):
     images, _ = synthetic_digits(230, seed=3)
     reader = reading.Reader(run / "model.keras", loss="categorical_crossentropy")
     whole = reader._probabilities(images)

@@ -1,4 +1,4 @@
-"""The page in a browser: what somebody who draws, drops a photo or has no mouse notices."""
+"""The page in a browser: drawing, dropping a photo, and use without a mouse."""
 
 import json
 
@@ -20,7 +20,7 @@ def hand(page):
 
 
 def at_rest(driver):
-    """Wait until the answer to the newest picture is shown."""
+    """Wait for the answer to the newest picture."""
     driver.execute_async_script(
         "const [done] = arguments;"
         "const look = () => answer.ariaBusy === 'true' ? setTimeout(look, 10) : done();"
@@ -33,7 +33,7 @@ def text(driver, name):
 
 
 def bars(driver):
-    """The ten probabilities as the bars are long."""
+    """The ten probabilities, as lengths of the bars."""
     lengths = driver.execute_script(
         "return [...document.querySelectorAll('.bar')].map((bar) => bar.style.width)"
     )
@@ -41,7 +41,7 @@ def bars(driver):
 
 
 def boxes(driver):
-    """Of each box of a digit (left, top, right, bottom) in shares of the picture."""
+    """(left, top, right, bottom) of each digit's box, in shares of the picture."""
     return driver.execute_script(
         "const place = stage.getBoundingClientRect();"
         "return [...document.querySelectorAll('.box')].map((box) => {"
@@ -64,7 +64,7 @@ def phone(driver, width):
     driver.execute_cdp_cmd("Emulation.setTouchEmulationEnabled", {"enabled": True})
 
 
-def test_what_is_drawn_is_read_and_what_the_network_saw_is_shown(page, hand, network):
+def test_a_drawing_is_read_and_the_networks_input_is_shown(page, hand, network):
     guesses, summaries, lengths, images = [], [], [], []
     for digit in range(10):
         page.execute_script("document.getElementById('clear').click()")
@@ -81,7 +81,7 @@ def test_what_is_drawn_is_read_and_what_the_network_saw_is_shown(page, hand, net
     assert guesses == [str(digit) for digit in range(10)]
 
 
-def test_the_answer_comes_while_one_draws_and_only_the_newest_drawing_is_asked_about(page, hand):
+def test_answers_appear_while_drawing_for_the_newest_drawing_only(page, hand):
     page.execute_script(
         "const send = fetch; window.most = window.now = window.sent = 0; window.guesses = [];"
         "window.fetch = async (...given) => {"
@@ -101,7 +101,7 @@ def test_the_answer_comes_while_one_draws_and_only_the_newest_drawing_is_asked_a
     assert text(page, "guess") == "5"
 
 
-def test_a_finger_draws_on_a_phone_and_nothing_is_wider_than_the_phone(page, hand, photo):
+def test_a_finger_draws_on_a_phone_without_sideways_scrolling(page, hand, photo):
     for width in (380, 360):
         phone(page, width)
         page.refresh()
@@ -152,14 +152,14 @@ def test_the_keyboard_is_enough(page):
     assert page.find_element("id", "undo").get_property("disabled")
 
 
-def test_a_screen_reader_hears_the_answer_once_the_hand_rests(page, hand):
+def test_a_screen_reader_announces_the_answer_when_drawing_pauses(page, hand):
     status = page.find_element("css selector", "[role=status]")
     hand.draw(strokes_of(7))
     wait_for(page, lambda driver: "sure" in status.get_property("textContent"))
     assert status.get_property("textContent") == f"7, {text(page, 'summary')}"
 
 
-def test_several_digits_drawn_side_by_side_are_told_apart(page, hand):
+def test_several_digits_drawn_side_by_side_are_separated(page, hand):
     for place, digit in ((0.0, 1), (0.5, 7)):
         hand.draw([points * (0.5, 0.6) + (place, 0.2) for points in strokes_of(digit)])
     at_rest(page)
@@ -206,7 +206,7 @@ def test_a_photo_is_read_and_its_digits_are_boxed(way, page, hand, photo):
     assert boxes(page) == []
 
 
-def test_what_cannot_be_read_is_told_in_a_line_and_the_drawing_stays(page, hand, tmp_path):
+def test_an_unreadable_photo_is_reported_and_the_drawing_stays(page, hand, tmp_path):
     hand.draw(strokes_of(7))
     (tmp_path / "text.png").write_text("seven\n")
     (tmp_path / "large.jpg").write_bytes(bytes(20_000_001))
@@ -223,14 +223,14 @@ def test_what_cannot_be_read_is_told_in_a_line_and_the_drawing_stays(page, hand,
     assert "422" in refused["message"]
 
 
-def test_a_server_that_has_ended_is_told(page, hand):
+def test_a_stopped_server_is_reported(page, hand):
     page.execute_script("window.fetch = () => Promise.reject(new TypeError('gone'))")
     hand.draw(strokes_of(1))
     at_rest(page)
     assert text(page, "problem") == "The server does not answer: is it still running?"
 
 
-def test_no_other_host_is_asked(page, hand, server):
+def test_no_other_host_is_contacted(page, hand, server):
     hand.draw(strokes_of(1))
     at_rest(page)
     asked = page.execute_script(
@@ -241,7 +241,7 @@ def test_no_other_host_is_asked(page, hand, server):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_text_can_be_read_in_light_and_in_the_dark(scheme, page, hand):
+def test_every_text_has_enough_contrast_in_light_and_dark_mode(scheme, page, hand):
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
     hand.draw(strokes_of(1))
@@ -265,7 +265,7 @@ def test_every_text_can_be_read_in_light_and_in_the_dark(scheme, page, hand):
 
 
 def _luminance(colour):
-    """The relative luminance of an sRGB colour, 0 to 1, as WCAG 2 defines it."""
+    """The relative luminance of an sRGB colour, 0 to 1, defined by WCAG 2."""
     parts = np.array(colour) / 255
     parts = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     return parts @ (0.2126, 0.7152, 0.0722)

@@ -1,4 +1,4 @@
-"""The server behind the page: what it answers, and that nothing sent to it brings it down."""
+"""The server of the page: its answers, and that no request stops it."""
 
 import asyncio
 import base64
@@ -40,7 +40,7 @@ def read_by(server, path, body, content_type="image/png"):
 
 
 @pytest.mark.parametrize("path", ["/drawing", "/photo"])
-def test_it_reads_what_the_command_line_reads(path, server, run, photo, capsys):
+def test_it_reads_the_same_digits_as_the_command_line(path, server, run, photo, capsys):
     found = read_by(server, path, photo.read_bytes())
     config = RunConfig(
         mode="predict",
@@ -63,7 +63,7 @@ def test_it_reads_what_the_command_line_reads(path, server, run, photo, capsys):
     assert ("preview" in found) == (path == "/photo")
 
 
-def test_a_telephones_photo_is_shown_upright_and_small(server, tmp_path):
+def test_a_phone_photo_is_shown_upright_and_small(server, tmp_path):
     sheet = np.full((3000, 4000), 220, np.uint8)
     sheet[1000:1200, 2000:3000] = 40
     exif = Image.Exif()
@@ -80,7 +80,7 @@ def test_a_telephones_photo_is_shown_upright_and_small(server, tmp_path):
     assert preview.grey[625, 400] > 200
 
 
-def test_the_pages_files_come_with_what_keeps_others_out(server):
+def test_the_page_files_have_security_headers(server):
     for path, kind in {
         "/": "text/html",
         "/style.css": "text/css",
@@ -102,13 +102,13 @@ def test_the_pages_files_come_with_what_keeps_others_out(server):
 
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1", "localhost:9000", "LOCALHOST"])
-def test_this_machines_own_names_are_answered(host, server):
+def test_requests_to_this_machines_names_are_answered(host, server):
     assert ask(server, "GET", "/", Host=host)[0] == 200
     assert ask(server, "GET", "/", Host=host, Origin=f"http://{host}")[0] == 200
 
 
 class Watch(threading.Thread):
-    """Asks for a good answer again and again meanwhile; keeps the most memory seen, in MiB."""
+    """Sends valid requests in a loop; keeps the peak memory in MiB."""
 
     def __init__(self, server, picture):
         super().__init__()
@@ -162,7 +162,7 @@ def test_after_a_thousand_bad_requests_it_still_answers(server, run, photo):
     ] == [7, 2, 0, 1]
 
 
-def test_more_connections_than_it_holds_are_refused_and_the_idle_ones_end(server, photo):
+def test_connections_over_the_limit_are_refused_and_idle_ones_closed(server, photo):
     async def crowd():
         idle = [await asyncio.open_connection("127.0.0.1", server.port) for _ in range(200)]
         answers = await asyncio.gather(*(reader.read() for reader, _ in idle))

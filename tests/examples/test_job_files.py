@@ -1,4 +1,4 @@
-"""The files of examples/cluster for Slurm and Kubernetes, as far as they go without either."""
+"""The files of examples/cluster for Slurm and Kubernetes, tested without either."""
 
 import json
 import os
@@ -15,7 +15,7 @@ from mnist_keras.distributed import cluster
 from tests.conftest import ROOT
 
 FILES = ROOT / "examples" / "cluster"
-# Starts two tasks, with what Slurm's own gives each.
+# Starts two tasks with the environment that Slurm's srun sets.
 SRUN = r"""#!/bin/sh
 while [ "${1#--}" != "$1" ]; do echo "$1" >> options; shift; done
 for index in 0 1; do
@@ -27,7 +27,7 @@ status=0
 for task in $tasks; do wait "$task" || status=$?; done
 exit $status
 """
-# Which cluster a task finds; ends as a worker that has got SIGTERM.
+# Prints the cluster that a task finds; ends like a worker after SIGTERM.
 PROGRAM = r"""
 import json, os, sys
 from mnist_keras.distributed import cluster
@@ -40,7 +40,7 @@ sys.exit(143)
 
 @pytest.fixture
 def parse(monkeypatch):
-    """A recipe of main.py's arguments, given in the clone."""
+    """The recipe of main.py's arguments, with the clone as working directory."""
     if "batch_size" not in absl_flags.FLAGS:
         flags.define()
     monkeypatch.chdir(ROOT)
@@ -51,7 +51,7 @@ def parse(monkeypatch):
 
 @pytest.fixture
 def sbatch(tmp_path):
-    """Run the sbatch file with a program in place of main.py."""
+    """Run the sbatch file with a program instead of main.py."""
     tools = {
         "main.py": None,
         "srun": SRUN,
@@ -79,7 +79,7 @@ def sbatch(tmp_path):
 
 
 @pytest.mark.slow
-def test_slurms_tasks_find_each_other_and_go_on_when_their_time_is_over(sbatch, tmp_path):
+def test_slurm_tasks_find_each_other_and_requeue_at_the_limit(sbatch, tmp_path):
     done = sbatch(PROGRAM, "--run_name=a b")
     assert done.returncode == 143, done.stderr
     tasks = sorted(json.loads(line) for line in done.stdout.splitlines())
@@ -90,17 +90,17 @@ def test_slurms_tasks_find_each_other_and_go_on_when_their_time_is_over(sbatch, 
         ["--distribution=multi_worker", "--run_name=a b"]
     ] * 2
     assert (tmp_path / "requeued").read_text() == "requeue 77\n"
-    # From 22.05 on a step does not inherit it from the job.
+    # Since Slurm 22.05 a step does not inherit it from the job.
     assert "--cpus-per-task=8" in (tmp_path / "options").read_text().splitlines()
 
 
 @pytest.mark.parametrize("status", [0, 1])
-def test_slurms_job_has_the_status_of_its_tasks(sbatch, tmp_path, status):
+def test_the_slurm_job_has_the_status_of_its_tasks(sbatch, tmp_path, status):
     assert sbatch(f"raise SystemExit({status})").returncode == status
     assert not (tmp_path / "requeued").exists()
 
 
-def test_the_pods_of_the_job_are_the_workers_and_their_flags_are_flags(parse):
+def test_the_pods_are_the_workers_and_their_flags_are_valid(parse):
     yaml = pytest.importorskip("yaml", reason="PyYAML is not installed: no Kubernetes file is read")
     service, job = yaml.safe_load_all((FILES / "kubernetes.yaml").read_text(encoding="utf-8"))
     name, spec = job["metadata"]["name"], job["spec"]
@@ -127,7 +127,7 @@ def test_the_pods_of_the_job_are_the_workers_and_their_flags_are_flags(parse):
     }
 
 
-def test_the_page_names_the_files_that_there_are():
+def test_the_page_names_existing_files():
     page = (ROOT / "docs" / "scaling.md").read_text(encoding="utf-8")
     named = set(re.findall(r"examples/cluster/([\w.]+)", page))
     assert named == {path.name for path in FILES.iterdir() if path.is_file()}

@@ -1,4 +1,4 @@
-"""The launcher of examples/cluster, with a program in place of main.py that does not train."""
+"""The launcher of examples/cluster, with a program that replaces main.py and does not train."""
 
 import json
 import os
@@ -13,8 +13,8 @@ from tests.conftest import ROOT
 pytestmark = pytest.mark.workers
 
 LAUNCH = ROOT / "examples" / "cluster" / "launch.py"
-# Says who it is; then waits to be terminated where it is told to. Worker 1 and later ones end with
-# the status that comes first.
+# Prints who it is, then waits for SIGTERM if told to. Worker 1 and later ones end with
+# the status in the first argument.
 PROGRAM = r"""
 import json, os, signal, sys
 config = json.loads(os.environ["TF_CONFIG"])
@@ -26,13 +26,13 @@ if "wait" in sys.argv:
     signal.pause()
 sys.exit(int(sys.argv[1]) if index else 0)
 """
-# Runs the command here: its last argument, after options and the host.
+# Replaces ssh: runs its last argument, after options and the host, on this machine.
 SSH = """#!/bin/sh
 while [ $# -gt 2 ]; do shift; done
 if [ "$1" = nowhere ]; then echo nowhere is not known >&2; exit 255; fi
 exec sh -c "$2"
 """
-# The launcher, but it does not have as much patience.
+# The launcher with a shorter time limit.
 COMMAND = (
     f"import sys; sys.argv[0] = {str(LAUNCH)!r}; sys.path.insert(0, {str(LAUNCH.parent)!r}); "
     "import launch; launch.GRACE_S = 1; launch.main()"
@@ -60,7 +60,7 @@ def launch(tmp_path):
 
 
 def _mind_a_closed_terminal():
-    """Also where the tests run under nohup."""
+    """Also if the tests run under nohup."""
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
@@ -72,7 +72,7 @@ PLACES = {
 
 @pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize("status", ["0", "1"])
-def test_each_worker_learns_all_addresses_and_its_number(launch, place, status):
+def test_each_worker_gets_all_addresses_and_its_number(launch, place, status):
     printed, said = (process := launch(*PLACES[place], "--", status, "a b")).communicate()
     assert (process.returncode, said) == (int(status), "")
     workers = sorted(json.loads(line) for line in printed.splitlines())
@@ -100,10 +100,10 @@ def test_the_end_of_the_launcher_ends_all_workers(launch, place):
     for _ in range(2):
         process.stdout.readline()
     process.kill()
-    assert process.communicate() == ("", "")  # Until nobody can write there any more.
+    assert process.communicate() == ("", "")  # Until all writers have closed the pipes.
 
 
-def test_under_nohup_it_outlives_the_terminal(launch):
+def test_under_nohup_it_survives_a_closed_terminal(launch):
     process = launch("--workers=2", "--", "0", "wait", nohup=True)
     for _ in range(2):
         process.stdout.readline()
@@ -115,7 +115,7 @@ def test_under_nohup_it_outlives_the_terminal(launch):
     assert process.returncode == 143
 
 
-def test_workers_that_wait_for_one_that_has_failed_are_ended(launch):
+def test_workers_waiting_for_a_failed_one_are_ended(launch):
     process = launch("--hosts=127.0.0.1,nowhere", "--", "0", "wait")
     _, said = process.communicate()
     assert said.splitlines() == [
@@ -141,7 +141,7 @@ def test_wrong_options_are_named_in_one_line(launch, options, expected):
     assert process.returncode == 2
 
 
-def test_a_directory_that_is_not_there_is_named_in_one_line(launch):
+def test_a_missing_directory_is_named_in_one_line(launch):
     _, said = (process := launch("--directory=nowhere", "--workers=2")).communicate()
     [line] = said.splitlines()
     assert line.startswith("error: worker 0 cannot be started. Received: ")

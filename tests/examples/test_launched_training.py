@@ -1,4 +1,4 @@
-"""main.py itself on two workers, also under the launcher of examples/cluster: what ends it."""
+"""What ends main.py on two workers, also under the launcher of examples/cluster."""
 
 import re
 import signal
@@ -40,7 +40,7 @@ def launch(flags):
 
 
 def until(process, is_last):
-    """The lines on stdout, up to one."""
+    """The lines on stdout up to a matching one."""
     lines = [process.stdout.readline()]
     while lines[-1] and not is_last(lines[-1]):
         lines.append(process.stdout.readline())
@@ -48,7 +48,7 @@ def until(process, is_last):
 
 
 def end(process):
-    """What is left on stdout, its lines, and what is on stderr, once all workers have ended."""
+    """(remaining lines on stdout, text on stderr) once all workers have ended."""
     printed, said = process.stdout.readlines(), process.stderr.read()
     process.stdout.close()
     process.stderr.close()
@@ -56,7 +56,7 @@ def end(process):
     return printed, said
 
 
-def test_sigterm_counts_between_the_meeting_of_the_workers_and_the_first_step(flags, tmp_path):
+def test_sigterm_before_the_first_step_ends_all_workers(flags, tmp_path):
     workers = Workers(tmp_path / "early", *flags, "--run_name=early")
     workers.read_lines(1)
     workers.processes[1].terminate()
@@ -65,7 +65,7 @@ def test_sigterm_counts_between_the_meeting_of_the_workers_and_the_first_step(fl
     assert [end.returncode for end in ends] == [143, 143]
 
 
-def test_a_run_goes_on_where_the_end_of_its_launcher_has_left_it(launch):
+def test_a_run_resumes_after_its_launcher_was_killed(launch):
     killed = launch()
     lines = until(killed, lambda line: line.startswith("2 5 "))
     killed.send_signal(signal.SIGKILL)
@@ -77,5 +77,5 @@ def test_a_run_goes_on_where_the_end_of_its_launcher_has_left_it(launch):
     steps = [
         tuple(map(int, match.groups())) for match in map(LOSS.match, lines + more + rest) if match
     ]
-    # A checkpoint was saved at the very step at which it ended.
+    # A checkpoint was saved at the step at which it ended.
     assert steps == [(epoch, step) for epoch in range(10) for step in range(30)]

@@ -1,11 +1,11 @@
-"""Ends one of two workers at random instants: ``python -m tests.faults.cluster --rounds=10``.
+"""End one of two workers at random times: ``python -m tests.faults.cluster --rounds=10``.
 
-Four ways, as often each: ``kill -9`` of a worker; a worker that is stopped, as if its machine were
-gone; SIGTERM to a worker; and SIGTERM, after which the run goes on with another number of workers,
-from two to one and from one to two in turn. The same commands then bring the run to its end. What
-it leaves is compared with what an uninterrupted run left: byte for byte and point for point, to a
-relative 1e-5 after a change of size. A worker that is still there `LONGEST_S` after the other one
-has ended counts as a hang. A round in which the whole machine stood still is taken once more.
+It uses four ways equally often: ``kill -9`` of a worker; a stopped worker, as if its machine were
+lost; SIGTERM to a worker; and SIGTERM, after which the run resumes with another number of workers,
+from two to one and from one to two in turn. The same commands then finish the run. Its results
+are compared with those of an uninterrupted run: byte for byte and point for point, or to a
+relative 1e-5 after a change of size. A worker that still runs `LONGEST_S` after the other one
+has ended counts as a hang. A round during which the machine paused is repeated.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from tests.cluster import RECIPE, Workers
 from tests.command_line import write_small_mnist
 from tests.faults.kills import outcome
 
-LINES = 130  # of about 310; the others are more than a pipe of one page holds.
+LINES = 130  # of about 310; the rest does not fit in a pipe of one page.
 LONGEST_S = 60
 STANDSTILL_S = 4
 WAYS = ("kill", "silence", "terminate", "change of size")
@@ -35,10 +35,10 @@ LOST = r"error: a worker was lost\. Received: worker {} \([\w.:]+\) .+"
 
 
 class Victim:
-    """One run, interrupted once and brought to its end.
+    """One run, interrupted once and then finished.
 
     Args:
-        directory: of its own.
+        directory: its working directory.
         data_dir: of the images.
     """
 
@@ -48,13 +48,13 @@ class Victim:
         self._arguments = (f"--data_dir={data_dir}", f"--logdir={directory}/logs", *RECIPE)
 
     def start(self, count, chance):
-        """Its workers, at random one or many steps per execution."""
+        """Start its workers with one or many steps per execution, at random."""
         steps = chance.choice((1, 50, "auto"))
         arguments = (*self._arguments, "--run_name=run", f"--steps_per_execution={steps}")
         return Workers(self._directory / "cwd", *arguments, count=count)
 
     def interrupt(self, count, signum, chance):
-        """Send a signal to one worker of so many; (its number, seconds until all others ended)."""
+        """Send a signal to one of ``count`` workers; (its number, seconds until others end)."""
         workers = self.start(count, chance)
         workers.read_lines(chance.randrange(1, LINES))
         time.sleep(chance.uniform(0, 0.1))
@@ -74,7 +74,7 @@ class Victim:
         return target, took_s, [process.returncode for process in others], said
 
     def finish(self, count, chance):
-        """Bring it to its end; (what went wrong or None, what it left)."""
+        """Finish the run; (error or None, its results)."""
         ends = self.start(count, chance).end()
         if any(end.returncode for end in ends):
             return f"goes on to {[(end.returncode, end.stderr) for end in ends]}", {}
@@ -82,7 +82,7 @@ class Victim:
 
 
 class Standstill(threading.Thread):
-    """Notices that the whole machine stood still, in which workers lose each other."""
+    """Detects that the machine paused, which makes workers lose each other."""
 
     def __init__(self):
         super().__init__(daemon=True)
@@ -98,13 +98,13 @@ class Standstill(threading.Thread):
             before = now
 
     def has_been(self):
-        """Whether it did since it was asked last."""
+        """Whether it paused since the last call."""
         longest_s, self._longest_s = self._longest_s, 0.0
         return longest_s > STANDSTILL_S
 
 
 def is_close(found, expected):
-    """Whether two values of `outcome` are the same to a relative 1e-5; digests aside."""
+    """Whether two values of `outcome` agree to a relative 1e-5, except digests."""
     if isinstance(expected, dict):
         return found.keys() == expected.keys() and all(
             is_close(found[k], expected[k]) for k in found
@@ -118,7 +118,7 @@ def is_close(found, expected):
 
 
 def one_round(way, number, place, expected, chance):
-    """(what went wrong or None, seconds until the other worker had ended)."""
+    """(error or None, seconds until the other worker ended)."""
     before, after = 2, 2
     if way == "change of size":
         before, after = ((2, 1), (1, 2))[number % 2]
@@ -147,7 +147,7 @@ def one_round(way, number, place, expected, chance):
 
 
 def main():
-    """Interrupt as often as asked, each way; exit status 1 where anything went wrong."""
+    """Interrupt as often as requested, in each way; exit status 1 after any error."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=10)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,7 +1,7 @@
-"""Damages files at random and reads them: ``python -m tests.faults.fuzz --inputs=40000 --seed=0``.
+"""Damage files at random and read them: ``python -m tests.faults.fuzz --inputs=40000 --seed=0``.
 
-IDX files (plain, gzipped, mapped), mnist.npz, a checkpoint's manifest and flag files. Whatever
-comes is read, or refused by an error of this package in one line, within bounded memory.
+The files are IDX (plain, gzipped, mapped), mnist.npz, a checkpoint's manifest and flag files. Each
+one is read or refused with a one-line error of this package, within bounded memory.
 """
 
 import argparse
@@ -26,7 +26,7 @@ MOST_BYTES = 64 << 20
 
 
 def damaged(content, chance):
-    """The content with bytes flipped, cut out, repeated, put in, or cut off."""
+    """The content with bytes flipped, removed, repeated or inserted, or truncated."""
     whole, content = content, bytearray(content)
     while content == whole or chance.random() < 0.5:
         at = chance.randrange(len(content) + 1)
@@ -47,7 +47,7 @@ def damaged(content, chance):
 
 
 def targets(folder):
-    """{name: (whole content, reader of a path)}."""
+    """{name: (undamaged content, reader of a path)}."""
     images = np.arange(2 * 28 * 28, dtype=np.uint8).reshape(2, 28, 28)
     write_idx(folder / "plain", images)
     write_idx(folder / "packed.gz", images)
@@ -77,7 +77,7 @@ def targets(folder):
 
 
 def outcome(read, path):
-    """What came of reading: "read" or the error's name; any other error is raised."""
+    """The result of reading: "read" or the error's name; other errors are raised."""
     try:
         read(path)
     except MnistKerasError as error:
@@ -87,12 +87,12 @@ def outcome(read, path):
     except SystemExit as ended:
         if ended.code:
             raise
-        return "help"  # That is what a flag has become.
+        return "help"  # A flag has become --help.
     return "read"
 
 
 def main():
-    """Read as many as asked of each kind; an error that is not ours ends it with a traceback."""
+    """Read the given number of files of each kind; an error of another package is raised."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=40000, help="in all")
     parser.add_argument("--seed", type=int, default=0)

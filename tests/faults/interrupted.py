@@ -1,7 +1,7 @@
-"""One process of a training that may be interrupted: in this process, or a real one of its own.
+"""One process of a training that may be interrupted, simulated in this process or real.
 
-As a program: ``python -m tests.faults.interrupted FILE``, the file being a pickled
-(`Training`, `Stop` or None, where the `Ending` goes).
+As a program: ``python -m tests.faults.interrupted FILE``. The file is a pickled
+(`Training`, `Stop` or None, path for the `Ending`).
 """
 
 import collections
@@ -42,15 +42,15 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """What every process of a training is started with.
+    """The settings with which every process of a training starts.
 
     Attributes:
-        table: the module whose ``PROGRAMS`` holds the program.
+        table: the module whose ``PROGRAMS`` contains the program.
         program, pipeline: their names.
-        epochs: of the training, in all.
+        epochs: total number of epochs.
         steps_per_execution: a number or "auto".
-        checkpoint_every_steps: an interval in steps, or None: each epoch.
-        directory: what it leaves; None: no callbacks, and nothing on the disk.
+        checkpoint_every_steps: an interval in steps; None: each epoch.
+        directory: for its files; None: no callbacks and no files.
         base: the name of the model's base class, "TapeModel" or "Model".
     """
 
@@ -69,7 +69,7 @@ class Stop:
     """When and how a process ends.
 
     Attributes:
-        step: after how many steps of the training.
+        step: the number of steps after which it ends.
         how: a key of `WAYS`.
     """
 
@@ -83,12 +83,12 @@ class Ending:
 
     Attributes:
         kind: "finished", "stopped", "refused" or "crashed".
-        lines: what was said to the user.
+        lines: the messages to the user.
         error: the error's line or its traceback.
-        variables, metrics, history, points: what a finished training leaves. The metrics are None
-            where this process trained nothing: each epoch begins with new ones.
-        examples: with a pipeline that is not seeded, the examples of each epoch.
-        steps: how many there were, over all processes.
+        variables, metrics, history, points: the results of a finished training. Metrics are None
+            if this process trained nothing, since each epoch resets them.
+        examples: for an unseeded pipeline, the examples of each epoch.
+        steps: the number of steps in all processes.
     """
 
     kind: str
@@ -103,7 +103,7 @@ class Ending:
 
 
 class Crash(BaseException):
-    """Ends a training from inside; nothing but this module catches it."""
+    """Ends a training from inside; only this module catches it."""
 
 
 def _crash():
@@ -115,11 +115,11 @@ def _kill():
 
 
 def _kill_soon():
-    """At any instant: in a step, while data is read, or while a checkpoint is written."""
+    """Kill at any time: in a step, while data is read, or while a checkpoint is written."""
     threading.Timer(random.SystemRandom().uniform(0, 0.1), _kill).start()
 
 
-# {name: (what is done, before the checkpoint's turn, at the end of an epoch)}
+# {name: (action, whether before the checkpoint, whether at the end of an epoch)}
 WAYS = {
     "an exception before a save": (_crash, True, False),
     "an exception after a save": (_crash, False, False),
@@ -138,7 +138,7 @@ WAYS_OF_PROCESSES = {
 
 
 class Stopper(StepCallback):
-    """Ends the process as a `Stop` says."""
+    """Ends the process according to a `Stop`."""
 
     def __init__(self, stop):
         super().__init__()
@@ -161,7 +161,7 @@ class Stopper(StepCallback):
 
 
 class ExampleRecorder(StepCallback):
-    """Keeps in a file what each step of a model is trained on, whatever ends the process."""
+    """Keeps the examples of each step in a file, however the process ends."""
 
     priority = 3  # After the checkpoint, which restores the step.
 
@@ -192,7 +192,7 @@ class ExampleRecorder(StepCallback):
 
 
 def examples_in(path, *, epochs):
-    """[{example: how often it was seen}] for each epoch; what was trained anew counts once."""
+    """[{example: how often it was seen}] for each epoch; repeated steps count once."""
     steps = {}
     for line in map(json.loads, path.read_text().splitlines()):
         if isinstance(line, dict):
@@ -207,12 +207,12 @@ def examples_in(path, *, epochs):
 
 
 def attempt(training, stop=None, *, captures=True):
-    """Run one process's part of a training, as if in a process of its own.
+    """Run one process's part of a training, as if in a new process.
 
     Args:
         training: a `Training`.
-        stop: a `Stop`, or None: to its end.
-        captures: keep what is said on stderr, instead of saying it.
+        stop: a `Stop`; None: run to the end.
+        captures: keep the text on stderr instead of printing it.
 
     Returns:
         An `Ending`.
@@ -230,7 +230,7 @@ def attempt(training, stop=None, *, captures=True):
             left, kind, error = {}, "refused", f"{type(refusal).__name__}: {refusal}"
         except Exception:
             left, kind, error = {}, "crashed", traceback.format_exc()
-    # Iterators that read ahead would draw from the generators of the next process.
+    # Iterators that read ahead would otherwise use the generators of the next process.
     gc.collect()
     lines += [line for line in said.getvalue().splitlines() if line not in lines]
     return Ending(kind, lines, error, **left)
@@ -274,7 +274,7 @@ def _train(training, stop, notice):
 
 
 def begin_anew(*, is_seeded):
-    """Forget what this process did before, and let no generator go on from there."""
+    """Reset the state of this process, all random generators included."""
     tf.get_logger().setLevel("ERROR")
     keras.utils.clear_session(free_memory=False)
     other = random.SystemRandom().getrandbits(31)
@@ -286,7 +286,7 @@ def begin_anew(*, is_seeded):
 
 
 def attempt_in_a_process(training, stop=None):
-    """As `attempt`, in a real process."""
+    """Like `attempt`, in a real process."""
     orders, result = training.directory / "orders.pickle", training.directory / "ending.pickle"
     training.directory.mkdir(parents=True, exist_ok=True)
     orders.write_bytes(pickle.dumps((training, stop, result)))
@@ -302,7 +302,7 @@ def attempt_in_a_process(training, stop=None):
 
 
 def main():
-    """Do as the file says."""
+    """Run the training of the file."""
     training, stop, result = pickle.loads(pathlib.Path(sys.argv[1]).read_bytes())
     ending = attempt(training, stop, captures=False)
     unfinished = result.with_suffix(".unfinished")
@@ -311,5 +311,5 @@ def main():
 
 
 if __name__ == "__main__":
-    # Not the main of this module: what is pickled must be known by the module's name.
+    # Not this module's own main: pickled classes need the module's real name.
     importlib.import_module("tests.faults.interrupted").main()

@@ -1,8 +1,8 @@
 """Keras's own ``fit`` on several devices: ``python -m tests.faults.keras_on_two_workers``.
 
-The same small training as it is, on one device, on two devices of one process and on two workers,
-with 1 and 5 steps per execution, its last batch a short one: by ``keras.Model`` and by `TapeModel`.
-One line for each says how far its losses lie from those of one device, or what it fails with.
+The same small training runs on one device, on two devices of one process and on two workers,
+with 1 and 5 steps per execution and a short last batch: by ``keras.Model`` and by `TapeModel`.
+One line for each shows how much its losses differ from those of one device, or its error.
 """
 
 import concurrent.futures
@@ -19,7 +19,7 @@ LONGEST_S = 120
 
 
 def main():
-    """Train in each way, each in processes of its own, and print what came of it."""
+    """Train in each way, each in new processes, and print the results."""
     if len(sys.argv) > 1:
         print(json.dumps(epoch_losses(*sys.argv[1:])))
         return
@@ -32,7 +32,7 @@ def main():
 
 
 def verdict(found, expected):
-    """In words, of what each process came to: a list of losses or an error's text."""
+    """The result in words; each process gives a list of losses or an error's text."""
     errors = [result for result in found if isinstance(result, str)]
     if errors:
         return errors[0]
@@ -42,7 +42,7 @@ def verdict(found, expected):
 
 
 def outcome(role, kind, steps):
-    """What each of the processes came to: the losses of its epochs, or how it failed."""
+    """The result of each process: the losses of its epochs, or its error."""
     addresses = ",".join(free_addresses(2))
     indices = ("0", "1") if role == "worker" else ("0",)
 
@@ -85,7 +85,7 @@ def epoch_losses(role, kind, steps, addresses, index):
         os.environ["TF_CONFIG"] = json.dumps({"cluster": cluster, "task": task})
         strategy = tf.distribute.MultiWorkerMirroredStrategy()
     draws = np.random.default_rng(0)
-    # 7 batches, the last one of 5 examples.
+    # 7 batches, the last with 5 examples.
     x = draws.normal(size=(101, 20)).astype(np.float32)
     y = draws.normal(size=(101, 1)).astype(np.float32)
     with contextlib.nullcontext() if strategy is None else strategy.scope():

@@ -1,9 +1,9 @@
-"""Kills a real training at random instants: ``python -m tests.faults.kills --kills=50 --seed=0``.
+"""Kill a real training at random times: ``python -m tests.faults.kills --kills=50 --seed=0``.
 
-Each recipe is trained once without interruption, then again and again under fire: a process is
-ended by SIGKILL, SIGTERM or SIGINT, or by two signals in a row, at a random instant from its start
-to past its end, and started anew by the same command until the run is finished. What a run leaves
-is then compared with what the uninterrupted one left, byte for byte and point for point.
+Each recipe is trained once without interruption, then again with interruptions: a process is
+ended by SIGKILL, SIGTERM or SIGINT, or by two signals in a row, at a random time from its start
+to after its end, and restarted by the same command until the run is finished. The files of a run
+are then compared with those of the uninterrupted run, byte for byte and point for point.
 """
 
 import argparse
@@ -42,7 +42,7 @@ STOPS = {signal.SIGKILL: -9, signal.SIGTERM: 143, signal.SIGINT: 130}
 
 
 def start(recipe, logdir, data_dir):
-    """A training process."""
+    """Start a training process."""
     command = [sys.executable, str(ROOT / "main.py"), "--epochs=3", "--run_name=run"]
     command += [f"--checkpoint_every_steps={CHECKPOINT_EVERY_STEPS}", "--log_every_steps=10"]
     command += [f"--logdir={logdir}", f"--data_dir={data_dir}", *RECIPES[recipe].split()]
@@ -52,7 +52,7 @@ def start(recipe, logdir, data_dir):
 
 
 def outcome(run):
-    """All that a run has come to, times aside: {what: digest or value}."""
+    """All results of a run except times: {name: digest or value}."""
     summary = json.loads((run / "summary.json").read_bytes())
     del summary["seconds"], summary["images_per_second"]
     result = {"summary": summary, "model": digest(run / "model.keras")}
@@ -76,7 +76,7 @@ def outcome(run):
 
 
 def last_and_best(checkpoints):
-    """The directories of the last checkpoint and of the one with the least validation loss."""
+    """The directories of the last checkpoint and the one with the lowest validation loss."""
     losses = {}
     for directory in sorted(checkpoints.iterdir()):
         metrics = json.loads((directory / "manifest.json").read_bytes())["description"]["metrics"]
@@ -90,13 +90,13 @@ def digest(path):
 
 
 def newest(run):
-    """The updates done at the newest checkpoint."""
+    """The number of updates of the newest checkpoint."""
     names = (re.fullmatch(r"step-(\d+)", p.name) for p in run.glob("checkpoints/step-*"))
     return max((int(name[1]) for name in names if name), default=0)
 
 
 class Fire:
-    """Signals at random, and what came of them."""
+    """Sends random signals and counts their effects."""
 
     def __init__(self, seed):
         self._random = random.Random(seed)
@@ -105,7 +105,7 @@ class Fire:
         self.most_repeated = 0
 
     def interrupt(self, process, run, longest_s):
-        """Let a process live for a random time, then end it; whether it had ended by itself."""
+        """End a process after a random time; returns whether it ended by itself before."""
         signums = self._random.choices(list(STOPS), weights=[3, 1, 1])
         if self._random.random() < 0.25:
             signums.append(self._random.choice(list(STOPS)))
@@ -133,7 +133,7 @@ class Fire:
 
 
 def main():
-    """Kill as often as asked, evenly over the recipes; exit status 1 where anything differs."""
+    """Kill as often as requested, evenly over the recipes; exit status 1 if results differ."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)

@@ -1,8 +1,8 @@
-"""Kills a process that saves 84 MB without a pause: ``python -m tests.faults.kills_during_save``.
+"""Kill a process that always saves 84 MB: ``python -m tests.faults.kills_during_save``.
 
-A process trains one step an epoch and saves after each. It is killed at a random instant, and the
-next one, which goes on from what it finds, says how far that is. A checkpoint is lost where this is
-less than the process before had already done with saving.
+A process trains one step per epoch and saves after each. It is killed at a random time, and the
+next process resumes from what it finds and prints that step. A checkpoint is lost if this step is
+before the last one that the previous process had finished saving.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def fit(model, callback, *, epochs_in_flight=0, initial_epoch=0):
     model.fit(x, x, initial_epoch=initial_epoch, epochs=10**6, verbose=0, callbacks=callbacks)
 """
 PROGRAMS = {
-    # The save of an epoch is under way while the next one is trained.
+    # An epoch is still being saved while the next one is trained.
     "Checkpoint": KERAS
     + "fit(compiled(TapeModel), Checkpoint(directory, keep=2), epochs_in_flight=1)",
     "ModelCheckpoint": KERAS
@@ -112,7 +112,7 @@ while True:
 
 
 class Victim:
-    """One process; where it began, and how much it had done with saving when it was killed."""
+    """One process; its first step, and the last step it had saved when it was killed."""
 
     def __init__(self, who, directory, chance):
         command = [sys.executable, "-c", PROGRAMS[who], directory]
@@ -120,7 +120,7 @@ class Victim:
             command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
         ) as process:
             first = process.stdout.readline()
-            self.began = int(first) if first else None  # None: it could not even begin.
+            self.began = int(first) if first else None  # None: it could not start.
             lines = [process.stdout.readline() for _ in range(chance.randint(1, 3))]
             time.sleep(chance.uniform(0, 0.4))
             process.kill()
@@ -129,13 +129,13 @@ class Victim:
 
 
 def lost(who, *, kills, seed):
-    """How many of so many kills cost a checkpoint."""
+    """The number of kills that lost a checkpoint."""
     chance, count, saved = random.Random(seed), 0, 0
     with tempfile.TemporaryDirectory() as root:
         for number in range(kills + 1):
             victim = Victim(who, f"{root}/{count}", chance)
             if victim.began is None or victim.began < saved:
-                count += 1  # The next one begins in an empty directory.
+                count += 1  # The next process starts in an empty directory.
                 victim.saved = 0 if victim.began is None else victim.saved
             saved = victim.saved
             print(
@@ -145,7 +145,7 @@ def lost(who, *, kills, seed):
 
 
 def main():
-    """Kill as often as asked; exit status 1 where this package lost a checkpoint."""
+    """Kill as often as requested; exit status 1 if this package lost a checkpoint."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)

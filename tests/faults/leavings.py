@@ -1,4 +1,4 @@
-"""All that a finished training leaves, gathered without the package's own code, and compared."""
+"""All results of a finished training, collected without the package's own code, and compared."""
 
 import collections
 import types
@@ -12,19 +12,19 @@ from keras.src.saving.keras_saveable import KerasSaveable
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.util.tensor_util import make_ndarray
 
-# Objects of these packages have no state of a program's own.
+# Objects of these packages hold no state of the program.
 _CLOSED = ("keras", "tensorflow", "numpy", "mnist_keras", "torch", "grain", "builtins")
 _WITHOUT_STATE = (type, types.ModuleType, types.FunctionType, types.MethodType, weakref.ref)
 
 
 def variables_of(model):
-    """Every variable that the model, its layers and its attributes hold, as arrays.
+    """Every variable that the model, its layers or its attributes hold, as arrays.
 
     That includes the variables of every optimizer, seed generator and ``tf.random.Generator``,
     wherever they are held, and Keras's global seed generator.
 
     Returns:
-        ({path: array}, the same of metrics alone).
+        ({path: array}, the same for metrics only).
     """
     all_found, found_in_metrics, seen = {}, {}, set()
 
@@ -45,7 +45,7 @@ def variables_of(model):
             for number, item in enumerate(value):
                 visit(item, f"{path}[{number}]", found)
         elif _is_open(value):
-            # The names that people gave come first.
+            # Names given by the program come first.
             for name in sorted(vars(value), key=lambda name: (name.startswith("_"), name)):
                 visit(vars(value)[name], f"{path}.{name}", found)
 
@@ -67,7 +67,7 @@ def _array(variable):
 
 
 def points_in(directory):
-    """{tag: [(step, value), ...]} of the event files, as TensorBoard shows them, rates aside."""
+    """{tag: [(step, value), ...]} of the event files, as in TensorBoard, without rates."""
     points = {}
     for part in ("train", "validation"):
         if not (directory / part).is_dir():
@@ -82,7 +82,7 @@ def points_in(directory):
 
 
 def differences(found, expected):
-    """Lines that say in what one training's leavings differ from another's, to the bit."""
+    """Lines that describe the differences of two trainings' results, to the bit."""
     lines = []
     for name in {**expected, **found}:
         if name not in found:
@@ -95,7 +95,7 @@ def differences(found, expected):
 
 
 def _bytes(value):
-    """What two equal values have in common; a NaN is equal to itself."""
+    """The bytes of a value, equal for equal values; a NaN is equal to itself."""
     if isinstance(value, (list, tuple)):
         return [_bytes(item) for item in value]
     if isinstance(value, dict):
@@ -105,7 +105,7 @@ def _bytes(value):
 
 
 def _where(found, expected):
-    """Where two values begin to differ, or by how much."""
+    """Where two values start to differ, or by how much."""
     if isinstance(found, list) and isinstance(expected, list):
         pairs = zip(found, expected, strict=False)
         first = next((i for i, (a, b) in enumerate(pairs) if _bytes(a) != _bytes(b)), None)

@@ -1,12 +1,12 @@
-"""Interrupts programs on any data: ``python -m tests.faults.programs --pairs=50 --seed=0``.
+"""Interrupt programs on any data: ``python -m tests.faults.programs --pairs=50 --seed=0``.
 
 Each pair of a program (tests/programs) and a pipeline (tests/pipelines) is trained once without
-interruption, then again while it is ended at random steps and started anew until it finishes. All
+interruption, then again while it is ended at random steps and restarted until it finishes. All
 variables, the History and the TensorBoard points are then compared to the bit. Its History is also
 compared with that of the same program on a plain ``keras.Model``.
 
-What a pair does depends on --seed, its names and its turn alone, so a pair that fails in a long run
-is repeated by naming it: --program=NAME --pipeline=NAME --seed=SEED.
+A pair depends only on --seed, its names and its turn, so a pair that fails in a long run
+can be repeated: --program=NAME --pipeline=NAME --seed=SEED.
 """
 
 import argparse
@@ -43,19 +43,19 @@ KINDS = (SAME, SAID, REFUSED, DIFFERENT, CRASHED, NOT_REPRODUCIBLE, NOT_FOR_KERA
 FAILURES = (DIFFERENT, CRASHED)
 NOTICE = "resume is not exact: "
 STEPS_PER_EXECUTION = (1, 4, "auto")
-# Of the largest value of a History.
+# Relative to the largest value of a History.
 TOLERANCE = 1e-6
 MOST_LINES = 6
 
 
 @dataclasses.dataclass
 class Result:
-    """What came of a pair.
+    """The result of a pair.
 
     Attributes:
         kind: one of `KINDS`.
-        lines: what was said, or in what it differs.
-        unlike_keras: in what its History differs from that of a plain ``keras.Model``.
+        lines: its messages, or its differences.
+        unlike_keras: differences of its History from a plain ``keras.Model``.
     """
 
     kind: str
@@ -64,13 +64,13 @@ class Result:
 
 
 class Pair:
-    """A program on a pipeline, and all that is drawn for it.
+    """A program on a pipeline, with all its random choices.
 
     Args:
-        table: the module that holds the program.
-        names: the program's and the pipeline's.
-        turn: how often these two were paired before.
-        options: the command line's.
+        table: the module that contains the program.
+        names: of the program and the pipeline.
+        turn: the number of earlier pairs of the same two.
+        options: of the command line.
     """
 
     def __init__(self, table, names, turn, options):
@@ -88,7 +88,7 @@ class Pair:
         self.stops = []
 
     def examine(self, directory):
-        """Train it as often as it takes; a `Result`."""
+        """Train it until it is finished; a `Result`."""
         pipeline = PIPELINES[self.pipeline]
         keras_model = self._alone(base="Model", steps_per_execution=1)
         if keras_model.kind != "finished":
@@ -135,15 +135,15 @@ class Pair:
         return interrupted.attempt(training, stop)
 
     def _train_under_fire(self, directory, steps):
-        """(the last `Ending`, the notices of all)."""
+        """(last `Ending`, notices of all processes)."""
         ways = interrupted.WAYS_OF_PROCESSES if self._of_processes else interrupted.WAYS
-        # What ends amid an epoch has more to restore.
+        # An end during an epoch needs more to be restored.
         ways = [name for name, (_, _, waits) in ways.items() for _ in range(1 if waits else 3)]
         said, last = [], 0
         for _ in range(self.chance.choice((1, 1, 2))):
             if last == steps:
                 break
-            # Late ones are harder: more of the past has to be known.
+            # Late ones are harder: more history has to be restored.
             last = max(self.chance.randint(last + 1, steps) for _ in range(2))
             self.stops.append(Stop(last, self.chance.choice(ways)))
             ending = self._train(directory, self.stops[-1])
@@ -154,7 +154,7 @@ class Pair:
         return ending, said + _notices(ending)
 
     def _unlike(self, keras_model, whole):
-        """In what the Histories of 1 and of 4 steps per execution differ from Keras's."""
+        """Differences of the Histories with 1 and 4 steps per execution from Keras's."""
         lines = [
             f"with the callbacks, {self.steps_per_execution}: {line}"
             for line in unlike(whole.history, keras_model.history)
@@ -182,7 +182,7 @@ def _notices(ending):
 
 
 def _compare(found, expected, *, is_seeded):
-    """In what two finished trainings differ."""
+    """The differences of two finished trainings."""
     if is_seeded:
         parts = ["history", "points", "variables"] + ["metrics"] * (found.metrics is not None)
         return [
@@ -199,7 +199,7 @@ def _compare(found, expected, *, is_seeded):
 
 
 def unlike(found, expected):
-    """In what two Histories differ by more than rounding."""
+    """Differences of two Histories beyond rounding."""
     if list(found) != list(expected):
         return [f"it has {list(found)} for {list(expected)}"]
     lines = []
@@ -215,7 +215,7 @@ def unlike(found, expected):
 
 
 def pairs_of(options, programs):
-    """As many pairs as asked for: each one once, in a random order, then over again."""
+    """The requested number of pairs: each one once in random order, then again."""
     pipelines = [PIPELINES[name] for name in matching(PIPELINES, options.pipeline, "pipeline")]
     for package in sorted({package for pipeline in pipelines for package in pipeline.needs}):
         if importlib.util.find_spec(package) is None:
@@ -236,7 +236,7 @@ def pairs_of(options, programs):
 
 
 def matching(table, pattern, what):
-    """The names that match a pattern; none is an error."""
+    """The names that match a pattern; raises if there are none."""
     names = [name for name in table if fnmatch.fnmatchcase(name, pattern)]
     if not names:
         expected = "\n  ".join(table)
@@ -245,7 +245,7 @@ def matching(table, pattern, what):
 
 
 def print_table(results):
-    """How often each kind of result came, by pipeline and by program."""
+    """Print the number of results of each kind, by pipeline and by program."""
     for attribute in ("pipeline", "program"):
         counts = collections.defaultdict(collections.Counter)
         for pair, result in results:
@@ -265,7 +265,7 @@ def print_table(results):
 
 
 def print_pairs(heading, pairs):
-    """Pairs by their names and what was drawn for them."""
+    """Print pairs with their names and random choices."""
     if pairs:
         print(f"\n{heading}: {len(pairs)}")
     for pair in pairs:
@@ -273,7 +273,7 @@ def print_pairs(heading, pairs):
 
 
 def print_result(pair, result, seconds):
-    """A pair's result and, unless all is well, the first lines of each part of it."""
+    """Print a pair's result and, unless it is good, the first lines of each part."""
     print(f"{result.kind}: {pair} {seconds:.1f} s")
     print_lines(result.lines)
     print_lines([f"unlike keras.Model: {line}" for line in result.unlike_keras])
@@ -308,11 +308,11 @@ def parse(arguments=None):
 
 
 def main():
-    """Examine the pairs; exit status 1 where one crashed or came to something else unsaid."""
+    """Examine the pairs; exit status 1 if one crashed or differed without a notice."""
     options = parse()
     programs = importlib.import_module(options.programs).PROGRAMS
     print(f"--seed={options.seed}")
-    gc.freeze()  # So that the collection after each training is soon done.
+    gc.freeze()  # This makes garbage collection after each training faster.
     results = []
     with tempfile.TemporaryDirectory() as name:
         os.environ["TMPDIR"] = tempfile.tempdir = name

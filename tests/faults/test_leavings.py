@@ -1,4 +1,4 @@
-"""The comparison of two trainings sees every variable, and every bit."""
+"""The comparison of two trainings includes every variable and every bit."""
 
 import keras
 import numpy as np
@@ -9,14 +9,14 @@ from tests.faults.leavings import differences, variables_of
 
 
 class Holder:
-    """A plain object of a program."""
+    """A plain object of the program."""
 
     def __init__(self, variable):
         self.variable = variable
 
 
 class Everywhere(keras.Model):
-    """Holds variables in every place that a program may choose."""
+    """Holds variables in every kind of place."""
 
     def __init__(self):
         super().__init__()
@@ -53,7 +53,7 @@ CHANGES = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_a_change_of_any_variable_is_seen(what, model):
+def test_a_change_of_any_variable_is_detected(what, model):
     before = variables_of(model)
     CHANGES[what](model)
     after = variables_of(model)
@@ -61,7 +61,7 @@ def test_a_change_of_any_variable_is_seen(what, model):
     assert differences(after[1], before[1]) == []
 
 
-def test_metrics_are_told_from_the_rest(model):
+def test_metrics_are_separated_from_other_variables(model):
     before = variables_of(model)
     model.seen.update_state([4.0])
     after = variables_of(model)

@@ -1,4 +1,4 @@
-"""A fixed choice of the pairs that ``python -m tests.faults.programs`` draws at random."""
+"""A fixed selection of the pairs that ``python -m tests.faults.programs`` draws at random."""
 
 import pytest
 
@@ -24,7 +24,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize(("program", "pipeline", "kind"), PAIRS)
-def test_a_program_that_is_killed_ends_alike_or_says_so(program, pipeline, kind, tmp_path):
+def test_a_killed_program_resumes_exactly_or_says_it_does_not(program, pipeline, kind, tmp_path):
     pair = Pair("tests.programs", (program, pipeline), 0, parse([]))
     result = pair.examine(tmp_path)
     assert (result.kind, result.unlike_keras) == (kind, []), result.lines

@@ -1,4 +1,4 @@
-"""The harness tells the right result from the wrong one."""
+"""The test harness distinguishes right from wrong results."""
 
 import collections
 import functools
@@ -33,7 +33,7 @@ def make(base):
 
 @pytest.fixture
 def table(monkeypatch):
-    """The name of a module with a program and a pipeline that nobody can resume."""
+    """The name of a module with a program and a pipeline that cannot resume."""
     program = types.SimpleNamespace(make=make, arrays=arrays, batch_size=4)
     monkeypatch.setitem(
         sys.modules, "a_table", types.SimpleNamespace(PROGRAMS={"program": program})
@@ -98,7 +98,7 @@ CASES = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_the_kind_of_result(case, table, tmp_path, monkeypatch):
+def test_each_training_gets_the_right_kind_of_result(case, table, tmp_path, monkeypatch):
     pipeline, endings, expected = CASES[case]
     left = iter(endings)
 
@@ -117,7 +117,7 @@ def test_the_kind_of_result(case, table, tmp_path, monkeypatch):
     assert list(left) == []
 
 
-def test_a_history_may_differ_by_rounding_alone():
+def test_a_history_may_differ_only_by_rounding():
     keras_history = {"epoch": [0, 1], "loss": [4.0, 2.0]}
     assert unlike({"epoch": [0, 1], "loss": [4.0, 2.000001]}, keras_history) == []
     assert unlike({"epoch": [0, 1], "loss": [4.0, 2.0001]}, keras_history) == [
@@ -129,7 +129,7 @@ def test_a_history_may_differ_by_rounding_alone():
     assert unlike({"epoch": [0, 1]}, keras_history) == ["it has ['epoch'] for ['epoch', 'loss']"]
 
 
-def test_what_a_pair_does_depends_on_its_names_and_the_seed_alone(table):
+def test_a_pair_is_determined_by_its_names_and_seed(table):
     def drawn(seed, turn):
         pair = Pair(table, ("program", "exact"), turn, parse([f"--seed={seed}"]))
         return pair.training, pair.chance.random()
@@ -140,14 +140,14 @@ def test_what_a_pair_does_depends_on_its_names_and_the_seed_alone(table):
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
-    """The ending of the training that is never interrupted, once it was asked for."""
+    """The `Ending` of the uninterrupted training, computed on the first call."""
     directory = tmp_path_factory.mktemp("whole")
     return functools.cache(lambda training: interrupted.attempt(training(directory)))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("how", interrupted.WAYS)
-def test_a_training_is_ended_and_comes_to_the_same_bits(how, table, tmp_path, whole):
+def test_an_interrupted_training_ends_with_the_same_bits(how, table, tmp_path, whole):
     expected = whole(training)
     victim = training(tmp_path)
     assert interrupted.attempt(victim, Stop(5, how)).kind == "stopped"
@@ -161,7 +161,7 @@ def training(directory):
     return Training("a_table", "program", "arrays, in order", 2, 4, 2, directory)
 
 
-def test_examples_trained_anew_count_once(tmp_path):
+def test_repeated_examples_count_once(tmp_path):
     path = pathlib.Path(tmp_path, "examples.jsonl")
     path.write_text('{"from": 0}\n["a", "b"]\n["c"]\n["b", "a"]\n{"from": 2}\n["a", "a"]\n["c"]\n')
     assert interrupted.examples_in(path, epochs=2) == [{"a": 1, "b": 1, "c": 1}, {"a": 2, "c": 1}]

@@ -19,7 +19,7 @@ from mnist_keras.model.pace import Pace
 
 
 class Recorder(StepCallback):
-    """Writes down what it is called for; asks for stops and records at some steps."""
+    """Records its calls; asks for stops and records at some steps."""
 
     def __init__(self, *, stops=(), records=(), order=None, name="", closed=None, journal=None):
         super().__init__()
@@ -47,7 +47,7 @@ class Recorder(StepCallback):
 
 
 class Steps:
-    """A model of which nothing is left but its counter, and the run of its steps."""
+    """A model reduced to its step counter; it records the runs of its steps."""
 
     def __init__(self, *, steps_per_execution, steps_in_data=10**9, chooses_steps=False):
         self.steps_per_execution = steps_per_execution
@@ -84,7 +84,7 @@ class Steps:
 
 
 class Slow(Steps):
-    """Its steps take so many seconds each, by its own clock."""
+    """Each step takes a given number of seconds of its clock."""
 
     def __init__(self, *, seconds, **arguments):
         super().__init__(**arguments)
@@ -103,9 +103,7 @@ class Slow(Steps):
         (60.0, [(step, step + 1) for step in range(250)]),
     ],
 )
-def test_where_the_steps_are_chosen_the_callbacks_are_called_twice_a_second(
-    seconds, expected, monkeypatch
-):
+def test_with_automatic_steps_callbacks_are_called_twice_a_second(seconds, expected, monkeypatch):
     model = Slow(seconds=seconds, steps_per_execution=100, chooses_steps=True)
     monkeypatch.setattr(
         "mnist_keras.model.callback_list.Pace", functools.partial(Pace, clock=lambda: model.now)
@@ -127,7 +125,7 @@ def fit_callbacks(model, *callbacks, stream=None):
     stops=st.lists(st.sets(st.integers(0, 200)), min_size=1, max_size=2),
     records=st.sets(st.integers(0, 200)),
 )
-def test_executions_are_cut_where_a_callback_asks_and_nowhere_else(
+def test_executions_are_split_only_where_a_callback_asks(
     steps, steps_per_execution, trained, stops, records
 ):
     model = Steps(steps_per_execution=steps_per_execution)
@@ -149,7 +147,7 @@ def test_executions_are_cut_where_a_callback_asks_and_nowhere_else(
 
 @pytest.mark.parametrize("steps_per_execution", [1, 3, 5, 7, 100])
 @pytest.mark.parametrize("done", [0, 1, 3, 5, 6])
-def test_the_steps_before_an_interruption_are_passed_over_in_silence(done, steps_per_execution):
+def test_steps_before_an_interruption_are_skipped_without_callbacks(done, steps_per_execution):
     class Resumed(Recorder):
         def resume_position(self, callbacks):
             return Position(step=100 + done, epoch=4, step_in_epoch=done)
@@ -164,14 +162,14 @@ def test_the_steps_before_an_interruption_are_passed_over_in_silence(done, steps
     assert [step for begin, end, _ in model.ran for step in range(begin, end)] == [*range(done, 7)]
     assert resumed.journal[0] == f"begin {done}"
 
-    # The next epoch is a whole one.
+    # The next epoch is complete.
     model.ran.clear()
     callbacks.on_epoch_end(4, {})
     model.epoch(callbacks, steps=7)
     assert [step for begin, end, _ in model.ran for step in range(begin, end)] == [*range(7)]
 
 
-def test_where_nothing_is_to_be_resumed_it_begins_where_it_is_told():
+def test_without_a_checkpoint_training_starts_at_initial_epoch():
     class Fresh(StepCallback):
         def resume_position(self, callbacks):
             asked.append(callbacks)
@@ -183,7 +181,7 @@ def test_where_nothing_is_to_be_resumed_it_begins_where_it_is_told():
     assert fit_callbacks(Steps(steps_per_execution=1)).resume(initial_epoch=5) == 5
 
 
-def test_callbacks_are_called_in_their_order_and_else_as_they_were_given():
+def test_callbacks_are_called_by_priority_then_by_position():
     journal = []
     given_in = [("e", 2), ("a", 0), ("d", 1), ("b", None), ("c", 0)]
     nested = [Recorder(name=name, order=order, journal=journal) for name, order in given_in]
@@ -196,7 +194,7 @@ def test_callbacks_are_called_in_their_order_and_else_as_they_were_given():
     assert len(FitCallbacks(model, callbacks, stream=None, verbose=0, epochs=1).callbacks) == 6
 
 
-def test_a_stream_is_told_which_epoch_begins():
+def test_a_stream_gets_the_number_of_the_epoch():
     stream = batches(np.zeros((4, 2, 2), np.uint8), np.zeros(4, np.uint8), batch_size=2)
     callbacks = fit_callbacks(Steps(steps_per_execution=1), stream=stream)
     callbacks.on_epoch_begin(5)
@@ -204,7 +202,7 @@ def test_a_stream_is_told_which_epoch_begins():
     assert stream.epoch == 5
 
 
-def test_training_that_is_stopped_ends_at_the_next_boundary():
+def test_stopped_training_ends_at_the_next_boundary():
     class Stop(Recorder):
         def on_train_batch_end(self, batch, logs=None):
             self.model.stop_training = True
@@ -217,7 +215,7 @@ def test_training_that_is_stopped_ends_at_the_next_boundary():
     assert [ran[:2] for ran in model.ran] == [(0, 4)]
 
 
-def test_data_that_has_ended_ends_the_epoch():
+def test_exhausted_data_ends_the_epoch():
     model = Steps(steps_per_execution=4, steps_in_data=4)
     callbacks = fit_callbacks(model)
     callbacks.on_train_batch_begin(0)
@@ -227,14 +225,14 @@ def test_data_that_has_ended_ends_the_epoch():
         callbacks.run_window(iter(()), model.run)
 
 
-def test_data_that_ends_amid_an_execution_keeps_the_logs_of_its_steps():
+def test_data_ending_during_an_execution_keeps_its_logs():
     model = Steps(steps_per_execution=4, steps_in_data=3)
     callbacks = fit_callbacks(model)
     callbacks.on_train_batch_begin(0)
     assert callbacks.run_window(iter(()), model.run) == {"loss": 0.0}
 
 
-def test_the_training_data_alone_says_how_long_an_epoch_is():
+def test_only_the_training_data_sets_the_epoch_length():
     callbacks = fit_callbacks(Steps(steps_per_execution=1), Recorder())
     for length in (7, 2):
         adapter = types.SimpleNamespace(num_batches=length, on_epoch_begin=None, on_epoch_end=None)
@@ -249,14 +247,14 @@ def test_the_training_data_alone_says_how_long_an_epoch_is():
     assert [callback.params["steps"] for callback in callbacks.callbacks] == [7, 7]
 
 
-def test_every_callback_is_closed_that_can_be():
+def test_every_callback_with_close_is_closed():
     closed = []
     callbacks = [Recorder(name="a", closed=closed), Recorder(name="b", closed=closed)]
     fit_callbacks(Steps(steps_per_execution=1), *callbacks, keras.callbacks.Callback()).close()
     assert closed == ["a", "b"]
 
 
-def test_one_that_cannot_be_closed_keeps_no_other_open():
+def test_an_error_in_close_does_not_stop_other_closes():
     class Failing(StepCallback):
         def close(self):
             raise OSError("full")
@@ -268,7 +266,7 @@ def test_one_that_cannot_be_closed_keeps_no_other_open():
     assert closed == ["a"]
 
 
-# Resuming over other data than a stream
+# Resuming with data other than a stream
 
 X = np.random.default_rng(0).random((65, 4), dtype=np.float32)
 Y = np.random.default_rng(1).random((65, 2), dtype=np.float32)
@@ -290,7 +288,7 @@ def of_unknown_length():
     return dataset().filter(lambda *_: True)
 
 
-# name: (arguments of fit, where it is interrupted)
+# name: (arguments of fit, step of the interruption)
 DATA = {
     "arrays": (lambda: {"x": X, "y": Y, "batch_size": 10, "shuffle": False}, 10),
     "a tf.data.Dataset": (lambda: {"x": dataset()}, 10),
@@ -308,7 +306,7 @@ DATA = {
 
 @pytest.fixture(scope="module")
 def resumable():
-    """(a model, the arrays of its first state)."""
+    """(model, arrays of its first state)."""
     keras.utils.set_random_seed(1)
     layers = [keras.layers.Dense(3), keras.layers.Dropout(0.5), keras.layers.Dense(2)]
     model = TapeModel(keras.Sequential([keras.Input((4,)), *layers]))
@@ -320,7 +318,7 @@ def resumable():
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*ran out of data:UserWarning")
 @pytest.mark.parametrize("kind", DATA)
-def test_a_run_over_any_data_in_order_is_resumed_in_mid_epoch(kind, resumable, tmp_path):
+def test_training_on_any_ordered_data_resumes_in_mid_epoch(kind, resumable, tmp_path):
     class Crash(StepCallback):
         priority = 3
 

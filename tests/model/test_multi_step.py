@@ -11,7 +11,7 @@ from mnist_keras.model import multi_step
 
 
 def epochs_of(stream):
-    """The stream as an endless dataset of which Keras knows nothing, epoch after epoch."""
+    """The stream as an endless tf.data.Dataset of unknown length, epoch after epoch."""
 
     def generate():
         for stream.epoch in itertools.count():
@@ -41,7 +41,7 @@ def run(model, digits, directory, capsys, *, as_stream=True):
 
 
 def slow(value):
-    """A value that the short loop leaves out."""
+    """A value excluded from the short test run."""
     return pytest.param(value, marks=pytest.mark.slow)
 
 
@@ -72,7 +72,7 @@ def test_no_number_depends_on_the_steps_per_execution(
             np.testing.assert_array_equal(value, expected[2][name][key], err_msg=f"{name} {key}")
 
 
-def test_the_logged_loss_is_the_batchs_own_before_its_update(
+def test_the_logged_loss_is_the_batch_loss_before_its_update(
     make_model, digits, tmp_path, points_of
 ):
     images, labels = digits
@@ -127,7 +127,7 @@ def test_validation_does_not_shorten_an_epoch_of_unknown_length(make_model, digi
 
 @pytest.mark.slow
 @pytest.mark.parametrize("steps_per_execution", [3, 100])
-def test_evaluate_and_predict_do_not_depend_on_the_steps_per_execution(
+def test_evaluate_and_predict_do_not_depend_on_steps_per_execution(
     steps_per_execution, make_model, digits
 ):
     stream = batches(*digits, batch_size=150)

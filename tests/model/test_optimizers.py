@@ -42,7 +42,7 @@ def test_the_examples_in_the_docstrings_hold():
     ],
     ids=str,
 )
-def test_it_trains_as_keras_own_sgd_does(arguments):
+def test_it_trains_like_keras_sgd(arguments):
     ours = _weights_after_fit(optimizers.SGD(0.1, **arguments))
     keras_own = _weights_after_fit(keras.optimizers.SGD(0.1, **arguments))
     for weight, expected in zip(ours, keras_own, strict=True):
@@ -69,13 +69,13 @@ def test_it_trains_in_mixed_precision(dtype):
     np.testing.assert_allclose(ours[0], keras_own[0], rtol=1e-6, atol=1e-7)
 
 
-def test_the_rows_that_a_sparse_gradient_names_are_updated():
+def test_sparse_gradients_update_only_their_rows():
     weight = keras.Variable([[1.0], [2.0], [3.0]])
     optimizers.SGD(0.5).apply([tf.IndexedSlices([[2.0]], [1], dense_shape=[3, 1])], [weight])
     assert weight.numpy().tolist() == [[1.0], [1.0], [3.0]]
 
 
-def test_it_is_saved_and_made_again():
+def test_it_is_saved_and_loaded():
     stored = keras.optimizers.serialize(optimizers.SGD(0.25, momentum=0.5))
     again = keras.optimizers.deserialize(stored)
     assert type(again) is optimizers.SGD

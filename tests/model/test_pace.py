@@ -14,7 +14,7 @@ def test_the_examples_in_the_docstrings_hold():
     ("steps", "seconds", "expected"),
     [(1, 0.25, 4), (100, 0.25, 400), (8, 2.0, 4), (1, 30.0, 1), (5, 0.0, 500_000 * 10)],
 )
-def test_the_next_steps_take_as_long_as_aimed_at(steps, seconds, expected):
+def test_the_number_of_steps_meets_the_target_time(steps, seconds, expected):
     times = iter([7.0, 7.0 + seconds])
     measured = Pace(1.0, clock=lambda: next(times))
     with measured.measure(steps=steps):
@@ -22,5 +22,5 @@ def test_the_next_steps_take_as_long_as_aimed_at(steps, seconds, expected):
     assert measured.steps == expected
 
 
-def test_it_begins_with_one_step():
+def test_it_starts_with_one_step():
     assert Pace().steps == 1

@@ -16,12 +16,12 @@ CASES = {
     "dataset": 10,
     "stream": 8,
     "own step": 8,
-}  # How many steps each has.
+}  # The number of steps of each.
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Where the results of the trainings in each role lie."""
+    """The directory with the results of the trainings in each role."""
     out = tmp_path_factory.mktemp("replicated")
     addresses = ",".join(free_addresses(2))
 
@@ -40,7 +40,7 @@ def trained(tmp_path_factory):
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         roles = [("one",), ("mirrored",)]
         workers = [("worker", addresses, str(index)) for index in range(2)]
-        # Two at a time, and the two workers together.
+        # Two at a time; the two workers run together.
         for pair in (roles, workers):
             list(pool.map(lambda arguments: run(*arguments), pair))
     return out
@@ -54,7 +54,7 @@ def result(trained, role, case, steps):
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("steps_per_execution", STEPS_PER_EXECUTION)
 @pytest.mark.parametrize("role", DIRECTORIES)
-def test_replicas_come_to_the_numbers_of_one_device(trained, role, steps_per_execution, case):
+def test_replicas_give_the_same_numbers_as_one_device(trained, role, steps_per_execution, case):
     expected = result(trained, "one", case, 50)
     found = result(trained, role, case, steps_per_execution)
     assert found.keys() == expected.keys() >= {"losses", "norms", "logs", "weights"}
@@ -64,7 +64,7 @@ def test_replicas_come_to_the_numbers_of_one_device(trained, role, steps_per_exe
 
 
 @pytest.mark.parametrize("role", DIRECTORIES)
-def test_the_loss_of_each_output_is_that_of_the_whole_batches(trained, role):
+def test_the_loss_of_each_output_covers_all_replicas(trained, role):
     expected, found = (np.load(trained / name / "outputs.npz") for name in ("one", role))
     assert set(found) == {"loss", "a_loss", "b_loss", "val_loss", "val_a_loss", "val_b_loss"}
     for name in expected:
@@ -87,7 +87,7 @@ def test_no_number_depends_on_the_steps_of_an_execution(trained, role, case):
 
 
 @pytest.mark.parametrize("role", DIRECTORIES)
-def test_each_replica_gets_back_its_own_sums_of_the_metrics(trained, role):
+def test_each_replica_gets_its_own_metric_sums_back(trained, role):
     with np.load(trained / role / "sums.npz") as stored:
         sums = dict(stored)
     before = sums["before"]
@@ -95,7 +95,7 @@ def test_each_replica_gets_back_its_own_sums_of_the_metrics(trained, role):
     assert (before > 0).all()
     assert not sums["reset"].any()
     np.testing.assert_array_equal(sums["after"], before)
-    # From another number of replicas there is the total alone.
+    # From another number of replicas, only the total is restored.
     is_mean = sums["is_mean"]
     assert is_mean.sum() == 1
     total = np.where(is_mean, before.mean(axis=0), before.sum(axis=0))

@@ -66,7 +66,7 @@ def trained(make, base, *, compile_arguments, fit_arguments):
     return history, model.predict(X, verbose=0)
 
 
-# Each way to make a model; what else there is to train is in tests/parity.
+# Each way to make a model; tests/parity has the other trainings.
 ROWS = {
     "validation": ({"metrics": ["mae"]}, {"x": X, "y": Y, "validation_split": 0.3}),
     "gradient accumulation and averaging": (
@@ -84,7 +84,7 @@ ROWS = {
 @pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.mark.parametrize("row", ROWS)
 @pytest.mark.parametrize("make", [wrapped, functional, subclassed])
-def test_trains_as_keras_model_does(make, row):
+def test_it_trains_like_keras_model(make, row):
     compile_arguments, fit_arguments = ROWS[row]
 
     def both(base):
@@ -99,7 +99,7 @@ def test_trains_as_keras_model_does(make, row):
     np.testing.assert_allclose(predictions, expected_predictions, rtol=1e-4, atol=1e-6)
 
 
-def test_updates_are_counted_right_where_the_length_of_the_data_is_unknown():
+def test_updates_are_counted_correctly_for_data_of_unknown_length():
     model = wrapped(TapeModel)
     model.compile(optimizer="adam", loss="mse")
     data = tf.data.Dataset.from_tensor_slices((X, Y)).filter(lambda *_: True).batch(16)
@@ -108,13 +108,13 @@ def test_updates_are_counted_right_where_the_length_of_the_data_is_unknown():
     assert (int(model.optimizer.iterations), model.steps_trained) == (10, 10)
 
 
-def test_a_functional_model_leaves_the_class_as_it_was():
+def test_a_functional_model_does_not_change_the_class():
     functional(TapeModel)
     assert TapeModel.__bases__ == (keras.Model,)
     assert wrapped(TapeModel)(X[:1]).shape == (1, 3)
 
 
-def test_a_functional_model_is_one_for_keras():
+def test_keras_treats_a_functional_model_as_functional():
     model = functional(TapeModel)
     assert [layer.name.rstrip("_0123456789") for layer in model.layers] == [
         "input_layer",
@@ -128,7 +128,7 @@ def test_a_functional_model_is_one_for_keras():
     assert keras.saving.get_custom_objects()["mnist_keras>TapeModel"] is TapeModel
 
 
-def test_a_train_step_of_ones_own_is_used():
+def test_a_custom_train_step_is_used():
     class Mine(TapeModel):
         def train_step(self, data):
             return {**super().train_step(data), "answer": tf.constant(42.0)}
@@ -138,7 +138,7 @@ def test_a_train_step_of_ones_own_is_used():
     assert model.fit(X, Y, verbose=0).history["answer"] == [42.0]
 
 
-def test_half_precision_learns():
+def test_half_precision_training_learns():
     keras.utils.set_random_seed(0)
     network = keras.Sequential([keras.layers.Dense(3, dtype="mixed_float16")])
     model = TapeModel(network)
@@ -150,7 +150,7 @@ def test_half_precision_learns():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [wrapped, functional])
-def test_a_saved_model_is_opened_in_another_process(make, tmp_path):
+def test_a_saved_model_loads_in_another_process(make, tmp_path):
     model = make(TapeModel)
     model.compile(optimizer="adam", loss=SumSquaredError(), steps_per_execution="auto")
     model.fit(X, Y, verbose=0)
@@ -190,7 +190,7 @@ def test_each_batch_is_traced_once(make_model, digits):
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
-def test_layers_of_any_one_dtype_are_trained_and_logged(dtype, tmp_path):
+def test_layers_of_any_dtype_are_trained_and_logged(dtype, tmp_path):
     model = TapeModel(keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, dtype=dtype)]))
     model.compile(loss="mse", steps_per_execution=2)
     logger = StepLogger(tmp_path, echo=False)
@@ -213,7 +213,7 @@ def trained_in_parts(parts, **fit_arguments):
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [16, 23], ids=["last of 6", "last of 1"])
 @pytest.mark.parametrize("parts", [2, 3])
-def test_a_batch_cut_into_parts_trains_as_the_whole_one(parts, batch_size):
+def test_a_batch_in_parts_trains_like_the_full_batch(parts, batch_size):
     ours = trained_in_parts(parts, batch_size=batch_size, sample_weight=WEIGHTS)
     whole = trained_in_parts(1, batch_size=batch_size, sample_weight=WEIGHTS)
     assert ours[0].keys() == whole[0].keys()
@@ -224,7 +224,7 @@ def test_a_batch_cut_into_parts_trains_as_the_whole_one(parts, batch_size):
 
 
 @pytest.mark.slow
-def test_a_mask_reaches_the_loss_of_a_batch_in_parts_too():
+def test_a_mask_reaches_the_loss_of_each_batch_part():
     def loss(parts, *, mask_zero=True):
         keras.utils.set_random_seed(0)
         layers = [keras.layers.Embedding(5, 3, mask_zero=mask_zero), keras.layers.Dense(1)]
@@ -237,7 +237,7 @@ def test_a_mask_reaches_the_loss_of_a_batch_in_parts_too():
     assert loss(3) != pytest.approx(loss(1, mask_zero=False), rel=1e-3)
 
 
-def test_a_network_of_several_inputs_and_outputs_is_cut():
+def test_a_network_with_several_inputs_and_outputs_is_split():
     inputs = {"a": keras.Input((6,), name="a"), "b": keras.Input((3,), name="b")}
     joined = keras.layers.Concatenate()([inputs["a"], inputs["b"]])
     outputs = {"sum": keras.layers.Dense(1)(joined), "same": joined}
@@ -247,7 +247,7 @@ def test_a_network_of_several_inputs_and_outputs_is_cut():
         np.testing.assert_allclose(ours[name], values, rtol=1e-5, atol=1e-6)
 
 
-def test_each_part_is_a_call_of_its_own_where_they_are_computed_side_by_side():
+def test_parts_are_separate_calls_only_inside_a_graph():
     sizes = []
 
     class Watch(keras.layers.Layer):
@@ -263,7 +263,7 @@ def test_each_part_is_a_call_of_its_own_where_they_are_computed_side_by_side():
     assert sizes == [10]
 
 
-def test_around_a_network_that_is_built_it_is_built_too(tmp_path):
+def test_a_model_around_a_built_network_is_built(tmp_path):
     trained, anew = TapeModel(cut_network()), TapeModel(cut_network())
     trained.compile(loss="mse")
     trained.fit(X, Y, verbose=0)
@@ -273,7 +273,7 @@ def test_around_a_network_that_is_built_it_is_built_too(tmp_path):
     assert not TapeModel(keras.Sequential([keras.layers.Dense(1)])).built
 
 
-def test_the_parts_are_saved_with_the_model(tmp_path):
+def test_the_number_of_parts_is_saved_with_the_model(tmp_path):
     model = TapeModel(cut_network(), batch_parts=2)
     model.build((None, 6))
     model.save(tmp_path / "model.keras")

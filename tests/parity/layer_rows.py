@@ -212,7 +212,7 @@ def _(make):
 
 
 def under_policy(policy):
-    """A row trained under a global dtype policy."""
+    """Add a row that trains under a global dtype policy."""
 
     def run(make):
         before = keras.config.dtype_policy()

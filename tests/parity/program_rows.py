@@ -1,4 +1,4 @@
-"""Steps of one's own, single batches, evaluate, predict, and Keras's callbacks."""
+"""Custom steps, single batches, evaluate, predict, and Keras's callbacks."""
 
 import pathlib
 import tempfile
@@ -260,7 +260,7 @@ def _(make):
 
 
 class Journal(keras.callbacks.Callback):
-    """Writes down every call that it gets, with its logs."""
+    """Records every call with its logs."""
 
     def __init__(self, lines):
         super().__init__()

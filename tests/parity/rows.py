@@ -1,6 +1,6 @@
-"""The table of tests/test_parity.py: programs that are to come to the same with either base class.
+"""The table of tests/test_parity.py: programs that must give the same with either base class.
 
-A row is a function of a `Maker`, which gives it the models, and returns all that is to be equal:
+A row is a function of a `Maker`, which makes its models. It returns everything that must be equal:
 numbers, arrays and text in any nesting.
 """
 
@@ -19,8 +19,8 @@ class Row:
     Attributes:
         run: the program.
         group: what the row is about, a heading of docs/parity.md.
-        keras_is_wrong: what keras.Model does instead, where the two are meant to differ.
-        right: the name of the row whose result keras.Model should have had then, if there is one.
+        keras_is_wrong: what keras.Model does instead, if the two differ on purpose.
+        right: the name of the row with the result that keras.Model should give then, if any.
     """
 
     run: object
@@ -41,7 +41,7 @@ def row(name, group, **where_keras_is_wrong):
 
 
 class Maker:
-    """Makes the models of a row, of `keras.Model` or of `TapeModel`.
+    """Makes the models of a row, from `keras.Model` or from `TapeModel`.
 
     Args:
         base: the class.
@@ -78,7 +78,7 @@ def sgd(**arguments):
 
 
 def fitted(model, x=X, y=Y, *, optimizer=None, loss="mse", compiled=None, inputs=None, **arguments):
-    """Compile and train; the history, all variables, and, where inputs are given, predictions."""
+    """Compile and train; the history, all variables and, if inputs are given, predictions."""
     compiled = {"loss": loss, **(compiled or {})}
     model.compile(optimizer=optimizer or sgd(), **compiled)
     arguments = {"batch_size": 8, "epochs": 2, "shuffle": False, "verbose": 0, **arguments}
@@ -98,7 +98,7 @@ def state(model):
 
 
 def column(name, group, *, keras_is_wrong=None, right=None, **arguments):
-    """Add a row that trains `dense` in one particular way; arguments are made anew each time."""
+    """Add a row that trains `dense` in a particular way; the arguments are new each time."""
 
     def run(make):
         made = {key: value() if callable(value) else value for key, value in arguments.items()}

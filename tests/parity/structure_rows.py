@@ -11,7 +11,7 @@ ONE_HOT = np.eye(3, dtype="float32")[CLASSES]
 
 
 def two_by_two(make, *, outputs="list", way="wrapped"):
-    """Two inputs, a and b, two outputs, c of two and d of three numbers."""
+    """Two inputs, a and b, and two outputs: c with two numbers, d with three."""
     a, b = keras.Input((4,), name="a"), keras.Input((2,), name="b")
     joined = keras.layers.Concatenate()([keras.layers.Dense(3, activation="tanh")(a), b])
     c = keras.layers.Dense(2, name="c")(joined)
@@ -28,7 +28,7 @@ AS_DICTS = {"x": {"a": X, "b": Y}, "y": {"c": Y, "d": ONE_HOT}}
 
 
 def both_ways(name, group, *, outputs, **arguments):
-    """Two rows: a network that is wrapped, and one that is functional itself."""
+    """Add two rows: a wrapped network and a functional model."""
     for way in ("wrapped", "functional"):
 
         def run(make, way=way):
@@ -173,7 +173,7 @@ def _(make):
 
 
 class Range(keras.metrics.Metric):
-    """A metric of several results."""
+    """A metric with several results."""
 
     def __init__(self):
         super().__init__(name="range")

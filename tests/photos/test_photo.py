@@ -43,11 +43,11 @@ def boxes(sheet):
 
 
 def nearest(image, candidates):
-    """The number of the candidate that differs least."""
+    """The index of the most similar candidate."""
     return int(np.argmin([np.abs(image.astype(int) - other).sum() for other in candidates]))
 
 
-def test_what_was_written_is_seen_as_it_is_in_mnist(digits):
+def test_a_written_digit_is_prepared_like_an_mnist_image(digits):
     for digit, image in enumerate(digits):
         sheet = page()
         write(sheet, image, x=90, y=70, side=112)
@@ -64,7 +64,7 @@ def test_an_image_of_mnists_own_size_is_read_too(invert, digits):
         assert nearest(found.image, digits) == digit
 
 
-def test_dark_on_light_and_light_on_dark_are_seen_alike(digits):
+def test_dark_on_light_and_light_on_dark_give_the_same(digits):
     sheet = page()
     for number, digit in enumerate((3, 8, 5)):
         write(sheet, digits[digit], x=20 + 90 * number, y=60, side=84)
@@ -73,7 +73,7 @@ def test_dark_on_light_and_light_on_dark_are_seen_alike(digits):
         assert np.abs(one.image.astype(int) - other.image).mean() < 8
 
 
-def test_light_chalk_on_a_board_that_is_lit_from_the_side_is_found(digits):
+def test_light_chalk_on_an_unevenly_lit_board_is_found(digits):
     board = page(light=50)
     for number, digit in enumerate((2, 6)):
         write(board, digits[digit], x=30 + 140 * number, y=60, side=112, pen=230)
@@ -81,19 +81,19 @@ def test_light_chalk_on_a_board_that_is_lit_from_the_side_is_found(digits):
     assert [nearest(found.image, digits) for found in seen(board)] == [2, 6]
 
 
-def test_several_digits_are_read_line_by_line_from_left_to_right(digits):
+def test_digits_are_ordered_by_line_and_left_to_right(digits):
     sheet = page(300, 420)
     lines = [(7, 1, 4, 0, 9), (2, 8, 3)]
     for row, line in enumerate(lines):
         for column, digit in enumerate(line):
-            # Lines of a hand slope, and no digit stands quite where the one before it does.
+            # Handwritten lines slope, and digits vary in height.
             y = 20 + 130 * row + 8 * column + 5 * (column % 2)
             write(sheet, digits[digit], x=20 + 75 * column, y=y, side=70)
     read = [nearest(found.image, digits) for found in seen(sheet)]
     assert read == [digit for line in lines for digit in line]
 
 
-def test_a_thin_one_is_not_stretched_to_the_box():
+def test_a_thin_digit_one_is_not_stretched_to_the_box():
     sheet = page()
     sheet[60:160, 150:154] = PEN
     (found,) = seen(sheet)
@@ -104,7 +104,7 @@ def test_a_thin_one_is_not_stretched_to_the_box():
     assert 12 <= columns[0] <= columns[-1] <= 15
 
 
-def test_a_thin_pens_line_is_made_as_wide_as_those_of_mnist():
+def test_thin_pen_lines_are_widened_to_those_of_mnist():
     sheet = page()
     sheet[60:160, 120:122] = sheet[60:62, 120:180] = sheet[60:160, 178:180] = PEN
     (found,) = seen(sheet)
@@ -121,41 +121,41 @@ def test_a_five_keeps_its_detached_bar():
     assert boxes(sheet) == [(112, 70, 48, 80)]
 
 
-def test_a_four_of_two_strokes_that_do_not_touch_is_one_digit():
+def test_a_four_of_two_separate_strokes_is_one_digit():
     sheet = page()
     sheet[60:110, 100:106] = sheet[104:110, 100:140] = PEN
     sheet[60:150, 142:148] = PEN
     assert boxes(sheet) == [(100, 60, 48, 90)]
 
 
-def test_a_line_that_the_pen_has_left_out_in_part_is_one_digit():
+def test_an_interrupted_pen_line_is_one_digit():
     sheet = page()
     sheet[60:100, 150:156] = sheet[105:150, 150:156] = PEN
     assert boxes(sheet) == [(150, 60, 6, 90)]
 
 
-def test_a_digit_whose_tail_nearly_meets_the_one_below_is_one_of_its_own():
+def test_a_digit_almost_touching_the_one_below_stays_separate():
     sheet = page()
     sheet[60:120, 250:256] = PEN
     sheet[60:120, 150:156] = sheet[126:186, 150:156] = PEN
     assert boxes(sheet) == [(150, 60, 6, 60), (250, 60, 6, 60), (150, 126, 6, 60)]
 
 
-def test_a_four_whose_strokes_are_far_apart_is_one_digit_too():
+def test_a_four_with_strokes_far_apart_is_one_digit():
     sheet = page()
     sheet[60:150, 150:156] = sheet[144:150, 100:156] = PEN
     sheet[60:128, 120:126] = PEN
     assert boxes(sheet) == [(100, 60, 56, 90)]
 
 
-def test_a_line_that_is_fainter_in_part_goes_on():
+def test_a_partly_faint_line_is_found_completely():
     sheet = page()
     sheet[60:150, 150:156] = PEN
     sheet[110:150, 150:156] = PAPER - 0.6 * (PAPER - PEN)
     assert boxes(sheet) == [(150, 60, 6, 90)]
 
 
-def test_slanting_digits_beside_each_other_are_seen_each_without_the_other():
+def test_adjacent_slanting_digits_are_cut_out_separately():
     sheet = page()
     for step in range(90):
         for start in (100, 130):
@@ -171,7 +171,7 @@ def test_two_ones_side_by_side_are_two_digits():
     assert boxes(sheet) == [(140, 60, 6, 90), (156, 60, 6, 90)]
 
 
-def test_dirt_dashes_and_ruled_lines_are_no_digits():
+def test_dirt_dashes_and_ruled_lines_are_not_digits():
     sheet = page()
     sheet[60:150, 140:146] = PEN
     sheet[100:104, 100:125] = PEN  # a minus sign
@@ -182,28 +182,28 @@ def test_dirt_dashes_and_ruled_lines_are_no_digits():
     assert boxes(sheet) == [(140, 60, 6, 90)]
 
 
-def test_what_was_struck_out_is_no_digit():
+def test_struck_out_writing_is_not_a_digit():
     sheet = page()
     sheet[60:150, 140:146] = sheet[60:150, 100:106] = PEN
     sheet[80:112, 180:290] = PEN
     assert boxes(sheet) == [(100, 60, 6, 90), (140, 60, 6, 90)]
 
 
-def test_a_short_line_below_a_digit_is_no_part_of_it():
+def test_a_short_line_below_a_digit_is_not_included():
     sheet = page()
     sheet[60:150, 140:146] = PEN
     sheet[172:176, 125:160] = PEN
     assert boxes(sheet) == [(140, 60, 6, 90)]
 
 
-def test_what_shines_through_from_the_back_of_the_sheet_is_not_read(digits):
+def test_writing_that_shines_through_the_sheet_is_not_read(digits):
     sheet = page()
     write(sheet, digits[3], x=40, y=60, side=84)
     write(sheet, digits[8], x=180, y=60, side=84, pen=PAPER - 0.2 * (PAPER - PEN))
     assert [nearest(found.image, digits) for found in seen(sheet)] == [3]
 
 
-def test_the_edge_of_the_table_is_no_one(digits):
+def test_the_edge_of_the_table_is_not_a_digit_one(digits):
     sheet = page()
     write(sheet, digits[3], x=100, y=60, side=84)
     sheet[:, :7] = PEN
@@ -220,14 +220,14 @@ def test_a_photo_cropped_to_one_digit_is_read(digits):
             assert [nearest(found.image, digits) for found in seen(cropped)] == [number]
 
 
-def test_noise_in_the_deepest_shadow_is_no_ink(digits):
+def test_noise_in_a_deep_shadow_is_not_ink(digits):
     sheet = page()
     write(sheet, digits[3], x=40, y=60, side=84)
     sheet[:, 180:] = 12 + np.random.default_rng(0).integers(-3, 4, (240, 140))
     assert [nearest(found.image, digits) for found in seen(sheet)] == [3]
 
 
-def test_shadows_and_a_dark_table_around_the_sheet_are_no_digits(digits):
+def test_shadows_and_a_dark_table_are_not_digits(digits):
     sheet = page()
     for number, digit in enumerate((5, 2)):
         write(sheet, digits[digit], x=60 + 110 * number, y=70, side=84)
@@ -239,7 +239,7 @@ def test_shadows_and_a_dark_table_around_the_sheet_are_no_digits(digits):
     assert [nearest(found.image, digits) for found in seen(table)] == [5, 2]
 
 
-def test_the_grain_of_an_empty_page_is_no_digit():
+def test_the_grain_of_an_empty_page_is_not_a_digit():
     grain = np.random.default_rng(0)
     sheet = page() * np.linspace(0.5, 1, 320) + grain.normal(0, 4, (240, 320))
     assert seen(np.clip(sheet, 0, 255)) == []
@@ -247,11 +247,11 @@ def test_the_grain_of_an_empty_page_is_no_digit():
 
 @pytest.mark.parametrize("shape", [(1, 1), (2, 3), (1, 500), (500, 1), (240, 320)])
 @pytest.mark.parametrize("light", [0, 128, 255])
-def test_on_a_page_of_one_colour_there_is_nothing(shape, light):
+def test_a_page_of_one_colour_has_no_digits(shape, light):
     assert find_digits(np.full(shape, light, np.uint8)) == []
 
 
-def test_noise_is_no_page_of_a_thousand_digits():
+def test_noise_is_not_read_as_digits():
     noise = np.random.default_rng(0).integers(0, 256, (300, 400), np.uint8)
     assert len(find_digits(noise)) < 20
 

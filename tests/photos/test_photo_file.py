@@ -48,7 +48,7 @@ def png(width, height, data=b""):
 
 
 @pytest.mark.parametrize("name", ["photo.png", "photo.bmp", "photo.gif", "png_in_truth.jpg"])
-def test_a_file_is_known_by_its_content(name, marked):
+def test_the_file_type_is_recognized_by_content(name, marked):
     save(marked, name, format="PNG" if "truth" in name else None)
     photo = read_photo(name)
     np.testing.assert_array_equal(photo.grey, marked)
@@ -60,7 +60,7 @@ def test_a_compressed_photo_is_read(name, marked):
     assert np.abs(read_photo(save(marked, name)).grey.astype(int) - marked).mean() < 5
 
 
-def test_a_telephones_heic_is_read():
+def test_a_phones_heic_photo_is_read():
     photo = read_photo(HEIC)
     assert (photo.size, photo.grey.shape) == ((96, 64), (64, 96))
     dark = np.zeros((64, 96), bool)
@@ -70,8 +70,8 @@ def test_a_telephones_heic_is_read():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("name", ["photo.jpg", "photo.png"])
-def test_a_photo_is_turned_as_its_exif_says(name, orientation, marked):
-    # how the camera stored what stands upright, by the EXIF standard's table of orientations
+def test_a_photo_is_rotated_by_its_exif_orientation(name, orientation, marked):
+    # how the camera stored an upright picture, by the EXIF standard's table of orientations
     stored = [
         marked,
         marked[:, ::-1],
@@ -89,19 +89,19 @@ def test_a_photo_is_turned_as_its_exif_says(name, orientation, marked):
     np.testing.assert_array_equal(photo.grey < 125, marked < 125)
 
 
-def test_damaged_exif_does_not_matter(marked, recwarn):
+def test_damaged_exif_is_ignored(marked, recwarn):
     photo = read_photo(save(marked, "photo.jpg", exif=b"Exif\0\0" + b"\xff" * 40))
     assert photo.size == (60, 40)
     assert list(recwarn) == []
 
 
-def test_sixteen_bits_of_grey_are_not_cut_off(marked):
+def test_sixteen_bit_grey_is_scaled_not_clipped(marked):
     name = save(marked.astype(np.uint16) * 257, "photo.png")
     np.testing.assert_array_equal(read_photo(name).grey, marked)
 
 
 @pytest.mark.parametrize("ink", [0, 255])
-def test_what_is_transparent_is_ground(ink):
+def test_transparent_pixels_are_background(ink):
     drawing = np.zeros((40, 60, 4), np.uint8)
     drawing[10:30, 20:24] = (ink, ink, ink, 255)
     grey = read_photo(save(drawing, "drawing.png")).grey
@@ -109,14 +109,14 @@ def test_what_is_transparent_is_ground(ink):
     assert set(np.unique(grey[:, :10])) == {255 - ink}
 
 
-def test_colours_become_grey():
+def test_colours_are_converted_to_grey():
     pixels = np.zeros((8, 3, 3), np.uint8)
     pixels[:, range(3), range(3)] = 255
     np.testing.assert_array_equal(read_photo(save(pixels, "a.png")).grey[0], [76, 150, 29])
 
 
 @pytest.mark.parametrize("name", ["photo.png", "photo.jpg"])
-def test_fifty_megapixels_are_made_smaller_and_boxes_large_again(name):
+def test_large_photos_are_reduced_and_boxes_scaled_back(name):
     with Image.new("L", (8660, 5774), 255) as large:
         large.paste(0, (866, 0, 1732, 5774))
         large.save(name)
@@ -131,7 +131,7 @@ def test_fifty_megapixels_are_made_smaller_and_boxes_large_again(name):
     assert width == pytest.approx(866, abs=8)
 
 
-def test_a_file_that_lies_in_memory_is_read_and_has_no_name(marked):
+def test_a_file_in_memory_is_read_and_has_no_name(marked):
     name = save(marked, "photo.png")
     with open(name, "rb") as file:
         content = file.read()
@@ -146,7 +146,7 @@ def test_a_file_that_lies_in_memory_is_read_and_has_no_name(marked):
         assert read_photo(io.BytesIO(file.read())).size == (96, 64)
 
 
-def test_fewer_pixels_may_be_allowed(marked):
+def test_the_maximum_number_of_pixels_can_be_lowered(marked):
     name = save(marked, "photo.png")
     assert read_photo(name, most_pixels=2400).size == (60, 40)
     expected = f"{name!r} is too large. Received: 60 x 40 pixels. Expected: at most 2399 pixels."
@@ -168,7 +168,7 @@ def test_an_animation_is_refused(name, marked):
     assert message_of(read_photo, name) == expected
 
 
-def test_the_second_picture_behind_a_telephones_jpeg_is_left_alone(marked):
+def test_the_second_picture_in_a_phones_jpeg_is_ignored(marked):
     first, second = Image.fromarray(marked), Image.fromarray(255 - marked)
     first.save("photo.jpg", format="MPO", save_all=True, append_images=[second])
     np.testing.assert_array_equal(read_photo("photo.jpg").grey < 125, marked < 125)
@@ -184,7 +184,7 @@ def test_the_second_picture_behind_a_telephones_jpeg_is_left_alone(marked):
     ],
     ids=["text", "empty", "EPS", "HEIC without a picture"],
 )
-def test_what_is_no_photo_is_refused(content, received, tmp_path):
+def test_a_file_that_is_not_a_photo_is_refused(content, received, tmp_path):
     (tmp_path / "seven.png").write_bytes(content)
     expected = f"'seven.png' is not a photo. Received: {received}. Expected: {PHOTO}."
     assert message_of(read_photo, "seven.png") == expected
@@ -197,7 +197,7 @@ def test_what_is_no_photo_is_refused(content, received, tmp_path):
         ((50_000, 50_000), "Image size (2500000000 pixels)"),
     ],
 )
-def test_a_decompression_bomb_is_refused_before_it_bursts(size, received, tmp_path, recwarn):
+def test_a_decompression_bomb_is_refused_before_decoding(size, received, tmp_path, recwarn):
     (tmp_path / "bomb.png").write_bytes(png(*size, bytes(1000)))
     expected = f"'bomb.png' is too large. Received: {received}. Expected: at most 120000000 pixels."
     assert message_of(read_photo, "bomb.png") == expected
@@ -206,7 +206,7 @@ def test_a_decompression_bomb_is_refused_before_it_bursts(size, received, tmp_pa
 
 
 @pytest.mark.parametrize("name", ["photo.png", "photo.jpg", "photo.webp", "photo.heic"])
-def test_a_photo_that_is_cut_off_is_damaged(name, tmp_path):
+def test_a_truncated_photo_is_damaged(name, tmp_path):
     if name == "photo.heic":
         with open(HEIC, "rb") as file:
             content = file.read()
@@ -217,7 +217,7 @@ def test_a_photo_that_is_cut_off_is_damaged(name, tmp_path):
     assert message_of(read_photo, name).startswith((f"{name!r} is damaged.", f"{name!r} is no"))
 
 
-def test_what_cannot_be_opened_is_named(tmp_path):
+def test_a_file_that_cannot_be_opened_is_named(tmp_path):
     os.mkfifo("pipe")
     reasons = {"none.png": "No such file or directory"}
     reasons |= dict.fromkeys(("pipe", "."), "a directory or device")

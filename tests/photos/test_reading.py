@@ -18,7 +18,7 @@ from mnist_keras.photos.reading import read
         (np.zeros(28, np.uint8), "uint8 (28,)"),
     ],
 )
-def test_an_idx_file_of_anything_but_digits_is_refused(array, received, tmp_path):
+def test_an_idx_file_of_other_arrays_is_refused(array, received, tmp_path):
     path = str(tmp_path / "array")
     write_idx(path, array)
     with pytest.raises(DataError) as caught:

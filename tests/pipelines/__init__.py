@@ -1,10 +1,10 @@
-"""The kinds of data that people feed to `fit`, each made anew by every process of a training.
+"""The kinds of data for `fit`; every process of a training makes its data again.
 
-A pipeline takes the arrays of a program and gives the keyword arguments of `fit`. It works for any
+A pipeline takes a program's arrays and returns the keyword arguments of `fit`. It works for any
 nesting of them.
 """
 
-from tests.pipelines import (  # noqa: F401  # Each one adds its pipelines to the table.
+from tests.pipelines import (  # noqa: F401  # Each module adds its pipelines to the table.
     arrays,
     generators,
     grain_data,

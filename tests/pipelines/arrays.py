@@ -1,4 +1,4 @@
-"""Arrays, cut into batches by Keras."""
+"""Arrays that Keras splits into batches."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""Examples in several files, which a killed process leaves to the next one."""
+"""Examples in several files, which the next process finds after a kill."""
 
 import hashlib
 import pathlib
@@ -11,7 +11,7 @@ FILES = 4
 
 
 def write_files(element):
-    """Write the examples of some arrays into TFRecord files, unless they are there.
+    """Write the examples of some arrays to TFRecord files, unless these exist.
 
     Args:
         element: arrays in any nesting, examples first.

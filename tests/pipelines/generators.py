@@ -6,24 +6,24 @@ import numpy as np
 
 from tests.pipelines.pipeline import batches_of, count, pipeline
 
-# More than any training here takes.
+# More than any training here uses.
 PASSES = 4
 
 
 def passes(arrays, batch_size, orders):
-    """The batches of one pass for each order of the examples."""
+    """The batches of a pass for each order of the examples."""
     for order in orders:
         yield from batches_of(arrays, batch_size, order)
 
 
 def orders_of(arrays, seed, numbers):
-    """Of each pass an order that is a function of (seed, its number)."""
+    """The order of each pass, a function of (seed, number of the pass)."""
     for number in numbers:
         yield np.random.default_rng([seed, number]).permutation(count(arrays))
 
 
 def steps_of(arrays, batch_size):
-    """How many batches a pass has."""
+    """The number of batches in a pass."""
     return -(-count(arrays) // batch_size)
 
 

@@ -1,4 +1,4 @@
-"""Loaders of Grain. It is imported by the pipelines that use it alone."""
+"""Loaders of Grain, which only the pipelines that use it import."""
 
 from tests.pipelines.pipeline import count, pipeline, rows
 from tests.pipelines.tf_data import element

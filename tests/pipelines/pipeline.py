@@ -1,4 +1,4 @@
-"""What a pipeline is, the table that the modules of this folder fill, and what they share."""
+"""The definition of a pipeline, the table of all pipelines, and their shared functions."""
 
 import dataclasses
 from collections.abc import Callable
@@ -21,14 +21,14 @@ class Pipeline:
         fit: (arrays, batch size, seed) -> keyword arguments of `fit`. The arrays are (x,), (x, y)
             or (x, y, sample_weight), in any nesting, examples first. Each process of a training
             calls it once, with the same arguments.
-        exact: True: a resumed training must come to the same bits. Otherwise the reason why it
-            cannot; it must then say that the resume is not exact.
-        needs: optional packages without which it cannot be used.
+        exact: True: a resumed training must give the same bits. Otherwise the reason why it
+            cannot; it must then report that the resume is not exact.
+        needs: the optional packages that it requires.
         fits: whether it can be used for these arrays.
         is_seeded: whether the program sets a seed. Without one, exact means that each epoch trains
-            on the same examples as that of an uninterrupted training, each as often.
+            on the same examples, equally often, as in an uninterrupted training.
         length_is_known: whether Keras knows the steps of an epoch before the first one. Where it
-            does not, ``keras.Model`` counts a step too many, and its History is no measure.
+            does not, ``keras.Model`` counts a step too many, and its History cannot be compared.
     """
 
     name: str
@@ -55,12 +55,12 @@ def pipeline(name, *, exact: bool | str = True, **attributes):
 
 
 def count(arrays):
-    """How many examples the arrays hold."""
+    """The number of examples in the arrays."""
     return len(keras.tree.flatten(arrays)[0])
 
 
 def rows(arrays, indices):
-    """These examples of all arrays."""
+    """The given examples of all arrays."""
     return keras.tree.map_structure(lambda array: array[indices], tuple(arrays))
 
 

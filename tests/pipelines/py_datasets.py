@@ -1,4 +1,4 @@
-"""keras.utils.PyDataset, of people's own making."""
+"""Subclasses of keras.utils.PyDataset, as users write them."""
 
 import keras
 import numpy as np
@@ -35,14 +35,14 @@ class ByEpoch(Batches):
 
 
 class ByGlobalGenerator(Batches):
-    """As in the most copied example of a Sequence."""
+    """Like the most copied example of a Sequence."""
 
     def on_epoch_end(self):
         np.random.shuffle(self.indices)
 
 
 class ByOwnGenerator(Batches):
-    """Draws from a generator of its own, whose state it does not tell."""
+    """Draws from its own generator and does not give that generator's state."""
 
     def __init__(self, arrays, batch_size, seed):
         super().__init__(arrays, batch_size)
@@ -53,7 +53,7 @@ class ByOwnGenerator(Batches):
 
 
 class Stateful(ByOwnGenerator):
-    """Says its state."""
+    """Gives its state."""
 
     def state_dict(self):
         return {"generator": self.generator.bit_generator.state, "indices": self.indices.tolist()}
@@ -76,7 +76,7 @@ def _with_noise(x):
 
 
 class Endless(Batches):
-    """Has no length; batch after batch of passes that never end."""
+    """Has no length; endless batches, pass after pass."""
 
     num_batches = None
 
@@ -86,7 +86,7 @@ class Endless(Batches):
 
 
 class EndlessReader(Endless):
-    """Reads on from a place that it keeps and says itself, as readers of streams do."""
+    """Reads on from a position in its own state, like readers of streams."""
 
     def __init__(self, arrays, batch_size, seed):
         super().__init__(arrays, batch_size)

@@ -7,7 +7,7 @@ from tests.pipelines.pipeline import has_classes, pipeline
 
 
 def are_digits(arrays):
-    """Whether they are what the stream takes."""
+    """Whether the stream accepts the arrays."""
     images = arrays[0]
     return (
         has_classes(arrays)

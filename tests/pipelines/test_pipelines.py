@@ -1,4 +1,4 @@
-"""The pipelines do what their names say, before anybody resumes with them."""
+"""The pipelines do what their names say; other tests resume with them."""
 
 import contextlib
 import importlib.util
@@ -37,7 +37,7 @@ PAIRS = [
 
 
 class Recorder(keras.Model):
-    """Keeps the batches it is trained on."""
+    """Keeps the batches of its training."""
 
     def __init__(self):
         super().__init__()
@@ -80,7 +80,7 @@ def files(tmp_path, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "arrays"), PAIRS)
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_the_next_process_is_fed_alike_where_that_can_be(name, arrays):
+def test_seeded_pipelines_feed_the_next_process_the_same_batches(name, arrays):
     pipeline, arrays = PIPELINES[name], ARRAYS[arrays]
     require_needed(pipeline)
     first, second = fed_by(pipeline, arrays), fed_by(pipeline, arrays)

@@ -1,4 +1,4 @@
-"""tf.data sets whose randomness lies in the order of the examples alone."""
+"""tf.data datasets that are random only in the order of the examples."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ AUTOTUNE = tf.data.AUTOTUNE
 
 
 def element(arrays):
-    """What a step takes: x alone where there is nothing else."""
+    """One element for a step; just x if there is nothing else."""
     return keras.utils.pack_x_y_sample_weight(*keras.tree.lists_to_tuples(tuple(arrays)))
 
 
@@ -21,7 +21,7 @@ def examples(arrays):
 
 
 def unchanged(*parts):
-    """What a map gives that does nothing."""
+    """A map that does nothing."""
     return parts if len(parts) > 1 else parts[0]
 
 
@@ -147,7 +147,7 @@ def validated(arrays, batch_size, seed):
 
 
 def from_orders(arrays, batch_size, make_order):
-    """A data set whose every pass asks for an order of the examples."""
+    """A dataset that requests an order of the examples for every pass."""
     signature = keras.tree.map_structure(
         lambda array: tf.TensorSpec((None, *array.shape[1:]), array.dtype), tuple(arrays)
     )

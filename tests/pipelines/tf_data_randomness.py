@@ -1,4 +1,4 @@
-"""tf.data sets that change the examples at random."""
+"""tf.data datasets that change the examples at random."""
 
 import itertools
 
@@ -13,18 +13,18 @@ STATEFUL = "a stateful random op in the graph of the data keeps its state to its
 
 
 def changed(parts, change):
-    """An element of a data set with ``change(x)`` in the place of each array of its inputs."""
+    """An element of a dataset with ``change(x)`` applied to each array of its inputs."""
     x, *others = parts
     return element((keras.tree.map_structure(change, x), *others))
 
 
 def with_stateless_noise(parts, seeds):
-    """Noise that is a function of int32 (2,) seeds alone."""
+    """Noise that depends only on int32 (2,) seeds."""
     return changed(parts, lambda x: x + 0.1 * tf.random.stateless_normal(x.shape, seeds))
 
 
 def tuples(arrays):
-    """The examples as tuples, x alone too."""
+    """The examples as tuples, even a single x."""
     return examples(arrays).map(lambda *parts: parts)
 
 

@@ -1,4 +1,4 @@
-"""Loaders of PyTorch and of torchdata. They are imported by the pipelines that use them alone."""
+"""Loaders of PyTorch and torchdata, which only the pipelines that use them import."""
 
 import keras
 
@@ -6,7 +6,7 @@ from tests.pipelines.pipeline import count, pipeline
 
 
 def nests_no_tuples(arrays):
-    """PyTorch makes lists of tuples, which Keras does not take."""
+    """PyTorch turns tuples into lists, which Keras does not accept."""
 
     def is_free_of_them(part):
         if isinstance(part, dict):

@@ -1,9 +1,9 @@
-"""Small versions of the programs that people train with Keras, mostly by a train_step of their own.
+"""Small versions of programs that people train with Keras, mostly with a custom train_step.
 
-Each one takes its base class as an argument: `keras.Model`, or one that promises the same numbers.
+Each one takes its base class as an argument: `keras.Model`, or one that must give equal numbers.
 """
 
-from tests.programs import (  # noqa: F401  # Each one adds its programs to the table.
+from tests.programs import (  # noqa: F401  # Each module adds its programs to the table.
     autoencoders,
     classifiers,
     contrastive,

@@ -1,4 +1,4 @@
-"""Models without a step of their own."""
+"""Models without a custom step."""
 
 import keras
 from keras import layers

@@ -1,4 +1,4 @@
-"""Contrastive pre-training on unlabelled images, with a probe that is trained beside it."""
+"""Contrastive pre-training on unlabelled images, with a probe trained at the same time."""
 
 import keras
 import tensorflow as tf

@@ -11,7 +11,7 @@ ANCHORS, CLASSES = 16, 3
 
 
 def boxed_images():
-    """Offsets of a box and a class, or -1 for none, for each anchor."""
+    """Box offsets and a class for each anchor; class -1 means no object."""
     boxes = random(15).standard_normal((EXAMPLES, ANCHORS, 4), dtype="float32")
     return images(), {"boxes": boxes, "classes": random(16).integers(-1, CLASSES, boxes.shape[:2])}
 

@@ -1,4 +1,4 @@
-"""Knowledge distillation, by a train_step and by a compute_loss of its own."""
+"""Knowledge distillation, with a custom train_step and with a custom compute_loss."""
 
 import keras
 import tensorflow as tf

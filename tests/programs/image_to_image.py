@@ -9,7 +9,7 @@ from tests.programs.program import program
 
 
 def small_and_large():
-    """Images and the same ones at half their size."""
+    """Images and the same images at half the size."""
     large = images()
     return large[:, ::2, ::2], large
 

@@ -1,4 +1,4 @@
-"""Learning without backpropagation: each layer has an optimizer of its own."""
+"""Learning without backpropagation: each layer has its own optimizer."""
 
 import keras
 import tensorflow as tf

@@ -1,4 +1,4 @@
-"""Classifiers whose step mixes its examples, or goes through the network twice."""
+"""Classifiers whose step mixes its examples or calls the network twice."""
 
 import keras
 import tensorflow as tf

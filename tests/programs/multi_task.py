@@ -1,4 +1,4 @@
-"""Several tasks whose losses are weighed by learned uncertainties."""
+"""Several tasks whose losses are weighted by learned uncertainties."""
 
 import keras
 import tensorflow as tf

@@ -1,4 +1,4 @@
-"""Differential equations solved by a network."""
+"""A network that solves differential equations."""
 
 import keras
 import tensorflow as tf
@@ -19,7 +19,7 @@ def physics_informed(base):
         """Solves k u'' = 1 through measured points, for u and k."""
 
         def __init__(self, u):
-            super(HeatSource, self).__init__()  # noqa: UP008  # As older programs do.
+            super(HeatSource, self).__init__()  # noqa: UP008  # As in older programs.
             self.u = u
             self.k = self.add_weight(shape=(), initializer="ones", name="k")
 

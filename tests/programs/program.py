@@ -1,4 +1,4 @@
-"""What a program is, and the table that the modules of this folder fill."""
+"""The definition of a program, and the table of all programs."""
 
 import dataclasses
 from collections.abc import Callable
@@ -13,7 +13,7 @@ class Program:
     Attributes:
         name: its key in `PROGRAMS`.
         make: defines the class on a base class and returns the compiled model; steps_per_execution
-            is not set. The model is a function of ``keras.utils.set_random_seed`` alone.
+            is not set. The model depends only on ``keras.utils.set_random_seed``.
         arrays: (x,), (x, y) or (x, y, sample_weight), 24 examples, the same at each call.
         batch_size: in examples.
         draws: where the random numbers of a step come from. "seed_generator": a Keras

@@ -1,4 +1,4 @@
-"""Reinforcement learning from a stored replay."""
+"""Reinforcement learning from a replay buffer."""
 
 import keras
 import tensorflow as tf

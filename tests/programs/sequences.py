@@ -32,7 +32,7 @@ class PositionalEmbedding(layers.Layer):
 
 
 class TransformerBlock(layers.Layer):
-    """Attention within a sequence; a decoder's also to a context."""
+    """Attention within a sequence; a decoder also attends to a context."""
 
     def __init__(self, *, is_decoder, **kwargs):
         super().__init__(**kwargs)
@@ -66,7 +66,7 @@ def sequence_to_sequence_transformer(base):
 
 
 def masked_words():
-    """Words with some replaced by 0, all words, and weights that are 1 at the replaced ones."""
+    """(words with some replaced by 0, all words, weights: 1 for replaced words)."""
     labels = words(WORDS, seed=11)
     weights = (random(12).random(labels.shape) < 0.4).astype("float32")
     weights[:, 0] = 1
@@ -150,7 +150,7 @@ def lstm(base):
 
 
 def long_series():
-    """Each batch of 4 series carries on where the batch before ends."""
+    """Each batch of 4 series continues where the previous batch ends."""
     series = vectors(LENGTH, seed=13)[..., None]
     return series, series.sum(axis=1)
 

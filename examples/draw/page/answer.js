@@ -1,6 +1,6 @@
-// What the network reads: the guess, ten bars, the pictures that it saw and their boxes.
+// The network's answer: the guess, ten bars, its input images and their boxes.
 
-const ANNOUNCE_MS = 700; // of rest, so that a screen reader hears no half-drawn guesses
+const ANNOUNCE_MS = 700; // without drawing; then a screen reader announces no half-drawn guess
 
 export class Answer {
   #digits = [];
@@ -23,7 +23,7 @@ export class Answer {
     clearTimeout(this.#timer);
   }
 
-  // digits: of the server; boxes: of each its x, y, width and height in shares of the picture.
+  // digits: from the server; boxes: x, y, width and height of each, in shares of the picture.
   show(digits, boxes, summary = "no digit") {
     this.#digits = digits;
     this.#boxes = boxes;
@@ -38,7 +38,7 @@ export class Answer {
     this.#announce(digits.length === 1 ? `${read[0]}, ${summary}` : summary);
   }
 
-  // Say meanwhile that it takes a while.
+  // Show that the answer takes a while.
   wait(text) {
     this.#parts.summary.textContent = text;
   }

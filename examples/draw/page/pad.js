@@ -1,9 +1,9 @@
-// The drawing: strokes of a pen that mouse, finger, stylus or keyboard moves.
+// The drawing: strokes of a pen moved by mouse, finger, stylus or keyboard.
 
-const SIDE = 400; // units of the drawing, whatever size it is shown in
+const SIDE = 400; // units of the drawing, at any displayed size
 const PEN = 24;
-const MARGIN = 40; // around what is sent, so that no digit touches its edge
-const SCALE = 0.6; // pixels sent for a unit: a digit has 20 in the end
+const MARGIN = 40; // around the sent picture, so that no digit touches its edge
+const SCALE = 0.6; // sent pixels per unit: a prepared digit has 20
 const STEP = 10;
 const SMALL_STEP = 2;
 const WAYS = {
@@ -68,7 +68,7 @@ export class Pad extends EventTarget {
     return new Promise((done) => canvas.toBlob(done, "image/png"));
   }
 
-  // Where a box of the picture is on the drawing, in shares of its side.
+  // The position of the picture's box on the drawing, in shares of its side.
   shares(box) {
     const [x, y, width, height] = box.map((pixels) => pixels / SCALE);
     return [(x - MARGIN) / SIDE, (y - MARGIN) / SIDE, width / SIDE, height / SIDE];
@@ -182,7 +182,7 @@ function clamp(length) {
   return Math.min(Math.max(length, 0), SIDE);
 }
 
-// Through the middles between the points, which smooths what a hand or a screen makes jagged.
+// A curve through the midpoints smooths jagged strokes of a hand or a screen.
 function drawStrokes(context, strokes, colour) {
   context.lineWidth = PEN;
   context.lineCap = context.lineJoin = "round";

@@ -1,4 +1,4 @@
-// Puts the page together: what is drawn or chosen is sent, and the answer shown.
+// The page: sends a drawing or a photo and shows the answer.
 
 import { Answer } from "./answer.js";
 import { Pad } from "./pad.js";
@@ -12,10 +12,10 @@ const parts = Object.fromEntries(
 const pad = new Pad(parts.pad);
 const answer = new Answer(parts);
 
-let waiting = null; // what is to be sent next: only the newest
+let waiting = null; // the next picture to send: only the newest
 let isSending = false;
-let emptied = 0; // how often the drawing was: answers to earlier ones are not wanted
-let photos = 0; // grows whenever an answer to an earlier photo is no longer wanted
+let emptied = 0; // how often the drawing was cleared: answers to earlier drawings are ignored
+let photos = 0; // increases when answers to earlier photos have to be ignored
 
 pad.addEventListener("change", drawingChanged);
 pad.addEventListener("pen", (event) => answer.say(event.detail ? "pen down" : "pen up"));
@@ -23,7 +23,7 @@ parts.undo.addEventListener("click", () => pad.undo());
 parts.clear.addEventListener("click", clear);
 parts.file.addEventListener("change", () => {
   openPhoto(parts.file.files[0]);
-  parts.file.value = ""; // The same one may be chosen again.
+  parts.file.value = ""; // The same file may be chosen again.
 });
 addEventListener("keydown", (event) => {
   if ((event.ctrlKey || event.metaKey) && !event.shiftKey && event.key.toLowerCase() === "z") {
@@ -124,7 +124,7 @@ async function sendPhoto(file, isWanted) {
   );
 }
 
-// The server's answer; null: there is none, and why stands on the page.
+// The server's answer; null without one: the page then shows the reason.
 async function post(path, body, type, isWanted) {
   try {
     let response;

@@ -26,9 +26,7 @@ def charts(layout):
     }
 
 
-def test_it_is_written_once_in_a_run_at_the_end_of_its_first_epoch(
-    make_model, stream, tmp_path, summaries_of
-):
+def test_it_is_written_once_after_the_first_epoch(make_model, stream, tmp_path, summaries_of):
     model = make_model()
     for end in (2, 3):
         callbacks = [ChartLayout(tmp_path)]
@@ -38,7 +36,7 @@ def test_it_is_written_once_in_a_run_at_the_end_of_its_first_epoch(
     assert layout_pb2.Layout.FromString(array.item()) == layout(["accuracy", "loss"])
 
 
-def test_training_and_validation_of_a_metric_share_a_chart_and_every_curve_has_one(
+def test_every_metric_has_one_chart_for_training_and_validation(
     make_model, stream, held_out, tmp_path, points_of, summaries_of
 ):
     make_model().fit(

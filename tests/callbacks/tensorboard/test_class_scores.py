@@ -8,14 +8,14 @@ from mnist_keras.callbacks.tensorboard.exam import Exam
 
 
 class Guessing(Exam):
-    """Its answers are settled."""
+    """Its answers are fixed."""
 
     def probabilities(self, model, step):
         guesses = [0, 0, 0, 1, 1, 1, 1] if step == 7 else self.labels
         return np.eye(3, dtype=np.float32)[guesses]
 
 
-def test_each_class_has_a_curve_of_precision_and_of_recall_where_it_has_any(
+def test_each_class_has_precision_and_recall_curves_where_defined(
     make_model, stream, tmp_path, points_of
 ):
     labels = np.array([0, 0, 0, 0, 1, 1, 2])

@@ -17,13 +17,13 @@ GUESSES = np.array([0, 0, 0, 1, 1, 1, 1])
 
 
 class Guessing(Exam):
-    """Its answers are settled."""
+    """Its answers are fixed."""
 
     def probabilities(self, model, step):
         return np.eye(3, dtype=np.float32)[GUESSES]
 
 
-def test_a_row_is_what_the_examples_are_and_a_column_what_they_are_taken_for():
+def test_rows_are_true_classes_and_columns_are_predictions():
     counts = count(LABELS, GUESSES, classes=3)
     assert counts.tolist() == [[3, 1, 0], [0, 2, 0], [0, 1, 0]]
     precision, recall = precision_and_recall(counts)
@@ -31,9 +31,7 @@ def test_a_row_is_what_the_examples_are_and_a_column_what_they_are_taken_for():
     np.testing.assert_array_equal(recall, [0.75, 1, 0])
 
 
-def test_the_picture_has_the_counts_and_each_class_recall_and_precision(
-    make_model, stream, tmp_path, summaries_of
-):
+def test_the_picture_shows_counts_recall_and_precision(make_model, stream, tmp_path, summaries_of):
     exam = Guessing(LABELS, LABELS, name="held-out images", class_names=["a", "b", "c"])
     callback = ConfusionMatrix(tmp_path, exam, every_epochs=1)
     make_model().fit(stream, epochs=2, verbose=0, callbacks=[callback])

@@ -14,7 +14,7 @@ def pixels(picture):
     return np.asarray(picture.convert("RGB"))
 
 
-def test_a_picture_goes_to_tensorboard_with_its_size_as_png():
+def test_a_picture_is_written_as_png_with_its_size():
     picture = Image.new("RGB", (3, 2), (1, 2, 3))
     (value,) = drawing.image_summary("tag", picture, description="what").value
     assert (value.tag, value.metadata.summary_description) == ("tag", "what")
@@ -37,7 +37,7 @@ def test_a_picture_goes_to_tensorboard_with_its_size_as_png():
         (np.ones((1, 2, 2, 3)), np.full((1, 2, 2, 3), 255)),
     ],
 )
-def test_any_numbers_become_pixels(numbers, expected):
+def test_all_numbers_map_to_pixels(numbers, expected):
     found = drawing.gray(numbers)
     assert found.dtype == np.uint8
     np.testing.assert_array_equal(found, expected)
@@ -56,7 +56,7 @@ def test_numbers_around_zero_are_red_white_and_blue():
     assert drawing.signed(np.zeros((1, 1, 1))).item() == drawing.signed(numbers)[0, 0, 2]
 
 
-def test_images_in_colour_stay_as_they_are_above_captions_in_black():
+def test_colour_images_keep_their_colours_and_captions_are_black():
     images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 3)).astype(np.uint8)
     found = pixels(drawing.grid(images, ["gg", "gg"], columns=2))
     for number, image in enumerate(images):
@@ -68,7 +68,7 @@ def test_images_in_colour_stay_as_they_are_above_captions_in_black():
 
 
 @pytest.mark.parametrize("lines", [["cat", "Ankle boot: 100%"], ["is " + "w" * 99, "gj"]])
-def test_captions_do_not_run_into_one_another(lines):
+def test_captions_do_not_overlap(lines):
     images = np.full((4, 28, 28), 255, np.uint8)
     alone = pixels(drawing.grid(images[:1], ["\n".join(lines)], columns=1))
     found = pixels(drawing.grid(images, ["\n".join(lines)] * 4, columns=4))
@@ -79,7 +79,7 @@ def test_captions_do_not_run_into_one_another(lines):
     assert alone[:, -12:].min() == 255, "between two captions lies a gap"
 
 
-def test_images_stand_row_by_row_with_their_captions_below():
+def test_images_are_in_rows_with_captions_below():
     images = np.stack([np.full((28, 28), shade, np.uint8) for shade in (0, 60, 120, 180, 240)])
     with_captions = pixels(drawing.grid(images, ["a\nb"] * 5, columns=3))
     bare = pixels(drawing.grid(images, columns=3))
@@ -94,14 +94,14 @@ def test_images_stand_row_by_row_with_their_captions_below():
 @pytest.mark.parametrize(
     "shape", [(1, 28, 28), (25, 5, 5), (2, 600, 900), (25, 1, 1), (3, 8, 8, 3)]
 )
-def test_a_grid_is_bounded(shape):
+def test_a_grid_has_a_maximum_size(shape):
     picture = drawing.grid(np.zeros(shape, np.uint8), ["x" * 99] * shape[0], columns=5)
     assert picture.width <= 5 * 180 + 10
     assert picture.height <= 5 * 200 + 10
     assert len(drawing.png(picture)) < 100_000
 
 
-def test_a_matrix_is_as_dark_as_its_shades_and_says_its_texts():
+def test_a_matrix_shows_its_shades_and_texts():
     shades = [[0.0, 1.0], [np.nan, 0.5]]
     texts = [["0", "1"], ["2", "3"]]
     names = {"row_names": ["a", "b"], "column_names": ["c", "d"], "title": "title"}
@@ -116,7 +116,7 @@ def test_a_matrix_is_as_dark_as_its_shades_and_says_its_texts():
 
 
 def cells_of(picture, *, classes, cell):
-    """What is dark: above the cells of a matrix, beside them, and in them."""
+    """The dark pixels above the cells of a matrix, beside them, and in them."""
     dark = pixels(picture).min(-1) < 128
     top, left = picture.height - 6 - classes * cell, picture.width - 12 - classes * cell
     title = 6 + LINE_PIXELS
@@ -134,7 +134,7 @@ def table(text, *, names):
 
 @pytest.mark.parametrize("text", ["7", "100", "1051", "1234567"])
 @pytest.mark.parametrize("classes", [2, 20])
-def test_a_number_stands_in_the_middle_of_its_cell(text, classes):
+def test_a_number_is_centred_in_its_cell(text, classes):
     cell = max(40 if classes == 2 else 26, mask(text).width + 4)
     _, _, dark = cells_of(table(text, names="a" * classes), classes=classes, cell=cell)
     assert dark.shape == (classes * cell, classes * cell)
@@ -148,7 +148,7 @@ def test_a_number_stands_in_the_middle_of_its_cell(text, classes):
 
 @pytest.mark.parametrize("name", ["9", "recall", "Ankle boot", "golden retriever, long haired" * 3])
 @pytest.mark.parametrize("classes", [2, 10, 30])
-def test_names_touch_neither_the_cells_nor_one_another(name, classes):
+def test_names_do_not_touch_cells_or_each_other(name, classes):
     cell = 40 if classes < 13 else 26
     picture = table("", names=[name] * classes)
     above, beside, _ = cells_of(picture, classes=classes, cell=cell)
@@ -163,7 +163,7 @@ def test_names_touch_neither_the_cells_nor_one_another(name, classes):
 
 
 @pytest.mark.parametrize("classes", [2, 10, 30, 100, 1000])
-def test_a_matrix_is_bounded(classes):
+def test_a_matrix_has_a_maximum_size(classes):
     names = [str(number) for number in range(classes)]
     picture = drawing.matrix(
         [["1"] * classes] * classes,
@@ -172,12 +172,12 @@ def test_a_matrix_is_bounded(classes):
         column_names=names,
         title="title",
     )
-    # Where each class has a name and each cell room for a number they take more.
+    # Names for each class and room for numbers in each cell need more pixels.
     most = 26 * classes + 60 if 20 < classes <= 40 else 600
     assert max(picture.size) <= max(most, classes + 60)
 
 
-def test_a_sprite_is_a_square_of_whole_images():
+def test_a_sprite_is_a_square_of_uncut_images():
     images = np.arange(5, dtype=np.uint8)[:, None, None] * np.ones((1, 4, 6), np.uint8)
     picture, size = drawing.sprite(images)
     assert (picture.size, size) == ((18, 12), (6, 4))

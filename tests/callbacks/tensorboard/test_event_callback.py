@@ -10,7 +10,7 @@ from mnist_keras.errors import UsageError
 
 
 class Value(EveryEpochsCallback):
-    """Shows how many updates were done."""
+    """Writes the number of updates."""
 
     def summaries(self):
         yield scalar_pb("steps", float(self.step))
@@ -48,7 +48,7 @@ def make(request):
     ("every_epochs", "epochs", "expected"),
     [(1, 3, [7, 14, 21]), (2, 4, [14, 28]), (2, 3, [14, 21]), (10, 1, [7])],
 )
-def test_it_is_written_every_so_many_epochs_and_after_the_last_one(
+def test_it_writes_at_its_interval_and_after_the_last_epoch(
     every_epochs, epochs, expected, make, stream, tmp_path, points_of
 ):
     callbacks = [Value(tmp_path, every_epochs=every_epochs)]
@@ -57,18 +57,14 @@ def test_it_is_written_every_so_many_epochs_and_after_the_last_one(
 
 
 @pytest.mark.slow
-def test_the_last_epoch_is_the_one_after_which_training_is_stopped(
-    make, stream, tmp_path, points_of
-):
+def test_the_epoch_that_stops_training_counts_as_the_last(make, stream, tmp_path, points_of):
     callbacks = [Stop(1), Value(tmp_path, every_epochs=10)]
     make().fit(stream, epochs=5, verbose=0, callbacks=callbacks)
     assert list(points_of(tmp_path)["steps"]) == [14]
 
 
 @pytest.mark.slow
-def test_that_of_a_last_epoch_which_is_not_due_makes_room_when_the_run_goes_on(
-    make, stream, tmp_path, points_of
-):
+def test_an_extra_last_value_is_replaced_when_the_run_continues(make, stream, tmp_path, points_of):
     model, callbacks = make(), [Value(tmp_path, every_epochs=2)]
     model.fit(stream, epochs=3, verbose=0, callbacks=callbacks)
     assert list(points_of(tmp_path)["steps"]) == [14, 21]
@@ -79,9 +75,7 @@ def test_that_of_a_last_epoch_which_is_not_due_makes_room_when_the_run_goes_on(
 
 
 @pytest.mark.slow
-def test_what_is_written_once_is_written_once_in_a_run_not_in_a_fit(
-    make, stream, tmp_path, points_of
-):
+def test_write_once_values_are_written_once_per_run(make, stream, tmp_path, points_of):
     model = make()
     callbacks = [Once(tmp_path), Value(tmp_path, every_epochs=1)]
     model.fit(stream, epochs=1, verbose=0, callbacks=callbacks)
@@ -93,7 +87,7 @@ def test_what_is_written_once_is_written_once_in_a_run_not_in_a_fit(
 
 
 @pytest.mark.slow
-def test_all_callbacks_of_a_fit_write_into_the_same_files(make, stream, tmp_path, points_of):
+def test_all_callbacks_of_a_fit_write_to_the_same_files(make, stream, tmp_path, points_of):
     callbacks = [
         StepLogger(tmp_path, every_steps=3, echo=False),
         Once(tmp_path),
@@ -105,9 +99,7 @@ def test_all_callbacks_of_a_fit_write_into_the_same_files(make, stream, tmp_path
     assert len(list(tmp_path.glob("events*"))) == len(list(tmp_path.glob("train/events*"))) == 1
 
 
-def test_a_fit_after_one_that_an_exception_ended_begins_anew(
-    make_plain, stream, crash, tmp_path, points_of
-):
+def test_a_fit_after_a_failed_one_starts_fresh(make_plain, stream, crash, tmp_path, points_of):
     class PlainCrash(crash):
         def on_train_batch_end(self, batch, logs=None):
             if batch == 2:

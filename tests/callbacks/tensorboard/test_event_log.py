@@ -21,7 +21,7 @@ from mnist_keras.errors import MnistKerasError
 
 
 def write(logdir, *, step, end, value=0.0, close=True):
-    """One session: a point at each step from one to before another."""
+    """One session: a point at each step from ``step`` to before ``end``."""
     log = EventLog(logdir, step=step)
     for s in range(step, end):
         log.scalar("train", "loss", value + s, s)
@@ -35,7 +35,7 @@ def straight(end, value=0.0):
 
 
 def seen(logdir):
-    """The steps of the points there, in order, as TensorBoard comes upon them."""
+    """The steps of the points, in the order in which TensorBoard reads them."""
     watching = EventAccumulator(str(logdir / "train"), tensor_size_guidance={"scalars": 0})
     watching.Reload()
     return [event.step for event in watching.Tensors("loss")]
@@ -45,7 +45,7 @@ def files(logdir):
     return sorted((logdir / "train").iterdir())
 
 
-def test_what_is_written_is_seen_at_once_by_any_reader(tmp_path, points_of):
+def test_readers_see_written_points_at_once(tmp_path, points_of):
     log = EventLog(tmp_path, step=0)
     log.scalar("train", "loss", 0.5, 0)
     log.scalar("train", "learning_rate", 1, 0)
@@ -60,7 +60,7 @@ def test_what_is_written_is_seen_at_once_by_any_reader(tmp_path, points_of):
 
 
 @pytest.mark.parametrize("clock", ["standing still", "going", "set back"])
-def test_after_any_number_of_sessions_each_step_is_there_once(
+def test_each_step_appears_once_after_any_number_of_sessions(
     clock, tmp_path, points_of, monkeypatch
 ):
     times = {"standing still": [1e9] * 12, "going": range(12), "set back": range(12, 0, -1)}[clock]
@@ -79,7 +79,7 @@ def test_a_session_replaces_the_points_from_its_first_step_on(step, tmp_path, po
     assert points_of(tmp_path / "train") == {"loss": expected}
 
 
-def test_a_session_that_logs_nothing_has_dropped_what_it_would_have_repeated(tmp_path, points_of):
+def test_a_session_drops_later_points_even_if_it_logs_nothing(tmp_path, points_of):
     write(tmp_path, step=0, end=10)
     log = EventLog(tmp_path, step=4)
     log.scalar("validation", "loss", 1.0, 4)
@@ -87,12 +87,12 @@ def test_a_session_that_logs_nothing_has_dropped_what_it_would_have_repeated(tmp
     assert points_of(tmp_path / "train") == {"loss": straight(4)}
 
 
-def test_a_tensorboard_that_is_watching_drops_them_too(tmp_path):
+def test_an_open_tensorboard_drops_them_too(tmp_path):
     write(tmp_path, step=0, end=10)
     watching = EventAccumulator(str(tmp_path / "train"), tensor_size_guidance={"scalars": 0})
     watching.Reload()
     assert len(watching.Tensors("loss")) == 10
-    log = EventLog(tmp_path, step=4)  # Before it has a point to write there.
+    log = EventLog(tmp_path, step=4)  # Before it has a point to write.
     watching.Reload()
     assert [event.step for event in watching.Tensors("loss")] == [0, 1, 2, 3]
     log.scalar("train", "loss", 4.0, 4)
@@ -128,7 +128,7 @@ def test_a_flipped_byte_hides_no_later_session(tmp_path):
         assert seen(tmp_path)[-2:] == [3, 4], offset
 
 
-def test_the_files_of_others_are_left_as_they_are(tmp_path):
+def test_other_programs_files_stay_unchanged(tmp_path):
     (tmp_path / "train").mkdir()
     other = EventFileWriter(str(tmp_path / "train"))
     other.add_event(Event(wall_time=1.0, step=2))
@@ -146,7 +146,7 @@ def keep(log, step, value, tag="epoch_loss"):
 
 @pytest.fixture
 def ended_epoch(tmp_path):
-    """An epoch of 3 steps, points of the weights after it, and 2 steps of the next one."""
+    """An epoch of 3 steps, kept points after it, and 2 steps of the next epoch."""
     log = write(tmp_path, step=0, end=3, close=False)
     keep(log, 3, 0.5)
     log.scalar("train", "last", 1.0, 3)
@@ -156,9 +156,7 @@ def ended_epoch(tmp_path):
     return log
 
 
-def test_what_tells_of_the_weights_is_kept_by_a_session_that_begins_there(
-    ended_epoch, tmp_path, points_of
-):
+def test_kept_points_survive_a_session_starting_at_their_step(ended_epoch, tmp_path, points_of):
     for value in (10, 20):
         log = EventLog(tmp_path, step=3)
         log.scalar("train", "loss", value, 3)
@@ -167,7 +165,7 @@ def test_what_tells_of_the_weights_is_kept_by_a_session_that_begins_there(
         assert points_of(tmp_path / "validation") == {"epoch_loss": {3: 0.25}}
 
 
-def test_what_is_kept_is_not_written_again(ended_epoch, tmp_path, points_of):
+def test_kept_points_are_not_written_again(ended_epoch, tmp_path, points_of):
     log = EventLog(tmp_path, step=3)
     keep(log, 3, 7.0)
     keep(log, 3, 8.0, tag="epoch_accuracy")
@@ -177,23 +175,19 @@ def test_what_is_kept_is_not_written_again(ended_epoch, tmp_path, points_of):
 
 
 @pytest.mark.parametrize("step", [0, 1, 2])
-def test_it_goes_with_the_rest_where_a_session_begins_before(
-    step, ended_epoch, tmp_path, points_of
-):
+def test_kept_points_are_dropped_by_an_earlier_session(step, ended_epoch, tmp_path, points_of):
     log = EventLog(tmp_path, step=step)
     log.scalar("train", "loss", 5.0, step)
     assert points_of(tmp_path / "train") == {"loss": {**straight(step), step: 5.0}}
 
 
-def test_a_run_that_begins_anew_keeps_nothing_that_was_written_before_its_first_step(
-    tmp_path, points_of
-):
+def test_a_run_restarted_at_step_0_drops_kept_points(tmp_path, points_of):
     keep(EventLog(tmp_path, step=0), 0, 0.5)
     keep(EventLog(tmp_path, step=0), 0, 0.25)
     assert points_of(tmp_path / "train") == {"epoch_loss": {0: 0.25}}
 
 
-def test_a_watching_tensorboard_sees_what_is_kept_once(ended_epoch, tmp_path):
+def test_an_open_tensorboard_shows_kept_points_once(ended_epoch, tmp_path):
     watching = EventAccumulator(str(tmp_path / "train"), tensor_size_guidance={"scalars": 0})
     watching.Reload()
     assert [event.step for event in watching.Tensors("epoch_loss")] == [3]
@@ -204,7 +198,7 @@ def test_a_watching_tensorboard_sees_what_is_kept_once(ended_epoch, tmp_path):
         assert [event.step for event in watching.Tensors("loss")] == [0, 1, 2]
 
 
-def test_a_session_killed_before_it_has_cut_the_files_loses_nothing(
+def test_a_session_killed_before_truncating_files_loses_nothing(
     ended_epoch, tmp_path, points_of, monkeypatch
 ):
     def kill(path, length):
@@ -220,9 +214,7 @@ def test_a_session_killed_before_it_has_cut_the_files_loses_nothing(
     assert points_of(tmp_path / "validation") == {"epoch_loss": {3: 0.25}}
 
 
-def test_any_summary_and_a_graph_are_written_and_come_back_with_their_metadata(
-    tmp_path, summaries_of
-):
+def test_summaries_and_graphs_are_read_back_with_their_metadata(tmp_path, summaries_of):
     log = EventLog(tmp_path, step=0)
     log.summary(".", text_pb("recipe", "epochs"), 0)
     log.summary(".", histogram_pb("weights", np.arange(4.0), buckets=2), 7, keep=True)
@@ -247,7 +239,7 @@ def test_any_summary_and_a_graph_are_written_and_come_back_with_their_metadata(
     }
 
 
-def test_it_knows_which_tags_there_are_in_this_session_and_those_before(tmp_path):
+def test_it_knows_the_tags_of_this_and_earlier_sessions(tmp_path):
     def known(log):
         tags = ("loss", "epoch_loss", "later", GRAPH)
         return {tag for tag in tags if log.has("train", tag)}
@@ -266,7 +258,7 @@ def test_it_knows_which_tags_there_are_in_this_session_and_those_before(tmp_path
     assert not log.has(".", "loss")
 
 
-def test_the_directory_of_the_run_itself_is_cut_like_the_others(tmp_path, points_of):
+def test_files_in_the_run_directory_are_truncated_too(tmp_path, points_of):
     log = EventLog(tmp_path, step=0)
     for step in range(5):
         log.scalar(".", "loss", step, step)
@@ -274,7 +266,7 @@ def test_the_directory_of_the_run_itself_is_cut_like_the_others(tmp_path, points
     assert points_of(tmp_path) == {"loss": straight(3)}
 
 
-def test_one_subdirectory_alone_can_be_gone_on_in(tmp_path, points_of):
+def test_a_log_can_be_limited_to_one_subdirectory(tmp_path, points_of):
     write(tmp_path, step=0, end=5)
     before = files(tmp_path)
     log = EventLog(tmp_path, step=3, only=".")
@@ -285,7 +277,7 @@ def test_one_subdirectory_alone_can_be_gone_on_in(tmp_path, points_of):
     assert points_of(tmp_path) == {"test_loss": {3: 1.0}}
 
 
-def test_each_file_opens_with_its_format_and_the_step_of_its_session(tmp_path):
+def test_each_file_starts_with_its_format_and_session_step(tmp_path):
     write(tmp_path, step=7, end=8)
     (path,) = files(tmp_path)
     events = list(EventFileLoader(str(path)).Load())
@@ -296,7 +288,7 @@ def test_each_file_opens_with_its_format_and_the_step_of_its_session(tmp_path):
     assert all(abs(e.wall_time - time.time()) < 3600 for e in events)
 
 
-def test_flush_brings_the_points_of_all_files_to_the_disk(tmp_path, monkeypatch):
+def test_flush_syncs_the_points_of_all_files(tmp_path, monkeypatch):
     log = write(tmp_path, step=0, end=3, close=False)
     log.scalar("validation", "loss", 1.0, 3)
     synced = []
@@ -312,7 +304,7 @@ def test_flush_brings_the_points_of_all_files_to_the_disk(tmp_path, monkeypatch)
 
 
 class Parts:
-    """A file that takes a few bytes at a time, as long as the disk has room for them."""
+    """A file that accepts a few bytes at a time while the disk has space."""
 
     room = 0
 
@@ -332,7 +324,7 @@ class Parts:
 
 @pytest.fixture
 def small_disk(tmp_path, monkeypatch):
-    """An EventLog on a disk with room for three points and a half; its directory."""
+    """(EventLog, its directory) on a disk with space for three and a half points."""
     write(tmp_path / "rehearsal", step=0, end=3)
     Parts.room = files(tmp_path / "rehearsal")[0].stat().st_size + 30
     create = event_log._create
@@ -340,7 +332,7 @@ def small_disk(tmp_path, monkeypatch):
     return tmp_path / "log"
 
 
-def test_points_that_a_full_disk_does_not_take_are_written_once_it_does(small_disk, points_of):
+def test_points_refused_by_a_full_disk_are_written_later(small_disk, points_of):
     log = EventLog(small_disk, step=0)
     for step, value in straight(6).items():
         log.scalar("train", "loss", value, step)
@@ -353,9 +345,7 @@ def test_points_that_a_full_disk_does_not_take_are_written_once_it_does(small_di
     log.close()
 
 
-def test_a_disk_that_stays_full_is_told_at_last_and_costs_no_point_that_it_took(
-    small_disk, points_of, monkeypatch
-):
+def test_a_full_disk_is_reported_and_keeps_written_points(small_disk, points_of, monkeypatch):
     log = EventLog(small_disk, step=0)
     for step, value in straight(6).items():
         log.scalar("train", "loss", value, step)
@@ -370,7 +360,7 @@ def test_a_disk_that_stays_full_is_told_at_last_and_costs_no_point_that_it_took(
     assert points_of(small_disk / "train") == {"loss": straight(6)}
 
 
-def test_what_is_logged_while_a_disk_takes_its_time_does_not_wait(tmp_path, points_of, monkeypatch):
+def test_logging_does_not_wait_for_a_slow_disk(tmp_path, points_of, monkeypatch):
     begun, may_end = threading.Event(), threading.Event()
     synced = []
 
@@ -391,10 +381,10 @@ def test_what_is_logged_while_a_disk_takes_its_time_does_not_wait(tmp_path, poin
     may_end.set()
     flushing.join()
     log.close()
-    assert len(synced) == 2  # The second point was not on the disk before.
+    assert len(synced) == 2  # The second point was not on the disk yet.
 
 
-def test_a_session_at_a_step_keeps_of_an_event_what_it_has_already(tmp_path, points_of):
+def test_of_an_event_only_missing_values_are_added(tmp_path, points_of):
     log = EventLog(tmp_path, step=0)
     log.scalar("train", "loss", 0.5, 3, keep=True)
     log.close()
@@ -404,7 +394,7 @@ def test_a_session_at_a_step_keeps_of_an_event_what_it_has_already(tmp_path, poi
     assert points_of(tmp_path / "train") == {"loss": {3: 0.5}, "accuracy": {3: 1.0}}
 
 
-def test_a_directory_that_cannot_be_made_is_told(tmp_path):
+def test_a_directory_that_cannot_be_created_is_reported(tmp_path):
     (tmp_path / "file").touch()
     log = EventLog(tmp_path / "file", step=0)
     log.scalar("train", "loss", 1.0, 0)

@@ -15,7 +15,7 @@ from mnist_keras.probabilities import probabilities
 
 
 class Counting(keras.layers.Layer):
-    """Gives what it is given, and counts how often it is called outside a graph."""
+    """Returns its input, and counts its calls outside a graph."""
 
     calls = 0
 
@@ -25,7 +25,7 @@ class Counting(keras.layers.Layer):
 
 
 def score_model(*, loss="mse", **compile_arguments):
-    """A model that gives what it is given."""
+    """A model that returns its input."""
     model = keras.Sequential([keras.Input((3,)), Counting()])
     model.compile(optimizer="sgd", loss=loss, **compile_arguments)
     return model
@@ -47,7 +47,7 @@ PROJECTED = [[0, 0, 1], [0, 1, 0], [0, 0, 1]]
         (keras.losses.CategoricalCrossentropy(), PROJECTED),
     ],
 )
-def test_the_probabilities_follow_from_the_loss(loss, expected):
+def test_the_loss_determines_the_probabilities(loss, expected):
     found = Exam(SCORES, np.arange(3)).probabilities(score_model(loss=loss), step=0)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, expected, rtol=1e-5)
@@ -62,11 +62,11 @@ def test_logits_of_any_size_give_probabilities():
 @pytest.mark.parametrize(
     "labels", [[2, 0, 1], [[2], [0], [1]], [[0, 0, 1], [1, 0, 0], [0, 1, 0]]], ids=str
 )
-def test_the_classes_are_taken_as_numbers_or_one_hot(labels):
+def test_labels_may_be_integers_or_one_hot(labels):
     assert Exam(SCORES, np.array(labels)).labels.tolist() == [2, 0, 1]
 
 
-def test_the_first_examples_are_taken_and_no_more():
+def test_only_the_first_examples_are_used():
     examples = Exam(SCORES, np.arange(3), most=2)
     assert len(examples) == len(examples.images) == len(examples.labels) == 2
     assert examples.probabilities(score_model(), step=0).shape == (2, 3)
@@ -83,14 +83,12 @@ def test_a_description_names_the_classes_and_scales_the_images():
     assert examples.inputs(0, 1).tolist() == [[1, 0, 0]]
 
 
-def test_the_examples_beyond_those_taken_are_not_kept_in_memory():
+def test_unused_examples_are_not_kept_in_memory():
     whole = np.zeros((1000, 3), np.float32)
     assert not np.shares_memory(Exam(whole, np.zeros(1000), most=10).images, whole)
 
 
-def test_uint8_images_are_scaled_as_in_training_and_many_are_asked_about_in_batches(
-    make_model, digits
-):
+def test_uint8_images_are_scaled_and_predicted_in_batches(make_model, digits):
     images, labels = digits[0].repeat(2, 0)[:1500], digits[1].repeat(2)[:1500]
     model = make_model(dropout=0.5)
     scores = model.predict(batches(images, labels, batch_size=500), verbose=0)
@@ -99,7 +97,7 @@ def test_uint8_images_are_scaled_as_in_training_and_many_are_asked_about_in_batc
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
-def test_the_model_is_asked_once_at_a_step_and_again_after_any_update():
+def test_predictions_are_reused_until_the_next_update():
     model, other = (score_model(run_eagerly=True) for _ in range(2))
     examples = Exam(SCORES, np.arange(3))
     Counting.calls = 0
@@ -111,7 +109,7 @@ def test_the_model_is_asked_once_at_a_step_and_again_after_any_update():
     assert Counting.calls == 5
 
 
-def test_asking_leaves_no_trace_in_the_model(make_model, digits):
+def test_predicting_does_not_change_the_model(make_model, digits):
     model = make_model(dropout=0.5, optimizer="adam")
     model.fit(batches(digits[0][:20], digits[1][:20], batch_size=10), verbose=0)
     variables = [*model.variables, *model.optimizer.variables]
@@ -121,7 +119,7 @@ def test_asking_leaves_no_trace_in_the_model(make_model, digits):
         np.testing.assert_array_equal(array, np.array(variable))
 
 
-def test_where_the_optimizer_keeps_averages_of_the_weights_the_model_is_asked_with_them():
+def test_predictions_use_the_optimizers_averaged_weights():
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(2, use_bias=False)])
     optimizer = keras.optimizers.SGD(use_ema=True, ema_momentum=0.5)
     model.compile(optimizer=optimizer, loss="mse")
@@ -145,7 +143,7 @@ def test_an_exam_keeps_no_model_alive(make_model, digits):
     assert reference() is None
 
 
-def test_what_is_no_classifier_is_refused():
+def test_a_model_that_is_not_a_classifier_is_refused():
     model = TapeModel(keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]))
     model.compile(optimizer="sgd", loss="mse")
     with pytest.raises(UsageError) as error:
@@ -157,7 +155,7 @@ def test_what_is_no_classifier_is_refused():
 
 
 @pytest.mark.parametrize(("x", "y"), [([], []), ([1.0], [0, 1]), ([1.0], [])])
-def test_what_are_no_examples_is_refused(x, y):
+def test_invalid_examples_are_refused(x, y):
     with pytest.raises(UsageError, match="no examples with their classes"):
         Exam(np.array(x), np.array(y))
 

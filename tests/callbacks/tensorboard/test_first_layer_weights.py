@@ -36,7 +36,7 @@ KINDS = {
 
 @pytest.fixture
 def shown(tmp_path, summaries_of):
-    """Train a model of that kind for a step at a rate of 0; the picture and the first kernel."""
+    """Train a model for a step at a rate of 0; (picture, first kernel)."""
 
     def shown(kind, layer, **options):
         dense = layer == "dense"
@@ -62,23 +62,23 @@ def drawn(images):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_unit_of_a_dense_layer_is_an_image_of_the_inputs_form(kind, shown):
+def test_each_dense_unit_is_an_image_shaped_like_the_input(kind, shown):
     picture, kernel = shown(kind, "dense")
     np.testing.assert_array_equal(picture, drawn([kernel[:, u].reshape(4, 4) for u in range(5)]))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_each_filter_of_a_convolution_is_an_image_the_mean_over_its_channels(kind, shown):
+def test_each_filter_is_an_image_averaged_over_channels(kind, shown):
     picture, kernel = shown(kind, "convolution")
     np.testing.assert_array_equal(picture, drawn([kernel[..., f].mean(-1) for f in range(5)]))
 
 
-def test_the_first_units_are_shown_and_their_form_may_be_given(shown):
+def test_the_first_units_are_shown_in_a_given_shape(shown):
     picture, kernel = shown("sequential", "dense", image_shape=(2, 8), most=3)
     np.testing.assert_array_equal(picture, drawn([kernel[:, u].reshape(2, 8) for u in range(3)]))
 
 
-def test_weights_that_are_no_image_are_refused():
+def test_weights_that_do_not_form_images_are_refused():
     with pytest.raises(UsageError) as error:
         first_layer_weights.images(np.zeros((15, 2)), image_shape=None)
     assert str(error.value) == (

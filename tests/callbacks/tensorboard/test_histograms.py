@@ -17,7 +17,7 @@ def batch(held_out):
 
 
 def summary(array):
-    """(least, most, count) of numbers, or of a histogram's rows (left, right, count)."""
+    """(minimum, maximum, count) of numbers, or of a histogram's rows (left, right, count)."""
     if array.ndim == 2 and array.shape[1] == 3:
         return array[0, 0], array[-1, 1], array[:, 2].sum()
     return array.min(), array.max(), array.size
@@ -35,7 +35,7 @@ def by_hand(model, x, y):
 
 
 @pytest.mark.parametrize("kind", ["make_model", "make_plain"])
-def test_every_weight_and_its_gradient_on_the_batch_have_a_histogram(
+def test_every_weight_and_its_gradient_have_a_histogram(
     kind, request, stream, batch, tmp_path, summaries_of
 ):
     model = request.getfixturevalue(kind)()
@@ -50,14 +50,12 @@ def test_every_weight_and_its_gradient_on_the_batch_have_a_histogram(
     }
 
 
-def test_without_a_batch_there_are_weights_alone(make_model, stream, tmp_path, summaries_of):
+def test_without_a_batch_only_weights_have_histograms(make_model, stream, tmp_path, summaries_of):
     make_model().fit(stream, verbose=0, callbacks=[Histograms(tmp_path, every_epochs=1)])
     assert {tag.partition("/")[0] for tag in summaries_of(tmp_path)} == {"weights"}
 
 
-def test_the_training_is_the_same_with_them_and_without(
-    make_model, stream, batch, tmp_path, weights_of
-):
+def test_histograms_do_not_change_the_training(make_model, stream, batch, tmp_path, weights_of):
     def trained(*callbacks):
         model = make_model(optimizer="adam", dropout=0.5)
         stream.epoch = -1
@@ -70,7 +68,7 @@ def test_the_training_is_the_same_with_them_and_without(
     np.testing.assert_array_equal(weights, expected)
 
 
-def test_what_is_not_finite_is_left_out(tmp_path, summaries_of):
+def test_non_finite_values_are_omitted(tmp_path, summaries_of):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, name="one")], name="all")
     model.set_weights([np.array([[1.0, np.nan], [3.0, np.inf]]), np.array([np.nan, np.nan])])
     model.compile(optimizer=keras.optimizers.SGD(0.0), loss="mse")
@@ -81,7 +79,7 @@ def test_what_is_not_finite_is_left_out(tmp_path, summaries_of):
     assert list(found) == ["weights/all/one/kernel"]
 
 
-def test_a_weight_that_the_loss_does_not_depend_on_has_no_gradient(tmp_path):
+def test_a_weight_unused_by_the_loss_has_no_gradient(tmp_path):
     class Idle(keras.Model):
         def __init__(self):
             super().__init__(name="network")

@@ -44,7 +44,7 @@ def read(directory):
     return steps, contents
 
 
-def test_the_recipe_is_written_once_and_the_end_when_it_comes(make_model, stream, tmp_path):
+def test_the_recipe_is_written_once_and_the_end_later(make_model, stream, tmp_path):
     model = make_model()
     for end in (1, 3):
         callbacks = [HParams(tmp_path, RECIPE)]
@@ -61,7 +61,7 @@ def test_the_recipe_is_written_once_and_the_end_when_it_comes(make_model, stream
     assert end.status == api_pb2.STATUS_SUCCESS
 
 
-def test_a_training_that_is_broken_off_has_no_end(make_model, stream, crash, tmp_path):
+def test_an_interrupted_training_has_no_end_record(make_model, stream, crash, tmp_path):
     callbacks = [HParams(tmp_path, RECIPE), crash(step=3)]
     with pytest.raises(RuntimeError, match="crash"):
         make_model().fit(stream, verbose=0, callbacks=callbacks)
@@ -91,12 +91,12 @@ def test_a_training_that_is_broken_off_has_no_end(make_model, stream, crash, tmp
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_a_value_of_any_kind_becomes_one_that_tensorboard_takes(value, expected):
+def test_all_values_are_converted_to_types_tensorboard_accepts(value, expected):
     (found,) = flat({"x": value}).values()
     assert (found, type(found)) == (expected, type(expected))
 
 
-def test_a_dict_without_entries_has_none():
+def test_an_empty_dict_gives_no_hyperparameters():
     assert flat({"a": {}, "b": {"c": {}}, 3: 4}) == {"3": 4}
 
 

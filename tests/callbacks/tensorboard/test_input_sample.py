@@ -23,7 +23,7 @@ def drawn(images, labels):
     return np.asarray(drawing.grid(drawing.gray(images), captions, columns=5))
 
 
-def test_it_shows_the_first_batch_of_the_epoch_as_the_network_was_fed_it(
+def test_it_shows_the_first_batch_as_the_network_sees_it(
     make_model, stream, examples, tmp_path, summaries_of
 ):
     callback = InputSample(tmp_path, lambda: next(iter(stream)), every_epochs=1, most=6)
@@ -37,19 +37,19 @@ def test_it_shows_the_first_batch_of_the_epoch_as_the_network_was_fed_it(
 
 
 @pytest.mark.parametrize(("every_epochs", "epochs"), [(2, [1, 2, 4, 5]), (10, [1, 5])])
-def test_what_the_network_is_fed_is_seen_after_the_first_epoch(
+def test_the_sample_is_written_after_the_first_epoch(
     every_epochs, epochs, make_plain, stream, tmp_path, summaries_of
 ):
     model = make_plain()
     callback = InputSample(tmp_path, lambda: next(iter(stream)), every_epochs=every_epochs)
-    # What a last epoch shows makes room when the training goes on, what the first one shows stays.
+    # An extra last epoch's sample is replaced by later ones; the first epoch's is kept.
     for first, last in ((0, 1), (1, 3), (3, 5)):
         model.fit(stream, initial_epoch=first, epochs=last, verbose=0, callbacks=[callback])
     assert list(summaries_of(tmp_path)["input_sample"]) == [7 * epoch for epoch in epochs]
 
 
 @pytest.mark.parametrize("labels", [[3, 1], [[0, 0, 0, 1], [0, 1, 0, 0]]])
-def test_labels_may_be_numbers_or_one_hot(labels, make_plain, stream, tmp_path, summaries_of):
+def test_labels_may_be_integers_or_one_hot(labels, make_plain, stream, tmp_path, summaries_of):
     images = np.linspace(0, 1, 2 * 28 * 28).reshape(2, 28, 28)
     callback = InputSample(tmp_path, lambda: (images, np.array(labels)))
     make_plain().fit(stream, verbose=0, callbacks=[callback])

@@ -14,7 +14,7 @@ DEJAVU = str(pathlib.Path(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSan
 
 @pytest.fixture
 def fonts_here(monkeypatch):
-    """fonts_here(*files): the machine has no other fonts than these."""
+    """fonts_here(*files): make these the only fonts of the machine."""
     caches = lettering.mask, lettering.fitted, lettering._upright, lettering._fonts_here
 
     def forget():
@@ -34,7 +34,7 @@ def pixels(picture):
 
 
 @pytest.mark.parametrize("text", ["gjpqy|", "ÅÉg", "not ñandú: 100%", "Ünïcødé Ω"])
-def test_no_part_of_a_letter_is_cut_off(text, fonts_here):
+def test_letters_are_not_cut_off(text, fonts_here):
     fonts_here(DEJAVU)
     letters = mask(text)
     font, _ = lettering._font_and_text(text)
@@ -46,7 +46,7 @@ def test_no_part_of_a_letter_is_cut_off(text, fonts_here):
     assert pixels(letters).sum() == pixels(roomy).sum() > 0
 
 
-def test_letters_that_pillows_font_lacks_come_from_one_of_the_machine(fonts_here):
+def test_letters_missing_in_pillows_font_use_a_system_font(fonts_here):
     box = mask("\U0010ffff")
     fonts_here("none.ttf", DEJAVU)
     assert lettering._font_and_text("cat")[0] is lettering._own_font()
@@ -56,7 +56,7 @@ def test_letters_that_pillows_font_lacks_come_from_one_of_the_machine(fonts_here
     assert len({*shown, pixels(box).tobytes()}) == 5
 
 
-def test_letters_that_no_font_has_are_told_apart_all_the_same(fonts_here):
+def test_letters_missing_in_all_fonts_are_written_as_escapes(fonts_here):
     fonts_here()
     np.testing.assert_array_equal(mask("ñandú"), mask("nandu"))
     np.testing.assert_array_equal(mask("零 g"), mask("\\u96f6 g"))
@@ -65,7 +65,7 @@ def test_letters_that_no_font_has_are_told_apart_all_the_same(fonts_here):
 
 
 @pytest.mark.parametrize("text", ["", "a", "not Australian shepherd of some sort: 93%", "x" * 99])
-def test_a_text_that_is_too_wide_keeps_its_two_ends(text):
+def test_a_text_too_wide_keeps_its_start_and_end(text):
     for most in (20, 60, 168):
         shown = fitted(text, most)
         assert mask(shown).width <= most + 1
@@ -75,7 +75,7 @@ def test_a_text_that_is_too_wide_keeps_its_two_ends(text):
         assert bool(dots) == (mask(text).width > most)
 
 
-def test_a_text_lies_with_its_anchor_at_the_place():
+def test_a_text_is_placed_by_its_anchor():
     for anchor, is_upright in (((0, 0), False), ((1, 0.5), False), ((0.5, 1), True)):
         picture = Image.new("L", (200, 200), 255)
         write(picture, (100, 100), "Mg", 0, anchor=anchor, is_upright=is_upright)

@@ -25,9 +25,7 @@ class Probed(keras.callbacks.Callback):
         self.seen.append(dict(logs))
 
 
-def test_it_reads_each_batchs_own_loss_and_changes_neither_training_nor_metrics(
-    make_plain, stream, examples
-):
+def test_it_reads_batch_losses_without_changing_training_or_metrics(make_plain, stream, examples):
     model = make_plain()
     start = model.get_weights()
 
@@ -58,7 +56,7 @@ def test_it_reads_each_batchs_own_loss_and_changes_neither_training_nor_metrics(
     np.testing.assert_allclose(probed.losses, by_hand, rtol=2e-6)
 
 
-def test_a_batch_that_was_begun_at_the_end_of_the_data_takes_nothing_away(make_plain):
+def test_a_batch_without_data_leaves_the_logged_loss_correct(make_plain):
     model = make_plain()
     tracker = loss_tracker(model)
     tracker.update_state(3.0, sample_weight=2)
@@ -74,7 +72,7 @@ def test_a_batch_that_was_begun_at_the_end_of_the_data_takes_nothing_away(make_p
 
 
 @pytest.mark.parametrize("logs", [None, {}, {"accuracy": 0.5}])
-def test_a_model_that_tracks_no_loss_is_taken_at_its_word(logs):
+def test_without_a_loss_tracker_the_logged_loss_is_used(logs):
     class Own(keras.Model):
         metrics = ()
 

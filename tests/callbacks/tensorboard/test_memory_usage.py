@@ -11,7 +11,7 @@ from mnist_keras.callbacks.tensorboard.memory_usage import MemoryUsage, peak_mib
 STATUS = pathlib.Path("/proc/self/status")
 
 
-def test_each_epoch_has_the_present_and_the_peak_memory(make_model, stream, tmp_path, points_of):
+def test_each_epoch_has_current_and_peak_memory(make_model, stream, tmp_path, points_of):
     make_model().fit(stream, epochs=2, verbose=0, callbacks=[MemoryUsage(tmp_path)])
     points = points_of(tmp_path)
     assert {tag: list(values) for tag, values in points.items()} == {
@@ -25,7 +25,7 @@ def test_each_epoch_has_the_present_and_the_peak_memory(make_model, stream, tmp_
 
 
 @pytest.mark.skipif(not STATUS.exists(), reason="this system has no /proc")
-def test_the_peak_is_what_the_system_says_in_mib():
+def test_the_peak_is_the_systems_value_in_mib():
     ballast = np.ones(2**24)
     kib = int(re.search(r"VmHWM:\s+(\d+) kB", STATUS.read_text())[1])
     assert peak_mib() == pytest.approx(kib / 1024, rel=0.05)

@@ -10,7 +10,7 @@ from mnist_keras.callbacks.tensorboard import drawing, mistakes
 from mnist_keras.callbacks.tensorboard.exam import Exam
 from mnist_keras.callbacks.tensorboard.mistakes import Mistakes
 
-# What each image is, and the scores that the model below gives it.
+# The label of each image, and its scores by the model below.
 LABELS = np.array([0, 1, 1, 2, 0])
 SCORES = np.array([[8, 1, 1], [6, 3, 1], [9, 0, 1], [1, 1, 8], [0, 6, 4]])
 WRONG = {2: "is 1\nnot 0: 90%", 1: "is 1\nnot 0: 60%", 4: "is 0\nnot 1: 60%"}
@@ -18,7 +18,7 @@ WRONG = {2: "is 1\nnot 0: 90%", 1: "is 1\nnot 0: 60%", 4: "is 0\nnot 1: 60%"}
 
 @pytest.fixture
 def images():
-    """Their first three pixels are the scores; the others tell them apart."""
+    """The first three pixels are the scores; the others make the images distinct."""
     images = np.zeros((5, 4, 4), np.float32)
     images[:, 0, :3] = SCORES / 10
     images[:, 1:, 1] = np.linspace(0.1, 0.9, 5)[:, None]
@@ -27,7 +27,7 @@ def images():
 
 @pytest.fixture
 def model():
-    """Gives the first three pixels."""
+    """Returns the first three pixels."""
     model = keras.Sequential(
         [keras.Input((4, 4)), keras.layers.Flatten(), keras.layers.Dense(3, use_bias=False)]
     )
@@ -58,12 +58,12 @@ def test_the_most_confidently_wrong_image_comes_first(shown, images):
     np.testing.assert_array_equal(shown(images, LABELS), drawn(images[[*WRONG]], WRONG.values()))
 
 
-def test_no_more_are_shown_than_asked_for(shown, images):
+def test_at_most_the_requested_number_is_shown(shown, images):
     expected = drawn(images[[2, 1]], [WRONG[2], WRONG[1]])
     np.testing.assert_array_equal(shown(images, LABELS, most=2), expected)
 
 
-def test_where_nothing_is_wrong_it_says_so(shown, images):
+def test_without_mistakes_the_picture_says_so(shown, images):
     found = shown(images, SCORES.argmax(-1))
     np.testing.assert_array_equal(found, np.asarray(drawing.note("none is wrong")))
 

@@ -58,7 +58,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_model_of_any_kind_has_its_graph_in_tensorboard_under_its_layers_names(kind, tmp_path):
+def test_every_kind_of_model_has_a_graph_with_layer_names(kind, tmp_path):
     model = KINDS[kind]()
     model.compile(optimizer="sgd", loss="mse")
     x, y = np.ones((6, 4), np.float32), np.ones((6, 2), np.float32)
@@ -70,13 +70,13 @@ def test_a_model_of_any_kind_has_its_graph_in_tensorboard_under_its_layers_names
     assert products == ["network/hidden/MatMul", "network/scores/MatMul"]
 
 
-def test_it_is_the_graph_of_a_validation_without_dropout(tmp_path):
+def test_the_graph_is_of_inference_without_dropout(tmp_path):
     dropout = keras.layers.Dropout(0.5, name="dropout")
     graph = network_graph(keras.Sequential([keras.Input((4,)), *dense(), dropout]))
     assert not [node.name for node in graph.node if "Random" in node.op]
 
 
-def test_a_run_has_one_graph_however_many_fits_it_has(make_model, stream, tmp_path):
+def test_a_run_with_several_fits_has_one_graph(make_model, stream, tmp_path):
     model = make_model()
     for end in (1, 2, 3):
         callbacks = [NetworkGraph(tmp_path)]
@@ -86,7 +86,7 @@ def test_a_run_has_one_graph_however_many_fits_it_has(make_model, stream, tmp_pa
     assert [event.step for event in accumulator.Tensors(RUN_GRAPH_NAME)] == [0]
 
 
-def test_every_edge_of_the_graph_leads_to_a_node_of_it():
+def test_every_edge_of_the_graph_leads_to_its_nodes():
     for graph in (network_graph(networks.cnn()), network_graph(TapeModel(networks.mlp()))):
         names = {node.name for node in graph.node}
         assert len(names) == len(graph.node)
@@ -96,7 +96,7 @@ def test_every_edge_of_the_graph_leads_to_a_node_of_it():
         assert len(graph.SerializeToString()) < 20_000
 
 
-def test_a_layer_that_is_called_twice_stays_twice():
+def test_a_layer_called_twice_appears_twice():
     x = keras.Input((4,))
     layer = keras.layers.Dense(4, name="twice")
     graph = network_graph(keras.Model(x, layer(layer(x)), name="network"))
@@ -105,7 +105,7 @@ def test_a_layer_that_is_called_twice_stays_twice():
     assert all(name.startswith("network/twice") for name in products)
 
 
-def test_several_inputs_of_any_type_are_taken_as_keras_has_noted_them():
+def test_several_inputs_use_the_shapes_and_types_keras_recorded():
     numbers = keras.Input((4,), name="numbers")
     words = keras.Input((3,), name="words", dtype="int32")
     embedded = keras.layers.Flatten()(keras.layers.Embedding(5, 2)(words))
@@ -133,7 +133,7 @@ def test_a_subclassed_model_of_several_inputs_has_its_graph():
 
 
 class Words(keras.Model):
-    """Takes whole numbers, of which Keras notes no shape."""
+    """Takes integers; Keras does not record their shape."""
 
     def __init__(self):
         super().__init__(name="network")
@@ -143,7 +143,7 @@ class Words(keras.Model):
         return self.embedding(x)
 
 
-def test_what_a_subclassed_model_takes_can_be_given_by_an_example():
+def test_an_example_can_define_a_subclassed_models_inputs():
     model, example = Words(), np.ones((2, 3), np.int64)
     model(example)
     (x,) = (n for n in network_graph(model, example).node if n.name in ("inputs", "x"))
@@ -151,7 +151,7 @@ def test_what_a_subclassed_model_takes_can_be_given_by_an_example():
     assert [d.size for d in x.attr["shape"].shape.dim] == [-1, 3]
 
 
-def test_where_it_cannot_be_known_what_the_model_takes_that_is_said():
+def test_a_model_with_unknown_inputs_is_reported():
     with pytest.raises(UsageError, match=r"cannot be known what the model takes.*example=\.\.\."):
         network_graph(Words())
 

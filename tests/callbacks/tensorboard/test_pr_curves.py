@@ -13,15 +13,13 @@ TRUE_POSITIVES, FALSE_POSITIVES, _, _, PRECISION, RECALL = range(6)
 
 
 class Thinking(Exam):
-    """Its answers are settled."""
+    """Its answers are fixed."""
 
     def probabilities(self, model, step):
         return PROBABILITIES
 
 
-def test_each_class_has_its_curve_of_precision_and_recall(
-    make_model, stream, tmp_path, summaries_of
-):
+def test_each_class_has_a_precision_recall_curve(make_model, stream, tmp_path, summaries_of):
     exam = Thinking(LABELS, LABELS, class_names=["a", "b"])
     callbacks = [PRCurves(tmp_path, exam, every_epochs=1)]
     make_model().fit(stream, epochs=2, verbose=0, callbacks=callbacks)

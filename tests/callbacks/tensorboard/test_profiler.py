@@ -1,4 +1,4 @@
-"""A profile holds the steps asked for, and lies where TensorBoard's page for profiles looks."""
+"""A profile has the requested steps and is where TensorBoard's profile page looks."""
 
 import collections
 import doctest
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def profiles(logdir):
-    """{name: {step: how often it is marked}} of the profiles that TensorBoard finds."""
+    """{name: {step: number of its marks}} of the profiles that TensorBoard finds."""
     directory = plugin_asset_util.PluginDirectory(str(logdir), "profile")
     names = plugin_asset_util.ListAssets(str(logdir), "profile")
     found = {}
@@ -37,28 +37,24 @@ def marked_steps(space):
 
 
 @pytest.mark.parametrize("kind", ["TapeModel", "keras.Model"])
-def test_the_trace_holds_the_steps_asked_for_and_no_others(
-    kind, make_model, make_plain, stream, tmp_path
-):
+def test_the_trace_has_exactly_the_requested_steps(kind, make_model, make_plain, stream, tmp_path):
     model = make_model(steps_per_execution=100) if kind == "TapeModel" else make_plain()
     callbacks = [Profiler(tmp_path, first=5, last=8)]  # An epoch has 7 steps.
     model.fit(stream, epochs=2, verbose=0, callbacks=callbacks)
     assert profiles(tmp_path) == {"steps_5-8": {5: 1, 6: 1, 7: 1, 8: 1}}
 
 
-def test_a_run_that_ends_before_the_last_one_leaves_those_that_there_were(
-    make_model, stream, tmp_path
-):
+def test_a_run_ending_early_keeps_its_profiled_steps(make_model, stream, tmp_path):
     make_model().fit(stream, verbose=0, callbacks=[Profiler(tmp_path, first=6, last=99)])
     assert profiles(tmp_path) == {"steps_6-6": {6: 1}}
 
 
-def test_steps_that_never_come_leave_nothing(make_model, stream, tmp_path):
+def test_steps_never_reached_leave_no_profile(make_model, stream, tmp_path):
     make_model().fit(stream, verbose=0, callbacks=[Profiler(tmp_path, first=7, last=9)])
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_interrupted_run_profiles_the_rest_when_it_goes_on(make_model, stream, crash, tmp_path):
+def test_an_interrupted_run_profiles_the_rest_when_resumed(make_model, stream, crash, tmp_path):
     for crashes in ([crash(step=4, saved=True)], []):
         callbacks = [
             Profiler(tmp_path, first=2, last=5),
@@ -82,7 +78,7 @@ def test_a_second_run_in_the_process_can_be_profiled_too(make_model, stream, tmp
 @pytest.mark.parametrize(
     ("first", "last"), [(-1, 3), (3, 2), (0.5, 2), (1, 2.5), (None, 3), ("1", "3"), (True, 3)]
 )
-def test_what_are_no_steps_is_refused(first, last, tmp_path):
+def test_invalid_steps_are_refused(first, last, tmp_path):
     with pytest.raises(UsageError) as error:
         Profiler(tmp_path, first=first, last=last)
     assert str(error.value) == (
@@ -98,9 +94,7 @@ def test_a_plain_model_of_several_steps_per_execution_is_refused(make_plain, str
         )
 
 
-def test_a_profile_that_the_disk_does_not_take_ends_the_training_in_one_line(
-    make_model, stream, tmp_path
-):
+def test_an_unwritable_profile_ends_training_with_a_one_line_error(make_model, stream, tmp_path):
     (tmp_path / "plugins").write_text("in the way")
     with pytest.raises(MnistKerasError) as error:
         make_model().fit(stream, verbose=0, callbacks=[Profiler(tmp_path, first=0, last=1)])

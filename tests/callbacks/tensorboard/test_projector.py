@@ -61,7 +61,7 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_goes_into_a_layer_is_seen_in_models_of_every_kind(kind):
+def test_layer_inputs_are_captured_in_every_kind_of_model(kind):
     model, x = KINDS[kind](), np.random.default_rng(0).normal(size=(7, 6)).astype(np.float32)
     model(x)
     named = {layer.name: layer for layer in model._flatten_layers() if layer.weights}
@@ -72,9 +72,7 @@ def test_what_goes_into_a_layer_is_seen_in_models_of_every_kind(kind):
     assert [name for name, layer in named.items() if "call" in vars(layer)] == []
 
 
-def test_the_files_hold_the_points_their_classes_and_their_images(
-    make_model, stream, held_out, tmp_path
-):
+def test_the_files_contain_points_classes_and_images(make_model, stream, held_out, tmp_path):
     model, exam = make_model(), Exam(*held_out)
     callback = Projector(tmp_path, exam, every_epochs=2, most=6)
     model.fit(stream, epochs=3, verbose=0, callbacks=[callback])
@@ -102,7 +100,7 @@ def test_the_files_hold_the_points_their_classes_and_their_images(
     assert len(list(directory.iterdir())) == 4, "nothing else is left"
 
 
-def test_a_layer_that_is_not_there_is_refused(make_model, held_out):
+def test_an_unknown_layer_is_refused(make_model, held_out):
     with pytest.raises(UsageError) as error:
         input_of_layer(sequential(), np.ones((1, 6), np.float32), layer="dropout")
     assert str(error.value).startswith(
@@ -110,7 +108,7 @@ def test_a_layer_that_is_not_there_is_refused(make_model, held_out):
     )
 
 
-def test_a_disk_that_does_not_take_the_files_is_told(make_model, stream, held_out, tmp_path):
+def test_a_failed_write_is_reported(make_model, stream, held_out, tmp_path):
     (tmp_path / "plugins").write_text("in the way")
     callback = Projector(tmp_path, Exam(*held_out))
     with pytest.raises(MnistKerasError, match="the projector's files cannot be written"):

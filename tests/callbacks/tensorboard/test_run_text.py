@@ -14,7 +14,7 @@ def texts_in(summaries):
     }
 
 
-def test_the_recipe_the_versions_the_machine_and_the_command_are_written_once_in_a_run(
+def test_recipe_versions_machine_and_command_are_written_once(
     make_model, stream, tmp_path, summaries_of
 ):
     model, first = (
@@ -36,7 +36,7 @@ def test_the_recipe_the_versions_the_machine_and_the_command_are_written_once_in
     assert "CPU:0" in texts["machine"][0]
 
 
-def test_values_of_every_kind_stay_within_their_cells():
+def test_all_kinds_of_values_stay_within_their_cells():
     table = run_text.table({"none": None, "list": [1, "a|b"], "text": "two\nlines", "": {}})
     assert table.splitlines() == [
         "| | |",

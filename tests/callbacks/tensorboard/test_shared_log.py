@@ -7,9 +7,7 @@ def steps(points_of, directory):
     return list(points_of(directory)["loss"])
 
 
-def test_all_callbacks_of_a_fit_write_into_one_log_that_the_last_of_them_closes(
-    tmp_path, points_of
-):
+def test_callbacks_share_one_log_and_the_last_closes_it(tmp_path, points_of):
     first, second = shared_log.join(tmp_path), shared_log.join(tmp_path / "." / "")
     assert first is second
     log = first.begin(step=0)
@@ -23,7 +21,7 @@ def test_all_callbacks_of_a_fit_write_into_one_log_that_the_last_of_them_closes(
     assert len(list((tmp_path / "train").iterdir())) == 1
 
 
-def test_a_fit_after_one_that_was_broken_off_has_a_log_of_its_own(tmp_path, points_of):
+def test_a_fit_after_an_interrupted_one_has_a_new_log(tmp_path, points_of):
     broken_off = shared_log.join(tmp_path)
     log = broken_off.begin(step=0)
     for step in range(3):
@@ -36,12 +34,12 @@ def test_a_fit_after_one_that_was_broken_off_has_a_log_of_its_own(tmp_path, poin
     assert steps(points_of, tmp_path / "train") == [0, 1, 2]
 
 
-def test_a_log_that_was_never_begun_leaves_nothing(tmp_path):
+def test_a_log_never_opened_leaves_no_files(tmp_path):
     shared_log.join(tmp_path).leave()
     assert list(tmp_path.iterdir()) == []
 
 
-def test_two_directories_have_two_logs_and_nobody_keeps_what_nobody_uses(tmp_path):
+def test_each_directory_has_its_log_and_unused_logs_are_freed(tmp_path):
     logs = [shared_log.join(tmp_path / name) for name in "ab"]
     assert logs[0] is not logs[1]
     del logs

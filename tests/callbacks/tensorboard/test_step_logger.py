@@ -41,7 +41,7 @@ def expected(by_hand, make_model, examples):
 
 
 def printed_losses(text):
-    """{(epoch, step in it): loss}, and the lines with the losses left out."""
+    """{(epoch, step in it): loss}, and the lines without the losses."""
     losses, rest = {}, []
     for line in text.splitlines():
         words = line.split(" ")
@@ -106,7 +106,7 @@ def test_each_logged_value_is_that_steps_own(
 
 
 @pytest.mark.slow
-def test_the_validation_lies_in_a_directory_of_its_own(
+def test_validation_points_are_in_their_own_directory(
     make_model, stream, held_out, tmp_path, points_of
 ):
     history = make_model().fit(
@@ -125,7 +125,7 @@ def test_the_validation_lies_in_a_directory_of_its_own(
 
 
 class Clock(keras.callbacks.Callback):
-    """Lets each piece of training last so many seconds, and other work some too."""
+    """A clock by which training and other work take a given number of seconds."""
 
     def __init__(self, *, first_epoch, second_epoch):
         super().__init__()
@@ -147,7 +147,7 @@ class Clock(keras.callbacks.Callback):
 
 
 RATES = {
-    # 10 in 0.5 s; 40 in 2 s; anew in the second epoch: 20 in 0.5 s; 40 in 1 s.
+    # 10 in 0.5 s; 40 in 2 s; in the second epoch: 20 in 0.5 s; 40 in 1 s.
     ("make_model", 1): {0: 20.0, 4: 20.0, 8: 40.0, 12: 40.0},
     ("make_plain", 1): {0: 20.0, 4: 20.0, 8: 40.0, 12: 40.0},
     # 40 in 0.5 s; 25 in 0.5 s; 40 in 0.25 s; 25 in 0.25 s.
@@ -157,7 +157,7 @@ RATES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("make", "steps_per_execution"), RATES)
-def test_examples_per_second_are_those_trained_on_since_the_last_point(
+def test_examples_per_second_are_counted_since_the_last_point(
     make, steps_per_execution, request, stream, tmp_path, points_of
 ):
     model = request.getfixturevalue(make)(steps_per_execution=steps_per_execution)
@@ -169,9 +169,7 @@ def test_examples_per_second_are_those_trained_on_since_the_last_point(
 
 
 @pytest.mark.slow
-def test_a_run_resumed_amid_an_epoch_counts_what_it_trains_on_itself(
-    make_model, stream, tmp_path, points_of
-):
+def test_a_resumed_run_counts_only_its_own_examples(make_model, stream, tmp_path, points_of):
     class Break(StepCallback):
         priority = 2  # After the checkpoint.
 
@@ -188,18 +186,18 @@ def test_a_run_resumed_amid_an_epoch_counts_what_it_trains_on_itself(
     with pytest.raises(KeyboardInterrupt):
         fit(0.5)
     fit(0.25)
-    # 10 in 0.5 s; 30 in 1.5 s; the last batch alone, 5 in 0.25 s.
+    # 10 in 0.5 s; 30 in 1.5 s; the last batch: 5 in 0.25 s.
     assert points_of(tmp_path / "train")["examples_per_second"] == {0: 20.0, 3: 20.0, 6: 20.0}
 
 
-def test_a_clock_that_stands_still_gives_no_rate(make_plain, stream, tmp_path, points_of):
+def test_a_clock_that_does_not_advance_gives_no_rate(make_plain, stream, tmp_path, points_of):
     logger = StepLogger(tmp_path, every_steps=4, clock=lambda: 7.0)
     make_plain().fit(stream, verbose=0, callbacks=[logger])
     assert "examples_per_second" not in points_of(tmp_path / "train")
 
 
 @pytest.mark.slow
-def test_two_fits_are_one_curve(make_model, stream, tmp_path, points_of, capsys):
+def test_two_fits_make_one_curve(make_model, stream, tmp_path, points_of, capsys):
     whole, model = make_model(), make_model()
     whole.fit(stream, epochs=3, verbose=0, callbacks=[StepLogger(tmp_path / "one", every_steps=2)])
     expected = capsys.readouterr().out
@@ -215,10 +213,10 @@ def test_two_fits_are_one_curve(make_model, stream, tmp_path, points_of, capsys)
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*ran out of data:UserWarning")
 @pytest.mark.parametrize("make", ["make_model", "make_plain"])
-def test_data_whose_length_is_not_known_is_logged_alike(
+def test_data_of_unknown_length_is_logged_the_same(
     make, request, stream, tmp_path, points_of, capsys
 ):
-    # Keras learns that the data ends when it asks for a batch too many, here one that is due.
+    # Keras notices the end of the data only by asking for one more batch, here a due one.
     model = request.getfixturevalue(make)()
     start = model.get_weights()
 
@@ -251,7 +249,7 @@ def test_without_a_directory_it_prints_and_without_echo_it_writes(
     assert len(list((tmp_path / "log" / "train").iterdir())) == 1
 
 
-def test_a_train_step_that_gives_no_loss_is_logged_without_one(tmp_path, points_of, capsys):
+def test_a_train_step_without_a_loss_is_logged_without_one(tmp_path, points_of, capsys):
     class Own(TapeModel):
         def train_step(self, data):
             return {"seen": tf.constant(1.0)}
@@ -282,7 +280,7 @@ def test_training_may_end_while_a_checkpoint_flushes_the_points():
             flushed.append(True)
 
     class Ending(StepLogger):
-        """Closed by the training's thread as soon as another one has looked at its log."""
+        """Closed by the training thread as soon as another thread has read its log."""
 
         _log = property(lambda self: logs.pop(0), lambda self, log: None)
 
@@ -291,7 +289,7 @@ def test_training_may_end_while_a_checkpoint_flushes_the_points():
     assert flushed == [True]
 
 
-def test_several_steps_per_execution_of_a_plain_keras_model_are_refused(make_plain, stream):
+def test_a_plain_model_with_several_steps_per_execution_is_refused(make_plain, stream):
     model = make_plain(steps_per_execution=3)
     with pytest.raises(UsageError) as error:
         model.fit(stream, verbose=0, callbacks=[StepLogger(None)])

@@ -17,7 +17,7 @@ LAYERS = {"hidden": slice(0, 2), "scores": slice(2, 4)}
 
 
 class Weights(keras.callbacks.Callback):
-    """Notes the weights before each step."""
+    """Records the weights before each step."""
 
     def __init__(self):
         super().__init__()
@@ -29,7 +29,7 @@ class Weights(keras.callbacks.Callback):
 
 @pytest.fixture
 def make():
-    """A TapeModel of two layers with weights; what it wraps is a plain keras.Model."""
+    """A TapeModel of two layers with weights, around a plain keras.Model."""
 
     def make(optimizer="adam", *, steps_per_execution=1, wrap=TapeModel):
         keras.utils.set_random_seed(3)
@@ -55,7 +55,7 @@ def norm(arrays):
 
 
 def by_hand(weights, steps):
-    """What is to be written at those steps."""
+    """The expected values at these steps."""
     expected = {}
     for name, layer in LAYERS.items():
         before = {step: weights.before[step][layer] for step in steps}
@@ -75,7 +75,7 @@ def by_hand(weights, steps):
 
 
 @pytest.mark.parametrize("steps_per_execution", [1, 5, 100])
-def test_it_writes_each_layers_norm_and_the_share_that_the_epochs_first_update_changes(
+def test_it_writes_layer_norms_and_first_update_ratios(
     steps_per_execution, make, stream, tmp_path, points_of
 ):
     weights = Weights()
@@ -85,7 +85,7 @@ def test_it_writes_each_layers_norm_and_the_share_that_the_epochs_first_update_c
     assert points_of(tmp_path) == by_hand(weights, [0, 7])
 
 
-def test_so_many_epochs_lie_from_one_to_the_next(make, stream, tmp_path, points_of):
+def test_it_writes_at_the_interval_of_epochs(make, stream, tmp_path, points_of):
     weights = Weights()
     make().fit(stream, epochs=6, verbose=0, callbacks=[weights])
     norms = WeightNorms(tmp_path, every_epochs=3)
@@ -93,15 +93,13 @@ def test_so_many_epochs_lie_from_one_to_the_next(make, stream, tmp_path, points_
     assert points_of(tmp_path) == by_hand(weights, [0, 21])
 
 
-def test_a_plain_keras_model_has_the_same(make, stream, tmp_path, points_of):
+def test_a_plain_keras_model_has_the_same_values(make, stream, tmp_path, points_of):
     weights, model = Weights(), make(wrap=lambda network: network)
     model.fit(stream, epochs=2, verbose=0, callbacks=[weights, WeightNorms(tmp_path)])
     assert points_of(tmp_path) == by_hand(weights, [0, 7])
 
 
-def test_where_gradients_are_accumulated_it_is_the_first_step_that_makes_an_update(
-    make, stream, tmp_path, points_of
-):
+def test_with_gradient_accumulation_the_first_real_update_counts(make, stream, tmp_path, points_of):
     def optimizer():
         return keras.optimizers.SGD(0.1, gradient_accumulation_steps=3)
 
@@ -114,7 +112,7 @@ def test_where_gradients_are_accumulated_it_is_the_first_step_that_makes_an_upda
 
 
 @pytest.mark.parametrize("step", [1, 2, 5, 7, 8, 10])
-def test_a_run_resumed_anywhere_has_the_same(step, make, stream, crash, tmp_path, points_of):
+def test_a_resumed_run_has_the_same_values(step, make, stream, crash, tmp_path, points_of):
     def session(name, *others):
         checkpoint = Checkpoint(tmp_path / name / "checkpoints", every_steps=1)
         callbacks = [WeightNorms(tmp_path / name), checkpoint, *others]
@@ -129,7 +127,7 @@ def test_a_run_resumed_anywhere_has_the_same(step, make, stream, crash, tmp_path
     assert points == points_of(tmp_path / "whole")
 
 
-def test_weights_that_are_zero_have_a_norm_and_no_ratio(tmp_path, points_of):
+def test_zero_weights_have_a_norm_but_no_ratio(tmp_path, points_of):
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, name="zero")], name="all")
     model.set_weights([np.zeros((2, 1)), np.zeros(1)])
     model.compile(optimizer="sgd", loss="mse")
@@ -137,9 +135,7 @@ def test_weights_that_are_zero_have_a_norm_and_no_ratio(tmp_path, points_of):
     assert points_of(tmp_path) == {"weight_norm/all/zero": {0: 0.0}}
 
 
-def test_several_steps_per_execution_of_a_plain_keras_model_are_refused(
-    make_plain, stream, tmp_path
-):
+def test_a_plain_model_with_several_steps_per_execution_is_refused(make_plain, stream, tmp_path):
     model = make_plain(steps_per_execution=3)
     with pytest.raises(UsageError, match="hides the single steps"):
         model.fit(stream, verbose=0, callbacks=[WeightNorms(tmp_path)])

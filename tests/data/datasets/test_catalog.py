@@ -1,4 +1,4 @@
-"""A data set is had whole and as published, or an error says what is wrong with it."""
+"""A data set is complete and as published, or an error says what is wrong."""
 
 import dataclasses
 import doctest
@@ -53,7 +53,7 @@ def write_idx_files(folder, arrays, names=FILES):
 
 @pytest.fixture
 def get(tmp_path, limits):
-    """resolve with a cache of the test's own, impatient; ``get.notices`` holds what it said."""
+    """resolve with an empty cache and short time limits; its notices are in ``get.notices``."""
 
     def call(name, found_at, **options):
         options = {"cache_dir": tmp_path / "cache", "limits": limits, **options}
@@ -69,7 +69,7 @@ def few_synthetic(monkeypatch):
     monkeypatch.setattr(catalog, "_SYNTHETIC_COUNTS", (20, 10))
 
 
-# What Examples are
+# Examples
 
 
 def test_examples_have_a_length_and_slices():
@@ -98,7 +98,7 @@ LABELS = np.zeros(3, np.uint8)
         (IMAGES, LABELS + 10, "A label is not a class. Received: 10. Expected: 0 to 9."),
     ],
 )
-def test_examples_of_another_form_are_refused(images, labels, message):
+def test_examples_with_wrong_shapes_or_types_are_refused(images, labels, message):
     assert message_of(Examples, images, labels).startswith(message)
 
 
@@ -109,7 +109,7 @@ def test_examples_of_another_form_are_refused(images, labels, message):
 @pytest.mark.parametrize(
     "names", [FILES, GZ_FILES, [name.replace("-idx", ".idx") for name in FILES]]
 )
-def test_idx_files_of_any_spelling_are_read(tmp_path, arrays, get, name, names):
+def test_idx_files_are_read_under_all_usual_names(tmp_path, arrays, get, name, names):
     write_idx_files(tmp_path / "own", arrays, names)
     found = get(name, None, data_dir=tmp_path / "own")
     assert found.name == ("mnist" if name == "auto" else name)
@@ -131,7 +131,7 @@ def test_an_npz_in_fortran_order_and_uncompressed_is_read(tmp_path, arrays, get)
     assert sums_of(arrays_of(get("mnist", None, data_dir=tmp_path))) == sums_of(arrays)
 
 
-def test_plain_files_are_preferred_to_packed_ones_and_idx_to_npz(tmp_path, arrays, get):
+def test_plain_files_are_preferred_to_gzip_and_idx_to_npz(tmp_path, arrays, get):
     write_idx_files(tmp_path, arrays)
     for name in GZ_FILES:
         (tmp_path / name).write_bytes(b"not read")
@@ -139,13 +139,13 @@ def test_plain_files_are_preferred_to_packed_ones_and_idx_to_npz(tmp_path, array
     assert sums_of(arrays_of(get("mnist", None, data_dir=tmp_path))) == sums_of(arrays)
 
 
-def test_an_npz_stands_in_for_an_incomplete_set_of_idx_files(tmp_path, arrays, get):
+def test_an_npz_replaces_an_incomplete_set_of_idx_files(tmp_path, arrays, get):
     write_idx(tmp_path / FILES[0], arrays[0])
     (tmp_path / "mnist.npz").write_bytes(npz_bytes(arrays))
     assert sums_of(arrays_of(get("mnist", None, data_dir=tmp_path))) == sums_of(arrays)
 
 
-def test_the_environment_names_the_directory_and_the_argument_comes_first(
+def test_the_argument_overrides_the_directory_of_the_environment(
     tmp_path, arrays, get, monkeypatch
 ):
     write_idx_files(tmp_path / "own", arrays)
@@ -157,7 +157,7 @@ def test_the_environment_names_the_directory_and_the_argument_comes_first(
 
 
 @pytest.mark.parametrize("name", ["auto", "mnist"])
-def test_a_bad_directory_is_an_error_and_never_a_substitute(tmp_path, arrays, get, name):
+def test_a_bad_directory_is_an_error_without_fallback(tmp_path, arrays, get, name):
     write_idx_files(tmp_path / "partial", arrays)
     (tmp_path / "partial" / FILES[1]).unlink()
     (tmp_path / "partial" / FILES[2]).unlink()
@@ -175,7 +175,7 @@ def test_a_bad_directory_is_an_error_and_never_a_substitute(tmp_path, arrays, ge
     assert get.notices == []
 
 
-def test_damaged_or_unfitting_files_are_named(tmp_path, arrays, get):
+def test_damaged_or_mismatched_files_are_named(tmp_path, arrays, get):
     write_idx_files(tmp_path, arrays)
 
     def message_with(file, array):
@@ -213,7 +213,7 @@ def test_damaged_or_unfitting_files_are_named(tmp_path, arrays, get):
 # From mirrors, through the cache
 
 
-def test_the_published_files_are_downloaded_once_and_then_come_from_the_cache(
+def test_published_files_are_downloaded_once_then_cached(
     tmp_path, mirrors, published, arrays, source_at, dead_url, get
 ):
     mirror = mirrors(published)
@@ -227,7 +227,7 @@ def test_the_published_files_are_downloaded_once_and_then_come_from_the_cache(
     assert cached == published
 
 
-def test_files_packed_in_another_way_are_the_same_content(
+def test_files_compressed_differently_are_accepted(
     tmp_path, mirrors, published, arrays, source_at, get
 ):
     import gzip
@@ -239,7 +239,7 @@ def test_files_packed_in_another_way_are_the_same_content(
     assert sums_of(arrays_of(get("mnist", source_at(mirror.url)))) == sums_of(arrays)
 
 
-def test_a_container_with_a_published_sum_must_be_that_container(
+def test_a_compressed_file_with_a_published_sum_must_match_it(
     mirrors, published, arrays, source_at, get
 ):
     sums = tuple(hashlib.sha256(body).hexdigest() for body in published.values())
@@ -252,7 +252,7 @@ def test_a_container_with_a_published_sum_must_be_that_container(
     assert "not the published file" in message_of(get, "fashion_mnist", {"fashion_mnist": other})
 
 
-def test_a_named_data_set_that_cannot_be_had_is_an_error_that_names_each_mirror(
+def test_an_unavailable_data_set_is_an_error_naming_each_mirror(
     tmp_path, mirrors, published, source_at, dead_url, get
 ):
     mirror = mirrors({**published, GZ_FILES[0]: b"<html>sign in</html>"})
@@ -267,7 +267,7 @@ def test_a_named_data_set_that_cannot_be_had_is_an_error_that_names_each_mirror(
 
 
 @pytest.mark.parametrize("damage", ["flipped", "truncated", "empty", "exchanged"])
-def test_a_damaged_file_in_the_cache_is_reported_and_fetched_again(
+def test_a_damaged_cached_file_is_reported_and_downloaded_again(
     tmp_path, mirrors, published, arrays, source_at, get, damage
 ):
     mirror = mirrors(published)
@@ -291,7 +291,7 @@ def test_a_damaged_file_in_the_cache_is_reported_and_fetched_again(
     assert len(get.notices) == 1
 
 
-def test_files_that_are_in_the_cache_are_not_fetched_with_those_that_are_not(
+def test_only_files_missing_in_the_cache_are_downloaded(
     tmp_path, mirrors, published, arrays, source_at, get
 ):
     mirror = mirrors({**published, GZ_FILES[3]: 404})
@@ -318,7 +318,7 @@ for half in found[1:]:
 
 @pytest.fixture
 def start(tmp_path):
-    """Starts a process that waits for a line and then gets the data set from a Source."""
+    """Starts a process that waits for a line and then loads the data set of a Source."""
     started = []
 
     def call(found_at):
@@ -340,7 +340,7 @@ def start(tmp_path):
         process.communicate()
 
 
-def test_two_processes_may_fill_one_cache_at_once(
+def test_two_processes_may_fill_the_cache_together(
     tmp_path, mirrors, published, arrays, source_at, start
 ):
     mirror = mirrors(published)
@@ -355,7 +355,7 @@ def test_two_processes_may_fill_one_cache_at_once(
     assert left == published
 
 
-def test_a_process_killed_in_mid_download_leaves_a_cache_that_works(
+def test_a_killed_download_leaves_a_working_cache(
     tmp_path, mirrors, published, arrays, source_at, start, get
 ):
     mirror, half_sent = mirrors(published), threading.Event()
@@ -378,9 +378,7 @@ def test_a_process_killed_in_mid_download_leaves_a_cache_that_works(
 
 
 @pytest.mark.slow
-def test_the_real_mnist_passes_as_published_and_its_test_set_as_nothing_else(
-    tmp_path, real_mnist, mirrors, get
-):
+def test_the_real_mnist_matches_its_published_sums(tmp_path, real_mnist, mirrors, get):
     mirror = mirrors({path.name: path.read_bytes() for path in real_mnist.glob("*.gz")})
     source = dataclasses.replace(SOURCES["mnist"], mirrors=(mirror.url,))
     _, train, test = get("mnist", {"mnist": source})
@@ -407,15 +405,13 @@ def test_every_published_data_set_has_mirrors_and_four_sums():
 # auto and synthetic
 
 
-def test_auto_is_mnist_where_it_can_be_had(mirrors, published, arrays, source_at, get):
+def test_auto_is_mnist_if_available(mirrors, published, arrays, source_at, get):
     found = get("auto", source_at(mirrors(published).url))
     assert (found.name, sums_of(arrays_of(found))) == ("mnist", sums_of(arrays))
     assert get.notices == []
 
 
-def test_auto_is_synthetic_elsewhere_with_a_notice_nobody_can_miss(
-    few_synthetic, dead_url, source_at, get
-):
+def test_auto_falls_back_to_synthetic_with_a_large_notice(few_synthetic, dead_url, source_at, get):
     found = get("auto", source_at(dead_url))
     assert found.name == "synthetic"
     assert [array.shape for array in arrays_of(found)] == [(20, 28, 28), (20,), (10, 28, 28), (10,)]
@@ -445,7 +441,7 @@ def test_a_terminal_shows_how_many_digits_are_drawn(few_synthetic, get, monkeypa
     assert screen.lines == []
 
 
-def test_load_speaks_on_stderr(few_synthetic, tmp_path, monkeypatch, capsys):
+def test_load_prints_notices_to_stderr(few_synthetic, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(catalog.SOURCES, "mnist", dataclasses.replace(SOURCES["mnist"], mirrors=()))
     train, test = load(cache_dir=tmp_path)
     assert (len(train), len(test)) == (20, 10)
@@ -456,7 +452,7 @@ def test_load_speaks_on_stderr(few_synthetic, tmp_path, monkeypatch, capsys):
 
 @pytest.fixture
 def drawn(few_synthetic, monkeypatch):
-    """The seeds of all synthetic digits drawn."""
+    """The seeds of all drawn synthetic digits."""
     from mnist_keras.data.datasets import synthetic
 
     seeds, real = [], synthetic.synthetic_digits
@@ -469,7 +465,7 @@ def drawn(few_synthetic, monkeypatch):
     return seeds
 
 
-def test_synthetic_digits_are_drawn_once_and_then_come_from_the_cache(drawn, tmp_path, get):
+def test_synthetic_digits_are_drawn_once_then_cached(drawn, tmp_path, get):
     from mnist_keras.data.datasets import synthetic
 
     first = get("synthetic", None, data_dir=tmp_path / "ignored")
@@ -506,7 +502,7 @@ def test_damaged_synthetic_digits_are_drawn_again(drawn, tmp_path, get, file, da
     assert said == expected
 
 
-def test_another_version_of_the_synthetic_digits_has_another_folder(drawn, get, monkeypatch):
+def test_each_version_of_synthetic_digits_has_its_own_folder(drawn, get, monkeypatch):
     from mnist_keras.data.datasets import synthetic
 
     get("synthetic", None)
@@ -515,7 +511,7 @@ def test_another_version_of_the_synthetic_digits_has_another_folder(drawn, get, 
     assert drawn == [0, 1] * 2
 
 
-def test_a_cache_that_cannot_be_written_is_no_error_for_synthetic_digits(drawn, tmp_path, get):
+def test_synthetic_digits_work_without_a_writable_cache(drawn, tmp_path, get):
     (tmp_path / "cache").touch()
     for _ in range(2):
         assert len(get("synthetic", None).train) == 20
@@ -523,7 +519,7 @@ def test_a_cache_that_cannot_be_written_is_no_error_for_synthetic_digits(drawn, 
     assert get.notices == []
 
 
-def test_an_unknown_name_is_wrong_usage():
+def test_an_unknown_name_is_refused():
     with pytest.raises(UsageError) as caught:
         load("emnist")
     assert str(caught.value) == (
@@ -532,12 +528,12 @@ def test_an_unknown_name_is_wrong_usage():
     )
 
 
-# Where the cache lies
+# The location of the cache
 
 
 @pytest.fixture
 def cached_under(few_synthetic, tmp_path):
-    """Gets synthetic digits and tells in which of the test's folders they were cached."""
+    """Loads synthetic digits; returns the folder in which they were cached."""
 
     def call(**options):
         resolve("synthetic", **options)
@@ -548,7 +544,7 @@ def cached_under(few_synthetic, tmp_path):
     return call
 
 
-def test_the_cache_lies_where_it_is_told_to(cached_under, tmp_path, monkeypatch):
+def test_the_cache_directory_can_be_set(cached_under, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("XDG_CACHE_HOME")
     found = [cached_under()]
@@ -567,9 +563,7 @@ def test_the_cache_lies_where_it_is_told_to(cached_under, tmp_path, monkeypatch)
     ]
 
 
-def test_without_a_home_to_write_the_cache_lies_in_a_temporary_directory_of_the_users(
-    cached_under, tmp_path, monkeypatch
-):
+def test_without_a_writable_home_the_cache_is_temporary(cached_under, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file" / "home"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -577,7 +571,7 @@ def test_without_a_home_to_write_the_cache_lies_in_a_temporary_directory_of_the_
     assert (tmp_path / f"mnist_keras-{os.getuid()}").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_cache_in_a_home_that_is_read_only_is_still_read(drawn, tmp_path, monkeypatch):
+def test_a_cache_in_a_read_only_home_is_still_read(drawn, tmp_path, monkeypatch):
     resolve("synthetic")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
@@ -586,9 +580,7 @@ def test_a_cache_in_a_home_that_is_read_only_is_still_read(drawn, tmp_path, monk
     assert drawn == [0, 1]
 
 
-def test_a_machine_without_any_place_to_write_has_synthetic_digits_all_the_same(
-    few_synthetic, tmp_path, monkeypatch
-):
+def test_synthetic_digits_work_without_any_writable_directory(few_synthetic, tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "file"))
@@ -598,7 +590,7 @@ def test_a_machine_without_any_place_to_write_has_synthetic_digits_all_the_same(
 # The package
 
 
-def test_importing_the_data_package_imports_nothing_heavy():
+def test_importing_the_data_package_loads_no_heavy_library():
     program = (
         "import sys, mnist_keras.data as data; data.load; "
         "print(*sorted({name.partition('.')[0] for name in sys.modules} & "
@@ -618,7 +610,7 @@ def test_the_examples_in_the_docstrings_run(tmp_path, monkeypatch):
     assert doctest.testmod(catalog, extraglobs={"np": np}).failed == 0
 
 
-def test_a_large_file_stays_on_the_disk_and_is_the_same_data(tmp_path, arrays, get, monkeypatch):
+def test_a_large_file_is_mapped_and_gives_the_same_data(tmp_path, arrays, get, monkeypatch):
     write_idx_files(tmp_path, arrays)
     monkeypatch.setattr(directory, "_MAPPED_FROM_BYTES", arrays[0].nbytes)
     found = get("mnist", None, data_dir=tmp_path)

@@ -14,7 +14,7 @@ def test_every_data_set_has_a_description_with_distinct_names():
     assert {len(set(it)) for it in names.values()} == {10}
 
 
-def test_every_data_set_has_the_form_of_mnist():
+def test_every_data_set_has_the_shape_of_mnist():
     forms = {(it.image_shape, it.classes, it.max_pixel) for it in map(describe, DATASETS)}
     assert forms == {((28, 28), 10, 255)}
 

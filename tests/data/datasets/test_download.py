@@ -1,4 +1,4 @@
-"""A file comes whole from the first mirror that has it, or every mirror's failure is named."""
+"""A file is downloaded from the first mirror that has it, or each failure is named."""
 
 import contextlib
 import dataclasses
@@ -35,7 +35,7 @@ def downloader(limits):
 
 @pytest.fixture
 def fetch(downloader, tmp_path):
-    """Fetches the file "a" from the urls: (the bytes that lie there then, all file names)."""
+    """Fetches the file "a" from the urls: (its bytes, names of all files)."""
 
     def call(*urls):
         downloader.fetch(urls, tmp_path / "a", verify=verify)
@@ -46,7 +46,7 @@ def fetch(downloader, tmp_path):
 
 @pytest.fixture
 def failures(downloader, tmp_path):
-    """Fetches the file "a" from the urls in vain: {url: what went wrong}."""
+    """Fetches the file "a" from urls that all fail: {url: the failure}."""
 
     def call(*urls):
         with pytest.raises(DownloadError) as caught:
@@ -58,15 +58,13 @@ def failures(downloader, tmp_path):
     return call
 
 
-def test_the_first_mirror_that_has_the_file_gives_it(mirrors, fetch):
+def test_the_first_mirror_with_the_file_is_used(mirrors, fetch):
     without, having, unused = mirrors(), mirrors({"a": BODY}), mirrors({"a": BODY})
     assert fetch(*(mirror.url + "a" for mirror in (without, having, unused))) == (BODY, ["a"])
     assert (without.requests, having.requests, unused.requests) == (["a"], ["a"], [])
 
 
-def test_the_error_names_every_mirror_and_its_failure_in_one_line(
-    mirrors, dead_url, downloader, tmp_path
-):
+def test_the_error_names_every_mirrors_failure_in_one_line(mirrors, dead_url, downloader, tmp_path):
     mirror = mirrors({"a": b"<!DOCTYPE html><html>", "b": 403})
     urls = [dead_url + "a", mirror.url + "a", mirror.url + "b", mirror.url + "c"]
     with pytest.raises(DownloadError) as caught:
@@ -78,14 +76,14 @@ def test_the_error_names_every_mirror_and_its_failure_in_one_line(
     )
 
 
-def test_a_server_error_is_tried_again(mirrors, fetch):
+def test_a_server_error_is_retried(mirrors, fetch):
     mirror = mirrors()
     mirror.routes["a"] = [500, 503, BODY]
     assert fetch(mirror.url + "a") == (BODY, ["a"])
     assert mirror.requests == ["a"] * 3
 
 
-def test_a_lasting_server_error_is_tried_three_times_and_a_missing_file_once(mirrors, failures):
+def test_server_errors_get_three_tries_and_missing_files_one(mirrors, failures):
     broken, missing = mirrors({"a": 500}), mirrors()
     assert failures(broken.url + "a", missing.url + "a") == {
         broken.url + "a": "HTTP 500",
@@ -94,13 +92,13 @@ def test_a_lasting_server_error_is_tried_three_times_and_a_missing_file_once(mir
     assert (broken.requests, missing.requests) == (["a"] * 3, ["a"])
 
 
-def test_a_download_that_is_cut_off_is_tried_again(mirrors, fetch):
+def test_a_truncated_download_is_retried(mirrors, fetch):
     mirror = mirrors()
     mirror.routes["a"] = [mirror.truncate(BODY), BODY]
     assert fetch(mirror.url + "a") == (BODY, ["a"])
 
 
-def test_a_download_that_is_always_cut_off_fails(mirrors, failures):
+def test_a_download_truncated_every_time_fails(mirrors, failures):
     mirror = mirrors()
     mirror.routes["a"] = [mirror.truncate(BODY)]
     found = failures(mirror.url + "a")
@@ -109,7 +107,7 @@ def test_a_download_that_is_always_cut_off_fails(mirrors, failures):
     assert mirror.requests == ["a"] * 3
 
 
-def test_an_end_without_length_is_told_by_the_bytes(mirrors, failures):
+def test_truncation_without_content_length_is_detected_by_content(mirrors, failures):
     def answer(handler):
         mirror.send_headers(handler, None)
         handler.wfile.write(BODY[:1000])
@@ -120,22 +118,20 @@ def test_an_end_without_length_is_told_by_the_bytes(mirrors, failures):
     }
 
 
-def test_a_server_that_never_answers_is_given_up(mirrors, fetch):
+def test_a_server_that_never_answers_times_out(mirrors, fetch):
     silent, having = mirrors(), mirrors({"a": BODY})
     silent.routes["a"] = [silent.stall]
     assert fetch(silent.url + "a", having.url + "a") == (BODY, ["a"])
 
 
-def test_a_download_that_stalls_is_given_up(mirrors, fetch):
+def test_a_download_that_stalls_times_out(mirrors, fetch):
     stalling, having = mirrors(), mirrors({"a": BODY})
     stalling.routes["a"] = [stalling.stall_after(BODY)]
     assert fetch(stalling.url + "a", having.url + "a") == (BODY, ["a"])
     assert stalling.requests == ["a"]
 
 
-def test_a_host_that_did_not_answer_is_not_asked_for_the_next_file(
-    mirrors, dead_url, downloader, tmp_path
-):
+def test_an_unresponsive_host_is_not_asked_again(mirrors, dead_url, downloader, tmp_path):
     silent, having = mirrors(), mirrors({"a": BODY, "b": BODY})
     silent.routes["a"] = [silent.stall]
     for name in ("a", "b"):
@@ -147,7 +143,7 @@ def test_a_host_that_did_not_answer_is_not_asked_for_the_next_file(
     assert caught.value.failures == {dead_url + "c": "not tried again (connection refused)"}
 
 
-def test_a_host_that_has_one_file_less_is_asked_for_the_next(mirrors, downloader, tmp_path):
+def test_a_host_missing_one_file_is_asked_for_the_next(mirrors, downloader, tmp_path):
     partial, having = mirrors({"b": BODY}), mirrors({"a": BODY})
     for name in ("a", "b"):
         urls = [partial.url + name, having.url + name]
@@ -155,20 +151,20 @@ def test_a_host_that_has_one_file_less_is_asked_for_the_next(mirrors, downloader
     assert (partial.requests, having.requests) == (["a", "b"], ["a"])
 
 
-def test_once_patience_is_out_no_further_mirror_is_tried(mirrors, limits, tmp_path):
+def test_after_the_time_limit_no_further_mirror_is_tried(mirrors, limits, tmp_path):
     downloader = Downloader(dataclasses.replace(limits, stall_s=0.4, decision_s=1.2))
     mirror = mirrors()
     mirror.routes = {name: [mirror.stall_after(BODY)] for name in "abcdef"}
     with pytest.raises(DownloadError) as caught:
         downloader.fetch([mirror.url + name for name in "abcdef"], tmp_path / "a", verify=verify)
-    # 0.4, 0.4, 0.2 and 0.1 s of waiting leave less than an eighth
+    # After waits of 0.4, 0.4, 0.2 and 0.1 s less than an eighth is left.
     assert list(caught.value.failures.values()) == [
         *["stalled"] * 4,
         *["not tried within 1.2 s"] * 2,
     ]
 
 
-def test_the_pauses_before_new_tries_use_up_patience_too(mirrors, tmp_path):
+def test_pauses_between_tries_count_towards_the_time_limit(mirrors, tmp_path):
     pauses_s = []
     limits = Limits(decision_s=5, backoff_s=2)
     downloader = Downloader(limits, clock=lambda: 0.0, sleep=pauses_s.append)
@@ -181,21 +177,21 @@ def test_the_pauses_before_new_tries_use_up_patience_too(mirrors, tmp_path):
     assert mirror.requests == ["a", "a", "b", "b"]
 
 
-def test_a_slow_but_steady_download_is_not_cut_off(mirrors, limits, tmp_path):
+def test_a_slow_but_steady_download_is_not_aborted(mirrors, limits, tmp_path):
     def trickle(handler):
         mirror.send_headers(handler, len(BODY))
         for start in range(0, len(BODY), len(BODY) // 20):
             handler.wfile.write(BODY[start : start + len(BODY) // 20])
             time.sleep(0.02)
 
-    # 0.4 s of arriving against 0.3 s of patience
+    # The download takes 0.4 s, longer than decision_s.
     downloader = Downloader(dataclasses.replace(limits, stall_s=0.25, decision_s=0.3))
     mirror = mirrors({"a": trickle})
     downloader.fetch([mirror.url + "a"], tmp_path / "a", verify=verify)
     assert (tmp_path / "a").read_bytes() == BODY
 
 
-def test_a_name_server_that_does_not_answer_is_given_up(limits, failures, downloader, monkeypatch):
+def test_a_name_server_that_does_not_answer_times_out(limits, failures, downloader, monkeypatch):
     released = threading.Event()
 
     def hang(*_, **__):
@@ -213,7 +209,7 @@ def test_a_name_server_that_does_not_answer_is_given_up(limits, failures, downlo
             thread.join()
 
 
-def test_an_unknown_host_is_said(failures, monkeypatch):
+def test_an_unknown_host_is_reported(failures, monkeypatch):
     def unknown(*_, **__):
         raise socket.gaierror(-2, "Name or service not known")
 
@@ -224,7 +220,7 @@ def test_an_unknown_host_is_said(failures, monkeypatch):
     }
 
 
-def test_an_answer_that_comes_too_late_is_closed(mirrors, limits, tmp_path):
+def test_an_answer_after_the_time_limit_is_closed(mirrors, limits, tmp_path):
     mirror, hung_up = mirrors(), threading.Event()
 
     def late(handler):
@@ -249,14 +245,14 @@ def test_redirects_are_followed(mirrors, fetch):
     assert fetch(mirror.url + "a") == (BODY, ["a"])
 
 
-def test_redirects_without_end_are_given_up(mirrors, failures):
+def test_endless_redirects_are_an_error(mirrors, failures):
     mirror = mirrors()
     mirror.routes["a"] = [mirror.redirect(mirror.url + "a")]
     assert failures(mirror.url + "a") == {mirror.url + "a": "too many redirects"}
     assert mirror.requests == ["a"] * 6
 
 
-def test_a_packed_file_that_is_called_an_encoding_stays_packed(mirrors, fetch):
+def test_a_gzip_file_sent_as_content_encoding_stays_compressed(mirrors, fetch):
     def answer(handler):
         mirror.send_headers(handler, len(BODY), Content_Encoding="gzip")
         handler.wfile.write(BODY)
@@ -266,7 +262,7 @@ def test_a_packed_file_that_is_called_an_encoding_stays_packed(mirrors, fetch):
 
 
 @pytest.mark.parametrize("length", [None, 5001])
-def test_a_file_larger_than_the_bound_is_not_taken(mirrors, limits, tmp_path, length):
+def test_a_file_larger_than_the_limit_is_refused(mirrors, limits, tmp_path, length):
     def answer(handler):
         mirror.send_headers(handler, length)
         handler.wfile.write(bytes(5001))
@@ -280,7 +276,7 @@ def test_a_file_larger_than_the_bound_is_not_taken(mirrors, limits, tmp_path, le
     assert os.listdir(tmp_path) == []
 
 
-def test_wrong_bytes_never_replace_what_is_there(mirrors, downloader, tmp_path):
+def test_wrong_bytes_never_replace_an_existing_file(mirrors, downloader, tmp_path):
     (tmp_path / "a").write_bytes(b"old")
     mirror = mirrors({"a": BODY[::-1]})
     with pytest.raises(DownloadError):
@@ -288,7 +284,7 @@ def test_wrong_bytes_never_replace_what_is_there(mirrors, downloader, tmp_path):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"a": b"old"}
 
 
-def test_a_full_disk_is_the_disks_fault_and_no_mirrors(mirrors, downloader, tmp_path, monkeypatch):
+def test_a_full_disk_is_not_blamed_on_the_mirrors(mirrors, downloader, tmp_path, monkeypatch):
     def full(_):
         raise OSError(28, "No space left on device")
 
@@ -304,19 +300,19 @@ def test_a_full_disk_is_the_disks_fault_and_no_mirrors(mirrors, downloader, tmp_
     assert os.listdir(tmp_path) == []
 
 
-def test_the_proxy_of_the_environment_is_used(mirrors, fetch, monkeypatch):
+def test_the_proxy_from_the_environment_is_used(mirrors, fetch, monkeypatch):
     proxy = mirrors({"ttp://digits.invalid/a": BODY})
     monkeypatch.setenv("HTTP_PROXY", proxy.url)
     assert fetch("http://digits.invalid/a") == (BODY, ["a"])
 
 
-def test_the_lock_of_a_process_that_does_nothing_is_not_waited_for_for_ever(downloader, tmp_path):
+def test_waiting_for_an_idle_process_to_unlock_times_out(downloader, tmp_path):
     held = filelock.FileLock(tmp_path / ".lock")
     with held, downloader.alone_in(tmp_path):
         assert held.is_locked
 
 
-def test_the_lock_is_waited_for_while_the_others_download_grows(limits, tmp_path):
+def test_waiting_continues_while_the_lock_holders_download_grows(limits, tmp_path):
     held = filelock.FileLock(tmp_path / ".lock")
     held.acquire()
     growing = tmp_path / ".a.0.part"
@@ -340,7 +336,7 @@ def test_the_lock_is_waited_for_while_the_others_download_grows(limits, tmp_path
     assert len(slept) == 10
 
 
-def test_the_leavings_of_killed_processes_go_after_a_day(downloader, tmp_path):
+def test_leftovers_of_killed_processes_are_removed_after_a_day(downloader, tmp_path):
     old, new, other = (tmp_path / name for name in (".a.0.part", ".a.1.part", "a.part"))
     day_s = 24 * 3600
     for path, age_s in ((old, day_s + 60), (new, day_s - 60), (other, 9 * day_s)):
@@ -351,7 +347,7 @@ def test_the_leavings_of_killed_processes_go_after_a_day(downloader, tmp_path):
     assert [path.exists() for path in (old, new, other)] == [False, True, True]
 
 
-def test_a_folder_that_cannot_be_made_is_named(downloader, tmp_path):
+def test_a_folder_that_cannot_be_created_is_named(downloader, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(DataError) as caught, downloader.alone_in(tmp_path / "file" / "cache"):
         pass
@@ -361,7 +357,7 @@ def test_a_folder_that_cannot_be_made_is_named(downloader, tmp_path):
     )
 
 
-def test_a_terminal_shows_a_bar_which_is_gone_in_the_end(mirrors, fetch, monkeypatch):
+def test_a_terminal_shows_a_bar_and_removes_it(mirrors, fetch, monkeypatch):
     use_terminal(monkeypatch, columns=40, NO_COLOR="1")
     screen = Screen(40)
     monkeypatch.setattr(sys, "stderr", Terminal(screen))
@@ -370,7 +366,7 @@ def test_a_terminal_shows_a_bar_which_is_gone_in_the_end(mirrors, fetch, monkeyp
     assert screen.lines == []
 
 
-def test_elsewhere_nothing_is_said(mirrors, fetch, monkeypatch):
+def test_without_a_terminal_nothing_is_printed(mirrors, fetch, monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.StringIO())
     fetch(mirrors({"a": BODY}).url + "a")
     assert sys.stderr.getvalue() == ""

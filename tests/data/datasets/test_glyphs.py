@@ -1,4 +1,4 @@
-"""Each form of a digit is a clean path for a pen, and stays one when its points are moved."""
+"""Each form of a digit is a clean pen path, also after its points are moved."""
 
 import doctest
 import itertools
@@ -10,7 +10,7 @@ from mnist_keras.data.datasets import glyphs
 from mnist_keras.data.datasets.glyphs import FORMS, SAMPLES, splines
 
 ALL_FORMS = [(digit, form) for digit, forms in FORMS.items() for form in forms]
-LONGEST_STEP = 1 / 20  # of a glyph, a pixel: from one sample to the next, the pen not lifted
+LONGEST_STEP = 1 / 20  # of a glyph, one pixel: between two samples while the pen is down
 
 
 def points_of(curve):
@@ -18,7 +18,7 @@ def points_of(curve):
 
 
 def paths(moved=0):
-    """(forms, SAMPLES, 2): the path of each form, its points moved."""
+    """(forms, SAMPLES, 2): the path of each form after moving its points."""
     forms = splines()
     controls = forms.controls + moved
     row = np.arange(len(controls))[:, None]
@@ -27,17 +27,17 @@ def paths(moved=0):
 
 @pytest.fixture
 def moved():
-    """A jitter of some tenths of a glyph for each point of each form."""
+    """A random shift of some tenths of a glyph for each point of each form."""
     return np.random.default_rng(0).normal(0, 0.1, splines().controls.shape)
 
 
-def test_each_digit_has_several_forms_and_each_form_a_weight():
+def test_each_digit_has_several_weighted_forms():
     assert list(FORMS) == list(range(10))
     assert min(map(len, FORMS.values())) >= 3
     assert all(weight > 0 and curves for _, (weight, *curves) in ALL_FORMS)
 
 
-def test_the_points_lie_on_the_field_each_apart_from_the_one_before():
+def test_points_are_within_the_field_and_consecutive_points_differ():
     for curve in (curve for _, (_, *curves) in ALL_FORMS for curve in curves):
         points = points_of(curve)
         assert len(points) >= 2, curve
@@ -45,7 +45,7 @@ def test_the_points_lie_on_the_field_each_apart_from_the_one_before():
         assert all(a != b for a, b in itertools.pairwise(points)), curve
 
 
-def test_no_form_is_there_twice():
+def test_all_forms_are_distinct():
     assert len({form[1:] for _, form in ALL_FORMS}) == len(ALL_FORMS)
 
 
@@ -56,7 +56,7 @@ def test_the_path_runs_through_all_points_of_its_form():
             assert distance < 1e-6, (curves, point)
 
 
-def test_the_pen_is_lifted_between_curves_alone():
+def test_the_pen_is_lifted_only_between_curves():
     for (_, (_, *curves)), path in zip(ALL_FORMS, paths(), strict=True):
         ends = [points_of(curve) for curve in curves]
         apart = sum(a[-1] != b[0] for a, b in itertools.pairwise(ends))
@@ -64,14 +64,14 @@ def test_the_pen_is_lifted_between_curves_alone():
         assert np.sum(steps > LONGEST_STEP) == apart, curves
 
 
-def test_what_was_joined_stays_joined_when_the_points_are_moved(moved):
+def test_joined_curves_stay_joined_when_points_move(moved):
     before, after = (np.diff(path, axis=1) for path in (paths(), paths(moved)))
     joined = np.abs(before).max(2) < 1e-6
     assert joined.any(1).all()
     assert np.abs(after[joined]).max() < 1e-6
 
 
-def test_a_curve_that_ends_where_it_began_closes_smoothly(moved):
+def test_a_closed_curve_closes_smoothly(moved):
     closed = [
         index
         for index, (_, (_, *curves)) in enumerate(ALL_FORMS)
@@ -85,13 +85,13 @@ def test_a_curve_that_ends_where_it_began_closes_smoothly(moved):
         assert cosine > 0.9
 
 
-def test_the_path_follows_its_points_wherever_they_are_carried():
-    """Its blends add up to 1, so that shifting all points shifts the path and bends nothing."""
+def test_the_path_moves_with_its_points():
+    """The blending weights add up to 1, so shifting all points only shifts the path."""
     assert splines().blends.sum(0) == pytest.approx(1, abs=1e-6)
     assert paths(moved=3) == pytest.approx(paths() + 3, abs=1e-5)
 
 
-def test_samples_lie_at_even_distances_on_the_way():
+def test_samples_are_evenly_spaced_along_the_path():
     for (_, (_, *curves)), path in zip(ALL_FORMS, paths(), strict=True):
         steps = np.linalg.norm(np.diff(path, axis=0), axis=1)
         drawn = steps[(steps > 1e-6) & (steps <= LONGEST_STEP)]
@@ -100,7 +100,7 @@ def test_samples_lie_at_even_distances_on_the_way():
 
 
 @pytest.mark.parametrize("digit", range(10))
-def test_a_form_is_chosen_as_often_as_it_weighs(digit):
+def test_forms_are_chosen_in_proportion_to_their_weights(digit):
     chance = np.arange(10000) / 10000
     chosen = splines().choose(np.full(10000, digit), chance)
     own = [index for index, (of, _) in enumerate(ALL_FORMS) if of == digit]

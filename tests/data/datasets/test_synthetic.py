@@ -1,4 +1,4 @@
-"""The built-in digits are the same everywhere, look like MNIST's and are worth training on."""
+"""The built-in digits are the same everywhere, look like MNIST's and are useful to train on."""
 
 import doctest
 import hashlib
@@ -27,24 +27,24 @@ def sha256_of(arrays):
 
 
 def centres_of_mass(images):
-    """(n, 2): row and column, 0 being the middle of the first pixel."""
+    """(n, 2): row and column; 0 is the middle of the first pixel."""
     ink = images.astype(float)
     mass = ink.sum((1, 2))
     return np.stack([ink.sum(axis) @ np.arange(28) / mass for axis in (2, 1)], 1)
 
 
 def ink_sides(images):
-    """(n, 2): the height and the width in pixels of the box that the ink just fills."""
+    """(n, 2): height and width in pixels of the bounding box of the ink."""
     return np.stack(
         [[np.ptp(np.flatnonzero(image.any(axis))) + 1 for axis in (1, 0)] for image in images]
     )
 
 
-# What comes out
+# The output
 
 
 @pytest.mark.parametrize("count", [0, 1, 501, np.int64(3)])
-def test_as_many_digits_come_as_are_asked_for(count):
+def test_the_requested_number_of_digits_is_drawn(count):
     images, labels = synthetic_digits(count, seed=0)
     assert (images.shape, images.dtype) == ((count, 28, 28), np.uint8)
     assert (labels.shape, labels.dtype) == ((count,), np.uint8)
@@ -59,7 +59,7 @@ def test_the_ten_digits_are_equally_frequent_and_in_random_order(drawn):
     assert pairs.max() < 90
 
 
-def test_no_two_digits_are_alike_within_a_seed_or_across_seeds():
+def test_all_digits_differ_within_and_across_seeds():
     images = [synthetic_digits(1000, seed=seed)[0] for seed in (0, 1, 2**32, 2**64)]
     assert len(np.unique(np.concatenate(images).reshape(4000, -1), axis=0)) == 4000
 
@@ -70,7 +70,7 @@ def test_a_smaller_count_is_the_beginning_of_a_larger_one(drawn):
         assert sha256_of(fewer) == sha256_of(array[:count] for array in drawn)
 
 
-def test_progress_is_told_how_many_digits_are_drawn():
+def test_progress_receives_the_number_of_drawn_digits():
     told = []
     synthetic_digits(1001, seed=0, progress=told.append)
     assert told == [500, 1000, 1001]
@@ -80,7 +80,7 @@ def test_progress_is_told_how_many_digits_are_drawn():
 
 @pytest.mark.parametrize("name", ["count", "seed"])
 @pytest.mark.parametrize("value", [-1, 1.0, "3", None])
-def test_what_is_no_whole_number_from_0_is_wrong_usage(name, value):
+def test_an_invalid_count_or_seed_is_refused(name, value):
     with pytest.raises(UsageError) as caught:
         synthetic_digits(**{"count": 1, "seed": 0, name: value})
     assert str(caught.value) == (
@@ -91,7 +91,7 @@ def test_what_is_no_whole_number_from_0_is_wrong_usage(name, value):
 
 # The same everywhere
 
-# Whoever changes a pixel raises VERSION, so that no cache mixes the old digits with the new.
+# A change of any pixel needs a new VERSION, so that no cache mixes old and new digits.
 PINNED = {1: "7ab7233d130644ad570114b43556a2b344e196d24749b0dd666afa3ea45fc554"}
 
 
@@ -99,7 +99,7 @@ def test_the_pixels_of_this_version_are_pinned(drawn):
     assert {synthetic.VERSION: sha256_of(drawn)} == PINNED
 
 
-def test_the_pixels_do_not_depend_on_the_processors_vector_instructions():
+def test_the_pixels_do_not_depend_on_cpu_vector_instructions():
     program = (
         "import sys, hashlib; from mnist_keras.data.datasets.synthetic import synthetic_digits; "
         "print(hashlib.sha256(synthetic_digits(500, seed=0)[0].tobytes()).hexdigest())"
@@ -125,19 +125,19 @@ def test_the_ink_just_fits_a_box_of_20_pixels(drawn):
     assert np.mean(longer == 20) > 0.99
 
 
-def test_the_centre_of_mass_lies_within_half_a_pixel_of_the_middle(drawn):
+def test_the_centre_of_mass_is_near_the_middle(drawn):
     away = np.abs(centres_of_mass(drawn[0]) - 14).max(1)
-    assert np.mean(away <= 0.5) > 0.995  # the others' box touches the edge of the image
+    assert np.mean(away <= 0.5) > 0.995  # the box of the others touches the edge of the image
     assert away.max() < 1.5
 
 
-def test_the_ink_runs_from_black_to_white_through_all_shades(drawn):
+def test_the_ink_has_all_shades_from_black_to_white(drawn):
     images, _ = drawn
     assert len(np.unique(images)) == 256
     assert images.max((1, 2)).min() > 128
 
 
-def test_the_statistics_are_those_of_the_real_mnist(drawn, real_mnist):
+def test_the_statistics_match_the_real_mnist(drawn, real_mnist):
     images, labels = drawn
     real = load("mnist", data_dir=real_mnist)[0][:10000]
 
@@ -159,10 +159,10 @@ def test_the_statistics_are_those_of_the_real_mnist(drawn, real_mnist):
         assert mean == pytest.approx(1, abs=0.15), digit
 
 
-# Worth training on
+# Useful to train on
 
 
-def test_whoever_knows_only_these_digits_reads_the_real_mnist(drawn, real_mnist):
+def test_a_classifier_of_these_digits_reads_the_real_mnist(drawn, real_mnist):
     def unit(images):
         flat = images.reshape(len(images), -1).astype(np.float32)
         return flat / np.linalg.norm(flat, axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""An IDX file is read exactly as it was written, or it is a DataError that names it."""
+"""An IDX file is read exactly as it was written, or a DataError names it."""
 
 import builtins
 import doctest
@@ -45,7 +45,7 @@ def message_of(read, path):
 @pytest.mark.parametrize("name", ["a.idx", "a.idx.gz"])
 @FEW
 @hypothesis.given(array=ARRAYS)
-def test_what_is_written_is_read_again(tmp_path, name, array):
+def test_written_arrays_are_read_back(tmp_path, name, array):
     write_idx(tmp_path / name, array)
     again = read_idx(tmp_path / name)
     assert (again.dtype, again.shape, again.tobytes()) == (
@@ -58,7 +58,7 @@ def test_what_is_written_is_read_again(tmp_path, name, array):
 
 @FEW
 @hypothesis.given(array=ARRAYS)
-def test_a_mapped_file_holds_the_same_values_and_cannot_be_written(tmp_path, array):
+def test_a_mapped_file_has_the_values_and_is_read_only(tmp_path, array):
     write_idx(tmp_path / "a.idx", array)
     mapped = map_idx(tmp_path / "a.idx")
     assert isinstance(mapped, np.memmap)
@@ -66,7 +66,7 @@ def test_a_mapped_file_holds_the_same_values_and_cannot_be_written(tmp_path, arr
     np.testing.assert_array_equal(mapped, array)
 
 
-def test_the_bytes_are_those_of_the_format(tmp_path):
+def test_the_bytes_follow_the_format(tmp_path):
     write_idx(tmp_path / "labels", LABELS)
     assert (tmp_path / "labels").read_bytes() == labels_bytes()
     write_idx(tmp_path / "wide", np.array([[1], [-2]], "<i4"))
@@ -74,27 +74,27 @@ def test_the_bytes_are_those_of_the_format(tmp_path):
     assert (tmp_path / "wide").read_bytes() == expected
 
 
-def test_the_same_array_gives_the_same_gzip_bytes_under_any_name(tmp_path):
+def test_gzip_bytes_do_not_depend_on_the_file_name(tmp_path):
     write_idx(tmp_path / "a.gz", LABELS)
     write_idx(tmp_path / "b.gz", LABELS)
     assert (tmp_path / "a.gz").read_bytes() == (tmp_path / "b.gz").read_bytes()
     assert gzip.decompress((tmp_path / "a.gz").read_bytes()) == labels_bytes()
 
 
-def test_gzip_is_told_by_content_and_not_by_name(tmp_path):
+def test_gzip_is_recognized_by_content_not_by_name(tmp_path):
     (tmp_path / "plain.gz").write_bytes(labels_bytes())
     (tmp_path / "packed").write_bytes(gzip.compress(labels_bytes()))
     np.testing.assert_array_equal(read_idx(tmp_path / "plain.gz"), LABELS)
     np.testing.assert_array_equal(read_idx(tmp_path / "packed"), LABELS)
 
 
-def test_a_non_contiguous_array_is_written_in_its_own_order(tmp_path):
+def test_a_non_contiguous_array_is_written_in_index_order(tmp_path):
     array = np.arange(24, dtype=np.int16).reshape(2, 3, 4).transpose(2, 0, 1)[::2]
     write_idx(tmp_path / "a", array)
     np.testing.assert_array_equal(read_idx(tmp_path / "a"), array)
 
 
-def test_the_sum_is_that_of_the_uncompressed_file(tmp_path):
+def test_the_sum_is_of_the_uncompressed_file(tmp_path):
     import hashlib
 
     assert sha256_idx(LABELS) == hashlib.sha256(labels_bytes()).hexdigest()
@@ -132,7 +132,7 @@ def test_a_broken_file_is_named_in_one_line(tmp_path, broken, packed):
         assert "\n" not in message
 
 
-def test_a_promise_of_2_to_the_40_bytes_is_refused_without_allocating(tmp_path):
+def test_a_huge_promised_size_is_refused_without_allocating(tmp_path):
     content = b"\0\0\x08\x02\0\x10\0\0\0\x10\0\0" + bytes(1 << 20)
     plain, packed = tmp_path / "plain", tmp_path / "packed"
     plain.write_bytes(content)
@@ -154,7 +154,7 @@ def test_a_promise_of_2_to_the_40_bytes_is_refused_without_allocating(tmp_path):
     assert peak < 1 << 20
 
 
-def test_no_more_is_unpacked_than_the_header_promises(tmp_path):
+def test_decompression_stops_at_the_size_in_the_header(tmp_path):
     path = tmp_path / "bomb"
     path.write_bytes(gzip.compress(labels_bytes() + bytes(64 << 20)))
     tracemalloc.start()
@@ -172,14 +172,14 @@ def test_a_truncated_gzip_is_damaged(tmp_path, kept):
     assert "cut.gz' is damaged. Received: " in message_of(read_idx, path)
 
 
-def test_a_gzip_with_a_wrong_sum_is_damaged(tmp_path):
+def test_a_gzip_with_a_wrong_checksum_is_damaged(tmp_path):
     packed = bytearray(gzip.compress(labels_bytes()))
     packed[-8] ^= 1
     (tmp_path / "flipped.gz").write_bytes(packed)
     assert "flipped.gz' is damaged. Received: CRC" in message_of(read_idx, tmp_path / "flipped.gz")
 
 
-def test_what_is_no_readable_file_is_named(tmp_path, monkeypatch):
+def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
     os.mkfifo(tmp_path / "pipe")
     found = {
         "missing": message_of(read_idx, tmp_path / "missing"),
@@ -191,7 +191,7 @@ def test_what_is_no_readable_file_is_named(tmp_path, monkeypatch):
     def refuse(*_):
         raise PermissionError(13, "Permission denied")
 
-    # permissions do not stop root, who may be running this
+    # permissions do not stop root, which may run this test
     monkeypatch.setattr(builtins, "open", refuse)
     found["locked"] = message_of(read_idx, tmp_path / "locked")
     directory = "Received: a directory or device. Expected: an IDX file."
@@ -217,14 +217,14 @@ def test_a_gzipped_file_cannot_be_mapped(tmp_path):
     "array",
     [np.float32(1), np.zeros(3, np.int64), np.zeros(3, bool), np.array(["a"]), np.array([None])],
 )
-def test_an_array_that_idx_cannot_hold_is_refused_and_leaves_nothing(tmp_path, array):
+def test_an_unsupported_array_is_refused_and_leaves_no_file(tmp_path, array):
     with pytest.raises(UsageError, match=r"IDX cannot hold this (dtype|shape)\. Received: "):
         write_idx(tmp_path / "a", array)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["a", "a.gz"])
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch, name):
+def test_a_failed_write_keeps_the_old_file_only(tmp_path, monkeypatch, name):
     write_idx(tmp_path / name, LABELS)
 
     def full(_):
@@ -245,7 +245,7 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypat
 @pytest.mark.parametrize("packed", [False, True])
 @hypothesis.settings(FEW, max_examples=300)
 @hypothesis.given(data=strategies.data())
-def test_a_mutated_file_is_read_or_is_a_data_error(tmp_path, packed, data):
+def test_a_mutated_file_is_read_or_raises_a_data_error(tmp_path, packed, data):
     content = struct.pack(">HBB2I", 0, 0x0B, 2, 3, 2) + bytes(range(12))
     content = bytearray(gzip.compress(content, mtime=0) if packed else content)
     for _ in range(data.draw(strategies.integers(1, 4))):

@@ -57,7 +57,7 @@ HEADER = "{'descr': '|u1', 'fortran_order': False, 'shape': %s, }"
         (member(HEADER % "(1,)", b"1"), "is incomplete. Received: There is no item named 'y_tr"),
     ],
 )
-def test_a_damaged_or_malicious_npz_is_named_and_nothing_of_it_is_run(
+def test_a_damaged_or_malicious_npz_is_named_and_never_executed(
     tmp_path, monkeypatch, content, problem
 ):
     monkeypatch.chdir(tmp_path)
@@ -68,7 +68,7 @@ def test_a_damaged_or_malicious_npz_is_named_and_nothing_of_it_is_run(
     assert os.listdir(tmp_path) == ["mnist.npz"]
 
 
-def test_an_npz_that_unpacks_to_more_than_it_promises_is_not_unpacked(tmp_path):
+def test_an_npz_larger_than_its_promised_size_is_refused(tmp_path):
     (tmp_path / "mnist.npz").write_bytes(member(HEADER % "(3,)", bytes(64 << 20)))
     tracemalloc.start()
     message = message_of(read_npz, tmp_path / "mnist.npz")
@@ -85,7 +85,7 @@ def test_an_npz_that_unpacks_to_more_than_it_promises_is_not_unpacked(tmp_path):
     suppress_health_check=[hypothesis.HealthCheck.function_scoped_fixture],
 )
 @hypothesis.given(data=strategies.data())
-def test_a_mutated_npz_is_read_or_is_a_data_error(tmp_path, data):
+def test_a_mutated_npz_is_read_or_raises_a_data_error(tmp_path, data):
     content = bytearray(npz_bytes([IMAGES, LABELS, IMAGES, LABELS]))
     for _ in range(data.draw(strategies.integers(1, 4))):
         at = data.draw(strategies.integers(0, len(content) - 1))

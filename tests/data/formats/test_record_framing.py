@@ -33,7 +33,7 @@ def test_a_damaged_byte_ends_the_reading(at):
 
 
 @pytest.mark.parametrize("size", range(len(frame(b"one"))))
-def test_a_record_that_is_cut_off_ends_the_reading(size):
+def test_a_truncated_record_ends_the_reading(size):
     assert read_record(io.BytesIO(frame(b"one")[:size])) is None
 
 

@@ -33,7 +33,7 @@ def load(folder):
     return resolve("mnist", data_dir=folder)
 
 
-def test_a_directory_of_shards_is_a_data_set(folder):
+def test_a_directory_of_shards_loads_as_a_data_set(folder):
     _, train, test = load(folder)
     assert isinstance(train.images, np.ndarray)
     np.testing.assert_array_equal(train.images, IMAGES)
@@ -50,7 +50,7 @@ def test_large_shards_stay_in_their_files(folder, monkeypatch):
     np.testing.assert_array_equal(train[20:].images, IMAGES[20:])
 
 
-def test_shards_that_lie_elsewhere_are_missed_when_they_are_read(folder):
+def test_missing_shards_are_an_error_when_read(folder):
     for path in folder.glob("*-00002-of-00004"):
         path.unlink()
     _, train, _ = load(folder)
@@ -62,7 +62,7 @@ def test_shards_that_lie_elsewhere_are_missed_when_they_are_read(folder):
 
 
 @pytest.mark.parametrize("form", ["idx", "tfrecord"])
-def test_a_missing_shard_of_the_test_images_is_told_before_anything_is_trained(tmp_path, form):
+def test_a_missing_test_shard_is_reported_before_training(tmp_path, form):
     write_shards(tmp_path, Examples(IMAGES, LABELS), count=4, form=form)
     write_shards(tmp_path, Examples(TEST_IMAGES, TEST_LABELS), half="test", count=5, form=form)
     for path in tmp_path.glob("*-00002-of-00005"):
@@ -122,7 +122,7 @@ def mix_sets(folder):
         (mix_sets, r"^the shards of train-images-idx3-ubyte are not one set\. "),
     ],
 )
-def test_shards_that_do_not_go_together_are_told(tmp_path, damage, message):
+def test_mismatched_shards_are_reported(tmp_path, damage, message):
     sharded_idx(tmp_path)
     damage(tmp_path)
     with pytest.raises(DataError, match=message):
@@ -135,7 +135,7 @@ def test_the_examples_in_the_docstrings_hold(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("form", ["idx", "tfrecord"])
-def test_a_command_cuts_a_data_set_into_shards(tmp_path, form):
+def test_a_command_splits_a_data_set_into_shards(tmp_path, form):
     sharded_idx(tmp_path / "from")
     to = tmp_path / "to"
     command = [f"--data_dir={tmp_path}/from", f"--to={to}", "--count=7", f"--format={form}"]
@@ -146,7 +146,7 @@ def test_a_command_cuts_a_data_set_into_shards(tmp_path, form):
     assert len(list(to.glob("train*-00006-of-00007"))) == (2 if form == "idx" else 1)
 
 
-def test_a_command_that_cannot_be_obeyed_says_why(tmp_path, capsys):
+def test_an_impossible_command_says_why(tmp_path, capsys):
     sharded_idx(tmp_path)
     command = [f"--data_dir={tmp_path}", f"--to={tmp_path}/to", "--count=41"]
     assert shard.main(command) == 2
@@ -159,17 +159,17 @@ def test_a_command_that_cannot_be_obeyed_says_why(tmp_path, capsys):
     assert capsys.readouterr().err.endswith("Not a directory. Expected: a writable directory.\n")
 
 
-def test_there_is_no_third_half(tmp_path):
+def test_halves_other_than_train_and_test_are_refused(tmp_path):
     with pytest.raises(UsageError, match=r"^unknown half of a data set\. .*'validation'"):
         write_shards(tmp_path, Examples(IMAGES, LABELS), half="validation", count=2)
 
 
-def test_more_shards_than_five_digits_can_number_are_read_too():
+def test_shard_numbers_of_more_than_five_digits_are_read():
     names = [shard_name("a", 7, 123_456), shard_name("a", 100_000, 123_456)]
     assert find_shards(names, "a") == ({7: names[0], 100_000: names[1]}, 123_456)
 
 
-def test_a_command_that_is_interrupted_ends_as_main_py_does(tmp_path, monkeypatch, capsys):
+def test_an_interrupted_command_ends_like_main_py(tmp_path, monkeypatch, capsys):
     sharded_idx(tmp_path)
 
     def interrupted(*arguments, **options):
@@ -180,6 +180,6 @@ def test_a_command_that_is_interrupted_ends_as_main_py_does(tmp_path, monkeypatc
     assert capsys.readouterr() == ("", "")
 
 
-def test_there_is_no_other_form_of_shards(tmp_path):
+def test_an_unknown_shard_format_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"^unknown form of shards\. Received: 'npz'\. "):
         write_shards(tmp_path, Examples(IMAGES, LABELS), count=2, form="npz")

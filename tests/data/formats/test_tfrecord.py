@@ -29,7 +29,7 @@ def test_the_examples_in_the_docstrings_hold(tmp_path, monkeypatch):
     assert doctest.testmod(tfrecord).failed == 0
 
 
-def test_a_slice_reads_nothing_until_its_images_are_asked_for(path, monkeypatch):
+def test_a_slice_reads_nothing_until_images_are_used(path, monkeypatch):
     images, read, image = TFRecordImages(path), [], TFRecordImages._image
     monkeypatch.setattr(
         TFRecordImages, "_image", lambda self, number: read.append(number) or image(self, number)
@@ -52,7 +52,7 @@ def features(**values):
 
 
 def picture(pixels, form="PNG", length=None):
-    """A picture file, as long as wanted by a comment in it."""
+    """A picture file, padded by a comment to a given length."""
     file, info = io.BytesIO(), PngInfo()
     comment = b"" if length is None else bytes(length - len(picture(pixels, form)) - 13)
     if length is not None:
@@ -69,7 +69,7 @@ def write_records(path, *records):
     return path
 
 
-def test_what_is_written_is_what_tensorflow_reads(path):
+def test_tensorflow_reads_the_written_records(path):
     described = {
         "image": tf.io.FixedLenFeature([], tf.string),
         "label": tf.io.FixedLenFeature([], tf.int64),
@@ -90,7 +90,7 @@ def test_a_file_is_indexed_like_an_array(path, rows):
 @pytest.mark.parametrize(
     "image", [{"image": picture(IMAGES[0])}, {"image_raw": IMAGES[0].tobytes()}], ids=["png", "raw"]
 )
-def test_the_forms_that_others_write_are_read(tmp_path, image):
+def test_records_with_other_usual_fields_are_read(tmp_path, image):
     record = features(**image, label=7, height=28, note=0.5)
     images = TFRecordImages(write_records(tmp_path / "a", record))
     np.testing.assert_array_equal(images[0], IMAGES[0])
@@ -98,7 +98,7 @@ def test_the_forms_that_others_write_are_read(tmp_path, image):
 
 
 @pytest.mark.parametrize("form", ["PNG", "JPEG"])
-def test_a_picture_of_as_many_bytes_as_there_are_pixels_is_a_picture(tmp_path, form):
+def test_an_encoded_picture_as_long_as_raw_pixels_is_decoded(tmp_path, form):
     pixels = np.zeros((28, 28), np.uint8)
     pixels[8:20, 10:14] = 255
     data = picture(pixels, form, length=28 * 28)
@@ -122,7 +122,7 @@ def test_a_picture_of_as_many_bytes_as_there_are_pixels_is_a_picture(tmp_path, f
         ),
     ],
 )
-def test_what_is_no_example_is_told(tmp_path, record, message):
+def test_an_invalid_example_is_reported(tmp_path, record, message):
     path = write_records(tmp_path / "a", record)
     with pytest.raises(DataError, match=re.escape(message)) as caught:
         TFRecordImages(path)[0]
@@ -130,7 +130,7 @@ def test_what_is_no_example_is_told(tmp_path, record, message):
 
 
 @pytest.mark.parametrize("channels", [1, 3, 4])
-def test_images_in_colour_are_read_as_pixels_and_as_pictures(tmp_path, channels):
+def test_colour_images_are_read_raw_and_encoded(tmp_path, channels):
     described = DatasetDescription(image_shape=(9, 7, channels), classes=300)
     pixels = np.random.default_rng(2).integers(0, 256, (2, 9, 7, channels), np.uint8)
     write_tfrecord(tmp_path / "pixels", pixels, [299, 0])
@@ -143,7 +143,7 @@ def test_images_in_colour_are_read_as_pixels_and_as_pictures(tmp_path, channels)
         TFRecordImages(tmp_path / "pixels")
 
 
-def test_every_damaged_byte_is_found(path):
+def test_every_damaged_byte_is_detected(path):
     data = path.read_bytes()
     for at in range(0, len(data), 23):
         path.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
@@ -151,7 +151,7 @@ def test_every_damaged_byte_is_found(path):
             TFRecordImages(path)
 
 
-def test_a_file_that_was_cut_off_is_found(path):
+def test_a_truncated_file_is_detected(path):
     data = path.read_bytes()
     for end in (0, 1, 11, 12, len(data) - 1):
         path.write_bytes(data[:end])
@@ -159,7 +159,7 @@ def test_a_file_that_was_cut_off_is_found(path):
             TFRecordImages(path)
 
 
-def test_no_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(DataError, match=r"cannot be read\. Received: a directory or device\. "):
         TFRecordImages(tmp_path / "pipe")

@@ -1,4 +1,4 @@
-"""The report of a small run, read as text and in a browser."""
+"""The report of a small run, as text and in a browser."""
 
 import itertools
 import re
@@ -18,9 +18,9 @@ from tests.browser import browser, browser_is_here
 
 LABELS = np.arange(20) % 10
 IMAGES = np.zeros((20, 28, 28), np.uint8)
-IMAGES[np.arange(20), 0, LABELS] = 255  # An image says what it is in its first row,
-IMAGES[3, 0] = np.roll(IMAGES[3, 0], 5)  # but this 3 looks like an 8,
-IMAGES[14, 0, 6] = 254  # and this 4 nearly as much like a 6.
+IMAGES[np.arange(20), 0, LABELS] = 255  # An image encodes its label in its first row,
+IMAGES[3, 0] = np.roll(IMAGES[3, 0], 5)  # but this 3 looks like an 8
+IMAGES[14, 0, 6] = 254  # and this 4 almost as much like a 6.
 IMAGES[14, 0, 4] = 200
 SUMMARY = {
     "dataset": "mnist",
@@ -34,7 +34,7 @@ SUMMARY = {
 
 
 class Page(HTMLParser):
-    """The text of a page, and what it refers to."""
+    """The text of a page and its references."""
 
     def __init__(self, html):
         super().__init__()
@@ -82,7 +82,7 @@ return [...document.querySelectorAll(selector)].map((element) => {
 
 @pytest.fixture(scope="module")
 def page_of(run):
-    """page_of(exam): the report of a network that reads its scores off the first row of pixels."""
+    """page_of(exam): the report of a network whose scores are the first row of pixels."""
     network = keras.Sequential(
         [keras.Input((28, 28)), keras.layers.Lambda(lambda x: x[:, 0, :10])], name="reads"
     )
@@ -107,7 +107,7 @@ def html_of_clothes(page_of):
     return page_of(Exam(IMAGES, LABELS, description=FASHION_MNIST))
 
 
-def test_it_says_what_the_run_came_to(html):
+def test_it_shows_the_results_of_the_run(html):
     text = Page(html).text
     for words in ("90.00 %", "0.25", "mnist", "1,200", "12.5", "45,679"):
         assert words in text
@@ -115,7 +115,7 @@ def test_it_says_what_the_run_came_to(html):
     assert "<run>" not in html
 
 
-def test_the_matrix_counts_what_is_taken_for_what(html):
+def test_the_matrix_counts_each_pair_of_true_and_predicted_class(html):
     rows = {row[0]: row[1:] for row in Page(html).rows if len(row) == 12}
     expected = np.diag([2] * 10)
     expected[3, [3, 8]] = 1, 1
@@ -135,20 +135,20 @@ def test_the_worst_mistake_comes_first(html):
     assert [url[:22] for url in Page(html).references].count("data:image/png;base64,") == 2
 
 
-def test_classes_with_names_are_called_by_them(html_of_clothes):
+def test_classes_are_shown_by_their_names(html_of_clothes):
     page = Page(html_of_clothes)
     assert re.search(r"is Dress, not Bag 100 % sure is Coat, not Shirt 61 % sure", page.text)
     names = [row[0] for row in page.rows if len(row) == 12]
     assert names == list(FASHION_MNIST.names)
 
 
-def test_every_curve_that_there_is_is_drawn(html):
+def test_every_available_curve_is_drawn(html):
     titles = re.findall(r'aria-label="(.*?), by step"', html)
     assert titles == ["loss of single batches", "accuracy of each epoch", "learning rate"]
     assert [line.count(" ") + 1 for line in re.findall(r'points="(.*?)"', html)] == [12, 2, 2, 12]
 
 
-def test_what_differs_from_the_default_is_marked(html):
+def test_flags_that_differ_from_the_default_are_marked(html):
     changed = re.findall(r'<tr class="changed"><td>--(\w+)</td><td>(.*?)</td>', html)
     assert {name: value.replace("<wbr>", "") for name, value in changed} == {
         "loss": "categorical_crossentropy",
@@ -158,7 +158,7 @@ def test_what_differs_from_the_default_is_marked(html):
     }
 
 
-def test_it_refers_to_nothing_but_itself(html):
+def test_it_refers_to_no_other_files(html):
     assert all(reference.startswith("data:") for reference in Page(html).references)
     assert not re.search(r"https?://|@import|url\(", html)
 
@@ -167,7 +167,7 @@ def test_it_refers_to_nothing_but_itself(html):
 @pytest.mark.skipif(not browser_is_here(), reason="no chromium with its driver here")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [380, 1400])
-def test_a_browser_shows_it_without_scrolling_sideways(html, tmp_path, width, scheme):
+def test_it_fits_the_width_of_a_browser(html, tmp_path, width, scheme):
     page = tmp_path / "report.html"
     page.write_text(html, encoding="utf-8")
     with browser() as driver:
@@ -197,7 +197,7 @@ def test_a_browser_shows_it_without_scrolling_sideways(html, tmp_path, width, sc
 
 @pytest.mark.browser
 @pytest.mark.skipif(not browser_is_here(), reason="no chromium with its driver here")
-def test_names_of_classes_stand_side_by_side_on_a_phone(html_of_clothes, tmp_path):
+def test_class_names_stand_side_by_side_on_a_phone(html_of_clothes, tmp_path):
     page = tmp_path / "report.html"
     page.write_text(html_of_clothes, encoding="utf-8")
     with browser() as driver:
@@ -215,7 +215,7 @@ def test_names_of_classes_stand_side_by_side_on_a_phone(html_of_clothes, tmp_pat
 
 
 def assert_no_mark_is_cut(driver):
-    """Those at the curves end within the page, and their chart lets them out of its box."""
+    """Labels of curves end within the page; their chart does not clip them."""
     width = driver.execute_script("return document.documentElement.clientWidth")
     marks = driver.execute_script(EDGES, "svg text", "left", "right")
     assert marks

@@ -1,14 +1,14 @@
-"""Where a larger batch stops helping: ``python -m benchmarks.batch_size``.
+"""Find where a larger batch stops helping: ``python -m benchmarks.batch_size``.
 
-For each size of batch the mlp is trained, by momentum and cross-entropy, until it has the accuracy
-asked for on a sixth of the images, held out, at each of some learning rates; the fewest steps
-count. To them is fitted
+The mlp is trained with momentum and cross-entropy, for each batch size and each of several learning
+rates, until it reaches the required accuracy on a held-out sixth of the images. The learning rate
+with the fewest steps counts. This formula is fitted to the steps:
 
     steps = fewest * (1 + critical / batch)
 
-(McCandlish et al. 2018, An Empirical Model of Large-Batch Training). Up to the critical size twice
-the batch needs about half the steps, and so as many devices save time; far above it needs as many.
-No figure here is a time.
+(McCandlish et al. 2018, An Empirical Model of Large-Batch Training). Up to the critical size, twice
+the batch needs about half the steps, so more devices save time. Far above it, twice the batch needs
+as many steps. No figure here is a time.
 """
 
 import math

@@ -1,9 +1,9 @@
-"""What each callback of ``main.py`` costs: ``python -m benchmarks.callbacks``.
+"""Measure the cost of each callback of ``main.py``: ``python -m benchmarks.callbacks``.
 
-Between two executions nothing but the callbacks runs, so the time in a callback's methods is what
-training waits for it. That is measured in runs of the tutorial's 30 epochs; what another thread
-works for it meanwhile stands beside it. Runs without any callback take turns with them: a share is
-one of the epoch of the same round.
+Between two executions only the callbacks run, so training waits for the time spent in a callback's
+methods. This time is measured in runs of the tutorial's 30 epochs. The work that another thread
+does for the callback is reported next to it. These runs alternate with runs without callbacks; each
+share is a share of the epoch in the same round.
 """
 
 import collections
@@ -152,7 +152,7 @@ def table(rows):
 def main():
     """Measure, print the table, and write it as JSON and as a chart."""
     parser = measuring.parser(__doc__, rounds=5)
-    parser.add_argument("--epochs", type=int, default=30, help="of a run; default: 30")
+    parser.add_argument("--epochs", type=int, default=30, help="epochs of a run; default: 30")
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from benchmarks.recipe_run import RecipeRun

@@ -1,6 +1,6 @@
-"""What a run's TensorBoard files take on the disk: ``python -m benchmarks.disk``.
+"""Measure the disk space of a run's TensorBoard files: ``python -m benchmarks.disk``.
 
-``main.py`` trains the tutorial's recipe twice: with what is on by default, and with everything.
+``main.py`` trains the tutorial's recipe twice: with the default callbacks, and with all of them.
 """
 
 import collections

@@ -1,4 +1,4 @@
-"""How much memory another process holds, as Linux tells."""
+"""How much memory another process uses, as Linux reports it."""
 
 import contextlib
 import pathlib

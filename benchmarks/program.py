@@ -1,4 +1,4 @@
-"""A program from its start to its end: how long it takes, and how much memory."""
+"""Run a program from start to end and measure its time and memory."""
 
 import os
 import re
@@ -59,7 +59,7 @@ def run(command, *, status=0, looks_for=None):
         process.returncode = os.waitstatus_to_exitcode(waited)
         if process.returncode != status:
             raise RuntimeError(
-                f"{command} has ended with status {process.returncode}: "
+                f"{command} has exited with status {process.returncode}: "
                 f"{measuring.last_line(errors)}"
             )
     return Outcome(seconds, first_s, usage.ru_maxrss / 1024, lines)

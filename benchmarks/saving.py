@@ -1,6 +1,6 @@
-"""What a checkpoint every 100 steps costs an epoch: ``python -m benchmarks.saving``.
+"""Measure the cost of a checkpoint every 100 steps: ``python -m benchmarks.saving``.
 
-Each way of saving takes turns with the same training without it; the ratio is the median over the
+Each way of saving alternates with the same training without it. The ratio is the median over the
 rounds.
 """
 

@@ -1,9 +1,9 @@
-"""Images per second and memory for more and more images: ``python -m benchmarks.scaling``.
+"""Measure speed and memory for larger and larger data: ``python -m benchmarks.scaling``.
 
-The data set is repeated into IDX files in a temporary directory, which are read or mapped as
-``main.py`` does it, every callback on. Each contender is a process of its own; they take turns of
-so many epochs as make ten of the data set itself, or of one. As much of the large file as memory
-has room for is in the page cache; what no file holds is the anonymous memory.
+The data set is repeated in IDX files in a temporary directory. The files are read or mapped as in
+``main.py``, with all callbacks. Each contender is a separate process. The contenders take turns; a
+turn has as many images as ten epochs of the original data set, or as one epoch. Of a large file, as
+much as fits into memory is in the page cache. Anonymous memory is the memory that no file backs.
 """
 
 import functools
@@ -98,7 +98,7 @@ def write_data_sets(parent, train, test, *, times):
         shutil.disk_usage(parent).free,
     )
     fitting, taken = those_that_fit(times, bytes_each=bytes_each, free_bytes=free_bytes)
-    print(f"{parent}: {taken:,} of {free_bytes:,} free bytes are taken", file=sys.stderr)
+    print(f"{parent}: {taken:,} of {free_bytes:,} free bytes will be used", file=sys.stderr)
     directories = {}
     for factor in times:
         if factor in fitting:

@@ -1,10 +1,10 @@
-"""Seconds per epoch of the tutorial's recipe, side by side: ``python -m benchmarks.speed``.
+"""Compare seconds per epoch of the tutorial's recipe: ``python -m benchmarks.speed``.
 
-Each contender runs in a process of its own that stays alive; they take turns, so that a change of
-the machine's speed meets all of them alike. A turn of this package and of the products is ten
-epochs, since its callbacks do some things every ten epochs; one of the others, whose epochs are all
-alike, is three. What counts is the median, over the rounds, of each one's ratio to the matrix
-products alone in the same round.
+Each contender runs in its own process, which stays alive. The contenders take turns, so a change of
+the machine's speed affects all of them equally. A turn of this package and of the matrix products
+has ten epochs, because some callbacks act every ten epochs. A turn of the others, whose epochs are
+all alike, has three. The result is the median over the rounds of each contender's ratio to the
+matrix products in the same round.
 """
 
 import functools
@@ -62,9 +62,9 @@ def main():
     """Measure, print the table, and write it as JSON and as a chart."""
     parser = measuring.parser(__doc__, rounds=7)
     parser.add_argument(
-        "--epochs", type=int, default=10, help="in a turn of this package; default: 10"
+        "--epochs", type=int, default=10, help="epochs in a turn of this package; default: 10"
     )
-    parser.add_argument("--only", default="", help="contenders whose name has this in it")
+    parser.add_argument("--only", default="", help="run only contenders whose name contains this")
     arguments = parser.parse_args()
     contenders = {
         name: (module, name, arguments.data_dir)

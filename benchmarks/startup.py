@@ -1,8 +1,9 @@
-"""How long the program takes to begin, and how much memory: ``python -m benchmarks.startup``.
+"""Measure start-up time and memory of the program: ``python -m benchmarks.startup``.
 
-Every program is started anew in each round, and they take turns. Beside ``main.py``: the bare
-import of TensorFlow, and the tutorial's own loop. TensorFlow imports JAX and matplotlib where they
-are installed; what a user meets is measured with ``--python``, an interpreter without the peers.
+Every program is started again in each round, and the programs take turns. ``main.py`` is compared
+with the import of TensorFlow and with the tutorial's own loop. TensorFlow imports JAX and
+matplotlib if they are installed. To measure what a user sees, pass ``--python``, an interpreter
+without them.
 """
 
 import functools
@@ -73,9 +74,9 @@ def table(results):
 def main():
     """Measure, print the table, and write it as JSON."""
     parser = measuring.parser(__doc__, rounds=5)
-    parser.add_argument("--epochs", type=int, default=2, help="of the recipe; default: 2")
-    parser.add_argument("--only", default="", help="what has this in its name")
-    parser.add_argument("--python", default=sys.executable, help="the interpreter to measure with")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs of the recipe; default: 2")
+    parser.add_argument("--only", default="", help="run only programs whose name contains this")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter to measure")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as logdir:
         programs = commands(

@@ -1,7 +1,7 @@
-"""One epoch to 99 % on the test set, over several seeds: ``python -m benchmarks.time_to_99``.
+"""Train one epoch to 99 % on the test set, for several seeds: ``python -m benchmarks.time_to_99``.
 
 ``recipes/fast99.txt`` and a published PyTorch recipe (`benchmarks.programs.one_epoch_pytorch`) take
-turns, a new process for each seed.
+turns, with a new process for each seed.
 """
 
 import functools

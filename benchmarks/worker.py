@@ -1,6 +1,6 @@
-"""One contender in a process of its own: ``python -m benchmarks.worker MODULE NAME DATA_DIR``.
+"""Run one contender in its own process: ``python -m benchmarks.worker MODULE NAME DATA_DIR``.
 
-For each line that it reads, a number of epochs, it trains so many and prints the seconds they took.
+Each line that it reads is a number of epochs. It trains that many and prints the seconds they took.
 """
 
 import importlib

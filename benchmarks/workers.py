@@ -1,21 +1,22 @@
-"""What a step costs on 1 and 2 workers, and how far that carries: ``python -m benchmarks.workers``.
+"""Measure a step on 1 and 2 workers, and predict more: ``python -m benchmarks.workers``.
 
-Each worker is a process on one core of its own, and they talk over loopback. For each network and
-size of batch, in milliseconds a step:
+Each worker is a process on its own core. The workers communicate over loopback. For each network
+and batch size, in milliseconds per step:
 
-- compute: a worker's part of the batch, forward, backward and update, as measured of as many
-  processes side by side that do not know of each other;
-- input: cutting its part out of the images and scaling it;
-- all-reduce: summing tensors as large as the gradients, and nothing else;
-- wait: what is left of the whole step.
+- compute: forward, backward and update of a worker's part of the batch, measured with as many
+  independent processes side by side;
+- input: slicing its part of the images and scaling it;
+- all-reduce: the sum of tensors as large as the gradients, and nothing else;
+- wait: the rest of the step.
 
-A small model of the step is fitted to other sizes than those measured, and stands beside them:
+A model of the step is fitted to other batch sizes than the measured ones. The table compares its
+prediction with the measured step:
 
     step = fixed + per_example * batch / workers + ring
     ring = 2 (workers - 1) (latency + bytes / workers / bandwidth)
 
-With the latency and the bandwidth of a network in place of those of loopback it gives the speed-up
-on more workers.
+With the latency and the bandwidth of a network instead of those of loopback, the model gives the
+speed-up on more workers.
 """
 
 import concurrent.futures
@@ -57,7 +58,7 @@ def measure(network, batch_sizes, *, processes, together, data_dir, seconds):
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
-            raise RuntimeError(f"a worker has ended. Received: {done.stderr[-2000:]}")
+            raise RuntimeError(f"a worker has exited. Received: {done.stderr[-2000:]}")
         return json.loads(done.stdout.splitlines()[-1])
 
     with concurrent.futures.ThreadPoolExecutor(processes) as pool:
@@ -97,7 +98,7 @@ def take(options):
             ),
             "together": measure(network, options.batch_sizes, processes=2, together=True, **common),
         }
-        print(f"{network} is measured", file=sys.stderr)
+        print(f"{network}: measured", file=sys.stderr)
     return found
 
 
@@ -204,7 +205,9 @@ def reach_table(report):
 def main():
     """Measure, and print the tables."""
     parser = measuring.parser(__doc__)
-    parser.add_argument("--seconds", type=float, default=3, help="for each figure; default: 3")
+    parser.add_argument(
+        "--seconds", type=float, default=3, help="seconds for each figure; default: 3"
+    )
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     parser.add_argument("--batch_sizes", nargs="+", type=int, default=BATCH_SIZES)
     parser.add_argument("--fitted_sizes", nargs="+", type=int, default=FITTED_SIZES)

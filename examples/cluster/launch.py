@@ -6,14 +6,14 @@ Two workers on this machine, and four on four machines:
     python examples/cluster/launch.py --hosts=a,b,c,d --directory=/srv/mnist_keras \
         --python=.venv/bin/python -- --flagfile=flags.txt --run_name=four
 
-Each worker gets its TF_CONFIG. The first host's worker is the chief, which alone prints and writes;
-what the others say on stderr begins with their numbers. Ctrl-C, SIGTERM, a closed terminal and the
-launcher's own end reach the workers, which save a checkpoint and end together; the same command
-goes on with the run. The exit status is that of the first worker to fail, else 0. Those that do not
-notice that one has failed, as they still wait for it, are ended after 30 s.
+Each worker gets its own TF_CONFIG. The worker of the first host is the chief: only it prints and
+writes files. Lines of the other workers on stderr begin with the worker's number. Ctrl-C, SIGTERM,
+a closed terminal and the end of the launcher reach all workers. They save a checkpoint and stop
+together; the same command then resumes the run. The exit status is that of the first worker that
+fails, otherwise 0. If a worker fails while others still wait for it, they are stopped after 30 s.
 
-On each host the package, the data and the Python have to lie at the same place, and ssh has to get
-there without a password; the chief's host alone needs the logs.
+The package, the data and the Python must be at the same path on each host, and ssh must not ask for
+a password. Only the chief's host needs the logs.
 """
 
 import argparse
@@ -75,12 +75,18 @@ def parse():
         allow_abbrev=False,
     )
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--workers", type=int, help="so many on this machine")
-    where.add_argument("--hosts", help="one on each of these, with commas between, over ssh")
-    parser.add_argument("--port", default="2222", help="of a host that has none, as in host:2222")
-    parser.add_argument("--directory", default=str(ROOT), help="the clone, on each host")
-    parser.add_argument("--python", default=sys.executable, help="the Python, on each host")
-    parser.add_argument("arguments", nargs="*", help="main.py's, after --")
+    where.add_argument("--workers", type=int, help="number of workers on this machine")
+    where.add_argument(
+        "--hosts", help="hosts, separated by commas; starts one worker on each over ssh"
+    )
+    parser.add_argument(
+        "--port", default="2222", help="port of the hosts given without one; default: 2222"
+    )
+    parser.add_argument(
+        "--directory", default=str(ROOT), help="directory of the clone on each host"
+    )
+    parser.add_argument("--python", default=sys.executable, help="Python on each host")
+    parser.add_argument("arguments", nargs="*", help="flags of main.py, after --")
     options, unknown = parser.parse_known_args()
     if unknown:
         parser.error(f"unknown option. Received: {unknown[0]}. Expected: main.py's flags after --")
@@ -131,7 +137,7 @@ def wait(workers, received):
                     deadline_s = time.monotonic() + GRACE_S
         if running and time.monotonic() > deadline_s:
             deadline_s = math.inf
-            say(f"worker {first} has ended with status {status}: the others are ended")
+            say(f"worker {first} has ended with status {status}: the others are stopped")
             received.append("TERM")
         while received:
             tell(running, received.pop(0))

@@ -316,9 +316,7 @@ def test_a_training_that_diverges_ends_as_an_error_without_a_model(start, tmp_pa
 
 
 def test_a_network_that_the_last_step_has_ruined_is_not_saved(start, tmp_path):
-    with pytest.raises(
-        MnistKerasError, match=r"gives no finite loss\. Received: test loss (inf|nan)\."
-    ):
+    with pytest.raises(MnistKerasError, match=r"is not finite\. Received: (inf|nan)\."):
         start("a", batch_size=1000, epochs=1, learning_rate=1e30)
     assert names_in(tmp_path / "a") == ["checkpoints", "flags.txt", "train"]
 

@@ -127,7 +127,7 @@ def test_a_validation_that_is_broken_off_leaves_the_weights_as_they_were(
 
 
 def test_an_optimizer_that_keeps_no_average_is_wrong_usage(make_model, stream):
-    with pytest.raises(UsageError, match=r"keeps no average of the weights\. Received: use_ema=F"):
+    with pytest.raises(UsageError, match=r"does not average the weights\. Received: use_ema=F"):
         make_model().fit(stream(), verbose=0, callbacks=[AveragedWeights()])
 
 

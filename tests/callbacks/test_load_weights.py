@@ -44,14 +44,14 @@ def test_the_weights_of_a_step_or_of_the_newest_are_loaded(trained, step, expect
 
 
 def test_a_step_that_is_not_there_is_an_error_with_those_that_are(trained):
-    with pytest.raises(UsageError, match=r"step 5 in .*the steps there are 4, 8\.$"):
+    with pytest.raises(UsageError, match=r"step 5 in .*\(found: 4, 8\)\.$"):
         load_weights(make(), trained[0], step=5)
 
 
 def test_another_network_is_refused_and_keeps_its_weights(trained):
     model = make(units=2)
     before = model.get_weights()
-    with pytest.raises(StateMismatchError, match="does not fit the model"):
+    with pytest.raises(StateMismatchError, match="does not match the model"):
         load_weights(model, trained[0])
     for found, kept in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(found, kept)

@@ -65,7 +65,7 @@ def test_no_more_are_shown_than_asked_for(shown, images):
 
 def test_where_nothing_is_wrong_it_says_so(shown, images):
     found = shown(images, SCORES.argmax(-1))
-    np.testing.assert_array_equal(found, np.asarray(drawing.note("none is wrong")))
+    np.testing.assert_array_equal(found, np.asarray(drawing.note("no mistakes")))
 
 
 def test_the_examples_in_the_docstrings_run():

@@ -152,7 +152,7 @@ def test_what_a_subclassed_model_takes_can_be_given_by_an_example():
 
 
 def test_where_it_cannot_be_known_what_the_model_takes_that_is_said():
-    with pytest.raises(UsageError, match=r"cannot be known what the model takes.*example=\.\.\."):
+    with pytest.raises(UsageError, match=r"input of the model is unknown.*example=\.\.\."):
         network_graph(Words())
 
 

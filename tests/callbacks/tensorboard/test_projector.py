@@ -92,7 +92,7 @@ def test_the_files_hold_the_points_their_classes_and_their_images(
     guesses = exam.probabilities(model, step=21).argmax(-1)[:6]
     rows = [f"{label}\t{guess}" for label, guess in zip(labels, guesses, strict=True)]
     assert (directory / embedding.metadata_path).read_text().splitlines() == [
-        "is\ttaken for",
+        "class\tprediction",
         *rows,
     ]
     sprite, size = drawing.sprite(images)

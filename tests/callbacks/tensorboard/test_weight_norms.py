@@ -141,7 +141,7 @@ def test_several_steps_per_execution_of_a_plain_keras_model_are_refused(
     make_plain, stream, tmp_path
 ):
     model = make_plain(steps_per_execution=3)
-    with pytest.raises(UsageError, match="hides the single steps"):
+    with pytest.raises(UsageError, match="does not report each step"):
         model.fit(stream, verbose=0, callbacks=[WeightNorms(tmp_path)])
 
 

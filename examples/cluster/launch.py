@@ -137,7 +137,7 @@ def wait(workers, received):
                     deadline_s = time.monotonic() + GRACE_S
         if running and time.monotonic() > deadline_s:
             deadline_s = math.inf
-            say(f"worker {first} has ended with status {status}: the others are stopped")
+            say(f"worker {first} has exited with status {status}: the others are stopped")
             received.append("TERM")
         while received:
             tell(running, received.pop(0))

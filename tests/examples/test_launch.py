@@ -120,7 +120,7 @@ def test_workers_that_wait_for_one_that_has_failed_are_ended(launch):
     _, said = process.communicate()
     assert said.splitlines() == [
         "nowhere is not known",
-        "worker 1 has ended with status 255: the others are stopped",
+        "worker 1 has exited with status 255: the others are stopped",
     ]
     assert process.returncode == 255
 

@@ -1,9 +1,10 @@
 """Measure speed and memory for larger and larger data: ``python -m benchmarks.scaling``.
 
 The data set is repeated in IDX files in a temporary directory. The files are read or mapped as in
-``main.py``, with all callbacks. Each contender is a separate process. The contenders take turns; a
-turn has as many images as ten epochs of the original data set, or as one epoch. Of a large file, as
-much as fits into memory is in the page cache. Anonymous memory is the memory that no file backs.
+``main.py``, with all callbacks. Each contender is a separate process. The contenders take turns. A
+turn trains on as many images as ten epochs of the original data set, but at least for one epoch.
+The part of a large file that fits into memory is in the page cache. Anonymous memory is the memory
+that no file backs.
 """
 
 import functools

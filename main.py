@@ -57,7 +57,7 @@ def _parse(argv):
 def _fail(error):
     message = str(error)
     if isinstance(error, BrokenPipeError):
-        message = f"nobody reads the output any more. Received: {error}. Expected: an open stdout."
+        message = f"the output cannot be written. Received: {error}. Expected: an open stdout."
     elif not isinstance(error, MnistKerasError):
         first_line = str(error).strip().partition("\n")[0]
         message = f"{type(error).__name__}: {first_line}. --debug shows where."

@@ -152,7 +152,7 @@ def table(rows):
 def main():
     """Measure, print the table, and write it as JSON and as a chart."""
     parser = measuring.parser(__doc__, rounds=5)
-    parser.add_argument("--epochs", type=int, default=30, help="of a run; default: 30")
+    parser.add_argument("--epochs", type=int, default=30, help="epochs of a run; default: 30")
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     from benchmarks.recipe_run import RecipeRun

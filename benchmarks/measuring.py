@@ -66,7 +66,7 @@ class Contender:
         self._process.stdin.flush()
         answer = self._process.stdout.readline()
         if not answer:
-            raise RuntimeError(f"{self._name} has ended. Received: {self._last_error()}.")
+            raise RuntimeError(f"{self._name} has exited. Received: {self._last_error()}.")
         return float(answer) / epochs
 
     def __enter__(self):
@@ -173,7 +173,7 @@ def bars(spreads, path, *, label):
 
 def leave_out(name, reason):
     """Print that a contender cannot be measured here."""
-    print(f"left out: {name}: {reason}", file=sys.stderr)
+    print(f"skipped: {name}: {reason}", file=sys.stderr)
 
 
 def last_line(file):
@@ -189,9 +189,9 @@ def parser(description, **turns):
     )
     for name, default in turns.items():
         arguments.add_argument(f"--{name}", type=int, default=default, help=f"default: {default}")
-    arguments.add_argument("--data_dir", help="where the IDX files lie")
+    arguments.add_argument("--data_dir", help="directory of the IDX files")
     arguments.add_argument(
-        "--results", type=pathlib.Path, default=RESULTS, help="where the JSON and the chart go"
+        "--results", type=pathlib.Path, default=RESULTS, help="directory for the JSON and the chart"
     )
     return arguments
 

@@ -209,10 +209,10 @@ def model_file(run, data_dir):
 def main():
     """Measure and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir", help="where the IDX files lie")
+    parser.add_argument("--data_dir", help="directory of the IDX files")
     parser.add_argument("--run", type=pathlib.Path, help="directory of a finished run")
-    parser.add_argument("--photos", type=int, default=500, help="of one digit")
-    parser.add_argument("--pages", type=int, default=50, help="photos of ten digits")
+    parser.add_argument("--photos", type=int, default=500, help="number of photos of one digit")
+    parser.add_argument("--pages", type=int, default=50, help="number of photos of ten digits")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     _, test_set = load("mnist", data_dir=arguments.data_dir)

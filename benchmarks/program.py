@@ -59,7 +59,7 @@ def run(command, *, status=0, looks_for=None):
         process.returncode = os.waitstatus_to_exitcode(waited)
         if process.returncode != status:
             raise RuntimeError(
-                f"{command} has ended with status {process.returncode}: "
+                f"{command} has exited with status {process.returncode}: "
                 f"{measuring.last_line(errors)}"
             )
     return Outcome(seconds, first_s, usage.ru_maxrss / 1024, lines)

@@ -99,7 +99,7 @@ def write_data_sets(parent, train, test, *, times):
         shutil.disk_usage(parent).free,
     )
     fitting, taken = those_that_fit(times, bytes_each=bytes_each, free_bytes=free_bytes)
-    print(f"{parent}: {taken:,} of {free_bytes:,} free bytes are taken", file=sys.stderr)
+    print(f"{parent}: {taken:,} of {free_bytes:,} free bytes will be used", file=sys.stderr)
     directories = {}
     for factor in times:
         if factor in fitting:

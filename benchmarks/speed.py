@@ -62,9 +62,9 @@ def main():
     """Measure, print the table, and write it as JSON and as a chart."""
     parser = measuring.parser(__doc__, rounds=7)
     parser.add_argument(
-        "--epochs", type=int, default=10, help="in a turn of this package; default: 10"
+        "--epochs", type=int, default=10, help="epochs in a turn of this package; default: 10"
     )
-    parser.add_argument("--only", default="", help="contenders whose name has this in it")
+    parser.add_argument("--only", default="", help="run only contenders whose name contains this")
     arguments = parser.parse_args()
     contenders = {
         name: (module, name, arguments.data_dir)

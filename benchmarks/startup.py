@@ -74,9 +74,9 @@ def table(results):
 def main():
     """Measure, print the table, and write it as JSON."""
     parser = measuring.parser(__doc__, rounds=5)
-    parser.add_argument("--epochs", type=int, default=2, help="of the recipe; default: 2")
-    parser.add_argument("--only", default="", help="what has this in its name")
-    parser.add_argument("--python", default=sys.executable, help="the interpreter to measure with")
+    parser.add_argument("--epochs", type=int, default=2, help="epochs of the recipe; default: 2")
+    parser.add_argument("--only", default="", help="run only programs whose name contains this")
+    parser.add_argument("--python", default=sys.executable, help="the interpreter to measure")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as logdir:
         programs = commands(

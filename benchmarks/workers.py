@@ -58,7 +58,7 @@ def measure(network, batch_sizes, *, processes, together, data_dir, seconds):
         environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
-            raise RuntimeError(f"a worker has ended. Received: {done.stderr[-2000:]}")
+            raise RuntimeError(f"a worker has exited. Received: {done.stderr[-2000:]}")
         return json.loads(done.stdout.splitlines()[-1])
 
     with concurrent.futures.ThreadPoolExecutor(processes) as pool:
@@ -98,7 +98,7 @@ def take(options):
             ),
             "together": measure(network, options.batch_sizes, processes=2, together=True, **common),
         }
-        print(f"{network} is measured", file=sys.stderr)
+        print(f"{network}: measured", file=sys.stderr)
     return found
 
 
@@ -205,7 +205,9 @@ def reach_table(report):
 def main():
     """Measure and print the tables."""
     parser = measuring.parser(__doc__)
-    parser.add_argument("--seconds", type=float, default=3, help="for each figure; default: 3")
+    parser.add_argument(
+        "--seconds", type=float, default=3, help="seconds for each figure; default: 3"
+    )
     parser.add_argument("--networks", nargs="+", default=NETWORKS, choices=NETWORKS)
     parser.add_argument("--batch_sizes", nargs="+", type=int, default=BATCH_SIZES)
     parser.add_argument("--fitted_sizes", nargs="+", type=int, default=FITTED_SIZES)

@@ -108,7 +108,7 @@ def projector(page):
     page.enter_frame()
     wait_for(page.driver, lambda driver: page.texts(".numDataPoints") not in ([], ["0"]))
     page.click("paper-dropdown-menu", number=3)
-    page.click("paper-item", "is 10 colors")
+    page.click("paper-item", "class 10 colors")
     time.sleep(5)  # It never rests.
     page.driver.switch_to.default_content()
     return page.driver.get_screenshot_as_png()

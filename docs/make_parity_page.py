@@ -6,13 +6,14 @@ import pathlib
 from tests.parity.table import ROWS
 
 PAGE = pathlib.Path(__file__).parent / "parity.md"
-HEAD = """# TapeModel beside keras.Model
+HEAD = """# TapeModel compared with keras.Model
 
-What `keras.Model` takes `TapeModel` takes, and comes to the same: {count} small programs, run with
-either class from the same seed, compared number by number (History, all variables of the model and
-of the optimizer, what evaluate and predict give) to 1e-6 of the largest. All {count} are equal but
-{wrong}, where Keras is wrong. `tests/test_parity.py` runs them; this page is written by
-`python -m docs.make_parity_page` out of the same table.
+`TapeModel` accepts what `keras.Model` accepts, and gives the same results. {count} small programs
+compare the two. Each program runs with both classes from the same seed. The comparison covers
+`History`, all variables of the model and of the optimizer, and the results of `evaluate` and
+`predict`; the tolerance is 1e-6 of the largest number. All {count} programs agree except {wrong},
+in which Keras is wrong. `tests/test_parity.py` runs them. `python -m docs.make_parity_page` writes
+this page from the same table.
 """
 
 

@@ -61,7 +61,7 @@ def load(data_dir):
     train, test = sorted(directory.glob("data_batch_?.bin")), directory / "test_batch.bin"
     if train and test.exists():
         return read(*train), read(test)
-    print(f"{directory} does not hold the files of CIFAR-10: coloured shapes are drawn instead.")
+    print(f"{directory} does not contain the files of CIFAR-10: coloured shapes are used instead.")
     return draw(2000, seed=0), draw(500, seed=1)
 
 

@@ -98,8 +98,10 @@ def trained(model, train, test, *, epochs, learning_rate, logdir):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--logdir", default="logs/distillation")
-    parser.add_argument("--epochs", type=int, default=10, help="of the student; default: 10")
-    parser.add_argument("--teacher_epochs", type=int, default=3, help="default: 3")
+    parser.add_argument("--epochs", type=int, default=10, help="epochs of the student; default: 10")
+    parser.add_argument(
+        "--teacher_epochs", type=int, default=3, help="epochs of the teacher; default: 3"
+    )
     parser.add_argument("--examples", type=int, help="training images to use; default: all")
     arguments = parser.parse_args()
     logdir, examples = arguments.logdir, arguments.examples

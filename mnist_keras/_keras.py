@@ -94,7 +94,7 @@ try:
     from tensorflow.python.ops import stateful_random_ops
 except ImportError as error:
     raise ImportError(
-        f"Keras {keras.__version__} or TensorFlow {tf.__version__} moved a private name: see "
+        f"Keras {keras.__version__} or TensorFlow {tf.__version__} changed a private name: see "
         f"mnist_keras/_keras.py. Received: {error}. Expected: versions that setup.py allows."
     ) from error
 

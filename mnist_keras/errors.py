@@ -39,8 +39,8 @@ class UsageError(MnistKerasError, ValueError):
     >>> from mnist_keras.triggers import every
     >>> every(0)
     Traceback (most recent call last):
-    mnist_keras.errors.UsageError: no interval of steps. Received: 0. Expected: a whole number of \
-at least 1.
+    mnist_keras.errors.UsageError: the interval in steps is wrong. Received: 0. Expected: an \
+integer of at least 1.
     """
 
     exit_status = 2
@@ -56,8 +56,7 @@ class Interrupted(SystemExit):
 
     >>> interrupted = Interrupted(signal.SIGTERM)
     >>> print(interrupted)
-    training was ended by SIGTERM, between two steps; a TapeModel with a Checkpoint goes on from \
-there.
+    SIGTERM stopped training between two steps; a TapeModel with a Checkpoint can resume from there.
     >>> interrupted.code
     143
     """
@@ -69,6 +68,6 @@ there.
     def __str__(self) -> str:
         name = signal.Signals(self.signum).name
         return (
-            f"training was ended by {name}, between two steps; "
-            "a TapeModel with a Checkpoint goes on from there."
+            f"{name} stopped training between two steps; "
+            "a TapeModel with a Checkpoint can resume from there."
         )

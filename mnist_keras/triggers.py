@@ -22,7 +22,8 @@ def every(steps: int, *, of: str = "steps") -> Callable[[int], bool]:
     """
     if not isinstance(steps, int) or steps < 1:
         raise UsageError(
-            f"no interval of {of}. Received: {steps!r}. Expected: a whole number of at least 1."
+            f"the interval in {of} is wrong. Received: {steps!r}. "
+            "Expected: an integer of at least 1."
         )
     return functools.partial(_divides, steps)  # A lambda cannot be pickled.
 

@@ -20,7 +20,7 @@ def test_an_invalid_interval_is_refused_as_received(steps):
     with pytest.raises(UsageError) as error:
         triggers.every(steps)
     assert str(error.value) == (
-        f"no interval of steps. Received: {steps!r}. Expected: a whole number of at least 1."
+        f"the interval in steps is wrong. Received: {steps!r}. Expected: an integer of at least 1."
     )
     assert isinstance(error.value, ValueError)
 

@@ -75,12 +75,18 @@ def parse():
         allow_abbrev=False,
     )
     where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--workers", type=int, help="so many on this machine")
-    where.add_argument("--hosts", help="one on each of these, with commas between, over ssh")
-    parser.add_argument("--port", default="2222", help="of a host that has none, as in host:2222")
-    parser.add_argument("--directory", default=str(ROOT), help="the clone, on each host")
-    parser.add_argument("--python", default=sys.executable, help="the Python, on each host")
-    parser.add_argument("arguments", nargs="*", help="main.py's, after --")
+    where.add_argument("--workers", type=int, help="number of workers on this machine")
+    where.add_argument(
+        "--hosts", help="hosts, separated by commas; starts one worker on each over ssh"
+    )
+    parser.add_argument(
+        "--port", default="2222", help="port of the hosts given without one; default: 2222"
+    )
+    parser.add_argument(
+        "--directory", default=str(ROOT), help="directory of the clone on each host"
+    )
+    parser.add_argument("--python", default=sys.executable, help="Python on each host")
+    parser.add_argument("arguments", nargs="*", help="flags of main.py, after --")
     options, unknown = parser.parse_known_args()
     if unknown:
         parser.error(f"unknown option. Received: {unknown[0]}. Expected: main.py's flags after --")
@@ -131,7 +137,7 @@ def wait(workers, received):
                     deadline_s = time.monotonic() + GRACE_S
         if running and time.monotonic() > deadline_s:
             deadline_s = math.inf
-            say(f"worker {first} has ended with status {status}: the others are ended")
+            say(f"worker {first} has exited with status {status}: the others are stopped")
             received.append("TERM")
         while received:
             tell(running, received.pop(0))

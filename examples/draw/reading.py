@@ -37,8 +37,8 @@ def find_model(path):
         return run.model, run.stored_recipe()["loss"]
     if not path.is_file():
         raise UsageError(
-            f"there is no model. Received: {path}. "
-            "Expected: the directory of a finished run, as logs/first, or a .keras file."
+            f"the model does not exist. Received: {path}. "
+            "Expected: the directory of a finished run, such as logs/first, or a .keras file."
         )
     run = RunDirectory(path.parent)
     is_of_run = path.name == "model.keras" and run.recipe.exists()

@@ -60,17 +60,19 @@ def _listener(port):
     except (OSError, OverflowError) as error:
         errno = getattr(error, "errno", None)
         raise MnistKerasError(
-            "the port cannot be had. "
+            "the port cannot be opened. "
             f"Received: --port={port}: {os.strerror(errno) if errno else error}. "
-            "Expected: one that is free; --port=0 takes any."
+            "Expected: a free port; --port=0 takes any."
         ) from error
 
 
 def _arguments():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", help="the directory of a finished run, or a .keras file")
-    parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
-    parser.add_argument("--debug", action="store_true", help="show where an error comes from")
+    parser.add_argument(
+        "--port", type=int, default=8000, help="port of the page; 0: any free port; default: 8000"
+    )
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser.parse_args()
 
 

@@ -72,7 +72,7 @@ class Question:
     def _check(self, request):
         is_coded = "Content-Encoding" in request.headers
         if is_coded or not request.content_type.startswith(self._types):
-            raise _Refusal(415, f"a picture is expected: {' or '.join(self._types)}")
+            raise _Refusal(415, f"a picture is expected, of type {' or '.join(self._types)}")
         if request.content_length is None:
             raise _Refusal(411, "the picture's length is missing")
         if request.content_length > self._most_bytes:
@@ -97,7 +97,7 @@ async def _body_in_time(request):
     try:
         return await asyncio.wait_for(request.read(), BODY_S)
     except asyncio.TimeoutError:
-        raise _Refusal(408, f"the picture did not come within {BODY_S} seconds") from None
+        raise _Refusal(408, f"the picture did not arrive within {BODY_S} seconds") from None
 
 
 class _Refusal(Exception):
@@ -119,7 +119,7 @@ class _Connection(web.RequestHandler):
 
     def handle_error(self, request, status=500, exc=None, message=None):
         """Answer a request that did not reach a handler."""
-        response = _Refusal(status, "this is no request that the server understands").response
+        response = _Refusal(status, "the server does not understand the request").response
         response.force_close()
         return response
 
@@ -206,16 +206,16 @@ async def _guard(request, handler):
         notice(f"error: {type(error).__name__} at {request.path!r}. --debug shows where.")
         if request.app[_DEBUG]:
             traceback.print_exc()
-        return _Refusal(500, "the server failed; its terminal says how").response
+        return _Refusal(500, "the server failed; its terminal shows the error").response
 
 
 def _refuse_strangers(request):
     # Another site's name may resolve to this machine. Its page could then read the answers.
     if _host_name(request.headers.get("Host", "")) not in HOSTS:
-        raise _Refusal(421, f"another host is asked for; this one is {HOSTS[0]}")
+        raise _Refusal(421, f"the request is for another host; this one is {HOSTS[0]}")
     origin = request.headers.get("Origin")
     if origin is not None and origin != f"http://{request.headers['Host']}":
-        raise _Refusal(403, "a page of another site asks")
+        raise _Refusal(403, "the request comes from a page of another site")
 
 
 def _host_name(host):

@@ -94,7 +94,7 @@ def _form(setting: Setting) -> Form | None:
             lambda value: (
                 value == AUTO or (isinstance(value, int) and _is_in_range(setting, value))
             ),
-            f"auto or a whole number of at least {setting.at_least}",
+            f"auto or an integer of at least {setting.at_least}",
         )
     return None
 

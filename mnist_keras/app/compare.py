@@ -67,7 +67,7 @@ def compare(config):
         try:
             runs.setdefault(os.path.realpath(path), read_run(path))
         except (MnistKerasError, OSError) as error:
-            notice(f"left out: {printable(str(error))}")
+            notice(f"skipped: {printable(str(error))}")
     if not runs:
         received = printable(" ".join(config.paths) or f"--logdir={config.logdir}")
         raise UsageError(

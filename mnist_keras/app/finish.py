@@ -45,7 +45,7 @@ def finish(
     test_loss, test_accuracy = test_scores(model, test_set)
     if not math.isfinite(test_loss):
         raise MnistKerasError(
-            f"the trained network gives no finite loss. Received: test loss {test_loss}. "
+            f"the test loss of the trained network is not finite. Received: {test_loss}. "
             "Expected: a finite one. A lower --learning_rate may help."
         )
     summary = {

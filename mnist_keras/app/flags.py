@@ -96,11 +96,13 @@ def _in_our_form(error: Exception, argv: Sequence[str]) -> str:
     """What is wrong, what was received and what is expected; absl's messages lack the last."""
     cause = error.__context__
     if isinstance(error, UnicodeDecodeError):
-        return f"a flag file is not text. Received: {_flag_files(argv)}. Expected: a flag a line."
+        return (
+            f"a flag file is not text. Received: {_flag_files(argv)}. Expected: one flag per line."
+        )
     if isinstance(error, flags.CantOpenFlagFileError) and isinstance(cause, OSError):
         return (
             f"a flag file cannot be read: {cause.strerror}. Received: {cause.filename!r}. "
-            "Expected: a text file, a flag a line."
+            "Expected: a text file with one flag per line."
         )
     if isinstance(error, flags.UnrecognizedFlagError):
         suggested = str(error).partition(". Did you mean: ")[2].removesuffix(" ?")
@@ -151,7 +153,7 @@ def _expected(setting: Setting) -> str:
         return f"one of {', '.join(setting.choices)}"
     if bool in setting.types:
         return "true or false"
-    return "a whole number" if int in setting.types else "a number"
+    return "an integer" if int in setting.types else "a number"
 
 
 def _value(setting: Setting, value: Any) -> Any:

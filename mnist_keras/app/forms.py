@@ -31,4 +31,4 @@ def _is_step_range(text: str) -> bool:
 DIRECTORY = Form(_is_line, "the path of a directory", is_path=True)
 DIRECTORY_NAME = Form(_is_directory_name, "the name of one directory, without a slash")
 PNG_FILE = Form(_is_png, "the path of a .png file", is_path=True)
-STEP_RANGE = Form(_is_step_range, "FIRST-LAST, two whole numbers, the first not above the last")
+STEP_RANGE = Form(_is_step_range, "FIRST-LAST, two integers with FIRST <= LAST")

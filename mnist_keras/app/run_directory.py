@@ -283,5 +283,5 @@ def _writing(path: pathlib.Path) -> Iterator[None]:
     except OSError as error:
         raise MnistKerasError(
             f"{path} cannot be written. Received: {error.strerror or error}. "
-            "Expected: a disk that takes it; the run's checkpoints are as they were."
+            "Expected: a disk with free space; the run's checkpoints are unchanged."
         ) from error

@@ -19,11 +19,17 @@ def main(arguments=None):
     from mnist_keras.data.formats.shard_files import FORMATS
 
     parser = argparse.ArgumentParser(prog="python -m mnist_keras.shard", description=__doc__)
-    parser.add_argument("--to", required=True, help="the directory to write")
-    parser.add_argument("--count", type=int, required=True, help="shards of the training images")
-    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="default: idx")
-    parser.add_argument("--dataset", choices=NAMES, default="mnist", help="default: mnist")
-    parser.add_argument("--data_dir", help="where its files lie; default: as main.py has it")
+    parser.add_argument("--to", required=True, help="directory to write")
+    parser.add_argument(
+        "--count", type=int, required=True, help="number of shards of the training images"
+    )
+    parser.add_argument(
+        "--format", choices=FORMATS, default=FORMATS[0], help="file format; default: idx"
+    )
+    parser.add_argument(
+        "--dataset", choices=NAMES, default="mnist", help="data set; default: mnist"
+    )
+    parser.add_argument("--data_dir", help="directory of the data set; default: as in main.py")
     options = parser.parse_args(arguments)
     try:
         train, test = load(options.dataset, data_dir=options.data_dir)

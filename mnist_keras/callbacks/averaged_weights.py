@@ -47,7 +47,7 @@ class AveragedWeights(StepCallback):
         optimizer = self.model.optimizer
         if not getattr(optimizer, "inner_optimizer", optimizer).use_ema:
             raise UsageError(
-                "the optimizer keeps no average of the weights. Received: use_ema=False. "
+                "the optimizer does not average the weights. Received: use_ema=False. "
                 "Expected: an optimizer made with use_ema=True."
             )
 

@@ -233,7 +233,7 @@ def require_single_steps(callback: StepCallback) -> None:
     """
     if not callback.fit.counts_steps and callback.model.steps_per_execution != 1:
         raise UsageError(
-            "a plain keras.Model hides the single steps of an execution. "
+            "a plain keras.Model does not report each step of an execution. "
             f"Received: steps_per_execution={callback.model.steps_per_execution}. "
             "Expected: steps_per_execution=1, or a TapeModel."
         )

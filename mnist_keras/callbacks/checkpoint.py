@@ -140,17 +140,17 @@ class Checkpoint(StepCallback):
     ) -> None:
         super().__init__()
         if mode not in ("min", "max"):
-            raise UsageError(f'no mode. Received: {mode!r}. Expected: "min" or "max".')
+            raise UsageError(f'mode is wrong. Received: {mode!r}. Expected: "min" or "max".')
         if every_minutes is not None and not every_minutes > 0:
             raise UsageError(
-                f"no interval of time. Received: every_minutes={every_minutes!r}. "
+                f"the interval in minutes is wrong. Received: every_minutes={every_minutes!r}. "
                 "Expected: a number above 0."
             )
         for name, number in (("keep", keep), ("keep_best", keep_best)):
             if not isinstance(number, int) or number < 1:
                 raise UsageError(
-                    f"no number of checkpoints. Received: {name}={number!r}. "
-                    "Expected: a whole number of at least 1."
+                    f"the number of checkpoints is wrong. Received: {name}={number!r}. "
+                    "Expected: an integer of at least 1."
                 )
         self._trigger = None if every_steps is None else triggers.every(every_steps)
         self._every_s = math.inf if every_minutes is None else 60 * every_minutes
@@ -326,7 +326,7 @@ class Checkpoint(StepCallback):
         another = self._start_from if self._keeps_learning_rate else None
         checkpoints = another or self._checkpoints
         step, epochs = position.step, self.params.get("epochs")
-        self._notice(f"goes on after {step} steps, from {checkpoints.directory(step)}")
+        self._notice(f"resumed after {step} steps, from {checkpoints.directory(step)}")
         if epochs is not None and position.epoch >= epochs:
             self._notice(
                 f"all epochs are done: nothing is trained. Received: epochs={epochs}, "
@@ -344,7 +344,9 @@ class Checkpoint(StepCallback):
             return
         data.report_to(self._report)
         if place is None:
-            self._report("an earlier version wrote the checkpoint, without the place in the data")
+            self._report(
+                "an earlier version wrote the checkpoint, without the position in the data"
+            )
         else:
             data.resume(place, epoch=position.epoch, step_in_epoch=position.step_in_epoch)
 
@@ -395,8 +397,8 @@ class Checkpoint(StepCallback):
         if steps:
             newest = self._checkpoints.directory(steps[-1])
             self._notice(
-                f"a plain keras.Model begins anew. Received: {newest}. "
-                "Expected: an empty directory, or a TapeModel, which goes on from there."
+                f"a plain keras.Model cannot resume: it starts again. Received: {newest}. "
+                "Expected: an empty directory, or a TapeModel, which can resume."
             )
 
     def _raise_failure(self):
@@ -422,7 +424,7 @@ class Checkpoint(StepCallback):
     def _write(self, state, identity, metrics, flushes, taken_at_s):
         step = state.position.step
         if not training_state.is_finite(state):
-            self._notice(f"no checkpoint at step {step}: a weight is not finite.")
+            self._notice(f"no checkpoint is saved at step {step}: a weight is not finite.")
             return
         # If the checkpoint is on the disk, all earlier log entries must be there too.
         for flush in flushes:

@@ -52,8 +52,8 @@ def load_weights(model: keras.Model, directory: StrPath, *, step: int | None = N
     if stored is None:
         steps = ", ".join(map(str, checkpoints.steps())) or "none"
         raise UsageError(
-            f"there is no such checkpoint. Received: step {step} in {directory}. "
-            f"Expected: a directory of checkpoints; the steps there are {steps}."
+            f"the checkpoint does not exist. Received: step {step} in {directory}. "
+            f"Expected: a step of the directory (found: {steps})."
         )
     state = TrainingState.from_files(stored.files)
     assign_weights(state, model)

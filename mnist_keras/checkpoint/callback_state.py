@@ -44,7 +44,7 @@ def check(states, callbacks, error):
     saved, present = [name for name, _ in states], [_name(c) for c in _stateful(callbacks)]
     if saved != present:
         raise error(
-            "the saved state is of other callbacks. "
+            "the saved state belongs to other callbacks. "
             f"Received: {', '.join(saved) or 'none'}. Expected: {', '.join(present) or 'none'}."
         )
 

@@ -66,7 +66,7 @@ class CheckpointDirectory:
                 return storage.read_directory(self.directory(step))
             except storage.DamagedError as error:
                 is_first = step == steps[0]
-                remedy = "None is left" if is_first else "The checkpoint before it is used"
+                remedy = "No checkpoint is left" if is_first else "The previous checkpoint is used"
                 notice(f"{error} {remedy}.")
         return None
 

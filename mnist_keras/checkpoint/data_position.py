@@ -332,7 +332,7 @@ class DataPosition(StreamPosition):
             iterator_state.restore(iterator, bytes(state))
         except (tf.errors.OpError, AssertionError) as error:
             raise StateMismatchError(
-                "the place in the data does not fit this tf.data pipeline. Received: "
+                "the position in the data does not match this tf.data pipeline. Received: "
                 f"{type(error).__name__}. Expected: the pipeline of the checkpoint."
             ) from error
 
@@ -362,13 +362,13 @@ class DataPosition(StreamPosition):
         found = None if batch is None else int(fingerprint.fingerprint(fingerprint.local(batch)))
         if found != expected:
             self._report(
-                f"batch {draw} of pass {self._made} over the data is not what it was when the "
+                f"batch {draw} of pass {self._made} over the data has changed since the "
                 f"checkpoint was written; {_ADVICE.get(self._epochs.kind, _SEED)}"
             )
 
     def _ended(self, draws):
         raise StateMismatchError(
-            "the data are shorter than those of the checkpoint. "
+            "the data end before the position of the checkpoint. "
             f"Received: fewer batches. Expected: at least {draws}."
         )
 
@@ -401,7 +401,7 @@ _SEED = "give each source of randomness a seed, and resume with the same data"
 _ADVICE = {
     "arrays": "resume with the same arrays, and call keras.utils.set_random_seed first",
     "tf.data": "give .shuffle() a seed, and resume with the same files and arrays",
-    "generator": "let the generator yield the same batches from its beginning, as with a seed",
+    "generator": "make the generator yield the same batches every time, for example with a seed",
 }
 
 

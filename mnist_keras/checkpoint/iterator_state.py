@@ -90,7 +90,7 @@ def obstacles(dataset: Any) -> list[str]:
     >>> numbers = tf.data.Dataset.range(5)
     >>> noisy = numbers.map(lambda x: tf.random.uniform([], seed=1), num_parallel_calls=2)
     >>> obstacles(noisy)
-    ['tf.data draws with RandomUniform in a parallel map, in no fixed order']
+    ['tf.data uses RandomUniform in a parallel map, whose order varies']
     """
     graph = graph_of(dataset)
     functions = {function.signature.name: function.node_def for function in graph.library.function}
@@ -103,11 +103,11 @@ def obstacles(dataset: Any) -> list[str]:
             if not node.op.endswith(("Dataset", "DatasetV2", "DatasetV3", "DatasetV4")):
                 continue
             if not is_seeded:
-                lines.append(f"tf.data draws with {op} in a map without a seed")
+                lines.append(f"tf.data uses {op} in a map without a seed")
             elif is_parallel:
-                lines.append(f"tf.data draws with {op} in a parallel map, in no fixed order")
+                lines.append(f"tf.data uses {op} in a parallel map, whose order varies")
         if node.attr["deterministic"].s == b"false" or node.attr["sloppy"].b:
-            lines.append("tf.data is not deterministic, as deterministic=False allows")
+            lines.append("tf.data is not deterministic: deterministic=False")
         if node.op in _SHUFFLES and _is_unseeded(node, body):
             lines.append("tf.data shuffles without a seed")
     return list(dict.fromkeys(lines))

@@ -10,9 +10,9 @@ from mnist_keras.checkpoint.iterator_state import STATEFUL_RANDOM_OPS
 
 _REASONS = {
     STATEFUL_RANDOM_OPS: (
-        "the training step draws with {op} ({name}), whose state cannot be saved; draw with "
-        "keras.random and seed=self.seed_generator, a keras.random.SeedGenerator that the model "
-        "holds, or with a tf.random.Generator"
+        "the training step uses {op} ({name}), whose state cannot be saved; use keras.random with "
+        "seed=self.seed_generator, a keras.random.SeedGenerator of the model, or a "
+        "tf.random.Generator"
     ),
     frozenset({"IteratorGetNext", "IteratorGetNextAsOptional", "IteratorGetNextSync"}): (
         "the training step draws from an iterator ({name}), whose place is not saved; give all "
@@ -42,8 +42,8 @@ class StepGraph:
     >>> graph = StepGraph(step.get_concrete_function())
     >>> len(graph.variables)
     1
-    >>> graph.obstacles[0][:54]
-    'the training step draws with RandomStandardNormal (ran'
+    >>> graph.obstacles[0][:48]
+    'the training step uses RandomStandardNormal ('
     """
 
     def __init__(self, function: Any) -> None:

@@ -223,7 +223,9 @@ def _read_listed(path, entry):
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DamagedError(f"{path} cannot be read: {error.strerror}.") from error
+        raise DamagedError(
+            f"{path} cannot be read. Received: {error.strerror}. Expected: a readable file."
+        ) from error
     digest = hashlib.sha256(data).hexdigest()
     if (len(data), digest) != (entry["size"], entry["sha256"]):
         raise DamagedError(
@@ -251,12 +253,20 @@ def read_manifest(path):
         description, version = dict(manifest["description"]), int(manifest["format"])
         seal = manifest["sha256"]
     except OSError as error:
-        raise DamagedError(f"{path} cannot be read: {error.strerror}.") from error
+        raise DamagedError(
+            f"{path} cannot be read. Received: {error.strerror}. Expected: a readable file."
+        ) from error
     except Exception as error:  # Damaged bytes can raise exceptions of many types.
-        raise DamagedError(f"{path} is no manifest: {type(error).__name__}.") from error
+        raise DamagedError(
+            f"{path} is not a manifest. Received: {type(error).__name__}. "
+            "Expected: valid JSON with all its keys."
+        ) from error
     # Different texts can parse to the same number, so the bytes are compared as well.
     if seal != _seal(version, entries, description) or data != _text(manifest):
-        raise DamagedError(f"{path} is damaged: its own checksum does not fit.")
+        raise DamagedError(
+            f"{path} is damaged. Received: content with another checksum. "
+            "Expected: the content that was written."
+        )
     if version > FORMAT:
         raise LaterFormatError(
             f"{path} was written by a later version of mnist_keras. Received: format {version}. "

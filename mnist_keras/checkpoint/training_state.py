@@ -27,7 +27,7 @@ _GLOBAL = "global/"
 
 
 class StateMismatchError(MnistKerasError):
-    """A saved state does not fit the model, the data or the callbacks."""
+    """A saved state does not match the model, the data or the callbacks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -219,7 +219,8 @@ def _check_data(state, data):
             for values in (data, saved)
         )
         raise StateMismatchError(
-            f"the saved state is of other data. Received: {received}. Expected: {expected}."
+            "the data differ from those of the checkpoint. "
+            f"Received: {received}. Expected: {expected}."
         )
 
 
@@ -248,10 +249,10 @@ def _check_variables(state, groups, *, only=""):
         return
     received, expected = differing[0] if differing else (None, None)
     if differing:
-        wrong = "does not fit the model"
+        wrong = "does not match the model"
         received, expected = _line(received), _line(expected)
     elif only_saved:
-        wrong, received = "has a variable too many", only_saved[0]["path"]
+        wrong, received = "has an extra variable", only_saved[0]["path"]
         expected = "none, the model has no such variable"
     else:
         wrong, received, expected = "lacks a variable", "none", only_present[0]["path"]
@@ -272,18 +273,18 @@ def _remedy(saved, present):
         if one[str(_comparable(entry))] > other[str(_comparable(entry))]
     }
     if not groups or (groups == {"optimizer"} and _sorted_alike(saved, present)):
-        cause = "Layers were frozen or unfrozen: set trainable as it was"
+        cause = "Layers were frozen or unfrozen: set trainable as before"
     elif "model" in groups:
-        cause = "The model has other layers: build it as it was"
+        cause = "The model has different layers: build it as before"
     elif "optimizer" in groups:
-        cause = "It was compiled with another optimizer: use the same one"
+        cause = "The model is compiled with a different optimizer: use the same one"
     elif groups == {"metrics"}:
-        cause = "It was compiled with other metrics: use the same ones"
+        cause = "The model is compiled with different metrics: use the same ones"
     else:
-        cause = "The model holds other variables or optimizers: make it as it was"
+        cause = "The model has different variables or optimizers: build it as before"
     return (
-        f"{cause}, or start from the weights alone, with "
-        "mnist_keras.callbacks.load_weights(model, directory) and a new directory."
+        f"{cause}, or load only the weights with "
+        "mnist_keras.callbacks.load_weights(model, directory) and save to a new directory."
     )
 
 

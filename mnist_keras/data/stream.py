@@ -414,6 +414,6 @@ class BatchStream(DataAdapter):
             UsageError: always.
         """
         raise UsageError(
-            "a stream runs on TensorFlow alone. Received: Keras's torch backend. "
+            "a stream needs the TensorFlow backend. Received: Keras's torch backend. "
             "Expected: KERAS_BACKEND=tensorflow."
         )

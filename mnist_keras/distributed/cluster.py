@@ -122,7 +122,7 @@ def _from_tf_config(text):
         kind, index = task["type"], task["index"]
         counts = {job: len(list(addresses)) for job, addresses in jobs.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else "not such JSON"
+        reason = f"no {error}" if isinstance(error, KeyError) else "not JSON of this form"
         raise _invalid(_TF_CONFIG, f"{text} ({reason})", _EXAMPLE) from None
     others = sorted(job for job in counts if job not in ("chief", "worker"))
     if others:

@@ -52,7 +52,7 @@ def meet(cluster, *, settings, timeout_s):
         except BaseException as error:  # A signal ends a worker by an exception too.
             if not isinstance(error, MnistKerasError):
                 error = MnistKerasError(
-                    f"worker {cluster.index} was ended before all workers had started."
+                    f"worker {cluster.index} was stopped before all workers had started."
                 )
             listener.failure = listener.failure or error
             listener.send_failure_to_callers()

@@ -226,8 +226,8 @@ def _as_lost(cluster):
     ) as error:
         cause = _cause_in(str(error), cluster)
         lost = WorkerLostError(
-            f"a worker was lost. Received: {cause}. Expected: all {len(cluster.addresses)} until "
-            "the end; the same commands resume from the last checkpoint."
+            f"a worker was lost. Received: {cause}. Expected: all {len(cluster.addresses)} "
+            "workers until the end; the same commands resume from the last checkpoint."
         )
         interrupted = re.search(rf"{_INTERRUPTED}(SIG\w+)$", cause)
         if interrupted:

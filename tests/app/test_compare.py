@@ -168,11 +168,11 @@ def test_paths_that_are_not_runs_are_reported_others_shown(table):
     begin("damaged").recipe.write_bytes(b"\xff\xfe")
     lines, notices = table("logs/a", "logs/notes.txt", "logs/strange", "no\nne", "logs/damaged")
     assert [line.split()[0] for line in lines] == ["run", "a"]
-    no_run = "left out: this is not a run's directory. Received: {}. Expected: a directory with "
+    no_run = "skipped: this is not a run's directory. Received: {}. Expected: a directory with "
     assert notices[:3] == [
         no_run.format(path) + "flags.txt." for path in ("logs/notes.txt", "logs/strange", "no\\nne")
     ]
-    assert notices[3].startswith("left out: the run's recipe cannot be read. Received: logs/dam")
+    assert notices[3].startswith("skipped: the run's recipe cannot be read. Received: logs/dam")
     assert len(notices) == 4
 
 
@@ -189,7 +189,7 @@ def test_a_run_without_read_permission_is_omitted(table, monkeypatch):
     monkeypatch.setattr(storage, "directory_names", refuse)
     lines, notices = table()
     assert len(lines) == 2
-    assert notices == ["left out: [Errno 13] Permission denied: 'logs/b/checkpoints'"]
+    assert notices == ["skipped: [Errno 13] Permission denied: 'logs/b/checkpoints'"]
 
 
 @pytest.mark.parametrize(

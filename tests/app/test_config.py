@@ -9,7 +9,7 @@ from mnist_keras.errors import UsageError
 
 DIRECTORY = "the path of a directory"
 NAME = "the name of one directory, without a slash"
-STEPS = "auto or a whole number of at least 1"
+STEPS = "auto or an integer of at least 1"
 RATE = "a finite number above 0"
 
 REFUSED = [
@@ -72,7 +72,7 @@ REFUSED = [
         (
             {"profile_steps": steps},
             f"--profile_steps is wrong. Received: {steps!r}. "
-            "Expected: FIRST-LAST, two whole numbers, the first not above the last.",
+            "Expected: FIRST-LAST, two integers with FIRST <= LAST.",
         )
         for steps in ("", "5", "5-", "-5", "7-5", "5-7-9", "a-b", "5 - 7", "5-7\n", "٣-٤")
     ),

@@ -51,7 +51,7 @@ def test_it_resumes_from_its_last_checkpoint(resumed):
     run, done = resumed
     assert done.returncode == 0, done.stderr
     checkpoint = run / "checkpoints" / f"step-{KILLED_AFTER:08d}"
-    assert f"goes on after {KILLED_AFTER} steps, from {checkpoint}" in done.stderr
+    assert f"resumed after {KILLED_AFTER} steps, from {checkpoint}" in done.stderr
     steps = [line.partition(" loss")[0] for line in done.stdout.splitlines()[1:-1]]
     assert steps == ["1 10", "2", "2 0", "2 10", "3", "3 0", "3 10"]
 

@@ -167,8 +167,8 @@ def test_a_tilde_in_the_logdir_means_the_home_directory(monkeypatch):
             ["--network=rnn"],
             "--network is wrong. Received: 'rnn'. Expected: one of mlp, cnn, cnn_fast, deep_cnn.",
         ),
-        (["--batch_size=1e9"], "--batch_size is wrong. Received: '1e9'. Expected: a whole number."),
-        (["--seed=a: b"], "--seed is wrong. Received: 'a: b'. Expected: a whole number."),
+        (["--batch_size=1e9"], "--batch_size is wrong. Received: '1e9'. Expected: an integer."),
+        (["--seed=a: b"], "--seed is wrong. Received: 'a: b'. Expected: an integer."),
         (["--learning_rate="], "--learning_rate is wrong. Received: ''. Expected: a number."),
         (["--shuffle=maybe"], "--shuffle is wrong. Received: 'maybe'. Expected: true or false."),
         (
@@ -184,16 +184,16 @@ def test_a_tilde_in_the_logdir_means_the_home_directory(monkeypatch):
         (
             ["--flagfile=none.txt"],
             "a flag file cannot be read: No such file or directory. Received: 'none.txt'. "
-            "Expected: a text file, a flag a line.",
+            "Expected: a text file with one flag per line.",
         ),
         (
             ["--flagfile=."],
             "a flag file cannot be read: Is a directory. Received: '.'. "
-            "Expected: a text file, a flag a line.",
+            "Expected: a text file with one flag per line.",
         ),
         (
             ["--flagfile=garbage"],
-            "a flag file is not text. Received: --flagfile=garbage. Expected: a flag a line.",
+            "a flag file is not text. Received: --flagfile=garbage. Expected: one flag per line.",
         ),
         (
             ["--flagfile=itself"],

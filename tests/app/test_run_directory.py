@@ -250,7 +250,7 @@ def test_a_full_disk_is_an_error_and_keeps_the_file(write, name, run, monkeypatc
         write(run)
     assert str(caught.value) == (
         f"{run.path / name} cannot be written. Received: No space left on device. "
-        "Expected: a disk that takes it; the run's checkpoints are as they were."
+        "Expected: a disk with free space; the run's checkpoints are unchanged."
     )
     assert tree(run.path) == before
 

@@ -306,9 +306,7 @@ def test_a_diverging_training_is_an_error_and_leaves_no_model(start, tmp_path, c
 
 
 def test_a_network_without_finite_loss_is_not_saved(start, tmp_path):
-    with pytest.raises(
-        MnistKerasError, match=r"gives no finite loss\. Received: test loss (inf|nan)\."
-    ):
+    with pytest.raises(MnistKerasError, match=r"is not finite\. Received: (inf|nan)\."):
         start("a", batch_size=1000, epochs=1, learning_rate=1e30)
     assert names_in(tmp_path / "a") == ["checkpoints", "flags.txt", "train"]
 

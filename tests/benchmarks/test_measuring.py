@@ -47,7 +47,7 @@ def test_a_contender_that_cannot_run_is_reported_and_skipped(capsys):
     with measuring.running({"nobody": ("no_such_module", "nobody", None)}) as running:
         assert running == {}
     error = capsys.readouterr().err
-    assert error.startswith("left out: nobody: ModuleNotFoundError: ")
+    assert error.startswith("skipped: nobody: ModuleNotFoundError: ")
     assert error.count("\n") == 1
 
 
@@ -72,5 +72,5 @@ def test_seconds_are_per_epoch(contender):
 def test_a_contender_that_ends_early_reports_why(contender):
     with contender("print('ready', flush=True); input(); raise OSError('no space')") as one:
         assert one.is_ready()
-        with pytest.raises(RuntimeError, match=r"somebody has ended.*OSError: no space"):
+        with pytest.raises(RuntimeError, match=r"somebody has exited.*OSError: no space"):
             one.seconds()

@@ -125,7 +125,7 @@ def test_an_interrupted_validation_restores_the_weights(
 
 
 def test_an_optimizer_without_averages_is_refused(make_model, stream):
-    with pytest.raises(UsageError, match=r"keeps no average of the weights\. Received: use_ema=F"):
+    with pytest.raises(UsageError, match=r"does not average the weights\. Received: use_ema=F"):
         make_model().fit(stream(), verbose=0, callbacks=[AveragedWeights()])
 
 

@@ -37,7 +37,7 @@ def run(stream, held_out, capsys):
         history, expected = None, ""
         if stored := sorted((directory / "checkpoints").glob("step-*")):
             steps = int(stored[-1].name.removeprefix("step-"))
-            expected = f"goes on after {steps} steps, from {stored[-1]}\n"
+            expected = f"resumed after {steps} steps, from {stored[-1]}\n"
             if steps == 3 * len(stream):
                 expected += f"{nothing_is_trained(epochs=3)}\n"
         if others:
@@ -158,7 +158,7 @@ def test_a_damaged_checkpoint_costs_only_its_steps(
     )
     damaged, goes_on = notices
     assert damaged.startswith(f"{resumed}/checkpoints/step-00000012/state.npz is damaged. ")
-    assert goes_on == f"goes on after 8 steps, from {resumed}/checkpoints/step-00000008"
+    assert goes_on == f"resumed after 8 steps, from {resumed}/checkpoints/step-00000008"
     found, expected = arrays_in(resumed / "checkpoints"), arrays_in(whole / "checkpoints")
     for key, array in expected["step-00000012"].items():
         np.testing.assert_array_equal(found["step-00000012"][key], array, err_msg=key)
@@ -263,8 +263,8 @@ def test_a_state_with_nan_is_never_written(model, stream, tmp_path, steps_in):
     model.fit(stream, epochs=2, verbose=0, callbacks=[Spoil(), callback])
     assert steps_in(tmp_path) == [4, 8]
     assert notices == [
-        "no checkpoint at step 12: a weight is not finite.",
-        "no checkpoint at step 14: a weight is not finite.",
+        "no checkpoint is saved at step 12: a weight is not finite.",
+        "no checkpoint is saved at step 14: a weight is not finite.",
     ]
 
 
@@ -321,10 +321,10 @@ def test_training_starts_from_another_checkpoint_at_a_new_rate(make_model, strea
     assert float(again.optimizer.learning_rate) == np.float32(0.001)
     np.testing.assert_array_equal(again.get_weights()[0], trained.get_weights()[0])
     assert notices == [
-        f"goes on after 7 steps, from {tmp_path}/first/step-00000007",
+        f"resumed after 7 steps, from {tmp_path}/first/step-00000007",
         nothing_is_trained(epochs=1),
-        f"goes on after 7 steps, from {tmp_path}/first/step-00000007",
-        f"goes on after 14 steps, from {tmp_path}/second/step-00000014",
+        f"resumed after 7 steps, from {tmp_path}/first/step-00000007",
+        f"resumed after 14 steps, from {tmp_path}/second/step-00000014",
         nothing_is_trained(epochs=2),
     ]
 
@@ -347,7 +347,8 @@ def test_resuming_with_different_data_is_refused(differs, model, examples, tmp_p
         model.fit(stream, epochs=2, verbose=0, callbacks=[Checkpoint(tmp_path)])
     name = differs if differs in begun else "sha256"
     assert str(error.value).startswith(
-        f"the saved state is of other data. Received: {name} {stream.identity[name]}. Expected: "
+        "the data differ from those of the checkpoint. "
+        f"Received: {name} {stream.identity[name]}. Expected: "
     )
     for array, kept in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(array, kept)
@@ -585,8 +586,8 @@ def test_a_plain_keras_model_is_saved_but_not_resumed(
 
     model.fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path, every_steps=3)])
     assert capsys.readouterr().err == (
-        f"a plain keras.Model begins anew. Received: {tmp_path}/step-00000014. "
-        "Expected: an empty directory, or a TapeModel, which goes on from there.\n"
+        f"a plain keras.Model cannot resume: it starts again. Received: {tmp_path}/step-00000014. "
+        "Expected: an empty directory, or a TapeModel, which can resume.\n"
     )
 
 
@@ -607,14 +608,14 @@ def test_a_plain_model_inherits_nothing_from_a_tape_model(model, make_plain, str
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"every_steps": 0}, "no interval of steps. Received: 0."),
-        ({"every_steps": 2.5}, "no interval of steps. Received: 2.5."),
-        ({"keep": 0}, "no number of checkpoints. Received: keep=0."),
-        ({"keep": "3"}, "no number of checkpoints. Received: keep='3'."),
-        ({"keep_best": 0}, "no number of checkpoints. Received: keep_best=0."),
-        ({"keep_every_steps": 0}, "no interval of steps. Received: 0."),
-        ({"every_minutes": 0}, "no interval of time. Received: every_minutes=0."),
-        ({"mode": "auto"}, 'no mode. Received: \'auto\'. Expected: "min" or "max".'),
+        ({"every_steps": 0}, "the interval in steps is wrong. Received: 0."),
+        ({"every_steps": 2.5}, "the interval in steps is wrong. Received: 2.5."),
+        ({"keep": 0}, "the number of checkpoints is wrong. Received: keep=0."),
+        ({"keep": "3"}, "the number of checkpoints is wrong. Received: keep='3'."),
+        ({"keep_best": 0}, "the number of checkpoints is wrong. Received: keep_best=0."),
+        ({"keep_every_steps": 0}, "the interval in steps is wrong. Received: 0."),
+        ({"every_minutes": 0}, "the interval in minutes is wrong. Received: every_minutes=0."),
+        ({"mode": "auto"}, 'mode is wrong. Received: \'auto\'. Expected: "min" or "max".'),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message, tmp_path):

@@ -99,7 +99,7 @@ def test_noise_drawn_as_advised_resumes_exactly(tmp_path):
     assert inexact(said) == []
     train(tmp_path / "killed", draw=draw, kill=9)
     resumed, checkpoint, said = train(tmp_path / "killed", draw=draw)
-    assert said[0].startswith("goes on after 8 steps")
+    assert said[0].startswith("resumed after 8 steps")
     assert checkpoint.is_exact
     for found, expected in zip(resumed.get_weights(), whole.get_weights(), strict=True):
         np.testing.assert_array_equal(found, expected)
@@ -159,7 +159,7 @@ def test_a_different_optimizer_error_suggests_loading_only_weights(tmp_path):
     model.compile(optimizer="sgd", loss="mse")
     with pytest.raises(StateMismatchError) as refused:
         model.fit(X, Y, batch_size=4, verbose=0, callbacks=[Checkpoint(tmp_path)])
-    assert "compiled with another optimizer" in str(refused.value)
+    assert "compiled with a different optimizer" in str(refused.value)
     assert "load_weights(model, directory)" in str(refused.value)
 
 

@@ -83,8 +83,8 @@ def test_a_signal_saves_and_ends_training_at_a_batch_boundary(
         model.fit(stream, epochs=2, verbose=0, callbacks=callbacks)
     assert (stopped.value.signum, stopped.value.code) == (signum, 128 + signum)
     assert str(stopped.value) == (
-        f"training was ended by {signal.Signals(signum).name}, between two steps; "
-        "a TapeModel with a Checkpoint goes on from there."
+        f"{signal.Signals(signum).name} stopped training between two steps; "
+        "a TapeModel with a Checkpoint can resume from there."
     )
     assert model.steps_trained == boundary
     assert steps_in(tmp_path) == [boundary]

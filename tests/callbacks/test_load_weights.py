@@ -44,14 +44,14 @@ def test_the_weights_of_a_given_or_the_newest_step_load(trained, step, expected)
 
 
 def test_a_missing_step_is_an_error_listing_the_available_steps(trained):
-    with pytest.raises(UsageError, match=r"step 5 in .*the steps there are 4, 8\.$"):
+    with pytest.raises(UsageError, match=r"step 5 in .*\(found: 4, 8\)\.$"):
         load_weights(make(), trained[0], step=5)
 
 
 def test_a_different_network_is_refused_and_unchanged(trained):
     model = make(units=2)
     before = model.get_weights()
-    with pytest.raises(StateMismatchError, match="does not fit the model"):
+    with pytest.raises(StateMismatchError, match="does not match the model"):
         load_weights(model, trained[0])
     for found, kept in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(found, kept)

@@ -147,7 +147,7 @@ def test_callbacks_work_again_after_an_interrupted_fit(images, tmp_path, steps_i
     interruption = keras.callbacks.LambdaCallback(on_train_batch_end=interrupt)
     with pytest.raises(Interrupted) as caught:
         model.fit(*images, batch_size=8, verbose=0, callbacks=[interruption, *ours])
-    assert str(caught.value).startswith("training was ended by SIGINT, between two steps")
+    assert str(caught.value).startswith("SIGINT stopped training between two steps")
     assert signal.getsignal(signal.SIGINT) == handler
     assert steps_in(tmp_path / "checkpoints") == [4]
     model.fit(*images, batch_size=8, verbose=0, callbacks=ours)

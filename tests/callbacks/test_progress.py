@@ -278,7 +278,7 @@ def test_a_resumed_training_shows_its_position(
     callbacks = [Progress(), looking, Checkpoint(tmp_path, every_steps=3)]
     model.fit(stream, epochs=2, verbose=0, callbacks=callbacks)
     *goes_on, place = looking.seen[0]
-    assert "".join(goes_on) == f"goes on after 9 steps, from {tmp_path}/step-00000009"
+    assert "".join(goes_on) == f"resumed after 9 steps, from {tmp_path}/step-00000009"
     assert place == "1/2 epochs  ━━━  2/7 steps"
     assert re.match("2/2 epochs  took ", screen.lines[-1])
 

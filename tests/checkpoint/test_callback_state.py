@@ -266,6 +266,6 @@ def test_the_state_of_other_callbacks_is_refused_by_name(row):
     history = callbacks.History()
     history.on_train_begin()
     states, _ = callback_state.capture([Own(), history])
-    with pytest.raises(NotOurs, match=f"of other callbacks. {message}$"):
+    with pytest.raises(NotOurs, match=f"belongs to other callbacks. {message}$"):
         callback_state.check(states, present, NotOurs)
     callback_state.check(states, [Own(), callbacks.LambdaCallback(), history], NotOurs)

@@ -150,7 +150,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_previous_one_used(kind, tmp_pa
     step, (notice,) = newest(checkpoints)
     assert step == 2
     assert notice.startswith(str(checkpoints.directory(3)))
-    assert notice.endswith(". The checkpoint before it is used.")
+    assert notice.endswith(". The previous checkpoint is used.")
     assert "\n" not in notice
     # Training reaches that step again.
     save(checkpoints, 3, loss=0.0)
@@ -169,8 +169,8 @@ def test_if_all_checkpoints_are_damaged_each_is_reported(tmp_path):
         str(checkpoints.directory(2)),
         str(checkpoints.directory(1)),
     ]
-    assert notices[0].endswith(" The checkpoint before it is used.")
-    assert notices[1].endswith(" None is left.")
+    assert notices[0].endswith(" The previous checkpoint is used.")
+    assert notices[1].endswith(" No checkpoint is left.")
 
 
 # (steps before, step saved, keep, steps after)

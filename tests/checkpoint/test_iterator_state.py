@@ -58,11 +58,11 @@ def draws_inside(**options):
         (draws_inside, []),
         (
             lambda: draws_inside(num_parallel_calls=2),
-            ["tf.data draws with RandomUniform in a parallel map, in no fixed order"],
+            ["tf.data uses RandomUniform in a parallel map, whose order varies"],
         ),
         (
             lambda: numbers().map(lambda x: tf.random.normal([])),
-            ["tf.data draws with RandomStandardNormal in a map without a seed"],
+            ["tf.data uses RandomStandardNormal in a map without a seed"],
         ),
     ],
 )

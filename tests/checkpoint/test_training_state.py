@@ -230,7 +230,7 @@ OTHERS = {
     ),
     "a variable too many in the state": (
         lambda: model_of(metrics=[]),
-        "has a variable too many. Received: mean_absolute_error/total. Expected: none",
+        "has an extra variable. Received: mean_absolute_error/total. Expected: none",
     ),
     "another metric": (
         lambda: model_of(metrics=["mse"]),
@@ -242,7 +242,7 @@ OTHERS = {
     ),
     "an optimizer that is not built": (
         lambda: make_model(5, "adam"),
-        r"has a variable too many. Received: \S*mean_absolute_error/total|adam\S*momentum",
+        r"has an extra variable. Received: \S*mean_absolute_error/total|adam\S*momentum",
     ),
 }
 

@@ -94,9 +94,9 @@ def test_a_required_cluster_that_is_missing_is_refused():
 @pytest.mark.parametrize(
     ("environment", "source", "received"),
     [
-        ({"TF_CONFIG": "{"}, "TF_CONFIG", "{ (not such JSON)"),
+        ({"TF_CONFIG": "{"}, "TF_CONFIG", "{ (not JSON of this form)"),
         ({"TF_CONFIG": '{"cluster": {}}'}, "TF_CONFIG", """{"cluster": {}} (no 'task')"""),
-        ({"TF_CONFIG": "[1]"}, "TF_CONFIG", "[1] (not such JSON)"),
+        ({"TF_CONFIG": "[1]"}, "TF_CONFIG", "[1] (not JSON of this form)"),
         (tf_config(index=2), "TF_CONFIG", "worker 2 of 2"),
         (tf_config(index="1"), "TF_CONFIG", "worker '1' of 2"),
         (tf_config("chief"), "TF_CONFIG", "task type 'chief' in a cluster of {'worker': 2}"),

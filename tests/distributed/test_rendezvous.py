@@ -89,7 +89,7 @@ def test_a_terminated_worker_informs_the_others(monkeypatch):
         with pytest.raises(SystemExit):
             rendezvous.meet(Cluster(addresses, 0, ""), settings={}, timeout_s=LONG_S)
         [error] = other.result()
-    assert str(error) == "worker 0 was ended before all workers had started."
+    assert str(error) == "worker 0 was stopped before all workers had started."
 
 
 def test_two_local_workers_with_one_index_both_report_it():

@@ -275,7 +275,7 @@ class TestABrowserShows:
         page.shows(".numDataPoints", [str(images)])
         page.click("paper-dropdown-menu")
         page.click("paper-item", run)
-        chosen = [run, "last_hidden_layer_1020", "is"]
+        chosen = [run, "last_hidden_layer_1020", "class"]
         page.shows("input", chosen, "value", of=lambda values: values[:3])
         page.shows(".numDataPoints", [str(images)])
         page.shows(".dim", ["256"])

@@ -116,7 +116,7 @@ def test_an_interrupted_cell_saves_a_checkpoint_and_resumes_later(kernel, notebo
     messages = kernel.run(long_fit, interrupt_at=r"(?m)^1 0 loss")
     (error,) = [m["content"] for m in messages if m["msg_type"] == "error"]
     assert error["ename"] == "Interrupted"
-    assert error["evalue"].startswith("training was ended by SIGINT, between two steps")
+    assert error["evalue"].startswith("SIGINT stopped training between two steps")
     assert len("\n".join(error["traceback"]).splitlines()) <= 3
     epoch, step = map(int, LOSS.findall(said(messages))[-1])
     done = 10 * epoch + step + 1

@@ -6,8 +6,8 @@ import pytest
 pytestmark = pytest.mark.slow
 
 STARTED = r"run \S*logs/parts: 34 epochs of 30 steps, 100 steps per execution\. Watch: .+\n"
-UNREAD = r"error: nobody reads the output any more\. Received: .+\n"
-GOES_ON = r"goes on after \d+ steps, from \S*logs/parts/checkpoints/step-\d{8}\n"
+UNREAD = r"error: the output cannot be written\. Received: .+\n"
+GOES_ON = r"resumed after \d+ steps, from \S*logs/parts/checkpoints/step-\d{8}\n"
 PROGRESS = r"\d+/34 epochs  .+ images/s\n"
 INTERRUPTED = r"run parts is interrupted\. To resume: .+/main\.py --flagfile=.+/flags\.txt\n"
 

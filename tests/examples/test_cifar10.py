@@ -47,7 +47,7 @@ def test_without_the_files_it_says_it_draws_shapes(example, tmp_path, capsys):
     train, _ = example["load"](tmp_path)
     assert train.description == example["SHAPES"]
     assert capsys.readouterr().out == (
-        f"{tmp_path} does not hold the files of CIFAR-10: coloured shapes are drawn instead.\n"
+        f"{tmp_path} does not contain the files of CIFAR-10: coloured shapes are used instead.\n"
     )
 
 

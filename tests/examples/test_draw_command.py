@@ -48,11 +48,11 @@ def test_it_says_which_page_to_open(server):
 
 
 def test_a_missing_model_is_refused(refused, tmp_path):
-    expected = "Expected: the directory of a finished run, as logs/first, or a .keras file."
+    expected = "Expected: the directory of a finished run, such as logs/first, or a .keras file."
     status, said = refused(tmp_path / "none")
     assert (status, said) == (
         2,
-        f"error: there is no model. Received: {tmp_path}/none. {expected}\n",
+        f"error: the model does not exist. Received: {tmp_path}/none. {expected}\n",
     )
 
 
@@ -68,12 +68,12 @@ def test_a_port_in_use_is_reported(refused, run):
         port = other.getsockname()[1]
         assert refused(run, f"--port={port}") == (
             1,
-            f"error: the port cannot be had. Received: --port={port}: Address already in use. "
-            "Expected: one that is free; --port=0 takes any.\n",
+            f"error: the port cannot be opened. Received: --port={port}: Address already in use. "
+            "Expected: a free port; --port=0 takes any.\n",
         )
     status, said = refused(run, "--port=70000")
     assert status == 1
-    assert re.fullmatch(r"error: the port cannot be had. Received: --port=70000: .+\n", said)
+    assert re.fullmatch(r"error: the port cannot be opened. Received: --port=70000: .+\n", said)
 
 
 def test_a_missing_library_is_reported(refused, run, monkeypatch):

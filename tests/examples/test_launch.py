@@ -120,7 +120,7 @@ def test_workers_waiting_for_a_failed_one_are_ended(launch):
     _, said = process.communicate()
     assert said.splitlines() == [
         "nowhere is not known",
-        "worker 1 has ended with status 255: the others are ended",
+        "worker 1 has exited with status 255: the others are stopped",
     ]
     assert process.returncode == 255
 

@@ -35,20 +35,20 @@ column("a batch larger than the data", DATA, batch_size=99)
 column("arrays of float64", DATA, x=X.astype("float64"), y=Y.astype("float64"))
 column("arrays of uint8", DATA, x=(9 * abs(X)).astype("uint8"))
 column("Keras's own batch size and order", DATA, batch_size=None, shuffle=True)
-column("arrays that are shuffled", DATA, shuffle=True)
-column("arrays that are shuffled by batches", DATA, shuffle="batch")
+column("shuffled arrays", DATA, shuffle=True)
+column("arrays shuffled by batches", DATA, shuffle="batch")
 column("labels of one column", DATA, y=Y[:, :1], outputs=1)
 column("labels without a column", DATA, y=Y[:, 0], outputs=1)
 column("tensors", DATA, x=lambda: tf.constant(X), y=lambda: tf.constant(Y))
 column("a tf.data.Dataset", DATA, x=dataset, y=None)
 column(
-    "a tf.data.Dataset that repeats its order of batches",
+    "a shuffled tf.data.Dataset",
     DATA,
     x=lambda: dataset().shuffle(9, seed=1, reshuffle_each_iteration=True),
     y=None,
 )
 column(
-    "a tf.data.Dataset of weights too",
+    "a tf.data.Dataset with sample weights",
     DATA,
     x=lambda: tf.data.Dataset.from_tensor_slices((X, Y, WEIGHTS)).batch(8),
     y=None,
@@ -59,9 +59,9 @@ column(
     DATA,
     x=lambda: dataset().filter(lambda *_: True),
     y=None,
-    keras_is_wrong="where the length of the data is not known the graph ends each epoch with an "
-    "update more, whose gradients are 0: momenta move the weights once more, and iterations count "
-    "a step that there was not",
+    keras_is_wrong="if the length of the data is unknown, each epoch in graph mode ends with one "
+    "more update, with gradients of 0: momentum moves the weights once more, and iterations counts "
+    "a step that did not take place",
     right="a tf.data.Dataset",
 )
 column(
@@ -129,7 +129,7 @@ column(
 )
 
 
-@row("no labels, the loss is the network's own", DATA)
+@row("no labels, with the network's own loss", DATA)
 def _(make):
     class Own(keras.layers.Layer):
         def call(self, x):
@@ -150,13 +150,13 @@ column(
 )
 column("validation_data with weights", FIT, validation_data=(X[:9], Y[:9], WEIGHTS[:9]))
 column(
-    "validation_data in batches of another size",
+    "validation_data with another batch size",
     FIT,
     validation_data=(X, Y),
     validation_batch_size=5,
     validation_steps=2,
 )
-column("a tf.data.Dataset to validate on", FIT, validation_data=lambda: dataset(11))
+column("validation_data as a tf.data.Dataset", FIT, validation_data=lambda: dataset(11))
 column("validation_freq", FIT, validation_data=(X[:9], Y[:9]), validation_freq=2, epochs=5)
 column(
     "validation_freq as a list",
@@ -168,7 +168,7 @@ column(
 column("initial_epoch", FIT, initial_epoch=3, epochs=5)
 
 
-@row("no epoch at all", FIT)
+@row("zero epochs", FIT)
 def _(make):
     model = make.wrapped(dense())
     model.compile(sgd(), "mse")

@@ -57,7 +57,7 @@ column(
     ),
 )
 column(
-    "a mask that an LSTM takes",
+    "a mask for an LSTM",
     LAYERS,
     x=WORDS,
     network=lambda: sequential(
@@ -75,7 +75,7 @@ column(
     compiled={"metrics": ["mae"], "weighted_metrics": ["mse"]},
 )
 column(
-    "a mask that reaches the loss, with weights of each step",
+    "a mask that reaches the loss, with weights per time step",
     LAYERS,
     x=WORDS,
     y=np.repeat(Y[:, None], 5, 1),
@@ -150,7 +150,7 @@ def _(make):
     return fitted(Idle())
 
 
-@row("a variable that call counts up", LAYERS)
+@row("a variable that call increments", LAYERS)
 def _(make):
     class Counting(make.base):
         def __init__(self):
@@ -182,16 +182,16 @@ for name, optimizer in {
     "a schedule": lambda: keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.1, 5)),
     "clipped by norm": lambda: sgd(clipnorm=0.1),
     "clipped by value": lambda: sgd(clipvalue=0.05),
-    "clipped by the norm of all": lambda: sgd(global_clipnorm=0.1),
+    "clipped by the global norm": lambda: sgd(global_clipnorm=0.1),
     "gradient accumulation": lambda: sgd(gradient_accumulation_steps=2),
     "averaged weights": lambda: sgd(use_ema=True, ema_momentum=0.5),
-    "averaged weights, put in now and then": lambda: sgd(
+    "averaged weights that regularly overwrite the weights": lambda: sgd(
         use_ema=True, ema_momentum=0.5, ema_overwrite_frequency=2
     ),
     "accumulated, averaged and clipped": lambda: sgd(
         gradient_accumulation_steps=2, use_ema=True, clipnorm=0.1
     ),
-    "a loss that is scaled": lambda: keras.optimizers.LossScaleOptimizer(
+    "loss scaling": lambda: keras.optimizers.LossScaleOptimizer(
         sgd(), initial_scale=2.0**9, dynamic_growth_steps=3
     ),
 }.items():
@@ -206,7 +206,7 @@ def _(make):
     return fitted(make.wrapped(network))
 
 
-@row("optimizer: with variables that are not built before fit", OPTIMIZERS)
+@row("optimizer: not built before fit", OPTIMIZERS)
 def _(make):
     return fitted(make.wrapped(keras.Sequential([keras.layers.Dense(2)])), optimizer="adam")
 
@@ -270,7 +270,7 @@ column(
     batch_size=5,
 )
 column(
-    "2 steps per execution, a vector of a metric",
+    "2 steps per execution, a metric with a vector",
     WAYS,
     network=lambda: dense(3, activation="softmax"),
     y=np.eye(3, dtype="float32")[CLASSES],

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tests.parity.rows import CLASSES, WEIGHTS, X, Y, dense, fitted, row, sgd, state
 
 OWN, BATCHES, SCORES, CALLBACKS = (
-    "Steps of one's own",
+    "Custom steps",
     "Single batches",
     "evaluate and predict",
     "Keras's callbacks",
@@ -37,7 +37,7 @@ def _(make):
     return fitted(functional(Mine))
 
 
-@row("train_step with metrics of its own, test_step and predict_step", OWN)
+@row("train_step with its own metrics, test_step and predict_step", OWN)
 def _(make):
     class Mine(make.base):
         def __init__(self, *arguments, **keywords):
@@ -69,7 +69,7 @@ def _(make):
     return fitted(model, validation_data=(X[:9], Y[:9])), model.evaluate(X, Y, verbose=0)
 
 
-@row("train_step around Keras's own", OWN)
+@row("train_step that calls Keras's train_step", OWN)
 def _(make):
     class Mine(make.base):
         def train_step(self, data):
@@ -144,7 +144,7 @@ def _(make):
     return history, state(model)
 
 
-@row("a class of one's own, its call with training", OWN)
+@row("a subclass whose call takes training", OWN)
 def _(make):
     class Mine(make.base):
         def __init__(self):
@@ -174,7 +174,7 @@ def _(make):
     return on_batches(make.wrapped(dense()), compiled={"metrics": ["mae"]}, return_dict=True)
 
 
-@row("train_on_batch of a model that is not built", BATCHES)
+@row("train_on_batch on a model that is not built", BATCHES)
 def _(make):
     return on_batches(make.wrapped(keras.Sequential([keras.layers.Dense(2)])))
 
@@ -305,20 +305,20 @@ def _(make):
 @row(
     "callbacks: every call where the last execution has fewer steps",
     CALLBACKS,
-    keras_is_wrong="on_train_batch_end is told of a batch that there was not, as if the last "
-    "execution of an epoch had had all its steps",
+    keras_is_wrong="on_train_batch_end gets the number of a batch that does not exist, as if the "
+    "last execution of an epoch had all its steps",
 )
 def _(make):
     return at_two_steps_per_execution(make, 22)
 
 
-@row("callbacks: a single one, not in a list", CALLBACKS)
+@row("callbacks: a single callback, not in a list", CALLBACKS)
 def _(make):
     journal = []
     return fitted(make.wrapped(dense()), callbacks=Journal(journal)), journal
 
 
-@row("callbacks: the parameters they are given", CALLBACKS)
+@row("callbacks: their params", CALLBACKS)
 def _(make):
     callback = keras.callbacks.Callback()
     with_callbacks(make, callback)
@@ -344,7 +344,7 @@ def _(make):
     return with_callbacks(make, keras.callbacks.LearningRateScheduler(lambda e, rate: rate / 2))
 
 
-@row("callbacks: LambdaCallback that sets the rate of each batch", CALLBACKS)
+@row("callbacks: LambdaCallback that sets the learning rate of each batch", CALLBACKS)
 def _(make):
     def on_train_batch_begin(batch, logs):
         model.optimizer.learning_rate = 0.1 / (batch + 1)
@@ -399,7 +399,7 @@ def _(make):
     return with_callbacks(make, keras.callbacks.TerminateOnNaN(), y=y)
 
 
-@row("callbacks: training that is stopped after a batch", CALLBACKS)
+@row("callbacks: training stopped after a batch", CALLBACKS)
 def _(make):
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):

@@ -41,7 +41,7 @@ def both_ways(name, group, *, outputs, **arguments):
 both_ways("lists", STRUCTURE, outputs="list", **AS_LISTS)
 both_ways("dicts", STRUCTURE, outputs="dict", **AS_DICTS)
 both_ways(
-    "lists, of which losses and metrics are told by name",
+    "lists, with losses and metrics by name",
     STRUCTURE,
     outputs="list",
     x=[X, Y],
@@ -107,7 +107,7 @@ def _(make):
     return fitted(model, x, y, inputs=x, loss="mse")
 
 
-@row("an argument of call that is no tensor", STRUCTURE)
+@row("an argument of call that is not a tensor", STRUCTURE)
 def _(make):
     class Scaled(make.base):
         def __init__(self):
@@ -121,7 +121,7 @@ def _(make):
 
 
 for name, loss in {
-    "the name of one": "mean_absolute_error",
+    "by name": "mean_absolute_error",
     "a function": lambda: lambda y, p: keras.ops.mean(abs(y - p), -1),
     "summed over the batch": lambda: keras.losses.MeanSquaredError(reduction="sum"),
     "averaged with the weights": lambda: keras.losses.MeanSquaredError(
@@ -146,7 +146,7 @@ def regularized():
 column("regularizers", LOSSES, network=regularized, compiled={"metrics": ["mae"]})
 
 
-@row("add_loss in a layer, in part in training alone", LOSSES)
+@row("add_loss in a layer, partly only in training", LOSSES)
 def _(make):
     class Penalty(keras.layers.Layer):
         def call(self, x, training=False):
@@ -160,7 +160,7 @@ def _(make):
     return fitted(model), model.evaluate(X, Y, verbose=0)
 
 
-@row("compute_loss of one's own", LOSSES)
+@row("a custom compute_loss", LOSSES)
 def _(make):
     class Mine(make.base):
         def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -223,7 +223,7 @@ for name, arguments in {
     },
 }.items():
     column(
-        f"metrics: accuracy is the {name} one",
+        f"metrics: accuracy as {name} accuracy",
         METRICS,
         compiled={"metrics": ["accuracy"], "weighted_metrics": ["acc"]},
         sample_weight=WEIGHTS,
@@ -257,7 +257,7 @@ def _(make):
     return fitted(model), model.evaluate(X, Y, verbose=0, return_dict=True)
 
 
-@row("compute_metrics of one's own", METRICS)
+@row("a custom compute_metrics", METRICS)
 def _(make):
     class Mine(make.base):
         def compute_metrics(self, x, y, y_pred, sample_weight=None):

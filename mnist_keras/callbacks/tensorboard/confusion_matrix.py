@@ -61,7 +61,7 @@ class ConfusionMatrix(EveryEpochsCallback):
             shades,
             row_names=[*names, "precision %"],
             column_names=[*names, "recall"],
-            title=f"{len(self._exam)} {self._exam.name}; row: what it is, column: taken for",
+            title=f"{len(self._exam)} {self._exam.name}; row: true class, column: predicted class",
         )
         yield drawing.image_summary(TAG, picture)
 

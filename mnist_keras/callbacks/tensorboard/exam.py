@@ -58,8 +58,8 @@ class Exam:
     ) -> None:
         if len(x) != len(y) or len(x) == 0:
             raise UsageError(
-                f"these are no examples with their classes. Received: {len(x)} examples and "
-                f"{len(y)} classes. Expected: at least one, and as many of both."
+                f"the examples do not match their classes. Received: {len(x)} examples, "
+                f"{len(y)} classes. Expected: one class for each example, at least one example."
             )
         y = np.asarray(y[:most])
         # A part is copied: a view would keep the full array in memory.
@@ -124,7 +124,7 @@ def _to_probabilities(scores, model, count):
     scores = np.asarray(scores, np.float32)
     if scores.ndim != 2 or len(scores) != count or scores.shape[1] < 2:
         raise UsageError(
-            f"this is no classifier. Received: outputs of the shape {scores.shape}. "
+            f"the model is not a classifier. Received: outputs of the shape {scores.shape}. "
             f"Expected: ({count}, classes), with at least 2 classes."
         )
     found = probabilities(scores, loss=_loss(model), activation=last_activation(model))

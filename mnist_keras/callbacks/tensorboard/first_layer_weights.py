@@ -62,7 +62,7 @@ class FirstLayerWeights(EveryEpochsCallback):
             drawing.signed(shown), columns=8, palette=drawing.SIGNED, tile_pixels=_TILE_PIXELS
         )
         largest = np.abs(shown).max()
-        description = f"{name}: blue above 0, red below; the strongest colour is {largest:.3g}."
+        description = f"{name}. Blue: above 0. Red: below 0. The strongest colour is {largest:.3g}."
         yield drawing.image_summary(TAG, picture, description=description)
 
 
@@ -88,8 +88,8 @@ def images(kernel: npt.NDArray[Any], *, image_shape: tuple[int, int] | None) -> 
     height, width = image_shape or (side, side)
     if height * width != len(kernel):
         raise UsageError(
-            f"the weights of a unit are no image. Received: {len(kernel)} of them, as "
-            f"{height} x {width}. Expected: image_shape=(height, width) that holds them."
+            f"the weights of a unit are not an image. Received: {len(kernel)} weights, "
+            f"{height} x {width} pixels. Expected: image_shape with as many pixels."
         )
     return kernel.T.reshape(-1, height, width)
 
@@ -99,6 +99,6 @@ def _first_kernel(model):
         if variable.name == "kernel" and len(variable.shape) in (2, 4):
             return variable.path, np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
     raise UsageError(
-        "no layer has weights that are images. Received: a model without a dense layer and "
-        "without a convolution. Expected: one that has either."
+        "no layer has weights that form images. Received: a model without dense and "
+        "convolution layers. Expected: at least one of them."
     )

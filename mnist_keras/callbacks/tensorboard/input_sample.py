@@ -61,4 +61,4 @@ class InputSample(EveryEpochsCallback):
         names = self._class_names
         captions = [str(label) if names is None else names[int(label)] for label in labels]
         picture = drawing.grid(drawing.gray(images), captions, columns=5)
-        yield drawing.image_summary(TAG, picture, description="Of the epoch's first batch.")
+        yield drawing.image_summary(TAG, picture, description="Images of the epoch's first batch.")

@@ -60,9 +60,9 @@ class Mistakes(EveryEpochsCallback):
             ]
             picture = drawing.grid(drawing.gray(self._exam.images[shown]), captions, columns=5)
         else:
-            picture = drawing.note("none is wrong")
+            picture = drawing.note("no mistakes")
         description = (
-            f"{len(wrong)} of {len(labels)} {self._exam.name} are wrong. The most confidently "
-            "wrong ones first: what it is; what the model takes it for, with its probability."
+            f"{len(wrong)} of {len(labels)} {self._exam.name} are classified wrongly. The most "
+            "confident mistakes come first, each with its class and the predicted class."
         )
         yield drawing.image_summary(TAG, picture, description=description)

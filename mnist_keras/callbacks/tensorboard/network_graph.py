@@ -98,8 +98,8 @@ def _input_spec(model):
     shapes = (model.get_build_config() or {}).get("input_shape")
     if shapes is None:
         raise UsageError(
-            "it cannot be known what the model takes. Received: a model that was built without "
-            "the shape of its input. Expected: NetworkGraph(..., example=...)."
+            "the input of the model is unknown. Received: a model that was built without an "
+            "input shape. Expected: NetworkGraph(..., example=...)."
         )
     return _specs(shapes)
 

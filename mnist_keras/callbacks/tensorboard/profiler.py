@@ -47,8 +47,8 @@ class Profiler(StepCallback):
         are_steps = type(first) is int and type(last) is int and 0 <= first <= last
         if not are_steps:
             raise UsageError(
-                f"these are no steps to profile. Received: {first!r} to {last!r}. "
-                "Expected: two whole numbers from 0, the first not above the last."
+                f"the steps to profile are wrong. Received: {first!r} to {last!r}. "
+                "Expected: two integers with 0 <= first <= last."
             )
         self._directory = pathlib.Path(logdir, "plugins", "profile")
         self._first, self._last = first, last

@@ -104,7 +104,7 @@ class Projector(EveryEpochsCallback):
         config.embeddings[0].sprite.single_image_dim.extend(size)
         return {
             "points.tsv": _lines("\t".join(f"{x:.4g}" for x in point) for point in points.tolist()),
-            "labels.tsv": _lines(["is\ttaken for", *rows]),
+            "labels.tsv": _lines(["class\tprediction", *rows]),
             "images.png": drawing.png(picture),
             metadata.PROJECTOR_FILENAME: text_format.MessageToString(config).encode(),
         }

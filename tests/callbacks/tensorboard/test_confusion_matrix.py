@@ -48,7 +48,7 @@ def test_the_picture_shows_counts_recall_and_precision(make_model, stream, tmp_p
         [[0.75, 0.25, 0, 0], [0, 1, 0, 0], [0, 1, 0, 0], [0, 0, 0, 0]],
         row_names=["a", "b", "c", "precision %"],
         column_names=["a", "b", "c", "recall"],
-        title="7 held-out images; row: what it is, column: taken for",
+        title="7 held-out images; row: true class, column: predicted class",
     )
     np.testing.assert_array_equal(np.asarray(found), np.asarray(expected.convert("RGB")))
 

@@ -125,8 +125,8 @@ def test_a_wrong_interval_is_refused(every_epochs, tmp_path):
     with pytest.raises(UsageError) as error:
         Value(tmp_path, every_epochs=every_epochs)
     assert str(error.value) == (
-        f"no interval of epochs. Received: {every_epochs!r}. "
-        "Expected: a whole number of at least 1."
+        f"the interval in epochs is wrong. Received: {every_epochs!r}. "
+        "Expected: an integer of at least 1."
     )
 
 

@@ -149,14 +149,14 @@ def test_a_model_that_is_not_a_classifier_is_refused():
     with pytest.raises(UsageError) as error:
         Exam(SCORES, np.arange(3)).probabilities(model, step=0)
     assert str(error.value) == (
-        "this is no classifier. Received: outputs of the shape (3, 1). "
+        "the model is not a classifier. Received: outputs of the shape (3, 1). "
         "Expected: (3, classes), with at least 2 classes."
     )
 
 
 @pytest.mark.parametrize(("x", "y"), [([], []), ([1.0], [0, 1]), ([1.0], [])])
 def test_invalid_examples_are_refused(x, y):
-    with pytest.raises(UsageError, match="no examples with their classes"):
+    with pytest.raises(UsageError, match="the examples do not match their classes"):
         Exam(np.array(x), np.array(y))
 
 

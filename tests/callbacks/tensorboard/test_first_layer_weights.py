@@ -82,8 +82,8 @@ def test_weights_that_do_not_form_images_are_refused():
     with pytest.raises(UsageError) as error:
         first_layer_weights.images(np.zeros((15, 2)), image_shape=None)
     assert str(error.value) == (
-        "the weights of a unit are no image. Received: 15 of them, as 3 x 3. "
-        "Expected: image_shape=(height, width) that holds them."
+        "the weights of a unit are not an image. Received: 15 weights, 3 x 3 pixels. "
+        "Expected: image_shape with as many pixels."
     )
 
 
@@ -91,7 +91,7 @@ def test_a_model_without_such_a_layer_is_refused(tmp_path):
     model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
     model.compile(optimizer="sgd", loss="mse")
     x = np.ones((2, 4))
-    with pytest.raises(UsageError, match="no layer has weights that are images"):
+    with pytest.raises(UsageError, match="no layer has weights that form images"):
         model.fit(x, x, verbose=0, callbacks=[FirstLayerWeights(tmp_path)])
 
 

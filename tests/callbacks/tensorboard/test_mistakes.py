@@ -65,7 +65,7 @@ def test_at_most_the_requested_number_is_shown(shown, images):
 
 def test_without_mistakes_the_picture_says_so(shown, images):
     found = shown(images, SCORES.argmax(-1))
-    np.testing.assert_array_equal(found, np.asarray(drawing.note("none is wrong")))
+    np.testing.assert_array_equal(found, np.asarray(drawing.note("no mistakes")))
 
 
 def test_the_examples_in_the_docstrings_run():

@@ -152,7 +152,7 @@ def test_an_example_can_define_a_subclassed_models_inputs():
 
 
 def test_a_model_with_unknown_inputs_is_reported():
-    with pytest.raises(UsageError, match=r"cannot be known what the model takes.*example=\.\.\."):
+    with pytest.raises(UsageError, match=r"input of the model is unknown.*example=\.\.\."):
         network_graph(Words())
 
 

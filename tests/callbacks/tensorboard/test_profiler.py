@@ -82,13 +82,13 @@ def test_invalid_steps_are_refused(first, last, tmp_path):
     with pytest.raises(UsageError) as error:
         Profiler(tmp_path, first=first, last=last)
     assert str(error.value) == (
-        f"these are no steps to profile. Received: {first!r} to {last!r}. "
-        "Expected: two whole numbers from 0, the first not above the last."
+        f"the steps to profile are wrong. Received: {first!r} to {last!r}. "
+        "Expected: two integers with 0 <= first <= last."
     )
 
 
 def test_a_plain_model_of_several_steps_per_execution_is_refused(make_plain, stream, tmp_path):
-    with pytest.raises(UsageError, match=r"hides the single steps"):
+    with pytest.raises(UsageError, match=r"does not report each step"):
         make_plain(steps_per_execution=2).fit(
             stream, verbose=0, callbacks=[Profiler(tmp_path, first=0, last=1)]
         )

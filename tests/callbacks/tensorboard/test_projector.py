@@ -90,7 +90,7 @@ def test_the_files_contain_points_classes_and_images(make_model, stream, held_ou
     guesses = exam.probabilities(model, step=21).argmax(-1)[:6]
     rows = [f"{label}\t{guess}" for label, guess in zip(labels, guesses, strict=True)]
     assert (directory / embedding.metadata_path).read_text().splitlines() == [
-        "is\ttaken for",
+        "class\tprediction",
         *rows,
     ]
     sprite, size = drawing.sprite(images)

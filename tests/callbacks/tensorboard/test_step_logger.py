@@ -294,14 +294,14 @@ def test_a_plain_model_with_several_steps_per_execution_is_refused(make_plain, s
     with pytest.raises(UsageError) as error:
         model.fit(stream, verbose=0, callbacks=[StepLogger(None)])
     assert str(error.value) == (
-        "a plain keras.Model hides the single steps of an execution. Received: "
+        "a plain keras.Model does not report each step of an execution. Received: "
         "steps_per_execution=3. Expected: steps_per_execution=1, or a TapeModel."
     )
 
 
 @pytest.mark.parametrize("every_steps", [0, -5, 1.5, "100", None])
 def test_a_wrong_interval_is_refused(every_steps, tmp_path):
-    with pytest.raises(UsageError, match="no interval of steps"):
+    with pytest.raises(UsageError, match="the interval in steps is wrong"):
         StepLogger(tmp_path, every_steps=every_steps)
 
 

@@ -137,7 +137,7 @@ def test_zero_weights_have_a_norm_but_no_ratio(tmp_path, points_of):
 
 def test_a_plain_model_with_several_steps_per_execution_is_refused(make_plain, stream, tmp_path):
     model = make_plain(steps_per_execution=3)
-    with pytest.raises(UsageError, match="hides the single steps"):
+    with pytest.raises(UsageError, match="does not report each step"):
         model.fit(stream, verbose=0, callbacks=[WeightNorms(tmp_path)])
 
 

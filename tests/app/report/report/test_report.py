@@ -130,7 +130,7 @@ def test_the_matrix_counts_each_pair_of_true_and_predicted_class(html):
 
 def test_the_worst_mistake_comes_first(html):
     text = Page(html).text
-    assert re.search(r"2 of 20 are wrong", text)
+    assert re.search(r"2 of 20 are classified wrongly", text)
     assert re.search(r"is 3, not 8 100 % sure is 4, not 6 61 % sure", text)
     assert [url[:22] for url in Page(html).references].count("data:image/png;base64,") == 2
 

@@ -42,8 +42,8 @@ class StepGraph:
     >>> graph = StepGraph(step.get_concrete_function())
     >>> len(graph.variables)
     1
-    >>> graph.obstacles[0][:48]
-    'the training step uses RandomStandardNormal ('
+    >>> graph.obstacles[0][:43]
+    'the training step uses RandomStandardNormal'
     """
 
     def __init__(self, function: Any) -> None:

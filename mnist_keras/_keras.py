@@ -67,6 +67,7 @@ Of TensorFlow:
   function makes a generator where there is none, which reading must not do.
 - ``Dataset._as_serialized_graph``, ``ExternalStatePolicy``, ``GraphDef``: only the graph of a
   pipeline shows what it draws from.
+- ``DistributedDataset._original_dataset``: the pipeline that a strategy distributes.
 - ``_noinline``: keeps a function apart in the graph that calls it.
 """
 
@@ -412,6 +413,14 @@ class EpochIterator:
     def dataset(self) -> Any:
         """The ``tf.data.Dataset``, or a distributed one, of which iterators are made."""
         return self._epochs._distributed_dataset
+
+    @property
+    def pipeline(self) -> tf.data.Dataset | None:
+        """The data set of a tf.data pipeline before it is distributed; None for other data."""
+        if self.kind != "tf.data":
+            return None
+        dataset = self.adapter.get_tf_dataset()
+        return getattr(dataset, "_original_dataset", dataset)
 
     @property
     def current(self) -> Any:

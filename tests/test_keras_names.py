@@ -353,6 +353,14 @@ def an_adapter_keeps_the_users_data(kind, argument):
     assert f"self._{argument} = {argument}\n" in inspect.getsource(adapter.__init__)
 
 
+@canary("DistributedDataset._original_dataset", library=TENSORFLOW)
+def a_distributed_data_set_keeps_its_pipeline():
+    data = pairs()
+    strategy = tf.distribute.OneDeviceStrategy("CPU:0")
+    distributed = strategy.experimental_distribute_dataset(data)
+    assert epochs_of(distributed).pipeline is data
+
+
 @canary("EpochIterator._distributed_dataset")
 def a_fit_draws_from_the_data_set_of_its_epochs():
     epochs, data, calls = epochs_of(batch for batch in [(X, Y)]), pairs(), []

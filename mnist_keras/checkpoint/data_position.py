@@ -163,10 +163,8 @@ class DataPosition(StreamPosition):
         return {name: value for name, value in identity.items() if value is not None}
 
     def obstacles(self) -> list[str]:
-        is_pipeline = self._epochs.kind == "tf.data"
-        if is_pipeline and isinstance(self._epochs.dataset, tf.data.Dataset):
-            return iterator_state.obstacles(self._epochs.dataset)
-        return []
+        pipeline = self._epochs.pipeline
+        return [] if pipeline is None else iterator_state.obstacles(pipeline)
 
     def note(self, draw: int, value: Any) -> None:
         self._prints[self._made, draw] = value
@@ -240,18 +238,12 @@ class DataPosition(StreamPosition):
 
     def _remembers_passes(self):
         """Whether a pass over the data may depend on the draws of earlier passes."""
-        epochs = self._epochs
-        return not self._has_one_pass() and (
-            epochs.kind == "generator"
-            or (
-                epochs.kind == "tf.data"
-                and isinstance(epochs.dataset, tf.data.Dataset)
-                and (
-                    iterator_state.calls_python(epochs.dataset)
-                    or iterator_state.needs_state(epochs.dataset)
-                )
-            )
-        )
+        if self._has_one_pass():
+            return False
+        pipeline = self._epochs.pipeline
+        if pipeline is None:
+            return self._epochs.kind == "generator"
+        return iterator_state.calls_python(pipeline) or iterator_state.needs_state(pipeline)
 
     def _has_one_pass(self):
         """Whether one iterator serves all epochs."""

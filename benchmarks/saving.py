@@ -8,6 +8,10 @@ from benchmarks import measuring
 
 PAIRS = {
     "this package, Checkpoint": "this package",
+    **{
+        f"TapeModel, {data}, Checkpoint": f"TapeModel, {data}"
+        for data in ("arrays", "tf.data, shuffle(1000), prefetch", "PyDataset")
+    },
     "Keras fit, ModelCheckpoint": "Keras fit",
     "Keras fit, BackupAndRestore": "Keras fit",
 }

@@ -30,7 +30,8 @@ Private attributes of Keras:
   ``TorchDataLoaderAdapter._dataloader``, ``PyDatasetAdapter.enqueuer``, ``.py_dataset``: the user's
   data and how Keras draws from them, which `EpochIterator` needs to draw the same again.
 - ``EpochIterator._current_iterator``, ``._distributed_dataset``, ``._enumerate_iterator``,
-  ``._get_iterator``, ``._num_batches``: where Keras is in the data, which `EpochIterator` restores.
+  ``._get_iterator``, ``._num_batches``, ``._steps_seen``: where Keras is in the data, which
+  `EpochIterator` restores and counts.
 - ``Layer._call_has_training_arg``: a ``call`` without ``training`` must not get it.
 - ``Layer._flatten_layers``: ``Model.layers`` leaves out nested layers.
 - ``Model._compile_loss``, ``._compile_metrics``: a model is built once they are, and the former
@@ -465,6 +466,16 @@ class EpochIterator:
             dataset = strategy.experimental_distribute_dataset(dataset)
         self._epochs._distributed_dataset = dataset
 
+    def count_steps(self, steps: int) -> None:
+        """Correct Keras's count: the last execution ran ``steps`` steps.
+
+        Keras adds ``steps_per_execution`` for each execution. It would begin a new pass over the
+        data too early if ``steps_per_epoch`` is not a multiple of that.
+        """
+        epochs = self._epochs
+        if epochs.steps_per_epoch and epochs._num_batches:
+            epochs._steps_seen += steps - epochs.steps_per_execution
+
     def replay_epoch(self, num_batches: int | None) -> None:
         """Do what an epoch did to the iterators and the data, without drawing a batch.
 
@@ -478,8 +489,8 @@ class EpochIterator:
         try:
             steps = epochs._enumerate_iterator()
             if epochs.steps_per_epoch or epochs._num_batches:
-                for _ in steps:
-                    pass
+                for begin, end, _ in steps:
+                    self.count_steps(min(end + 1, epochs.steps_per_epoch or end + 1) - begin)
             else:  # Keras finds the end of the data by running into it.
                 next(steps)
                 steps.close()

@@ -353,6 +353,26 @@ def an_adapter_keeps_the_users_data(kind, argument):
     assert f"self._{argument} = {argument}\n" in inspect.getsource(adapter.__init__)
 
 
+@canary("EpochIterator._steps_seen")
+def a_pass_ends_with_its_last_batch():
+    for kind, steps in ((keras.Model, 1), (TapeModel, 1), (TapeModel, 4), (TapeModel, "auto")):
+        seen = []
+
+        class Watching(kind):
+            def train_step(self, data, seen=seen):
+                tf.numpy_function(
+                    lambda value, seen=seen: seen.append(int(value)), [data[0][0, 0]], []
+                )
+                return {"zero": tf.constant(0.0)}
+
+        model = Watching()
+        model.compile(steps_per_execution=steps)
+        x = np.arange(6.0)[:, None]
+        options = {"batch_size": 1, "shuffle": False, "steps_per_epoch": 4, "epochs": 3}
+        model.fit(x, x, verbose=0, **options)
+        assert seen == [0, 1, 2, 3, 4, 5, 0, 1, 2, 3]
+
+
 @canary("DistributedDataset._original_dataset", library=TENSORFLOW)
 def a_distributed_data_set_keeps_its_pipeline():
     data = pairs()

@@ -82,7 +82,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         self._asks_to_stop = False
         self.steps_per_epoch: int | None = None
         self.knows_length = False
-        self._knows_data = False
+        self._epochs: EpochIterator | None = None
         self._begin = 0
         self._pace = Pace()
 
@@ -107,11 +107,11 @@ class FitCallbacks(keras.callbacks.CallbackList):
 
     def set_data(self, epoch_iterator: Any) -> None:
         """Take the training data at the first call; each later call begins a validation."""
-        if self._knows_data:
+        if self._epochs is not None:
             if self.fit.data is not None:
                 self.fit.data.begin_validation(EpochIterator(epoch_iterator))
             return
-        self._knows_data = True
+        self._epochs = epochs = EpochIterator(epoch_iterator)
         self.steps_per_epoch = epoch_iterator.num_batches
         self.knows_length = epoch_iterator.data_adapter.num_batches == self.steps_per_epoch
         self.set_params({**self.params, "steps": self.steps_per_epoch})
@@ -121,7 +121,6 @@ class FitCallbacks(keras.callbacks.CallbackList):
             if _keras.strategy_of(self.model) is None:  # Otherwise each replica cuts its shard.
                 self._batch_spec = stream.element_spec
             return
-        epochs = EpochIterator(epoch_iterator)
         self._batch_spec = epochs.dataset.element_spec
         self.fit.data = DataPosition(
             epochs,
@@ -209,6 +208,8 @@ class FitCallbacks(keras.callbacks.CallbackList):
                 # The other workers learn at the next boundary that a callback asks to stop.
                 self._asks_to_stop |= self.model.stop_training
                 self.model.stop_training = stop_training
+        if self._epochs is not None:
+            self._epochs.count_steps(begin - self._begin)
         return logs
 
     def agreed_request(self, callback: StepCallback) -> int:

@@ -424,6 +424,12 @@ class EpochIterator:
         return getattr(dataset, "_original_dataset", dataset)
 
     @property
+    def is_endless(self) -> bool:
+        """Whether this is a tf.data pipeline that never ends."""
+        pipeline = self.pipeline
+        return pipeline is not None and int(pipeline.cardinality()) == tf.data.INFINITE_CARDINALITY
+
+    @property
     def current(self) -> Any:
         """The iterator that Keras goes on with in the next epoch, or None."""
         return self._epochs._current_iterator

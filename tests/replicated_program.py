@@ -75,6 +75,11 @@ def cases():
         weights = np.linspace(0.25, 2, EXAMPLES, dtype=np.float32)
         return tf.data.Dataset.from_tensor_slices((x, y, weights)).batch(25)
 
+    def unknown_length():
+        x, y = images / np.float32(255), np.eye(10, dtype=np.float32)[labels]
+        examples = tf.data.Dataset.from_tensor_slices((x, y)).filter(lambda *_: True)
+        return examples.batch(25)
+
     def global_batch_layers():
         return [
             layers.Flatten(),
@@ -121,6 +126,7 @@ def cases():
             weighted,
             TapeModel,
         ),
+        "unknown length": (dense, sgd, SumSquaredError, unknown_length, TapeModel),
         "stream": (global_batch_layers, scaled, SumSquaredError, stream, TapeModel),
     }
 

@@ -102,14 +102,17 @@ class Workers:
         """The data of all workers, a list in the order of their indices; a collective call.
 
         Args:
-            data: bytes, equally many on each worker.
+            data: bytes, of any length on each worker.
         """
         if not self.are_several:
             return [data]
-        words = np.zeros((self.count, -(-len(data) // 4)), np.int32)
+        lengths = [0] * self.count
+        lengths[self.index] = len(data)
+        lengths = self.all_reduce_max(lengths)
+        words = np.zeros((self.count, -(-max(lengths) // 4)), np.int32)
         words[self.index].view(np.uint8)[: len(data)] = np.frombuffer(data, np.uint8)
         rows = self._sum(tf.constant(words)).numpy()
-        return [row.tobytes()[: len(data)] for row in rows]
+        return [row.tobytes()[:length] for row, length in zip(rows, lengths, strict=True)]
 
     def on_chief(self, function):
         """Call a function on the chief and return its result on every worker; a collective call.

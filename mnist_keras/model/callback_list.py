@@ -113,7 +113,9 @@ class FitCallbacks(keras.callbacks.CallbackList):
             return
         self._epochs = epochs = EpochIterator(epoch_iterator)
         self.steps_per_epoch = epoch_iterator.num_batches
-        self.knows_length = epoch_iterator.data_adapter.num_batches == self.steps_per_epoch
+        self.knows_length = self.steps_per_epoch is not None and (
+            epochs.adapter.num_batches == self.steps_per_epoch or epochs.is_endless
+        )
         self.set_params({**self.params, "steps": self.steps_per_epoch})
         stream = self.fit.stream
         if stream is not None:

@@ -14,6 +14,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.workers]
 DIRECTORIES = ("mirrored", "worker-0", "worker-1")
 CASES = {
     "dataset": 10,
+    "unknown length": 10,
     "stream": 8,
     "own step": 8,
 }  # The number of steps of each.

@@ -71,6 +71,12 @@ class Fit:
     data: StreamPosition | None = None
     step_graph: Any = None
 
+    @property
+    def data_identity(self) -> dict[str, Any] | None:
+        """What must be equal in the data of a resumed training, {name: value}, or None."""
+        source = self.stream if self.stream is not None else self.data
+        return None if source is None else source.identity
+
     def agreed_request(self, callback: "StepCallback") -> int:
         """The largest ``local_request()`` of this callback on any worker."""
         return callback.local_request()

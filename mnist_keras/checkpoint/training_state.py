@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import operator
 import re
 
 import keras
@@ -24,6 +25,13 @@ from mnist_keras.errors import MnistKerasError
 ARRAYS = "state.npz"
 DESCRIPTION = "state.json"
 _GLOBAL = "global/"
+_WEIGHTS = ("model",)
+_ALL_BUT_METRICS = ("model", "optimizer", "others", "global")
+_ALONE = (
+    ", or start from the weights alone, with mnist_keras.callbacks.load_weights(model, directory) "
+    "and a new directory"
+)
+_ALL = (*_ALL_BUT_METRICS, "metrics")
 
 
 class StateMismatchError(MnistKerasError):
@@ -99,7 +107,7 @@ class TrainingState:
         return cls(Position(**description.pop("position")), arrays, description)
 
 
-def capture(model, callbacks, position, *, place=None):
+def capture(model, callbacks, position, *, place=None, notes=None):
     """Copy the state of a model, its callbacks and its data to host memory.
 
     Args:
@@ -108,6 +116,7 @@ def capture(model, callbacks, position, *, place=None):
         position: the `Position` of the state.
         place: the place in the data, from
             `mnist_keras.checkpoint.data_position.DataPosition.capture`; None: it is not saved.
+        notes: further entries of the description, in types that JSON can represent.
     """
     sums = {_sums_key(number): rows for number, rows in replica_metrics.read(model).items()}
     arrays, variables = dict(sums), []
@@ -126,6 +135,7 @@ def capture(model, callbacks, position, *, place=None):
         "callbacks": states,
         "data": None,
         "place": take_arrays(place, "place", arrays),
+        **(notes or {}),
     }
     return TrainingState(position, arrays, description)
 
@@ -135,7 +145,7 @@ def take_part_in_capture(model):
     replica_metrics.read(model)
 
 
-def restore(state, model, callbacks, *, data=None, kept=()):
+def restore(state, model, callbacks, *, data=None):
     """Restore a state without its metrics; `restore_metrics` does that, after ``fit`` resets them.
 
     Args:
@@ -143,7 +153,6 @@ def restore(state, model, callbacks, *, data=None, kept=()):
         model: a built keras.Model.
         callbacks: the list of callbacks, in the order of fit.
         data: as for `TrainingState.of`.
-        kept: names of optimizer variables that are not restored, such as "learning_rate".
 
     Raises:
         StateMismatchError: a variable or a callback's state is missing, left over, or differs in
@@ -152,10 +161,18 @@ def restore(state, model, callbacks, *, data=None, kept=()):
     _check_data(state, data)
     _check_variables(state, model)
     callback_state.check(state.description["callbacks"], callbacks, StateMismatchError)
-    for group, members in model_variables.groups(model).items():
-        if group != "metrics":
-            _assign(state, group, members, kept=kept)
+    _assign(state, model, _ALL_BUT_METRICS)
     callback_state.restore(state.description["callbacks"], state.arrays, callbacks)
+
+
+def assign_variables(state, model):
+    """Restore all variables of a state but the metrics: no data, no callback, no position.
+
+    Raises:
+        StateMismatchError: the model has other variables; nothing was changed.
+    """
+    _check_variables(state, model, groups=_ALL_BUT_METRICS)
+    _assign(state, model, _ALL_BUT_METRICS)
 
 
 def assign_weights(state, model):
@@ -164,8 +181,8 @@ def assign_weights(state, model):
     Raises:
         StateMismatchError: the model has other weights; nothing was changed.
     """
-    _check_variables(state, model, only="model/")
-    _assign(state, "model", model_variables.groups(model)["model"], kept=())
+    _check_variables(state, model, groups=_WEIGHTS)
+    _assign(state, model, _WEIGHTS)
 
 
 def restore_metrics(state, model):
@@ -219,18 +236,19 @@ def _check_data(state, data):
         )
 
 
-def _check_variables(state, model, *, only=""):
+def _check_variables(state, model, *, groups=_ALL):
     saved = {
         entry["key"]: entry
         for entry in state.description["variables"]
-        if entry["key"].startswith(only)
+        if entry["key"].partition("/")[0] in groups
     }
     present = {
         f"{group}/{number:04d}": _describe(path, variable)
         for group, members in model_variables.groups(model).items()
         for number, (path, variable) in enumerate(members)
-        if group.startswith(only.rstrip("/"))
+        if group in groups
     }
+    agree = _are_same_weight if groups == _WEIGHTS else operator.eq
     # A global generator exists only after its first draw, so either side may lack it.
     keys = {key for key in saved.keys() | present.keys() if not key.startswith(_GLOBAL)}
     only_saved = [saved[key] for key in sorted(keys - present.keys())]
@@ -238,7 +256,7 @@ def _check_variables(state, model, *, only=""):
     differing = [
         (saved[key], present[key])
         for key in sorted(keys & saved.keys() & present.keys())
-        if _comparable(saved[key]) != _comparable(present[key])
+        if not agree(_comparable(saved[key]), _comparable(present[key]))
     ]
     if not (only_saved or only_present or differing):
         return
@@ -253,7 +271,7 @@ def _check_variables(state, model, *, only=""):
         wrong, received, expected = "lacks a variable", "none", only_present[0]["path"]
     raise StateMismatchError(
         f"the saved state {wrong}. Received: {received}. Expected: {expected}. "
-        f"{_remedy(saved, present)}"
+        f"{_remedy(saved, present)}{_ALONE if groups != _WEIGHTS else ''}."
     )
 
 
@@ -267,7 +285,12 @@ def _remedy(saved, present):
         for key, entry in entries.items()
         if one[str(_comparable(entry))] > other[str(_comparable(entry))]
     }
-    if not groups or (groups == {"optimizer"} and _sorted_alike(saved, present)):
+    has_weights, is_built = (
+        any(key.startswith("model/") for key in side) for side in (saved, present)
+    )
+    if has_weights and not is_built:
+        cause = "The model is not built: call it on a batch, or give it a keras.Input"
+    elif not groups or (groups == {"optimizer"} and _sorted_alike(saved, present)):
         cause = "Layers were frozen or unfrozen: set trainable as it was"
     elif "model" in groups:
         cause = "The model has other layers: build it as it was"
@@ -277,10 +300,7 @@ def _remedy(saved, present):
         cause = "It was compiled with other metrics: use the same ones"
     else:
         cause = "The model holds other variables or optimizers: make it as it was"
-    return (
-        f"{cause}, or start from the weights alone, with "
-        "mnist_keras.callbacks.load_weights(model, directory) and a new directory."
-    )
+    return cause
 
 
 def _sorted_alike(saved, present):
@@ -300,16 +320,25 @@ def _comparable(entry):
     return path, entry["shape"], entry["dtype"]
 
 
+def _are_same_weight(saved, present):
+    """Whether two weights agree; the network may be wrapped in one of the models alone."""
+    (path, *saved), (other, *present) = saved, present
+    is_inner = f"/{path}".endswith(f"/{other}") or f"/{other}".endswith(f"/{path}")
+    return is_inner and saved == present
+
+
 def _line(entry):
     return f"{entry['path']} {tuple(entry['shape'])} {entry['dtype']}"
 
 
-def _assign(state, group, members, *, kept):
-    for number, (_, variable) in enumerate(members):
-        key = f"{group}/{number:04d}"
-        # A global generator that was not saved was never drawn from.
-        if variable.name not in kept and key in state.arrays:
-            variable.assign(state.arrays[key])
+def _assign(state, model, groups):
+    present = model_variables.groups(model)
+    for group in groups:
+        for number, (_, variable) in enumerate(present[group]):
+            key = f"{group}/{number:04d}"
+            # A global generator that was not saved was never drawn from.
+            if key in state.arrays:
+                variable.assign(state.arrays[key])
 
 
 def _storable(array):

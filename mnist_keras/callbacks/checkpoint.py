@@ -209,6 +209,10 @@ class Checkpoint(StepCallback):
 
     def breaks_execution_at(self, step: int) -> bool:
         """Whether a checkpoint is due after ``step`` updates; an execution ends there."""
+        return self.saves_at(step)
+
+    def saves_at(self, step: int) -> bool:
+        """Whether a checkpoint is due after ``step`` updates by ``every_steps``."""
         return self._trigger is not None and self._trigger(step)
 
     def resume_position(self, callbacks: Sequence[keras.callbacks.Callback]) -> Position | None:

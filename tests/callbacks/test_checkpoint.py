@@ -317,9 +317,7 @@ def test_a_training_may_start_from_anothers_checkpoint_at_a_rate_of_its_own(
     expected = make_model(optimizer=keras.optimizers.SGD(0.001, momentum=0.9))
     expected.set_weights(first.get_weights())
     expected.optimizer.build(expected.trainable_variables)
-    for ours, theirs in zip(
-        expected.optimizer.variables, first.optimizer.variables, strict=True
-    ):
+    for ours, theirs in zip(expected.optimizer.variables, first.optimizer.variables, strict=True):
         if ours.name != "learning_rate":
             ours.assign(theirs)
     expected.fit(stream, epochs=1, verbose=0)

@@ -243,7 +243,7 @@ class Checkpoint(StepCallback):
         self._failure = self._saved = self._mid_epoch = None
         self._saved_at_s = self._clock()
         self._has_checked_metrics = False
-        self._choose_mode(is_last_chance=ranking.knows_its_metrics(self.model))
+        self._choose_mode()
         found = self._resumption.restore(
             self.model, self._peers, fit=self.fit, epochs=self.params.get("epochs")
         )
@@ -266,7 +266,7 @@ class Checkpoint(StepCallback):
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch, logs)
-        self._choose_mode(is_last_chance=False)
+        self._choose_mode()
         ends_epoch = self.step_in_epoch == self.params.get("steps")
         if (self.breaks_execution_at(self.step) or self.agreed_request()) and not ends_epoch:
             self._save(self.position, {})
@@ -368,11 +368,12 @@ class Checkpoint(StepCallback):
         if workers_of(self.model).is_chief:
             self._notice(line)
 
-    def _choose_mode(self, *, is_last_chance):
+    def _choose_mode(self, *, is_last_chance=False):
         """Infer an automatic mode as soon as the model's metrics exist."""
         monitor = self._checkpoints.monitor
         if monitor is not None and self._checkpoints.mode is None:
-            infer = ranking.require_mode if is_last_chance else ranking.best_is
+            must = is_last_chance or ranking.knows_its_metrics(self.model)
+            infer = ranking.require_mode if must else ranking.best_is
             self._checkpoints.mode = infer(monitor, self.model)
 
     def _check_metrics(self, epoch, metrics):

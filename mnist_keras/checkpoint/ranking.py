@@ -23,11 +23,12 @@ def best_is(monitor: str, model: Any) -> Literal["min", "max"] | None:
 
     Example:
 
-    >>> import keras
+    >>> import keras, numpy as np
     >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
-    >>> model.compile(loss="mse", metrics=[keras.metrics.AUC()])
-    >>> model.evaluate([[[1.0, 2.0, 3.0]]], [[1.0]], verbose=0) and best_is("val_auc", model)
-    'max'
+    >>> model.compile(loss="mse", metrics=["r2_score"])
+    >>> _ = model.evaluate(np.ones((2, 3)), np.ones((2, 1)), verbose=0)
+    >>> best_is("val_loss", model), best_is("val_r2_score", model), best_is("val_other", model)
+    ('min', 'max', None)
     """
     name = monitor.removeprefix("val_")
     # Not every subclass has names for its outputs.

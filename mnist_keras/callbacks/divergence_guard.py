@@ -30,8 +30,9 @@ class DivergenceGuard(StepCallback):
 
     An execution of a `TapeModel` ends early, at that step, so the useless weights are not trained
     further. A `Checkpoint` of the same fit keeps its earlier checkpoints: a state that is not
-    finite is never written. The weights are checked too, at the end of each epoch and before each
-    checkpoint by ``every_steps``: a weight may be lost although the loss is finite. Put this callback after a `StepLogger`, which then still logs the step.
+    finite is never written. Weights and optimizer variables are checked too, at the end of each
+    epoch and before each checkpoint by ``every_steps``, as the loss need not depend on them. Put
+    this callback after a `StepLogger`, which then still logs the step.
 
     Raises:
         DivergedError: from ``fit``; names the step, the loss before it and the gradient norm.
@@ -78,7 +79,7 @@ class DivergenceGuard(StepCallback):
         self._require_finite_weights()
 
     def _require_finite_weights(self):
-        """A weight may be lost although the loss is finite: where the loss does not depend on it."""
+        """Check the weights that the loss does not depend on."""
         path = not_finite(self.model)
         if path is not None:
             raise DivergedError(

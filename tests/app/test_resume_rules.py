@@ -162,6 +162,7 @@ def test_the_training_recipe_is_all_that_decides_the_computation():
         "shuffle",
         "seed",
         "validation_examples",
+        "early_stopping_patience",
         "start_from",
         "dtype_policy",
         "data_partitions",

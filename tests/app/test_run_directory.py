@@ -173,6 +173,7 @@ def test_the_recipe_is_stored_whole_and_with_paths_that_hold_from_any_working_di
         "--shuffle=true",
         "--seed=0",
         "--validation_examples=0",
+        "--early_stopping_patience=0",
         "--log_every_steps=100",
         "--checkpoint_every_steps=7",
         "--keep_checkpoints=3",

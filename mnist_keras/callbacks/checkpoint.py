@@ -327,7 +327,7 @@ class Checkpoint(StepCallback):
         return stored_weights.load(self._checkpoints, model, step=step, notice=self._notice)
 
     def load_best(self, model: keras.Model) -> int:
-        """Load the weights of the best checkpoint by ``monitor``, as `load` does.
+        """Load the weights of the best checkpoint by ``monitor``, as `Checkpoint.load` does.
 
         Without ``monitor``, the best is chosen by the metric that the checkpoints were saved with.
 

@@ -274,7 +274,6 @@ class Checkpoint(StepCallback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
         metrics = scalars(logs)
-        self._choose_mode(is_last_chance=True)
         self._check_metrics(epoch, metrics)
         self._take_result()
         workers = workers_of(self.model)
@@ -368,12 +367,12 @@ class Checkpoint(StepCallback):
         if workers_of(self.model).is_chief:
             self._notice(line)
 
-    def _choose_mode(self, *, is_last_chance=False):
-        """Infer an automatic mode as soon as the model's metrics exist."""
+    def _choose_mode(self):
+        """Infer an automatic mode as soon as the metrics exist, at the latest after a step."""
         monitor = self._checkpoints.monitor
         if monitor is not None and self._checkpoints.mode is None:
-            must = is_last_chance or ranking.knows_its_metrics(self.model)
-            infer = ranking.require_mode if must else ranking.best_is
+            is_known = ranking.knows_its_metrics(self.model)
+            infer = ranking.require_mode if is_known else ranking.best_is
             self._checkpoints.mode = infer(monitor, self.model)
 
     def _check_metrics(self, epoch, metrics):

@@ -10,7 +10,7 @@ import pytest
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint
 from mnist_keras.checkpoint import file_bundle, learning_rates, ranking
-from mnist_keras.checkpoint.storage import DamagedError
+from mnist_keras.checkpoint.storage import DamagedError, read_manifest
 from mnist_keras.checkpoint.training_state import StateMismatchError
 from mnist_keras.errors import UsageError
 
@@ -319,6 +319,15 @@ def test_a_metric_that_no_checkpoint_has_is_an_error(trained):
         f"no checkpoint in {trained[0]} has the metric. Received: monitor='val_error'. "
         "Expected: one of accuracy, loss, val_accuracy."
     )
+
+
+def test_loading_the_best_leaves_a_later_training_unranked(trained, tmp_path):
+    shutil.copytree(trained[0], tmp_path / "copy")
+    checkpoint = Checkpoint(tmp_path / "copy", resume=False)
+    checkpoint.load_best(network())
+    compiled().fit(X, Y, batch_size=1, verbose=0, callbacks=[checkpoint])
+    description = read_manifest(tmp_path / "copy" / "step-00000008")["description"]
+    assert description.keys() == {"step", "metrics"}
 
 
 def test_a_damaged_best_is_an_error_and_not_another_one(trained, tmp_path):

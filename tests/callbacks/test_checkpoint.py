@@ -336,6 +336,15 @@ def test_a_training_may_start_from_anothers_checkpoint_at_a_rate_of_its_own(
     ]
 
 
+def test_a_training_from_anothers_weights_begins_at_the_initial_epoch(make_model, stream, tmp_path):
+    make_model().fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path / "first")])
+    checkpoint = Checkpoint(
+        tmp_path / "second", start_from=tmp_path / "first", notice=lambda line: None
+    )
+    history = make_model().fit(stream, initial_epoch=3, epochs=5, verbose=0, callbacks=[checkpoint])
+    assert history.epoch == [3, 4]
+
+
 def test_a_schedule_begins_anew_in_a_training_from_anothers_weights(make_model, stream, tmp_path):
     def fit(name, start_from=None):
         schedule = keras.optimizers.schedules.PiecewiseConstantDecay([3], [0.5, 0.0])

@@ -34,6 +34,7 @@ Private attributes of Keras:
   `EpochIterator` restores and counts.
 - ``Layer._call_has_training_arg``: a ``call`` without ``training`` must not get it.
 - ``Layer._flatten_layers``: ``Model.layers`` leaves out nested layers.
+- ``Metric._direction``: says whether higher or lower values of a metric are better, "up" or "down".
 - ``Model._compile_loss``, ``._compile_metrics``: a model is built once they are, and the former
   holds the mean of each output's loss.
 - ``Model._distribute_strategy``: the public ``distribute_strategy`` is TensorFlow's default one
@@ -162,6 +163,14 @@ def compiled_loss(model: keras.Model) -> Any:
 def compiled_metrics(model: keras.Model) -> Any:
     """The metric that ``compile`` made of its ``metrics``, or None."""
     return model._compile_metrics
+
+
+def metric_directions(model: keras.Model) -> dict[str, str | None]:
+    """{metric's own name: "up", "down", or None if it does not say} of a model's metrics."""
+    compiled = compiled_metrics(model)
+    own = [metric for metric in model.metrics if metric is not compiled]
+    metrics = [*(compiled.metrics if compiled else []), *own]
+    return {metric.name: getattr(metric, "_direction", None) for metric in reversed(metrics)}
 
 
 def loss_tracker(model: keras.Model) -> keras.metrics.Metric:

@@ -457,6 +457,19 @@ def a_model_is_built_without_a_step():
     assert int(model.optimizer.iterations) == 0
 
 
+@canary("Metric._direction")
+def a_metric_knows_whether_higher_values_are_better():
+    own = keras.metrics.MeanMetricWrapper(lambda y, y_pred: y_pred, name="own")
+    model = compiled(metrics=["accuracy", keras.metrics.MeanSquaredError(name="error"), own])
+    model.train_on_batch(X, Y)
+    directions = _keras.metric_directions(model)
+    assert directions == {"accuracy": "up", "error": "down", "own": None, "loss": None}
+    early = keras.callbacks.EarlyStopping("accuracy")
+    early.set_model(model)
+    early._set_monitor_op()
+    assert early.monitor_op is keras.ops.greater
+
+
 @canary("Model._compile_loss")
 def the_compiled_loss_is_built_and_has_the_outputs_losses():
     inputs = keras.Input((3,))

@@ -99,8 +99,9 @@ def read_run(path):
     position, seconds, metrics = _newest_state(run)
     facts = {"steps": position["step"], "seconds": seconds}
     epochs = f"{position['epoch']}/{recipe['epochs']}"
-    if summary is not None and str(summary["epochs"]) == recipe["epochs"]:
-        facts, epochs = summary, recipe["epochs"]
+    is_whole = summary is not None and str(summary["epochs"]) == recipe["epochs"]
+    if summary is not None and (is_whole or summary.get("stopped_early")):
+        facts, epochs = summary, recipe["epochs"] if is_whole else epochs
         metrics = {**metrics, **{name: summary.get(name) for name in _SCORES}}
     elif seconds and recipe["batch_size"].isdecimal():
         images = position["step"] * int(recipe["batch_size"])

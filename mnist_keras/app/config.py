@@ -309,6 +309,15 @@ class RunConfig:
         decides=Decides.COMPUTATION,
         in_every_recipe=True,
     )
+    early_stopping_patience: int = setting(
+        0,
+        help="Epochs without a lower loss on the --validation_examples after which the run ends. "
+        "0: it trains all --epochs.",
+        unit="epochs",
+        at_least=0,
+        group=Group.OPTIMIZER,
+        decides=Decides.COMPUTATION,
+    )
     log_every_steps: int = setting(
         100,
         help="Steps between two steps that are printed and logged.",
@@ -362,8 +371,8 @@ class RunConfig:
     )
     start_from: str | None = setting(
         None,
-        help="Directory of another run. The new run continues from its newest checkpoint, with the "
-        "new run's own --learning_rate.",
+        help="Directory of another run. The new run begins with the weights and the optimizer's "
+        "state of its newest checkpoint, and trains its own --epochs at its own --learning_rate.",
         default_help="a new network",
         form=DIRECTORY,
         group=Group.CHECKPOINTS,
@@ -551,6 +560,12 @@ class RunConfig:
             check_value(it, getattr(self, it.name))
         for it in declared:
             check_companion(it, self)
+        if self.early_stopping_patience and not self.validation_examples:
+            raise UsageError(
+                "--early_stopping_patience has no loss to watch. Received: "
+                f"--early_stopping_patience={self.early_stopping_patience} without "
+                "--validation_examples. Expected: --validation_examples of at least 1."
+            )
         if self.mode == "predict" and not self.paths:
             raise UsageError(
                 "--mode=predict has nothing to read. Received: no file. "

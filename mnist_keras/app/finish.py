@@ -9,6 +9,7 @@ from mnist_keras.console.terminal import command, notice
 from mnist_keras.errors import MnistKerasError
 
 if TYPE_CHECKING:
+    from mnist_keras.app.train import Trained
     from mnist_keras.data import Examples
     from mnist_keras.distributed.strategy import SingleWorker
     from mnist_keras.distributed.workers import Workers
@@ -20,10 +21,9 @@ def finish(
     config: RunConfig,
     workers: "Workers | SingleWorker",
     *,
-    model: "TapeModel",
+    trained: "Trained",
     test_set: "Examples",
     examples: int,
-    seconds: float,
 ) -> None:
     """Score the network, write its files and print the last line. Every worker calls it.
 
@@ -32,16 +32,16 @@ def finish(
         config: its settings; ``dataset`` is the one that was found.
         workers: the `mnist_keras.distributed.workers.Workers` that trained together, or
             `mnist_keras.distributed.strategy.SingleWorker`.
-        model: the trained `mnist_keras.model.tape_model.TapeModel`.
+        trained: a `mnist_keras.app.train.Trained`.
         test_set: a `mnist_keras.data.Examples`.
         examples: training images in an epoch.
-        seconds: that the training took.
 
     Raises:
         MnistKerasError: the loss on the test set is not finite, or a file cannot be written.
     """
     from mnist_keras.app.evaluate import test_scores
 
+    model, seconds, epochs = trained.model, trained.seconds, trained.epochs
     test_loss, test_accuracy = test_scores(model, test_set)
     if not math.isfinite(test_loss):
         raise MnistKerasError(
@@ -50,10 +50,11 @@ def finish(
         )
     summary = {
         "dataset": config.dataset,
-        "epochs": config.epochs,
+        "epochs": epochs,
+        **({"stopped_early": True} if trained.stopped_early else {}),
         "steps": model.steps_trained,
         "seconds": round(seconds, 3),
-        "images_per_second": round(config.epochs * examples / seconds, 1),
+        "images_per_second": round(epochs * examples / seconds, 1),
         "test_loss": test_loss,
         "test_accuracy": test_accuracy,
     }

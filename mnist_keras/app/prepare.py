@@ -143,13 +143,19 @@ def _matching_recipe(run: RunDirectory, config: RunConfig) -> dict[str, str] | N
 
 def _is_finished(run: RunDirectory, config: RunConfig) -> bool:
     summary = run.finished()
-    if summary is None or summary["epochs"] < config.epochs:
+    if summary is None:
         return False
-    longer = command(run.flagfile, f"--epochs={2 * summary['epochs']}")
+    stopped = bool(summary.get("stopped_early"))
+    if summary["epochs"] < config.epochs and not stopped:
+        return False
+    early = f", stopped early with --epochs={config.epochs}" if stopped else ""
+    flags = [f"--epochs={2 * summary['epochs']}"]
+    if stopped:  # With more epochs it would have stopped there too.
+        flags = [f"--run_name={run.name}_longer", f"--start_from={run.path}"]
     notice(
-        f"run {run.name} is finished: {summary['epochs']} epochs, "
+        f"run {run.name} is finished: {summary['epochs']} epochs{early}, "
         f"test accuracy {summary['test_accuracy']:.4f}, model in {run.model}. "
-        f"To train it longer: {longer}. --overwrite starts it anew."
+        f"To train it longer: {command(run.flagfile, *flags)}. --overwrite starts it anew."
     )
     return True
 

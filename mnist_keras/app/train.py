@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import gc
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mnist_keras.app import prepare
 from mnist_keras.app.config import RunConfig
@@ -18,6 +18,24 @@ if TYPE_CHECKING:
     from mnist_keras.data import Examples
     from mnist_keras.data.stream import BatchStream
     from mnist_keras.distributed.workers import Workers
+
+_BEST_BY = "val_loss"
+
+
+class Trained(NamedTuple):
+    """What a training has come to.
+
+    Attributes:
+        model: the trained `mnist_keras.model.tape_model.TapeModel`.
+        seconds: that the training took, over all sessions.
+        epochs: that were trained, over all sessions.
+        stopped_early: whether it ended for lack of improvement.
+    """
+
+    model: Any
+    seconds: float
+    epochs: int
+    stopped_early: bool
 
 
 def train(config: RunConfig) -> None:
@@ -61,16 +79,15 @@ def _train(
         if not workers.are_several:
             import_tensorflow(quiet=not config.debug, parts=config.batch_parts)
             strategy = strategies.local_strategy(config)
-        model, seconds = _fit(run, config, workers, strategy=strategy, data=data)
+        trained = _fit(run, config, workers, strategy=strategy, data=data)
         gc.collect()  # The training images are no longer needed.
         finish(
             run,
             config,
             workers,
-            model=model,
+            trained=trained,
             test_set=data.test,
             examples=examples,
-            seconds=seconds,
         )
     finally:
         run.close()
@@ -89,8 +106,8 @@ def _fit(
     *,
     strategy: Any,
     data: prepare.Data,
-) -> tuple[Any, float]:
-    """The trained model, and the seconds that its training took. Releases ``data.train``."""
+) -> Trained:
+    """Train the model. Releases ``data.train``."""
     from mnist_keras.app.recipe import build_model
     from mnist_keras.callbacks import DivergedError, Interrupted
     from mnist_keras.callbacks.stopwatch import Stopwatch
@@ -123,7 +140,22 @@ def _fit(
             notice(f"run {run.name} is interrupted. To resume: {command(run.flagfile)}")
         raise
     model.train_function = None  # It refers to the stream.
-    return model, stopwatch.seconds
+    epochs = _stopped_after(watchers)
+    if epochs and workers.is_chief:
+        notice(
+            f"run {run.name} was stopped early, after {epochs} of {config.epochs} epochs: the "
+            "loss on --validation_examples was no lower in the last "
+            f"--early_stopping_patience={config.early_stopping_patience} epochs."
+        )
+    return Trained(model, stopwatch.seconds, epochs or config.epochs, stopped_early=epochs > 0)
+
+
+def _stopped_after(callbacks: list[Any]) -> int:
+    """Epochs after which the training was stopped early, or 0."""
+    from keras.callbacks import EarlyStopping
+
+    stoppers = [it for it in callbacks if isinstance(it, EarlyStopping) and it.stopped_epoch]
+    return 1 + stoppers[0].stopped_epoch if stoppers else 0
 
 
 def _announce(
@@ -148,6 +180,8 @@ def callbacks(
     run: RunDirectory, config: RunConfig, *, stream: "BatchStream", train_set: "Examples"
 ) -> list[Any]:
     """The callbacks of a run except its stopwatch; arguments as for `dashboards.callbacks`."""
+    from keras.callbacks import EarlyStopping
+
     from mnist_keras.app import dashboards
     from mnist_keras.callbacks import (
         AveragedWeights,
@@ -159,8 +193,10 @@ def callbacks(
     )
 
     averaged = [] if config.average_decay is None else [AveragedWeights()]
+    patience = config.early_stopping_patience
     return [
         *averaged,
+        *([EarlyStopping(_BEST_BY, mode="min", patience=patience)] if patience else []),
         StepLogger(run.path, every_steps=config.log_every_steps),
         DivergenceGuard(),
         Progress(),
@@ -171,7 +207,7 @@ def callbacks(
             keep=config.keep_checkpoints,
             keep_best=config.keep_best_checkpoints,
             keep_every_steps=config.keep_every_steps,
-            monitor="val_loss" if config.validation_examples else None,
+            monitor=_BEST_BY if config.validation_examples else None,
             start_from=config.start_from and RunDirectory(config.start_from).checkpoints,
             notice=notice,
         ),

@@ -19,6 +19,7 @@ state_dict                not defined    The callback's part of a checkpoint: di
                                          keys, lists, numbers, strings, None and arrays.
 load_state_dict           not defined    Restores what ``state_dict`` returned; define both.
 flush                     nothing        Write the buffers; called before a checkpoint.
+saves_at                  never          After which steps it saves the training state.
 save_now                  nothing        Save the training state before an interruption.
 seconds_since_save        None           Age of the last checkpoint.
 close                     nothing        Release open resources, also after an exception.
@@ -30,6 +31,7 @@ Keras's own callbacks work beside these and get the defaults.
 import dataclasses
 import weakref
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -71,6 +73,12 @@ class Fit:
     steps_skipped: int = 0
     data: StreamPosition | None = None
     step_graph: StepGraph | None = None
+
+    @property
+    def data_identity(self) -> dict[str, Any] | None:
+        """What must be equal in the data of a resumed training, {name: value}, or None."""
+        source = self.stream if self.stream is not None else self.data
+        return None if source is None else source.identity
 
     def agreed_request(self, callback: "StepCallback") -> int:
         """The largest ``local_request()`` of this callback on any worker."""
@@ -155,6 +163,10 @@ class StepCallback(keras.callbacks.Callback):
 
     def flush(self) -> None:
         """Write the buffers to the disk; a checkpoint calls this from another thread."""
+
+    def saves_at(self, step: int) -> bool:
+        """Whether this callback saves the training state when ``step`` updates are done."""
+        return False
 
     def save_now(self, position: Position) -> None:
         """Save the training state at a batch boundary and wait until it is on the disk."""

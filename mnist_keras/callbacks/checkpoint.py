@@ -1,19 +1,20 @@
 """Writes checkpoints that survive a kill at any instant, and resumes training from them."""
 
-import io
 import math
 import pathlib
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Literal
 
 import keras
-import numpy as np
 
 from mnist_keras import triggers
 from mnist_keras.annotations import Logs, StrPath
+from mnist_keras.callbacks import checkpoint_lines
 from mnist_keras.callbacks.base import StepCallback, scalars
-from mnist_keras.checkpoint import closures, model_variables, random_state, training_state
+from mnist_keras.callbacks.exactness import Exactness, NotExactError
+from mnist_keras.callbacks.resumption import Resumption
+from mnist_keras.checkpoint import ranking, stored_weights, training_state
 from mnist_keras.checkpoint.background_writer import BackgroundWriter
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.checkpoint.storage import Disk
@@ -21,6 +22,8 @@ from mnist_keras.checkpoint.training_state import Position, TrainingState
 from mnist_keras.console import terminal
 from mnist_keras.distributed.workers import workers_of
 from mnist_keras.errors import MnistKerasError, UsageError
+
+__all__ = ["Checkpoint", "CheckpointError", "NotExactError"]
 
 
 class CheckpointError(MnistKerasError):
@@ -42,16 +45,6 @@ class CheckpointError(MnistKerasError):
     Traceback (most recent call last):
     mnist_keras.callbacks.checkpoint.CheckpointError: the last checkpoint could not be written: No \
 space left on device: ...
-    """
-
-
-class NotExactError(MnistKerasError):
-    """A resumed training would not give the same bits, and ``require_exact`` was set.
-
-    Example:
-
-    >>> NotExactError("resume is not exact: the generator has no seed.").exit_status
-    1
     """
 
 
@@ -85,11 +78,16 @@ class Checkpoint(StepCallback):
             such checkpoints.
         monitor: the metric that ranks the checkpoints, such as "val_loss"; read at the end of an
             epoch. None: checkpoints are not ranked.
-        mode: "min" or "max": whether lower or higher values of the metric are better.
+        mode: "min" or "max": whether lower or higher values of the metric are better. "auto" asks
+            the metric, as Keras's own callbacks do; any loss is best at its minimum.
         resume: whether the first ``fit`` resumes from the newest checkpoint.
         start_from: the checkpoint directory of another training. If this training has no
-            checkpoint yet, the first ``fit`` resumes from the newest one there, but keeps the
-            learning rate of the present model.
+            checkpoint yet, the first ``fit`` takes the weights and the optimizer's state from the
+            newest one there. The learning rate is that of the present model, and its schedule,
+            the epochs and the steps begin at 0.
+        use_new_learning_rate: what a resume does if the program's learning rate is no longer the
+            one that the training began with. True: it uses the program's. False: it uses the
+            checkpoint's, and prints a line. A rate that a callback has changed is restored.
         require_exact: if a resumed training would not give the same bits, raise `NotExactError`
             instead of printing a notice.
         notice: called with each message for the user, one line of text; stderr by default.
@@ -98,7 +96,8 @@ class Checkpoint(StepCallback):
 
     Raises:
         UsageError: a number of steps or of checkpoints is not an integer of at least 1,
-            ``every_minutes`` is not above 0, or ``mode`` is neither "min" nor "max".
+            ``every_minutes`` is not above 0, or ``mode`` is unknown; raised from ``fit`` if "auto"
+            cannot tell the mode.
         NotExactError: raised from ``fit``, with ``require_exact``.
         CheckpointError: raised from ``fit`` if the last checkpoint could not be written.
         StateMismatchError: raised from ``fit`` if the newest checkpoint belongs to another model,
@@ -116,6 +115,14 @@ class Checkpoint(StepCallback):
     >>> _ = model.fit(x, y, batch_size=2, epochs=2, verbose=0, callbacks=[Checkpoint(directory)])
     >>> sorted(os.listdir(directory))
     ['step-00000004', 'step-00000008']
+
+    A program that predicts loads the weights, into a model that need not be compiled:
+
+    >>> model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    >>> Checkpoint(directory).load(model)
+    8
+    >>> Checkpoint(directory, monitor="loss").load_best(model)
+    8
     """
 
     priority = 1
@@ -130,17 +137,20 @@ class Checkpoint(StepCallback):
         keep_best: int = 1,
         keep_every_steps: int | None = None,
         monitor: str | None = None,
-        mode: Literal["min", "max"] = "min",
+        mode: Literal["auto", "min", "max"] = "auto",
         resume: bool = True,
         start_from: StrPath | None = None,
+        use_new_learning_rate: bool = False,
         require_exact: bool = False,
         notice: Callable[[str], object] = terminal.notice,
         disk: Disk | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
-        if mode not in ("min", "max"):
-            raise UsageError(f'mode is wrong. Received: {mode!r}. Expected: "min" or "max".')
+        if mode not in ranking.MODES:
+            raise UsageError(
+                f'the mode is unknown. Received: {mode!r}. Expected: "auto", "min" or "max".'
+            )
         if every_minutes is not None and not every_minutes > 0:
             raise UsageError(
                 f"the interval in minutes is wrong. Received: every_minutes={every_minutes!r}. "
@@ -162,21 +172,25 @@ class Checkpoint(StepCallback):
             keep_best=keep_best,
             keep_every_steps=keep_every_steps,
             monitor=monitor,
-            mode=mode,
+            mode=None if mode == "auto" else mode,
             disk=disk,
         )
         self._resume = resume
-        self._start_from = None
-        if start_from is not None:
-            self._start_from = CheckpointDirectory(pathlib.Path(start_from), keep=1)
-        self._keeps_learning_rate = False
-        self._require_exact = require_exact
-        self._inexact: list[str] = []
+        self._exactness = Exactness(is_required=require_exact, notice=self._tell)
+        self._resumption = Resumption(
+            self._checkpoints,
+            start_from=None
+            if start_from is None
+            else CheckpointDirectory(pathlib.Path(start_from), keep=1),
+            use_new_learning_rate=use_new_learning_rate,
+            exactness=self._exactness,
+            tell=self._tell,
+            notice=notice,
+        )
         self._can_resume = True
-        self._numbers: dict[str, float] = {}
         self._notice = notice
+        self._has_checked_metrics = False
         self._peers: Sequence[keras.callbacks.Callback] = [self]
-        self._found: TrainingState | None = None
         self._mid_epoch: TrainingState | None = None
         self._writer = BackgroundWriter()
         self._failure: str | None = None
@@ -195,6 +209,10 @@ class Checkpoint(StepCallback):
 
     def breaks_execution_at(self, step: int) -> bool:
         """Whether a checkpoint is due after ``step`` updates; an execution ends there."""
+        return self.saves_at(step)
+
+    def saves_at(self, step: int) -> bool:
+        """Whether a checkpoint is due after ``step`` updates by ``every_steps``."""
         return self._trigger is not None and self._trigger(step)
 
     def resume_position(self, callbacks: Sequence[keras.callbacks.Callback]) -> Position | None:
@@ -204,61 +222,40 @@ class Checkpoint(StepCallback):
             callbacks: the callbacks of this fit; their states are saved and restored too.
 
         Returns:
-            Its `mnist_keras.checkpoint.training_state.Position`; None if there is no checkpoint, or
-            if an earlier fit has already resumed.
+            Its `mnist_keras.checkpoint.training_state.Position`; past the last epoch if the
+            training was stopped early. None if there is no checkpoint, or if an earlier fit has
+            already resumed.
         """
         self._peers = callbacks
-        workers = workers_of(self.model)
-        files = self._read() if workers.is_chief else None
-        self._keeps_learning_rate = bool(
-            workers.all_reduce_max([int(self._keeps_learning_rate)])[0]
-        )
-        if workers.are_several:
-            files = _files(workers.broadcast(files and _bytes(files)))
-        self._found = files and TrainingState.from_files(files)
-        return self._found and self._found.position
-
-    def _read(self):
-        """The files of the newest checkpoint, or of ``start_from``'s newest, {name: bytes}."""
-        stored = self._checkpoints.newest(self._notice) if self._resume else None
-        self._keeps_learning_rate = stored is None and self._start_from is not None
-        if stored is None and self._start_from is not None and self._resume:
-            stored = self._start_from.newest(self._notice)
-        return stored and stored.files
+        if not self._resume:
+            return None
+        return self._resumption.find(self.model, callbacks, epochs=self.params["epochs"])
 
     def accept_position(self) -> None:
         """Restore the random generators as they were when the first fit opened its data."""
-        place = self._found and self._found.place
-        if place and "began" in place:
-            random_state.restore(place["began"])
+        self._resumption.restore_generators()
 
     def discard_position(self) -> None:
         """Restore nothing: another `Checkpoint` of this fit has a later position."""
-        self._found = None
+        self._resumption.discard()
 
     def on_train_begin(self, logs: Logs = None) -> None:
         self._failure = self._saved = self._mid_epoch = None
         self._saved_at_s = self._clock()
-        found, self._found = self._found, None
+        self._has_checked_metrics = False
+        self._choose_mode()
+        found = self._resumption.restore(
+            self.model, self._peers, fit=self.fit, epochs=self.params.get("epochs")
+        )
         if found is not None:
-            kept = ("learning_rate",) if self._keeps_learning_rate else ()
-            training_state.restore(
-                found,
-                self.model,
-                self._peers,
-                step=self.fit.step_graph,
-                data=self._data_identity(),
-                kept=kept,
-            )
-            self.model.steps_trained = found.position.step
-            if workers_of(self.model).is_chief:
-                self._tell_where_from(found.position)
-            self._find_place(found)
             self._mid_epoch = found if found.position.step_in_epoch > 0 else None
-        elif self._resume and not self.fit.counts_steps:
-            self._warn_of_the_unused()
+        elif self._resume and not self.fit.counts_steps and self._checkpoints.steps():
+            newest = self._checkpoints.directory(self._checkpoints.steps()[-1])
+            self._tell(checkpoint_lines.begins_anew(newest))
         self._resume = False
-        self._look_for_obstacles()
+        self._can_resume = self.fit.counts_steps
+        if self._can_resume:
+            self._exactness.look_for_obstacles(self.fit, self.model)
         super().on_train_begin(logs)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -269,6 +266,7 @@ class Checkpoint(StepCallback):
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch, logs)
+        self._choose_mode()
         ends_epoch = self.step_in_epoch == self.params.get("steps")
         if (self.breaks_execution_at(self.step) or self.agreed_request()) and not ends_epoch:
             self._save(self.position, {})
@@ -276,13 +274,15 @@ class Checkpoint(StepCallback):
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
         metrics = scalars(logs)
+        self._check_metrics(epoch, metrics)
         self._take_result()
-        is_last = epoch + 1 == self.params.get("epochs") or self.model.stop_training
         workers = workers_of(self.model)
         improved = workers.is_chief and self._checkpoints.improves(metrics)
-        improved = workers.all_reduce_max([int(improved)])[0]
-        if self._trigger is None or self.breaks_execution_at(self.step) or is_last or improved:
-            self._save(self.position, metrics)
+        wanted = workers.all_reduce_max([int(improved), int(bool(self.model.stop_training))])
+        is_last = epoch + 1 == self.params.get("epochs")
+        is_due = self._trigger is None or self.breaks_execution_at(self.step)
+        if is_due or is_last or any(wanted):
+            self._save(self.position, metrics, stopped=bool(wanted[1]))
 
     def local_request(self) -> int:
         """1 if a checkpoint is due by ``every_minutes``, else 0."""
@@ -304,6 +304,47 @@ class Checkpoint(StepCallback):
         self._take_result()
         self._raise_failure()
 
+    def load(self, model: keras.Model, *, step: int | None = None) -> int:
+        """Load the weights of a checkpoint into a model, without optimizer, metrics or position.
+
+        With `AveragedWeights` these are the weights themselves, not their averages.
+
+        Args:
+            model: a built model, compiled or not.
+            step: updates done, as in the name ``step-NNNNNNNN``; None: the newest undamaged
+                checkpoint.
+
+        Returns:
+            The number of updates done.
+
+        Raises:
+            UsageError: the checkpoint does not exist.
+            DamagedError: the checkpoint of that step is damaged.
+            StateMismatchError: the model has other weights; nothing was changed.
+        """
+        self._take_result()
+        return stored_weights.load(self._checkpoints, model, step=step, notice=self._notice)
+
+    def load_best(self, model: keras.Model) -> int:
+        """Load the weights of the best checkpoint by ``monitor``, as `Checkpoint.load` does.
+
+        Without ``monitor``, the best is chosen by the metric that the checkpoints were saved with.
+
+        Args:
+            model: a built model, compiled or not.
+
+        Returns:
+            The number of updates done.
+
+        Raises:
+            UsageError: there is no checkpoint, the checkpoints are not ranked, or none of them has
+                the metric.
+            DamagedError: the best checkpoint is damaged.
+            StateMismatchError: the model has other weights; nothing was changed.
+        """
+        self._take_result()
+        return stored_weights.load_best(self._checkpoints, model, notice=self._notice)
+
     def close(self) -> None:
         """Wait for the write in flight."""
         self._peers = [self]
@@ -320,117 +361,59 @@ class Checkpoint(StepCallback):
 
         False once a reason against it is known, and for a plain ``keras.Model``, which starts anew.
         """
-        return self._can_resume and not self._inexact
+        return self._can_resume and self._exactness.holds
 
-    def _tell_where_from(self, position):
-        another = self._start_from if self._keeps_learning_rate else None
-        checkpoints = another or self._checkpoints
-        step, epochs = position.step, self.params.get("epochs")
-        self._notice(f"resumed after {step} steps, from {checkpoints.directory(step)}")
-        if epochs is not None and position.epoch >= epochs:
-            self._notice(
-                f"all epochs are done: nothing is trained. Received: epochs={epochs}, "
-                f"{position.epoch} done. Expected: more epochs, or another directory to train anew."
-            )
-
-    def _data_identity(self):
-        if self.stream is not None:
-            return self.stream.identity
-        return self.fit.data and self.fit.data.identity
-
-    def _find_place(self, found):
-        data, place, position = self.fit.data, found.place, found.position
-        if data is None:
-            return
-        data.report_to(self._report)
-        if place is None:
-            self._report(
-                "an earlier version wrote the checkpoint, without the position in the data"
-            )
-        else:
-            data.resume(place, epoch=position.epoch, step_in_epoch=position.step_in_epoch)
-
-    def _look_for_obstacles(self):
-        """Report the reasons, known at the start, why a resumed training may differ."""
-        self._can_resume = self.fit.counts_steps
-        self._numbers = closures.numbers(self.model) if self.model.run_eagerly else {}
-        if not self._can_resume:
-            return
-        if self.fit.data is not None:
-            self.fit.data.report_to(self._report)
-            for reason in self.fit.data.obstacles():
-                self._report(f"{reason}; give it a seed, or use tf.random.stateless operations")
-        step = self.fit.step_graph
-        if step is not None:
-            for path in model_variables.unsaved(self.model, step):
-                self._report(
-                    f"the training step uses the variable {path}, which only a closure or a "
-                    "global name holds; hold it in an attribute of the model"
-                )
-            for reason in step.obstacles:
-                self._report(reason)
-
-    def _look_for_changes(self):
-        """Report the Python numbers of an eager model that a step has changed."""
-        if not (self._can_resume and self.model.run_eagerly):
-            return
-        now = closures.numbers(self.model)
-        for name in (name for name in now if now[name] != self._numbers.get(name)):
-            self._report(
-                f"the attribute {name} of the model changes during training and is not saved; "
-                "use a tf.Variable"
-            )
-
-    def _report(self, reason):
-        """Report once why a resumed training may give other bits."""
-        if reason in self._inexact:
-            return
-        self._inexact.append(reason)
-        line = f"resume is not exact: {reason}."
-        if self._require_exact:
-            raise NotExactError(line)
+    def _tell(self, line):
         if workers_of(self.model).is_chief:
             self._notice(line)
 
-    def _warn_of_the_unused(self):
-        steps = self._checkpoints.steps()
-        if steps:
-            newest = self._checkpoints.directory(steps[-1])
-            self._notice(
-                f"a plain keras.Model cannot resume: it starts again. Received: {newest}. "
-                "Expected: an empty directory, or a TapeModel, which can resume."
-            )
+    def _choose_mode(self):
+        """Infer an automatic mode as soon as the metrics exist, at the latest after a step."""
+        monitor = self._checkpoints.monitor
+        if monitor is not None and self._checkpoints.mode is None:
+            is_known = ranking.knows_its_metrics(self.model)
+            infer = ranking.require_mode if is_known else ranking.best_is
+            self._checkpoints.mode = infer(monitor, self.model)
+
+    def _check_metrics(self, epoch, metrics):
+        """Say so if the first epoch has not the metric that ranks its checkpoint."""
+        monitor = self._checkpoints.monitor
+        if monitor is not None and monitor not in metrics and not self._has_checked_metrics:
+            self._tell(checkpoint_lines.not_ranked(epoch=epoch, monitor=monitor, names=metrics))
+        self._has_checked_metrics = True
 
     def _raise_failure(self):
         if self._failure is not None:
             raise CheckpointError(f"the last checkpoint could not be written: {self._failure}")
 
-    def _save(self, position, metrics):
+    def _save(self, position, metrics, *, stopped=False):
         self._take_result()
         self._saved, self._saved_at_s = position, self._clock()
         if not workers_of(self.model).is_chief:
             training_state.take_part_in_capture(self.model)
             return
-        self._look_for_changes()
+        if self._can_resume:
+            self._exactness.look_for_changes(self.model)
         place = self.fit.data and self.fit.data.capture()
+        notes = {"learning_rates": self._resumption.learning_rates, "stopped": stopped}
+        fit = self.fit
         state = training_state.capture(
-            self.model, self._peers, position, step=self.fit.step_graph, place=place
+            self.model, self._peers, position, step=fit.step_graph, place=place, notes=notes
         )
-        identity = self._data_identity
         flushes = [peer.flush for peer in self._peers if isinstance(peer, StepCallback)]
         taken_at_s = self._saved_at_s
-        self._writer.start(lambda: self._write(state, identity, metrics, flushes, taken_at_s))
+        self._writer.start(lambda: self._write(state, fit, metrics, flushes, taken_at_s))
 
-    def _write(self, state, identity, metrics, flushes, taken_at_s):
+    def _write(self, state, fit, metrics, flushes, taken_at_s):
         step = state.position.step
         if not training_state.is_finite(state):
-            self._notice(f"no checkpoint is saved at step {step}: a weight is not finite.")
+            self._notice(checkpoint_lines.not_finite(step))
             return
         # If the checkpoint is on the disk, all earlier log entries must be there too.
         for flush in flushes:
             flush()
         # Done in this thread, because reading through all the data is slow.
-        state = state.of(identity())
+        state = state.of(fit.data_identity)
         self._checkpoints.save(step, state.to_files(), metrics)
         self._on_disk_at_s = taken_at_s
 
@@ -441,22 +424,4 @@ class Checkpoint(StepCallback):
         self._failure = error and f"{error.strerror or error}: {self.directory}"
         if error is not None:
             self._saved = None
-            self._notice(
-                f"a checkpoint could not be written ({self._failure}); trying again later."
-            )
-
-
-def _bytes(files):
-    """Pack {name: bytes} into one bytes object."""
-    packed = io.BytesIO()
-    arrays: dict[str, Any] = {name: np.frombuffer(data, np.uint8) for name, data in files.items()}
-    np.savez(packed, **arrays)
-    return packed.getvalue()
-
-
-def _files(packed):
-    """Unpack the result of `_bytes`, {name: bytes}; None for None."""
-    if packed is None:
-        return None
-    with np.load(io.BytesIO(packed), allow_pickle=False) as files:
-        return {name: files[name].tobytes() for name in files}
+            self._notice(checkpoint_lines.write_failed(self._failure))

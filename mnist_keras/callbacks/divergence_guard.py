@@ -4,11 +4,12 @@ import math
 
 from mnist_keras.annotations import Logs
 from mnist_keras.callbacks.base import StepCallback
+from mnist_keras.checkpoint.model_variables import not_finite
 from mnist_keras.errors import MnistKerasError
 
 
 class DivergedError(MnistKerasError):
-    """The loss of a step was not finite.
+    """The loss of a step, or a weight after it, was not finite.
 
     Attributes:
         step: the step's number in the run, from 0.
@@ -29,7 +30,9 @@ class DivergenceGuard(StepCallback):
 
     An execution of a `TapeModel` ends early, at that step, so the useless weights are not trained
     further. A `Checkpoint` of the same fit keeps its earlier checkpoints: a state that is not
-    finite is never written. Put this callback after a `StepLogger`, which then still logs the step.
+    finite is never written. Weights and optimizer variables are checked too, at the end of each
+    epoch and before each checkpoint by ``every_steps``, as the loss need not depend on them. Put
+    this callback after a `StepLogger`, which then still logs the step.
 
     Raises:
         DivergedError: from ``fit``; names the step, the loss before it and the gradient norm.
@@ -57,6 +60,8 @@ class DivergenceGuard(StepCallback):
         losses = [(logs or {}).get("loss", 0.0)] if records is None else records.losses
         if losses is None or math.isfinite(losses[-1]):
             self._loss_before = self._loss_before if losses is None else losses[-1]
+            if any(peer.saves_at(self.step) for peer in self.peers):
+                self._require_finite_weights()
             return
         before = losses[-2] if len(losses) > 1 else self._loss_before
         norm = None if records is None else records.at(self.step - 1).get("gradient_norm")
@@ -68,3 +73,17 @@ class DivergenceGuard(StepCallback):
             "Expected: a finite loss.",
             step,
         )
+
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
+        super().on_epoch_end(epoch, logs)
+        self._require_finite_weights()
+
+    def _require_finite_weights(self):
+        """Check the weights that the loss does not depend on."""
+        path = not_finite(self.model)
+        if path is not None:
+            raise DivergedError(
+                f"a weight is not finite after step {self.step - 1}. Received: {path}. "
+                "Expected: finite weights and optimizer variables.",
+                self.step - 1,
+            )

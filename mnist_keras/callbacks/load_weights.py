@@ -1,20 +1,13 @@
 """Loads the weights of a checkpoint, to predict or to start another training."""
 
-import pathlib
-from typing import Any
-
 import keras
 
 from mnist_keras.annotations import StrPath
-from mnist_keras.checkpoint import storage
-from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
-from mnist_keras.checkpoint.training_state import TrainingState, assign_weights
-from mnist_keras.console import terminal
-from mnist_keras.errors import UsageError
+from mnist_keras.callbacks.checkpoint import Checkpoint
 
 
 def load_weights(model: keras.Model, directory: StrPath, *, step: int | None = None) -> int:
-    """Load only the weights of a `Checkpoint` into a model, not optimizer, metrics or position.
+    """Load the weights of a checkpoint: another name of ``Checkpoint(directory).load(model)``.
 
     Args:
         model: a built model, compiled or not.
@@ -47,19 +40,4 @@ def load_weights(model: keras.Model, directory: StrPath, *, step: int | None = N
     >>> np.array_equal(another.predict(x, verbose=0), model.predict(x, verbose=0))
     True
     """
-    checkpoints = CheckpointDirectory(pathlib.Path(directory), keep=1)
-    stored = checkpoints.newest(terminal.notice) if step is None else _stored(checkpoints, step)
-    if stored is None:
-        steps = ", ".join(map(str, checkpoints.steps())) or "none"
-        raise UsageError(
-            f"the checkpoint does not exist. Received: step {step} in {directory}. "
-            f"Expected: a step of the directory (found: {steps})."
-        )
-    state = TrainingState.from_files(stored.files)
-    assign_weights(state, model)
-    return state.position.step
-
-
-def _stored(checkpoints: CheckpointDirectory, step: int) -> Any:
-    path = checkpoints.directory(step)
-    return storage.read_directory(path) if path.is_dir() else None
+    return Checkpoint(directory).load(model, step=step)

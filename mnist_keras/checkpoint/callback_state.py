@@ -59,6 +59,15 @@ def restore(states, arrays, callbacks):
             vars(callback).update(state)
 
 
+def pairs(states, callbacks):
+    """[(callback, its saved state), ...]; states may be those of other callbacks."""
+    return [
+        (callback, state)
+        for callback, (name, state) in zip(_stateful(callbacks), states, strict=False)
+        if name == _name(callback)
+    ]
+
+
 def _stateful(callbacks):
     return [c for c in callbacks if isinstance(c, Stateful) or _keras_attributes(c)]
 

@@ -1,5 +1,6 @@
 """The checkpoints of a run: lists them, reads the newest undamaged one, removes old ones."""
 
+import contextlib
 import math
 import re
 
@@ -19,8 +20,12 @@ class CheckpointDirectory:
         keep_every_steps: checkpoints at multiples of this step number are never removed; None: no
             such checkpoints.
         monitor: the metric that ranks the checkpoints, or None.
-        mode: "min" or "max": whether lower or higher values of the metric are better.
+        mode: "min" or "max": whether lower or higher values of the metric are better; None: not
+            known yet.
         disk: a `mnist_keras.checkpoint.storage.Disk`.
+
+    Attributes:
+        monitor, mode: the arguments; ``mode`` has to be set before checkpoints are ranked.
     """
 
     def __init__(
@@ -32,8 +37,8 @@ class CheckpointDirectory:
         self._keeps_for_ever = (
             triggers.never if keep_every_steps is None else (triggers.every(keep_every_steps))
         )
-        self._monitor = monitor
-        self._sign = 1 if mode == "min" else -1
+        self.monitor = monitor
+        self.mode = mode
         self._disk = disk or storage.Disk()
 
     def steps(self):
@@ -90,31 +95,42 @@ class CheckpointDirectory:
         storage.make_directories(self.path, disk=self._disk)
         storage.remove_leftovers(self.path)
         description = {"step": step, "metrics": metrics}
+        if self.monitor is not None:
+            description |= {"monitor": self.monitor, "mode": self.mode}
         storage.write_directory(self.directory(step), files, description, disk=self._disk)
         for old in self._dispensable(step):
             storage.remove_directory(self.directory(old), disk=self._disk)
 
     def _dispensable(self, saved_step):
+        if self.monitor is not None and self.mode is None:
+            return []  # The best are not known.
         # Later steps are damaged or from another run, and do not count as newest.
         steps = [step for step in self.steps() if step <= saved_step]
         kept = {*steps[-self._keep :], *(step for _, step in self._best())}
         return [step for step in steps if step not in kept and not self._keeps_for_ever(step)]
 
-    def _best(self):
-        """[(score, step), ...] of the best checkpoints, best first; of equals the earlier first."""
-        if self._monitor is None:
+    def ranked(self):
+        """[(score, step), ...] of the checkpoints that have the metric, best first.
+
+        A lower score is better; of equal ones the earlier checkpoint is first.
+        """
+        if self.monitor is None:
             return []
-        pairs = []
+        scores = [(self._score(it["metrics"]), step) for step, it in self.descriptions().items()]
+        return sorted(pair for pair in scores if pair[0] < math.inf)
+
+    def descriptions(self):
+        """{step: what `save` wrote about it}, of all checkpoints with a readable manifest."""
+        found = {}
         for step in self.steps():
-            try:
-                metrics = storage.read_manifest(self.directory(step))["description"]["metrics"]
-            except (storage.DamagedError, storage.LaterFormatError, KeyError):
-                continue
-            score = self._score(metrics)
-            if score < math.inf:
-                pairs.append((score, step))
-        return sorted(pairs)[: self._keep_best]
+            with contextlib.suppress(storage.DamagedError, storage.LaterFormatError, KeyError):
+                found[step] = storage.read_manifest(self.directory(step))["description"]
+        return {step: it for step, it in found.items() if "metrics" in it}
+
+    def _best(self):
+        return self.ranked()[: self._keep_best]
 
     def _score(self, metrics):
         """Lower is better. nan without the metric, as nan is not lower than any number."""
-        return self._sign * metrics.get(self._monitor, math.nan)
+        sign = 1 if self.mode == "min" else -1
+        return sign * metrics.get(self.monitor, math.nan)

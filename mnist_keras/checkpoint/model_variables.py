@@ -126,6 +126,24 @@ def _all(found):
     return [variable for members in found.values() for _, variable in members]
 
 
+def not_finite(model: Any) -> str | None:
+    """The path of a weight or optimizer variable that is not finite, or None.
+
+    >>> layer = keras.layers.Dense(1, name="last")
+    >>> model = keras.Sequential([keras.Input((1,)), layer], name="net")
+    >>> not_finite(model)
+    >>> _ = layer.bias.assign([float("nan")])
+    >>> not_finite(model)
+    'net/last/bias'
+    """
+    found = groups(model)
+    for path, variable in (*found["model"], *found["optimizer"]):
+        value = tf.convert_to_tensor(_own(variable))
+        if value.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(value)):
+            return path
+    return None
+
+
 def _reached(model: Any) -> Iterator[tuple[str, Any]]:
     for path, value in _objects(model):
         if isinstance(value, (keras.Variable, tf.Variable)):

@@ -10,6 +10,7 @@ import contextlib
 import dataclasses
 import io
 import json
+import operator
 import re
 
 import keras
@@ -24,6 +25,13 @@ from mnist_keras.errors import MnistKerasError
 ARRAYS = "state.npz"
 DESCRIPTION = "state.json"
 _GLOBAL = "global/"
+_WEIGHTS = ("model",)
+_ALL_BUT_METRICS = ("model", "optimizer", "others", "captured", "global")
+_ALONE = (
+    ", or load only the weights with mnist_keras.callbacks.load_weights(model, directory) and save "
+    "to a new directory"
+)
+_ALL = (*_ALL_BUT_METRICS, "metrics")
 
 
 class StateMismatchError(MnistKerasError):
@@ -99,7 +107,7 @@ class TrainingState:
         return cls(Position(**description.pop("position")), arrays, description)
 
 
-def capture(model, callbacks, position, *, step=None, place=None):
+def capture(model, callbacks, position, *, step=None, place=None, notes=None):
     """Copy the state of a model, its callbacks and its data to host memory.
 
     Args:
@@ -109,6 +117,7 @@ def capture(model, callbacks, position, *, step=None, place=None):
         step: the `mnist_keras.checkpoint.step_graph.StepGraph` of its training, or None.
         place: the place in the data, from
             `mnist_keras.checkpoint.data_position.DataPosition.capture`; None: it is not saved.
+        notes: further entries of the description, in types that JSON can represent.
     """
     sums = {_sums_key(number): rows for number, rows in replica_metrics.read(model).items()}
     arrays, variables = dict(sums), []
@@ -127,6 +136,7 @@ def capture(model, callbacks, position, *, step=None, place=None):
         "callbacks": states,
         "data": None,
         "place": take_arrays(place, "place", arrays),
+        **(notes or {}),
     }
     return TrainingState(position, arrays, description)
 
@@ -136,7 +146,7 @@ def take_part_in_capture(model):
     replica_metrics.read(model)
 
 
-def restore(state, model, callbacks, *, step=None, data=None, kept=()):
+def restore(state, model, callbacks, *, step=None, data=None):
     """Restore a state without its metrics; `restore_metrics` does that, after ``fit`` resets them.
 
     Args:
@@ -145,7 +155,6 @@ def restore(state, model, callbacks, *, step=None, data=None, kept=()):
         callbacks: the list of callbacks, in the order of fit.
         step: as for `capture`.
         data: as for `TrainingState.of`.
-        kept: names of optimizer variables that are not restored, such as "learning_rate".
 
     Raises:
         StateMismatchError: a variable or a callback's state is missing, left over, or differs in
@@ -155,10 +164,19 @@ def restore(state, model, callbacks, *, step=None, data=None, kept=()):
     groups = model_variables.groups(model, step)
     _check_variables(state, groups)
     callback_state.check(state.description["callbacks"], callbacks, StateMismatchError)
-    for group, members in groups.items():
-        if group != "metrics":
-            _assign(state, group, members, kept=kept)
+    _assign(state, groups, _ALL_BUT_METRICS)
     callback_state.restore(state.description["callbacks"], state.arrays, callbacks)
+
+
+def assign_variables(state, model, *, step=None):
+    """Restore all variables of a state but the metrics: no data, no callback, no position.
+
+    Raises:
+        StateMismatchError: the model has other variables; nothing was changed.
+    """
+    groups = model_variables.groups(model, step)
+    _check_variables(state, groups, only=_ALL_BUT_METRICS)
+    _assign(state, groups, _ALL_BUT_METRICS)
 
 
 def assign_weights(state, model):
@@ -168,8 +186,8 @@ def assign_weights(state, model):
         StateMismatchError: the model has other weights; nothing was changed.
     """
     groups = model_variables.groups(model)
-    _check_variables(state, groups, only="model/")
-    _assign(state, "model", groups["model"], kept=())
+    _check_variables(state, groups, only=_WEIGHTS)
+    _assign(state, groups, _WEIGHTS)
 
 
 def restore_metrics(state, model):
@@ -224,18 +242,19 @@ def _check_data(state, data):
         )
 
 
-def _check_variables(state, groups, *, only=""):
+def _check_variables(state, groups, *, only=_ALL):
     saved = {
         entry["key"]: entry
         for entry in state.description["variables"]
-        if entry["key"].startswith(only)
+        if entry["key"].partition("/")[0] in groups
     }
     present = {
         f"{group}/{number:04d}": _describe(path, variable)
         for group, members in groups.items()
         for number, (path, variable) in enumerate(members)
-        if group.startswith(only.rstrip("/"))
+        if group in groups
     }
+    agree = _are_same_weight if only == _WEIGHTS else operator.eq
     # A global generator exists only after its first draw, so either side may lack it.
     keys = {key for key in saved.keys() | present.keys() if not key.startswith(_GLOBAL)}
     only_saved = [saved[key] for key in sorted(keys - present.keys())]
@@ -243,7 +262,7 @@ def _check_variables(state, groups, *, only=""):
     differing = [
         (saved[key], present[key])
         for key in sorted(keys & saved.keys() & present.keys())
-        if _comparable(saved[key]) != _comparable(present[key])
+        if not agree(_comparable(saved[key]), _comparable(present[key]))
     ]
     if not (only_saved or only_present or differing):
         return
@@ -258,7 +277,7 @@ def _check_variables(state, groups, *, only=""):
         wrong, received, expected = "lacks a variable", "none", only_present[0]["path"]
     raise StateMismatchError(
         f"the saved state {wrong}. Received: {received}. Expected: {expected}. "
-        f"{_remedy(saved, present)}"
+        f"{_remedy(saved, present)}{_ALONE if only != _WEIGHTS else ''}."
     )
 
 
@@ -272,7 +291,12 @@ def _remedy(saved, present):
         for key, entry in entries.items()
         if one[str(_comparable(entry))] > other[str(_comparable(entry))]
     }
-    if not groups or (groups == {"optimizer"} and _sorted_alike(saved, present)):
+    has_weights, is_built = (
+        any(key.startswith("model/") for key in side) for side in (saved, present)
+    )
+    if has_weights and not is_built:
+        cause = "The model is not built: call it on a batch, or give it a keras.Input"
+    elif not groups or (groups == {"optimizer"} and _sorted_alike(saved, present)):
         cause = "Layers were frozen or unfrozen: set trainable as before"
     elif "model" in groups:
         cause = "The model has different layers: build it as before"
@@ -282,10 +306,7 @@ def _remedy(saved, present):
         cause = "The model is compiled with different metrics: use the same ones"
     else:
         cause = "The model has different variables or optimizers: build it as before"
-    return (
-        f"{cause}, or load only the weights with "
-        "mnist_keras.callbacks.load_weights(model, directory) and save to a new directory."
-    )
+    return cause
 
 
 def _sorted_alike(saved, present):
@@ -305,16 +326,24 @@ def _comparable(entry):
     return path, entry["shape"], entry["dtype"]
 
 
+def _are_same_weight(saved, present):
+    """Whether two weights agree; the network may be wrapped in one of the models alone."""
+    (path, *saved), (other, *present) = saved, present
+    is_inner = f"/{path}".endswith(f"/{other}") or f"/{other}".endswith(f"/{path}")
+    return is_inner and saved == present
+
+
 def _line(entry):
     return f"{entry['path']} {tuple(entry['shape'])} {entry['dtype']}"
 
 
-def _assign(state, group, members, *, kept):
-    for number, (_, variable) in enumerate(members):
-        key = f"{group}/{number:04d}"
-        # A global generator that was not saved was never drawn from.
-        if variable.name not in kept and key in state.arrays:
-            variable.assign(state.arrays[key])
+def _assign(state, groups, names):
+    for group in names:
+        for number, (_, variable) in enumerate(groups[group]):
+            key = f"{group}/{number:04d}"
+            # A global generator that was not saved was never drawn from.
+            if key in state.arrays:
+                variable.assign(state.arrays[key])
 
 
 def _storable(array):

@@ -100,7 +100,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
                     callback.discard_position()
             self._is_resumed = True
             self.fit.steps_skipped = found[furthest].step_in_epoch
-            initial_epoch = found[furthest].epoch
+            initial_epoch = max(initial_epoch, found[furthest].epoch)
             furthest.accept_position()
         self._began = random_state.capture()
         return initial_epoch
@@ -186,7 +186,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         begin, logs = self._begin, {}
         end = begin + self.model.steps_per_execution
         stream = self.fit.stream
-        if self.steps_per_epoch is not None:
+        if self.steps_per_epoch:  # 0 of data without a batch: Keras then draws until the end.
             end = min(end, self.steps_per_epoch)
         if begin < self.fit.steps_skipped:
             begin = min(end, self.fit.steps_skipped)

@@ -45,6 +45,15 @@ REFUSED = [
         {"validation_examples": -1},
         "--validation_examples is too small. Received: -1. Expected: at least 0.",
     ),
+    (
+        {"early_stopping_patience": -1},
+        "--early_stopping_patience is too small. Received: -1. Expected: at least 0.",
+    ),
+    (
+        {"early_stopping_patience": 3},
+        "--early_stopping_patience has no loss to watch. Received: --early_stopping_patience=3 "
+        "without --validation_examples. Expected: --validation_examples of at least 1.",
+    ),
     ({"seed": -1}, "--seed is too small. Received: -1. Expected: at least 0."),
     (
         {"seed": 2**32},
@@ -233,6 +242,7 @@ def test_the_default_recipe_is_the_tutorials():
         "shuffle": False,
         "seed": 0,
         "validation_examples": 0,
+        "early_stopping_patience": 0,
         "log_every_steps": 100,
         "checkpoint_every_steps": None,
         "checkpoint_every_minutes": None,

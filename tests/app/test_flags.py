@@ -75,6 +75,7 @@ def test_every_flag_reaches_the_recipe():
         "shuffle": True,
         "seed": 9,
         "validation_examples": 10,
+        "early_stopping_patience": 3,
         "log_every_steps": 11,
         "checkpoint_every_steps": 12,
         "checkpoint_every_minutes": 2.5,

@@ -162,6 +162,7 @@ def test_the_training_recipe_holds_all_flags_that_affect_results():
         "shuffle",
         "seed",
         "validation_examples",
+        "early_stopping_patience",
         "start_from",
         "dtype_policy",
         "data_partitions",

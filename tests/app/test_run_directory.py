@@ -171,6 +171,7 @@ def test_the_stored_recipe_is_complete_with_absolute_paths(tmp_path, monkeypatch
         "--shuffle=true",
         "--seed=0",
         "--validation_examples=0",
+        "--early_stopping_patience=0",
         "--log_every_steps=100",
         "--checkpoint_every_steps=7",
         "--keep_checkpoints=3",

@@ -16,6 +16,7 @@ import pytest
 
 from mnist_keras import SumSquaredError
 from mnist_keras.app import networks
+from mnist_keras.app.compare import read_run
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.app.train import train
@@ -29,6 +30,7 @@ from tests.command_line import tree, write_small_mnist
 
 pytestmark = pytest.mark.slow
 
+STEPS = 10  # in an epoch
 TUTORIAL = {"dataset": "mnist", "batch_size": 100, "epochs": 3, "log_every_steps": 2}
 EVERYTHING_ELSE = {
     **TUTORIAL,
@@ -367,15 +369,58 @@ def test_start_from_copies_the_newest_checkpoint_of_another_run(start, tmp_path,
     whole = start("whole", epochs=3)
     start("a", epochs=2)
     forked = {"start_from": str(tmp_path / "a"), "learning_rate": 0.0001}
-    lines = start("b", epochs=3, **forked)
-    assert lines[:3] == [whole[0], "2", next(line for line in whole if line.startswith("2 "))]
-    rates = points_of(tmp_path / "b" / "train")["learning_rate"]
-    assert set(rates.values()) == {float(np.float32(0.0001))}
+    lines = start("b", epochs=2, **forked)
+    # Its first loss is that of the third epoch, and all its numbers begin at 0.
+    first = next(line for line in whole if line.startswith("2 "))
+    assert lines[:3] == [whole[0], "0", first.replace("2 ", "0 ", 1)]
+    points = points_of(tmp_path / "b" / "train")
+    assert set(points["learning_rate"].values()) == {float(np.float32(0.0001))}
+    assert sorted(points["epoch_loss"]) == [STEPS, 2 * STEPS]
+    summaries = [json.loads((tmp_path / name / "summary.json").read_bytes()) for name in "ab"]
+    assert [(it["epochs"], it["steps"]) for it in summaries] == [(2, 2 * STEPS)] * 2
     shutil.rmtree(tmp_path / "a")
-    assert start("b", epochs=4, **forked)[1] == "3"
+    assert start("b", epochs=3, **forked)[1] == "2"
     with pytest.raises(UsageError, match=r"--start_from has no checkpoint. Received: .*/a\."):
         start("c", **forked)
     assert not (tmp_path / "c").exists()
+
+
+def test_a_run_without_improvement_stops_early_and_is_finished(start, tmp_path, capsys):
+    # At this rate no weight changes.
+    recipe = {"learning_rate": 1e-30, "validation_examples": 100, "early_stopping_patience": 2}
+
+    def come_to(**values):
+        lines = start("a", **recipe, **values)
+        page = (tmp_path / "a" / "report.html").read_text()
+        summary = json.loads((tmp_path / "a" / "summary.json").read_bytes())
+        counted = {name: summary.get(name) for name in ("epochs", "stopped_early", "steps")}
+        assert "<dt>epochs</dt><dd>3, stopped early</dd>" in page
+        return [line for line in lines if line.isdigit()], counted
+
+    counted = {"epochs": 3, "stopped_early": True, "steps": 3 * (STEPS - 1)}
+    assert come_to(epochs=9) == (["0", "1", "2"], counted)
+    assert come_to(epochs=9) == ([], counted)
+    assert come_to(epochs=20) == ([], counted)
+    # Killed between its last checkpoint and its end.
+    (tmp_path / "a" / "summary.json").unlink()
+    assert come_to(epochs=9) == ([], counted)
+    assert read_run(tmp_path / "a").epochs == "3/9"
+
+
+def test_a_stopped_run_says_so(small_mnist, tmp_path, capsys):
+    recipe = {"learning_rate": 1e-30, "validation_examples": 100, "early_stopping_patience": 2}
+    places = {"data_dir": str(small_mnist), "logdir": str(tmp_path), "run_name": "a"}
+    for _ in range(2):
+        train(RunConfig(**{**TUTORIAL, **recipe, **places, "epochs": 9}))
+    lines = capsys.readouterr().err.splitlines()
+    assert (
+        "run a was stopped early, after 3 of 9 epochs: the loss on --validation_examples was no "
+        "lower in the last --early_stopping_patience=2 epochs."
+    ) in lines
+    assert lines[-1].startswith(
+        "run a is finished: 3 epochs, stopped early with --epochs=9, test accuracy "
+    )
+    assert f"--run_name=a_longer --start_from={tmp_path}/a" in lines[-1]
 
 
 def test_the_report_shows_the_class_names_of_the_data_set(start, tmp_path):

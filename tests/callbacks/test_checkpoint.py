@@ -223,7 +223,7 @@ class Scores(keras.callbacks.Callback):
         # Saved because it is the best, although no checkpoint is due.
         ({"keep": 1, "monitor": "val_loss", "every_steps": 100}, [14, 28]),
         ({"keep": 1, "monitor": "val_loss", "every_steps": 3}, [14, 28]),
-        ({"keep": 1, "monitor": "missing", "every_steps": 3}, [28]),
+        ({"keep": 1, "monitor": "missing", "mode": "min", "every_steps": 3}, [28]),
     ],
 )
 def test_the_newest_and_the_best_survive_interruptions(
@@ -310,23 +310,63 @@ def test_training_starts_from_another_checkpoint_at_a_new_rate(make_model, strea
         model.fit(stream, epochs=epochs, verbose=0, callbacks=[checkpoint])
         return model
 
-    first = fit("first", epochs=1, rate=0.01)
+    first = fit("first", epochs=2, rate=0.01)
+    # In one process: the same model, optimizer and generators, but the epochs begin at 0 again.
+    expected = make_model(optimizer=keras.optimizers.SGD(0.001, momentum=0.9))
+    expected.set_weights(first.get_weights())
+    expected.optimizer.build(expected.trainable_variables)
+    for ours, theirs in zip(expected.optimizer.variables, first.optimizer.variables, strict=True):
+        if ours.name != "learning_rate":
+            ours.assign(theirs)
+    expected.fit(stream, epochs=1, verbose=0)
     second = fit("second", epochs=1, rate=0.001, start_from=tmp_path / "first")
-    assert second.steps_trained == first.steps_trained
-    for ours, theirs in zip(second.variables, first.variables, strict=True):
+    assert second.steps_trained == 7
+    for ours, theirs in zip(second.variables, expected.variables, strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert float(second.optimizer.learning_rate) == np.float32(0.001)
-    trained = fit("second", epochs=2, rate=0.001, start_from=tmp_path / "first")
-    again = fit("second", epochs=2, rate=0.5, start_from=tmp_path / "first")
-    assert float(again.optimizer.learning_rate) == np.float32(0.001)
-    np.testing.assert_array_equal(again.get_weights()[0], trained.get_weights()[0])
+    again = fit("second", epochs=1, rate=0.001, start_from=tmp_path / "first")
+    np.testing.assert_array_equal(again.get_weights()[0], second.get_weights()[0])
     assert notices == [
-        f"resumed after 7 steps, from {tmp_path}/first/step-00000007",
+        "begins at epoch 0, with the weights and the optimizer's state from "
+        f"{tmp_path}/first/step-00000014",
+        f"resumed after 7 steps, from {tmp_path}/second/step-00000007",
         nothing_is_trained(epochs=1),
-        f"resumed after 7 steps, from {tmp_path}/first/step-00000007",
-        f"resumed after 14 steps, from {tmp_path}/second/step-00000014",
-        nothing_is_trained(epochs=2),
     ]
+
+
+def test_a_training_from_anothers_weights_begins_at_the_initial_epoch(make_model, stream, tmp_path):
+    make_model().fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path / "first")])
+    checkpoint = Checkpoint(
+        tmp_path / "second", start_from=tmp_path / "first", notice=lambda line: None
+    )
+    history = make_model().fit(stream, initial_epoch=3, epochs=5, verbose=0, callbacks=[checkpoint])
+    assert history.epoch == [3, 4]
+
+
+def test_a_schedule_begins_anew_in_a_training_from_anothers_weights(make_model, stream, tmp_path):
+    def fit(name, start_from=None):
+        schedule = keras.optimizers.schedules.PiecewiseConstantDecay([3], [0.5, 0.0])
+        model = make_model(optimizer=keras.optimizers.SGD(schedule))
+        checkpoint = Checkpoint(tmp_path / name, start_from=start_from, notice=lambda line: None)
+        model.fit(stream, verbose=0, callbacks=[checkpoint])
+        return model
+
+    first = fit("first")
+    second = fit("second", start_from=tmp_path / "first")
+    assert int(second.optimizer.iterations) == 7
+    assert not np.array_equal(second.get_weights()[0], first.get_weights()[0])
+
+
+def test_a_training_from_other_weights_may_have_other_data(make_model, stream, tmp_path):
+    make_model().fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path / "first")])
+    second = make_model(metrics=[])
+    checkpoint = Checkpoint(
+        tmp_path / "second", start_from=tmp_path / "first", notice=lambda line: None
+    )
+    stop = keras.callbacks.EarlyStopping("loss", patience=9)
+    x, y = np.zeros((4, 28, 28), np.float32), np.zeros((4, 10), np.float32)
+    history = second.fit(x, y, verbose=0, callbacks=[checkpoint, stop])
+    assert (second.steps_trained, history.epoch) == (1, [0])
 
 
 @pytest.mark.slow
@@ -615,7 +655,7 @@ def test_a_plain_model_inherits_nothing_from_a_tape_model(model, make_plain, str
         ({"keep_best": 0}, "the number of checkpoints is wrong. Received: keep_best=0."),
         ({"keep_every_steps": 0}, "the interval in steps is wrong. Received: 0."),
         ({"every_minutes": 0}, "the interval in minutes is wrong. Received: every_minutes=0."),
-        ({"mode": "auto"}, 'mode is wrong. Received: \'auto\'. Expected: "min" or "max".'),
+        ({"mode": "best"}, "the mode is unknown. Received: 'best'. "),
     ],
 )
 def test_wrong_arguments_are_refused(arguments, message, tmp_path):

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from mnist_keras import TapeModel
 from mnist_keras.callbacks import (
     Checkpoint,
     DivergedError,
@@ -13,6 +14,7 @@ from mnist_keras.callbacks import (
     StepLogger,
     divergence_guard,
 )
+from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.data import batches
 
 
@@ -64,6 +66,41 @@ def test_a_plain_keras_model_is_guarded_too():
     x, y = np.ones((20, 3)), np.ones((20, 1))
     with pytest.raises(DivergedError, match=r"at step 4 \(epoch 0, step 4\)"):
         model.fit(x, y, batch_size=2, verbose=0, callbacks=[DivergenceGuard()])
+
+
+@pytest.mark.parametrize(("every_steps", "found_after"), [(None, 9), (4, 7), (1, 5)])
+@pytest.mark.parametrize(
+    "kind", [keras.Sequential, lambda layers: TapeModel(keras.Sequential(layers))]
+)
+def test_a_lost_weight_ends_training_before_the_next_checkpoint(
+    kind, every_steps, found_after, tmp_path, steps_in
+):
+    layer = keras.layers.BatchNormalization(name="normalization")
+    model = kind([keras.Input((3,)), layer, keras.layers.Dense(1)])
+    model.compile(optimizer="sgd", loss="mse")
+
+    class Spoil(StepCallback):
+        """The loss of a training step does not depend on the moving statistics."""
+
+        def breaks_execution_at(self, step):
+            return step == 6
+
+        def on_train_batch_end(self, batch, logs=None):
+            super().on_train_batch_end(batch, logs)
+            if self.step == 6:
+                layer.moving_mean.assign([0.0, np.inf, 0.0])
+
+    callbacks = [Spoil(), DivergenceGuard(), Checkpoint(tmp_path, every_steps=every_steps, keep=99)]
+    x, y = np.ones((20, 3)), np.ones((20, 1))
+    with pytest.raises(DivergedError) as error, callbacks[-1]:
+        model.fit(x, y, batch_size=2, epochs=2, verbose=0, callbacks=callbacks)
+    assert re.sub(r"\w+/normalization", "normalization", str(error.value)) == (
+        f"a weight is not finite after step {found_after}. Received: normalization/moving_mean. "
+        "Expected: finite weights and optimizer variables."
+    )
+    assert error.value.step == found_after
+    expected = {None: [], 4: [4], 1: [1, 2, 3, 4, 5]}[every_steps]
+    assert (steps_in(tmp_path) if tmp_path.exists() else []) == expected
 
 
 def test_without_the_guard_training_continues(make_model, digits):

@@ -99,6 +99,16 @@ def test_several_best_checkpoints_are_kept(tmp_path):
     assert present(checkpoints) == [2, 4, 5]
 
 
+def test_while_the_mode_is_not_known_nothing_is_removed(tmp_path):
+    checkpoints = CheckpointDirectory(tmp_path, keep=1, monitor="accuracy", mode=None)
+    for step, accuracy in enumerate((0.5, 0.9, 0.4, 0.3), start=1):
+        save(checkpoints, step, accuracy=accuracy)
+    assert present(checkpoints) == [1, 2, 3, 4]
+    checkpoints.mode = "max"
+    save(checkpoints, 5, accuracy=0.2)
+    assert present(checkpoints) == [2, 5]
+
+
 def test_checkpoints_at_multiples_are_never_removed(tmp_path):
     checkpoints = CheckpointDirectory(tmp_path, keep=2, keep_every_steps=10)
     for step in range(5, 50, 5):

@@ -35,7 +35,7 @@ class Resolved(NamedTuple):
     """A loaded data set: its name and its two halves.
 
     Attributes:
-        name: a name for `load`, never "auto".
+        name: a name for `mnist_keras.data.load`, never "auto".
         train, test: each `Examples`.
     """
 
@@ -175,7 +175,7 @@ def resolve(
     sources: Mapping[str, Source] = SOURCES,
     limits: Limits | None = None,
 ) -> Resolved:
-    """Like `load`, but also returns the name of the data set.
+    """Like `mnist_keras.data.load`, but also returns the name of the data set.
 
     Where ``data_dir``, else $MNIST_KERAS_DATA_DIR, names a directory, only this directory is read.
     Otherwise the data come from the cache, or from a mirror into the cache, and are verified.

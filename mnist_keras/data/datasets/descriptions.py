@@ -33,7 +33,7 @@ _DESCRIPTIONS = {
 
 
 def describe(dataset: str) -> DatasetDescription:
-    """The description of the data set with this name, one of those that `load` takes.
+    """The description of the data set with a name that `mnist_keras.data.load` takes.
 
     >>> describe("fashion_mnist").names[9], describe("mnist").names[9]
     ('Ankle boot', '9')

@@ -1,0 +1,69 @@
+"""The lines that a `Checkpoint` prints for the user."""
+
+import pathlib
+from collections.abc import Iterable
+
+
+def resumed(*, step: int, path: pathlib.Path) -> str:
+    """The training continues."""
+    return f"resumed after {step} steps, from {path}"
+
+
+def started_from(path: pathlib.Path) -> str:
+    """The training begins with the state of another one."""
+    return f"begins at epoch 0, with the weights and the optimizer's state from {path}"
+
+
+def all_epochs_done(*, epochs: int, done: int) -> str:
+    """A resume finds all epochs done."""
+    return (
+        f"all epochs are done: nothing is trained. Received: epochs={epochs}, {done} done. "
+        "Expected: more epochs, or another directory to train anew."
+    )
+
+
+def stopped_early(*, epochs: int, done: int, directory: pathlib.Path) -> str:
+    """A resume finds that the training was ended by ``stop_training``."""
+    return (
+        "the training was stopped early: nothing is trained. Received: stop_training after "
+        f"{done} of {epochs} epochs. Expected: an EarlyStopping with more patience, which "
+        "continues, or Checkpoint(another directory, start_from=...) to train more from "
+        f"{directory}."
+    )
+
+
+def learning_rate(*, attribute: str, restored: float, new: float, takes_new: bool) -> str:
+    """The program has changed its learning rate since the training began."""
+    of = "" if attribute == "optimizer" else f" of {attribute}"
+    if takes_new:
+        return f"learning rate{of}: the script's {new:g} is used, not the checkpoint's {restored:g}"
+    return (
+        f"learning rate{of}: the checkpoint's {restored:g} is used, not the script's {new:g}; "
+        "Checkpoint(use_new_learning_rate=True) uses the script's"
+    )
+
+
+def not_ranked(*, epoch: int, monitor: str, names: Iterable[str]) -> str:
+    """An epoch has not the monitored metric."""
+    return (
+        f"the checkpoint of epoch {epoch} is not ranked: there is no such number. Received: "
+        f"monitor={monitor!r}. Expected: one of {', '.join(sorted(names)) or 'none'}."
+    )
+
+
+def begins_anew(path: pathlib.Path) -> str:
+    """A plain model does not use the checkpoints that are there."""
+    return (
+        f"a plain keras.Model cannot resume: it starts again. Received: {path}. "
+        "Expected: an empty directory, or a TapeModel, which can resume."
+    )
+
+
+def not_finite(step: int) -> str:
+    """A state is not written."""
+    return f"no checkpoint is saved at step {step}: a weight is not finite."
+
+
+def write_failed(reason: str) -> str:
+    """A state could not be written."""
+    return f"a checkpoint could not be written ({reason}); trying again later."

@@ -1,0 +1,185 @@
+"""Finds the checkpoint that a `Checkpoint` resumes from, and restores its state."""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+
+from mnist_keras.callbacks import checkpoint_lines
+from mnist_keras.callbacks.base import Fit
+from mnist_keras.callbacks.exactness import Exactness
+from mnist_keras.checkpoint import (
+    early_stop,
+    file_bundle,
+    learning_rates,
+    random_state,
+    training_state,
+)
+from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
+from mnist_keras.checkpoint.training_state import Position, TrainingState
+from mnist_keras.distributed.workers import workers_of
+
+
+class Resumption:
+    """The resume of one training: its own newest checkpoint, or the start from another training's.
+
+    Args:
+        checkpoints: the training's own checkpoints.
+        start_from: those of another training, or None.
+        use_new_learning_rate: whether a learning rate that the program has changed is used.
+        exactness: gets the reasons why the resume is not exact.
+        tell: called with each line for the user, on every worker.
+        notice: called with a message for each damaged checkpoint.
+
+    Attributes:
+        learning_rates: {attribute: rate} that the program had when the training began.
+    """
+
+    def __init__(
+        self,
+        checkpoints: CheckpointDirectory,
+        *,
+        start_from: CheckpointDirectory | None,
+        use_new_learning_rate: bool,
+        exactness: Exactness,
+        tell: Callable[[str], object],
+        notice: Callable[[str], object],
+    ) -> None:
+        self._checkpoints = checkpoints
+        self._start_from = start_from
+        self._use_new_learning_rate = use_new_learning_rate
+        self._exactness = exactness
+        self._tell = tell
+        self._notice = notice
+        self._found: TrainingState | None = None
+        self._starts_anew = False
+        self.learning_rates: dict[str, float] | None = None
+
+    def find(
+        self, model: Any, callbacks: Sequence[keras.callbacks.Callback], *, epochs: int
+    ) -> Position | None:
+        """Read the state to resume from, on the chief, and send it to the other workers.
+
+        Returns:
+            Where to begin: past the last epoch if the training was stopped early, None if there is
+            no state.
+        """
+        workers = workers_of(model)
+        files = self._read() if workers.is_chief else None
+        self._starts_anew = bool(workers.all_reduce_max([int(self._starts_anew)])[0])
+        if workers.are_several:
+            files = file_bundle.unpack(workers.broadcast(file_bundle.pack(files)))
+        self._found = found = None if files is None else TrainingState.from_files(files)
+        if found is None:
+            return None
+        if self._starts_anew:
+            return Position(step=0, epoch=0, step_in_epoch=0)
+        if early_stop.still_stops(found, callbacks):
+            epoch = max(epochs, found.position.epoch)
+            return dataclasses.replace(found.position, epoch=epoch)
+        return found.position
+
+    def _read(self):
+        stored = self._checkpoints.newest(self._notice)
+        self._starts_anew = False
+        if stored is None and self._start_from is not None:
+            stored = self._start_from.newest(self._notice)
+            self._starts_anew = True
+        return stored and stored.files
+
+    def restore_generators(self) -> None:
+        """Restore the random generators as they were when the first fit opened its data."""
+        place = self._found and not self._starts_anew and self._found.place
+        if place and "began" in place:
+            random_state.restore(place["began"])
+
+    def discard(self) -> None:
+        """Do not restore the state that `find` found."""
+        self._found = None
+
+    def restore(
+        self,
+        model: Any,
+        callbacks: Sequence[keras.callbacks.Callback],
+        *,
+        fit: Fit,
+        epochs: int | None,
+    ) -> TrainingState | None:
+        """Restore the state that `find` found, once.
+
+        Args:
+            model: the built model, with the learning rates that the program gave it.
+            callbacks: the callbacks of the fit.
+            fit: what the running fit tells its callbacks.
+            epochs: those of the fit.
+
+        Returns:
+            The state, if the training continues from its position.
+
+        Raises:
+            StateMismatchError: the state is of another model, other data or other callbacks.
+        """
+        found, self._found = self._found, None
+        rates = learning_rates.learning_rates(model)
+        if self.learning_rates is None:
+            self.learning_rates = rates
+        if found is None:
+            return None
+        if self._starts_anew:
+            training_state.assign_variables(found, model, step=fit.step_graph)
+            learning_rates.assign(model, rates)
+            learning_rates.begin_schedules(model)
+            self._tell(checkpoint_lines.started_from(self._directory(found.position.step)))
+            return None
+        is_over = early_stop.still_stops(found, callbacks)
+        training_state.restore(found, model, callbacks, step=fit.step_graph, data=fit.data_identity)
+        model.steps_trained = found.position.step
+        self._tell_where_from(found.position, epochs=epochs, is_over=is_over)
+        if not is_over:
+            early_stop.forget(found, callbacks)
+        self._take_learning_rates(model, rates, begun=found.description.get("learning_rates", {}))
+        if fit.data is not None:
+            self._find_place(found, fit.data)
+        return found
+
+    def _directory(self, step):
+        another = self._start_from if self._starts_anew else None
+        return (another or self._checkpoints).directory(step)
+
+    def _find_place(self, found, data):
+        data.report_to(self._exactness.report)
+        place, position = found.place, found.position
+        if place is None:
+            self._exactness.report(
+                "an earlier version wrote the checkpoint, without the position in the data"
+            )
+        else:
+            data.resume(place, epoch=position.epoch, step_in_epoch=position.step_in_epoch)
+
+    def _tell_where_from(self, position, *, epochs, is_over):
+        path = self._directory(position.step)
+        self._tell(checkpoint_lines.resumed(step=position.step, path=path))
+        if epochs is not None and position.epoch >= epochs:
+            self._tell(checkpoint_lines.all_epochs_done(epochs=epochs, done=position.epoch))
+        elif is_over:
+            line = checkpoint_lines.stopped_early(
+                epochs=epochs, done=position.epoch, directory=self._checkpoints.path
+            )
+            self._tell(line)
+
+    def _take_learning_rates(self, model, rates, *, begun):
+        restored = learning_rates.learning_rates(model)
+        changed = learning_rates.changed(rates, begun=begun, restored=restored)
+        for attribute, (of_checkpoint, new) in changed.items():
+            line = checkpoint_lines.learning_rate(
+                attribute=attribute,
+                restored=of_checkpoint,
+                new=new,
+                takes_new=self._use_new_learning_rate,
+            )
+            self._tell(line)
+        if self._use_new_learning_rate:
+            learning_rates.assign(model, {name: new for name, (_, new) in changed.items()})
+        else:
+            self.learning_rates = {**rates, **begun}

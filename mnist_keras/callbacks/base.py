@@ -61,6 +61,7 @@ class Fit:
         data: a `mnist_keras.checkpoint.data_position.StreamPosition`, or None.
         step_graph: the traced training step, a `mnist_keras.checkpoint.step_graph.StepGraph`, or
             None.
+        last_logs: the logs of the last step, {name: scalar}; also of one before an interruption.
 
     Example:
 
@@ -73,6 +74,12 @@ class Fit:
     steps_skipped: int = 0
     data: StreamPosition | None = None
     step_graph: StepGraph | None = None
+    last_logs: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    @property
+    def place(self) -> dict[str, Any] | None:
+        """The place in the data with the logs of the last step, as a checkpoint holds them."""
+        return None if self.data is None else {**self.data.capture(), "logs": self.last_logs}
 
     @property
     def data_identity(self) -> dict[str, Any] | None:

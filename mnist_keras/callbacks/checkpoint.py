@@ -14,7 +14,7 @@ from mnist_keras.callbacks import checkpoint_lines
 from mnist_keras.callbacks.base import StepCallback, scalars
 from mnist_keras.callbacks.exactness import Exactness, NotExactError
 from mnist_keras.callbacks.resumption import Resumption
-from mnist_keras.checkpoint import ranking, stored_weights, training_state
+from mnist_keras.checkpoint import ranking, stored_weights, training_state, worker_places
 from mnist_keras.checkpoint.background_writer import BackgroundWriter
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.checkpoint.storage import Disk
@@ -176,7 +176,7 @@ class Checkpoint(StepCallback):
             disk=disk,
         )
         self._resume = resume
-        self._exactness = Exactness(is_required=require_exact, notice=self._tell)
+        self._exactness = Exactness(is_required=require_exact, tell=self._tell, notice=notice)
         self._resumption = Resumption(
             self._checkpoints,
             start_from=None
@@ -278,7 +278,10 @@ class Checkpoint(StepCallback):
         self._take_result()
         workers = workers_of(self.model)
         improved = workers.is_chief and self._checkpoints.improves(metrics)
-        wanted = workers.all_reduce_max([int(improved), int(bool(self.model.stop_training))])
+        stops, is_inexact = bool(self.model.stop_training), not self._exactness.holds
+        *wanted, is_inexact = workers.all_reduce_max([improved, stops, is_inexact])
+        if is_inexact:
+            self._exactness.learn_from_another_worker()
         is_last = epoch + 1 == self.params.get("epochs")
         is_due = self._trigger is None or self.breaks_execution_at(self.step)
         if is_due or is_last or any(wanted):
@@ -389,12 +392,13 @@ class Checkpoint(StepCallback):
     def _save(self, position, metrics, *, stopped=False):
         self._take_result()
         self._saved, self._saved_at_s = position, self._clock()
-        if not workers_of(self.model).is_chief:
+        workers = workers_of(self.model)
+        place = worker_places.gather(self.fit.place, workers)
+        if not workers.is_chief:
             training_state.take_part_in_capture(self.model)
             return
         if self._can_resume:
             self._exactness.look_for_changes(self.model)
-        place = self.fit.data and self.fit.data.capture()
         notes = {"learning_rates": self._resumption.learning_rates, "stopped": stopped}
         fit = self.fit
         state = training_state.capture(

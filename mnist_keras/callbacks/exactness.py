@@ -23,11 +23,19 @@ class Exactness:
 
     Args:
         is_required: whether to raise an error instead of printing a line.
-        notice: called with each line.
+        tell: called with each line that all workers know; prints it on one of them.
+        notice: called with each line that only this worker knows.
     """
 
-    def __init__(self, *, is_required: bool, notice: Callable[[str], Any]) -> None:
+    def __init__(
+        self,
+        *,
+        is_required: bool,
+        tell: Callable[[str], Any],
+        notice: Callable[[str], Any],
+    ) -> None:
         self._is_required = is_required
+        self._tell = tell
         self._notice = notice
         self._reasons: list[str] = []
         self._numbers: dict[str, float] = {}
@@ -38,24 +46,40 @@ class Exactness:
         return not self._reasons
 
     def report(self, reason: str) -> None:
-        """Report a reason once.
+        """Report once a reason that all workers know.
 
         Raises:
             NotExactError: exactness is required.
         """
+        self._report(reason, self._tell)
+
+    def report_own(self, reason: str) -> None:
+        """Report once a reason that perhaps only this worker knows, such as its share of the data.
+
+        Raises:
+            NotExactError: exactness is required.
+        """
+        self._report(reason, self._notice)
+
+    def learn_from_another_worker(self) -> None:
+        """Note that another worker has printed a reason."""
+        if self.holds:
+            self._reasons.append("another worker has printed the reason")
+
+    def _report(self, reason, print_line):
         if reason in self._reasons:
             return
         self._reasons.append(reason)
         line = f"resume is not exact: {reason}."
         if self._is_required:
             raise NotExactError(line)
-        self._notice(line)
+        print_line(line)
 
     def look_for_obstacles(self, fit: Fit, model: Any) -> None:
         """Report the reasons that are known at the start of a fit."""
         self._numbers = closures.numbers(model) if model.run_eagerly else {}
         if fit.data is not None:
-            fit.data.report_to(self.report)
+            fit.data.report_to(self.report_own)
             for reason in fit.data.obstacles():
                 self.report(f"{reason}; give it a seed, or use tf.random.stateless operations")
         if fit.step_graph is None:

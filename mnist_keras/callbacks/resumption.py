@@ -15,6 +15,7 @@ from mnist_keras.checkpoint import (
     learning_rates,
     random_state,
     training_state,
+    worker_places,
 )
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.checkpoint.training_state import Position, TrainingState
@@ -54,6 +55,7 @@ class Resumption:
         self._notice = notice
         self._found: TrainingState | None = None
         self._starts_anew = False
+        self._workers: Any = None
         self.learning_rates: dict[str, float] | None = None
 
     def find(
@@ -65,7 +67,7 @@ class Resumption:
             Where to begin: past the last epoch if the training was stopped early, None if there is
             no state.
         """
-        workers = workers_of(model)
+        self._workers = workers = workers_of(model)
         files = self._read() if workers.is_chief else None
         self._starts_anew = bool(workers.all_reduce_max([int(self._starts_anew)])[0])
         if workers.are_several:
@@ -90,8 +92,10 @@ class Resumption:
 
     def restore_generators(self) -> None:
         """Restore the random generators as they were when the first fit opened its data."""
-        place = self._found and not self._starts_anew and self._found.place
-        if place and "began" in place:
+        if self._found is None or self._starts_anew or self._found.place is None:
+            return
+        place, _ = worker_places.own(self._found.place, self._workers)
+        if "began" in place:
             random_state.restore(place["began"])
 
     def discard(self) -> None:
@@ -140,22 +144,30 @@ class Resumption:
             early_stop.forget(found, callbacks)
         self._take_learning_rates(model, rates, begun=found.description.get("learning_rates", {}))
         if fit.data is not None:
-            self._find_place(found, fit.data)
+            self._find_place(found, fit, workers_of(model))
         return found
 
     def _directory(self, step):
         another = self._start_from if self._starts_anew else None
         return (another or self._checkpoints).directory(step)
 
-    def _find_place(self, found, data):
-        data.report_to(self._exactness.report)
-        place, position = found.place, found.position
-        if place is None:
+    def _find_place(self, found, fit, workers):
+        fit.data.report_to(self._exactness.report_own)
+        if found.place is None:
             self._exactness.report(
                 "an earlier version wrote the checkpoint, without the position in the data"
             )
-        else:
-            data.resume(place, epoch=position.epoch, step_in_epoch=position.step_in_epoch)
+            return
+        position = found.position
+        place, count = worker_places.own(found.place, workers)
+        if count != workers.count and fit.stream is None:
+            self._exactness.report(
+                f"the checkpoint is of {count} workers, and there are {workers.count}; train with "
+                "as many as before"
+            )
+            place = {**place, "prints": []}
+        fit.last_logs = place["logs"]
+        fit.data.resume(place, epoch=position.epoch, step_in_epoch=position.step_in_epoch)
 
     def _tell_where_from(self, position, *, epochs, is_over):
         path = self._directory(position.step)

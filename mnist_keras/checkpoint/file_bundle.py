@@ -1,12 +1,13 @@
-"""Packs the files of a checkpoint into one bytes object, to send them to other workers."""
+"""Packs files or arrays into one bytes object, to send them to other workers."""
 
 import io
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 
-def pack(files: dict[str, bytes] | None) -> bytes | None:
+def pack(files: Mapping[str, bytes] | None) -> bytes | None:
     """The files in one bytes object; None for None.
 
     >>> unpack(pack({"state.json": b"{}"}))
@@ -14,15 +15,25 @@ def pack(files: dict[str, bytes] | None) -> bytes | None:
     """
     if files is None:
         return None
-    packed = io.BytesIO()
-    arrays: dict[str, Any] = {name: np.frombuffer(data, np.uint8) for name, data in files.items()}
-    np.savez(packed, **arrays)
-    return packed.getvalue()
+    return pack_arrays({name: np.frombuffer(data, np.uint8) for name, data in files.items()})
 
 
 def unpack(packed: bytes | None) -> dict[str, bytes] | None:
     """The files that `pack` packed, {name: bytes}; None for None."""
     if packed is None:
         return None
-    with np.load(io.BytesIO(packed), allow_pickle=False) as files:
-        return {name: files[name].tobytes() for name in files}
+    return {name: array.tobytes() for name, array in unpack_arrays(packed).items()}
+
+
+def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The arrays in one bytes object."""
+    packed = io.BytesIO()
+    named: dict[str, Any] = dict(arrays)
+    np.savez(packed, **named)
+    return packed.getvalue()
+
+
+def unpack_arrays(packed: bytes) -> dict[str, np.ndarray]:
+    """The arrays that `pack_arrays` packed."""
+    with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
+        return dict(arrays)

@@ -18,7 +18,7 @@ def learning_rates(model: Any) -> dict[str, float]:
     {'optimizer': 0.5}
     """
     return {
-        path: float(optimizer.learning_rate)
+        path: float(keras.ops.convert_to_numpy(optimizer.learning_rate))
         for path, optimizer in _own_optimizers(model).items()
         if _is_variable(optimizer)
     }

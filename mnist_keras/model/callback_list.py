@@ -183,14 +183,15 @@ class FitCallbacks(keras.callbacks.CallbackList):
         Raises:
             StopIteration: no batch is left.
         """
-        begin, logs = self._begin, {}
+        begin = self._begin
+        logs: dict[str, Any] = {}
         end = begin + self.model.steps_per_execution
         stream = self.fit.stream
         if self.steps_per_epoch:  # 0 of data without a batch: Keras then draws until the end.
             end = min(end, self.steps_per_epoch)
         if begin < self.fit.steps_skipped:
             begin = min(end, self.fit.steps_skipped)
-            logs = self.model.get_metrics_result()
+            logs = self.fit.last_logs or self.model.get_metrics_result()
         while begin < end and not self.model.stop_training:
             stop = self._earliest_break(begin, end)
             super().on_train_batch_begin(begin)
@@ -203,6 +204,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
             if ran == 0:
                 break
             begin, logs = begin + ran, new_logs
+            self.fit.last_logs = new_logs
             self._agree()
             stop_training = self.model.stop_training
             super().on_train_batch_end(begin - 1, logs)

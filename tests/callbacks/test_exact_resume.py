@@ -106,7 +106,7 @@ def test_noise_drawn_as_advised_resumes_exactly(tmp_path):
 
 
 def test_require_exact_makes_inexact_resume_an_error(tmp_path):
-    with pytest.raises(NotExactError, match=r"^resume is not exact: the training step draws"):
+    with pytest.raises(NotExactError, match=r"^resume is not exact: the training step uses"):
         train(tmp_path, draw=by_tensorflow, require_exact=True)
 
 
@@ -197,3 +197,32 @@ def test_lazily_built_weights_are_restored_before_any_update(tmp_path):
     assert len(resumed) == len(whole) == 8
     for found, expected in zip(resumed, whole, strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+class Renaming(TapeModel):
+    """Returns its loss under another name than its metrics have."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def train_step(self, data):
+        return {"own_loss": super().train_step(data)["loss"]}
+
+
+def test_an_epoch_killed_after_its_last_step_has_its_logs(tmp_path):
+    examples = tf.data.Dataset.from_tensor_slices((X, Y)).filter(lambda *_: True).batch(4)
+
+    def fit(*callbacks):
+        keras.utils.set_random_seed(0)
+        model = Renaming()
+        model.compile("sgd", "mse", steps_per_execution=4)
+        with contextlib.suppress(Killed):
+            return model.fit(examples, epochs=2, verbose=0, callbacks=callbacks).history
+
+    expected = fit()
+    fit(Checkpoint(tmp_path, every_steps=6), Kill(6))
+    assert fit(Checkpoint(tmp_path, every_steps=6)) == expected

@@ -295,6 +295,8 @@ def examine(role, pipeline, chance, directory):
     lines = [line for line in lines + more if "resume is not exact" in line]
     if None in found:
         return FAILED, more[-3:], len(kills)
+    if any(result["is_exact"] == bool(lines) for result in found):
+        return FAILED, [*lines, "is_exact is wrong"], len(kills)
     same = all(is_same(one, other) for one, other in zip(found, expected, strict=True))
     kind = (SAID if lines else SAME) if same else (SAID if lines else DIFFERENT)
     return kind, list(dict.fromkeys(lines)) + ([] if same else ["other bits"]), len(kills)

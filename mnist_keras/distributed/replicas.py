@@ -81,6 +81,10 @@ class Replica:
         """Remember that a tensor is a contribution to the loss of the global batch."""
         self._contributions[id(loss)] = loss
 
+    def add_sum(self, tensor):
+        """Remember that a tensor is the same on all replicas, as a sum over them is."""
+        self._sums[id(tensor)] = tensor, tensor
+
     def all_reduce_sum(self, tensors):
         """The sums of tensors over all replicas; a tensor that is such a sum stays as it is.
 

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from mnist_keras import _keras
 from mnist_keras.callbacks.loss_tracker import loss_tracker
+from mnist_keras.callbacks.step_observer import hooks
 from mnist_keras.distributed import replicas
 from mnist_keras.distributed.global_batch import layers_use_global_batch
 from mnist_keras.errors import UsageError
@@ -193,22 +194,13 @@ class ReplicatedStepFunction(MultiStepFunction):
         with (
             self._strategy.scope(),
             layers_use_global_batch(model),
+            hooks(model),  # They see what each output's loss is weighted to, and summed gradients.
             replicas.replicated_updates(model.optimizer),
             replicas.weighted_output_losses(model),
         ):
             results = self._strategy.run(step, args=args)
         local = self._strategy.experimental_local_results
         return tf.nest.map_structure(lambda result: local(result)[0], results)
-
-    def _loss_of(self, logs):
-        loss, replica = super()._loss_of(logs), replicas.current()
-        if loss is None or replica is None:
-            return loss
-        if "loss" in self._model.get_metrics_result():
-            return replica.all_reduce([loss])[0]
-        return replica.all_reduce_sum([loss])[
-            0
-        ]  # It comes from `compute_loss`, so the parts add up.
 
 
 class ReplicatedTestFunction:

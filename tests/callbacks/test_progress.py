@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, Interrupted, Progress, progress
 from mnist_keras.callbacks.base import StepCallback
 from tests.terminals import Screen, Terminal, use_terminal
@@ -26,9 +27,9 @@ class Clock:
 class Slow(StepCallback):
     """Every step takes this many seconds of a clock; its losses are kept as they will be shown."""
 
-    def __init__(self, clock, *, seconds):
+    def __init__(self, clock, *, seconds, loss="loss"):
         super().__init__()
-        self._clock, self._seconds = clock, seconds
+        self._clock, self._seconds, self._loss = clock, seconds, loss
         self.losses = []
 
     def breaks_execution_at(self, step):
@@ -36,7 +37,7 @@ class Slow(StepCallback):
 
     def on_train_batch_end(self, batch, logs=None):
         self._clock.now += self._seconds
-        self.losses.append(f"loss {float(logs['loss']):.4g}")
+        self.losses.append(f"loss {float(logs[self._loss]):.4g}")
 
 
 class Saying(keras.callbacks.Callback):
@@ -162,6 +163,33 @@ def test_a_narrow_window_shows_what_matters_most(columns, figures, attach):
         clock.now += 1
         fit.step(1, 7, logs)
         assert screen.lines[1] == figures
+
+
+def test_without_a_loss_the_other_losses_stay_on_a_narrow_line(attach):
+    screen, clock = attach(40), Clock()
+    with Progress(clock=clock) as progress:
+        fit = ByHand(progress)
+        clock.now += 1
+        fit.step(0, 7, {"accuracy": 0.5, "d_loss": 1.5, "g_loss": 2.5})
+        assert screen.lines[1] == "d_loss 1.5  g_loss 2.5  accuracy 0.5"
+
+
+@pytest.mark.parametrize(
+    ("examples", "shown"), [(None, "1 examples/s"), ("sentences", "1 sentences/s")]
+)
+def test_losses_that_are_only_recorded_are_shown(examples, shown, without_terminal):
+    class Recording(TapeModel):
+        def train_step(self, data):
+            self.record_step(losses={"d_loss": tf.constant(0.5), "critic": tf.constant(2.0)})
+            return {"d_loss": tf.constant(4.0)}
+
+    said, clock = without_terminal(), Clock()
+    model = Recording(keras.Sequential([keras.layers.Dense(1)]))
+    model.compile()
+    callbacks = [Slow(clock, seconds=2, loss="d_loss"), Progress(examples=examples, clock=clock)]
+    data = tf.data.Dataset.from_tensor_slices(np.zeros((6, 3))).batch(2)
+    model.fit(data, verbose=0, callbacks=callbacks)
+    assert said() == [f"1/1 epochs  took 0:06  critic 2  d_loss 4  {shown}"]
 
 
 def test_between_two_updates_nothing_is_read(attach):

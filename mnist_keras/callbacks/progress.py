@@ -59,6 +59,7 @@ class Progress(StepCallback):
         self._began_s = 0.0
         self._marks: collections.deque[tuple[float, int]] = collections.deque(maxlen=_MARKS)
         self._steps_per_epoch: int | None = None
+        self._first: tuple[int, float | None] | None = None
         self._examples_per_step: float | None = None
         self._logs: dict[str, Any] = {}
         self._validation: dict[str, float] = {}
@@ -72,11 +73,17 @@ class Progress(StepCallback):
         self._marks.clear()
         self._steps_per_epoch = self.params.get("steps")
         self._logs, self._validation, self._records = {}, {}, None
+        self._first = None
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
         self.step_in_epoch = self.fit.steps_skipped
         self._show_if_due()
+
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
+        super().on_train_batch_begin(batch, logs)
+        if self._first is None:
+            self._first = batch, examples_in_epoch(self, batches=batch)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch, logs)
@@ -85,8 +92,7 @@ class Progress(StepCallback):
         if not self._marks:
             # Not earlier: the first execution includes the time to trace the graph.
             self._mark()
-            examples = examples_in_epoch(self.model) or 0.0
-            self._examples_per_step = examples / self.step_in_epoch
+            self._examples_per_step = self._examples_since(self._first)
         self._show_if_due()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
@@ -166,6 +172,14 @@ class Progress(StepCallback):
 
     def _name_of_examples(self):
         return self._examples or ("examples" if self.stream is None else "images")
+
+    def _examples_since(self, first):
+        """The mean number of examples in a batch since some batch; None if it is not known."""
+        batch, before = first
+        examples = examples_in_epoch(self, batches=self.step_in_epoch)
+        if examples is None or before is None:
+            return None
+        return (examples - before) / (self.step_in_epoch - batch)
 
     def _steps_per_second(self):
         if len(self._marks) < 2:

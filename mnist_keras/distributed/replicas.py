@@ -203,3 +203,11 @@ def example_count(data):
     """How many examples a batch has, an int32 scalar."""
     leaves = [part for part in tf.nest.flatten(data) if part is not None]
     return tf.shape(leaves[0])[0]
+
+
+def examples_if_known(data):
+    """How many examples a batch has, a float32 scalar; 0 for data without such an axis."""
+    leaves = [part for part in tf.nest.flatten(data) if isinstance(part, tf.Tensor)]
+    if not leaves or leaves[0].shape.rank in (None, 0):
+        return tf.constant(0.0)
+    return tf.cast(tf.shape(leaves[0])[0], tf.float32)

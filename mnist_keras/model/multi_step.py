@@ -17,6 +17,7 @@ from mnist_keras.distributed import replicas
 from mnist_keras.errors import UsageError
 
 _FINGERPRINT = "fingerprint of the batch"
+_EXAMPLES = "examples in the batch"
 _IS_FINITE = "whether all losses are finite"
 
 
@@ -138,7 +139,12 @@ class MultiStepFunction:
     Attributes:
         fingerprints: int64 (steps,), the fingerprints of the batches of the last execution, 0 if
             not requested; None for a stream.
+        examples: float32 (steps,), the examples in these batches, or 0 if a batch does not say;
+            None for a stream and under a strategy.
+        counts_examples: whether it counts the examples in batches that are not of a stream.
     """
+
+    counts_examples = True
 
     def __init__(self, model):
         self._model = model
@@ -150,7 +156,7 @@ class MultiStepFunction:
                 reduce_retracing=True,
                 jit_compile=model.jit_compile,
             )
-        self.fingerprints = None
+        self.fingerprints = self.examples = None
         self._loss_names: dict[str, None] = {}  # In their order; of all traces.
         self._stream_loops = {}
         self._iterator_loop = tf.function(
@@ -233,6 +239,7 @@ class MultiStepFunction:
             ran, logs, records = self._run_one_by_one(iterator, count, due, prints)
         ran = int(ran)
         self.fingerprints = records.pop(_FINGERPRINT, None)
+        self.examples = records.pop(_EXAMPLES, None)
         if ran < count:
             records = {name: values[:ran] for name, values in records.items()}
         names = tuple(name for name in self._loss_names if name in records)
@@ -301,7 +308,7 @@ class MultiStepFunction:
                 data = batch.get_value()
                 new_logs, record = step_function(data, due[step])
                 going = record.pop(_IS_FINITE)
-                record = with_fingerprint(record, data, prints[step])
+                record = with_facts(record, data, prints[step])
                 return step + 1, going, new_logs, _write(records, step, record)
 
             return tf.cond(batch.has_value(), train, lambda: (step, False, logs, records))
@@ -314,7 +321,7 @@ class MultiStepFunction:
         for data, is_due, needs_print in zip(batches, due, prints, strict=False):
             logs, record = self._one_step(data, tf.constant(is_due))
             going = record.pop(_IS_FINITE)
-            rows.append(with_fingerprint(record, data, tf.constant(needs_print)))
+            rows.append(with_facts(record, data, tf.constant(needs_print)))
             if not going:
                 break
         # An eager step may record other values than the step before it.
@@ -346,7 +353,7 @@ def loop_steps(run, count, step_function, *, prints=False):
         run: a function that takes the step, from 0, and returns its logs and its record.
         count: int32 scalar.
         step_function: a concrete function with outputs of the same structure.
-        prints: whether the records also hold the fingerprints of the batches.
+        prints: whether the records also hold the facts about the batches.
 
     Returns:
         (number of steps run, logs of the last step, {name: values of all steps}).
@@ -369,6 +376,7 @@ def _first_values(step_function, count, *, prints):
     records = {name: tf.TensorArray(tf.float32, size=count) for name in names}
     if prints:
         records[_FINGERPRINT] = tf.TensorArray(tf.int64, size=count)
+        records[_EXAMPLES] = tf.TensorArray(tf.float32, size=count)
     return zeros, records
 
 
@@ -393,13 +401,13 @@ def _padded(flags, length):
     return padded
 
 
-def with_fingerprint(record, data, is_needed):
-    """Add the fingerprint of the batch to a step's record; it is computed only if needed."""
+def with_facts(record, data, is_needed):
+    """Add the facts about a step's batch to its record: its size, its fingerprint if needed."""
     data = fingerprint.local(data)
     computed = tf.cond(
         is_needed, lambda: fingerprint.fingerprint(data), lambda: tf.constant(0, tf.int64)
     )
-    return {**record, _FINGERPRINT: computed}
+    return {**record, _FINGERPRINT: computed, _EXAMPLES: replicas.examples_if_known(data)}
 
 
 def _none_where_absent(value):

@@ -11,7 +11,7 @@ from mnist_keras.callbacks.step_observer import hooks
 from mnist_keras.distributed import replicas
 from mnist_keras.distributed.global_batch import layers_use_global_batch
 from mnist_keras.errors import UsageError
-from mnist_keras.model.multi_step import MultiStepFunction, loop_steps, with_fingerprint
+from mnist_keras.model.multi_step import MultiStepFunction, loop_steps, with_facts
 
 _EXAMPLES = "examples in the epoch"
 
@@ -26,6 +26,8 @@ class ReplicatedStepFunction(MultiStepFunction):
         UsageError: there are several replicas, and the model is compiled for XLA or with a loss
             that is not a mean over the batch.
     """
+
+    counts_examples = False  # The model's loss tracker does.
 
     def __init__(self, model):
         super().__init__(model)
@@ -109,7 +111,7 @@ class ReplicatedStepFunction(MultiStepFunction):
         def run(index):
             data = iterator.get_next()
             logs, record = step_function(data, due[index])
-            return logs, with_fingerprint(record, data, prints[index])
+            return logs, with_facts(record, data, prints[index])
 
         return self._with_current_metrics(*loop_steps(run, count, step_function, prints=True))
 
@@ -126,6 +128,7 @@ class ReplicatedStepFunction(MultiStepFunction):
 
     def run(self, *args, **kwargs):
         ran, logs = super().run(*args, **kwargs)
+        self.examples = None  # They are those of one replica.
         self._model.examples_in_epoch = logs.pop(_EXAMPLES, self._model.examples_in_epoch)
         return ran, logs
 

@@ -70,7 +70,7 @@ class TapeModel(keras.Model):
         step_records: the `mnist_keras.model.multi_step.StepRecords` of the last execution; None
             before the first one.
         examples_in_epoch: number of examples of the current epoch that were trained on when the
-            last execution ended. It is set only if several workers train the model.
+            last execution ended, since a resume at most; None for a stream on one worker.
         fit_callbacks: the ``mnist_keras.model.callback_list.FitCallbacks`` of the running fit, or
             None.
 

@@ -5,8 +5,11 @@ import tensorflow as tf
 
 from mnist_keras import _keras
 from mnist_keras.callbacks.step_observer import EPOCH_MEAN, StepObserver, is_loss, tags
+from mnist_keras.distributed import replicas
 
 _RECORD = "record of the step"  # The logs that carry it out of the graph; nobody else sees it.
+_EXAMPLES = "examples in the batch"
+_MOST_UNCOUNTED = 1000  # A later fit may run without a callback that reads them.
 
 
 class ObservedTrainFunction:
@@ -23,6 +26,8 @@ class ObservedTrainFunction:
 
     def __init__(self, model):
         self.record = {}
+        self._examples = 0
+        self._uncounted = []
         with _keras.hooked([model], "train_step", _observed_step):
             model.make_train_function(force=True)
         self._function = model.train_function
@@ -31,7 +36,20 @@ class ObservedTrainFunction:
         """Run one step; return its logs."""
         logs = self._function(iterator)
         self.record = logs.pop(_RECORD, {}) if isinstance(logs, dict) else {}
+        self._uncounted.append(self.record.pop(_EXAMPLES, 0))
+        if len(self._uncounted) == _MOST_UNCOUNTED:
+            self._count()
         return logs
+
+    @property
+    def examples(self):
+        """How many examples were trained on, an integer; it is read from the device."""
+        self._count()
+        return self._examples
+
+    def _count(self):
+        self._examples += sum(int(examples) for examples in self._uncounted)
+        self._uncounted = []
 
 
 class LossProbe:
@@ -68,6 +86,11 @@ class LossProbe:
             # After the batch a schedule returns the next step's rate.
             self._learning_rate = float(optimizer.learning_rate)
 
+    @property
+    def examples(self):
+        """How many examples the model was trained on, an integer; None if that is not counted."""
+        return None if self._function is None else self._function.examples
+
     def values(self, logs):
         """{tag: number} of the step that just ran.
 
@@ -100,4 +123,7 @@ def _observed_step(model, train_step, data):
         return logs
     values = {**observer.losses(logs), **tags("learning_rate", observer.learning_rates)}
     record = {tag: tf.reshape(tf.cast(v, tf.float32), ()) for tag, v in values.items()}
+    # Keras takes the mean over replicas.
+    count = tf.distribute.get_strategy().num_replicas_in_sync
+    record[_EXAMPLES] = count * replicas.examples_if_known(data)
     return {**logs, _RECORD: record}

@@ -167,9 +167,8 @@ class StepLogger(EventCallback):
 
     def _examples(self, batches):
         """The number of examples in the epoch's first ``batches`` batches; None: unknown."""
-        if self.stream is None:
-            return examples_in_epoch(self.model)
-        return min(batches * self.stream.batch_size, self.stream.examples)
+        counted = None if self.fit.counts_steps else self._probe.examples
+        return examples_in_epoch(self, batches=batches) if counted is None else counted
 
     def _print(self, *words):
         if self._echo:

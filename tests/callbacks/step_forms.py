@@ -35,7 +35,7 @@ class Form:
         loop: a generator of {tag: value} of each step, from an iterable of batches.
         losses: the names of its losses, in the order of the logs.
         is_told_eagerly: whether an eager step shows where its losses come from.
-        keras_takes: whether a graph of Keras takes its logs.
+        keras_takes: whether Keras takes its logs.
     """
 
     make: Callable

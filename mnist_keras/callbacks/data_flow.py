@@ -12,15 +12,16 @@ _CONTROL_FLOW = ("If", "StatelessIf", "While", "StatelessWhile", "Case", "Statel
 def is_computed_in_step(tensor, *, trained):
     """Whether a value depends on the batch, on random numbers or on weights that are trained.
 
-    Otherwise it is read from the state: it is the result of a metric, or a mean that a model keeps
-    in variables. Only the data's path counts, not the order in which variables are written.
+    Otherwise it is read from other variables: it is the result of a metric, or a mean that a model
+    keeps in variables. Only the data's path counts, not the order in which variables are written. A
+    constant counts as computed.
 
     Args:
         tensor: a symbolic tensor of the graph of a training step.
         trained: the variables that are trained.
     """
     handles = {id(variable.handle) for variable in trained}
-    seen = set()
+    seen, reads_state = set(), False
     waiting = [(tensor, ())]  # with the calls that lead to its graph, from the outermost one
     while waiting:
         tensor, calls = waiting.pop()
@@ -30,8 +31,9 @@ def is_computed_in_step(tensor, *, trained):
         sources = _sources(tensor, calls, handles)
         if sources is None:
             return True
+        reads_state |= tensor.op.type in _READS
         waiting.extend(sources)
-    return False
+    return not reads_state
 
 
 def _sources(tensor, calls, handles):

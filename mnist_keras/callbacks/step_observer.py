@@ -77,12 +77,13 @@ class StepObserver:
     def __init__(self, model: keras.Model) -> None:
         self.applied: dict[str, tuple[list[Any] | None, Any]] = {}
         self._model = model
-        self._graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+        self._graph = _current_graph()
         optimizers = model_variables.optimizers(model)
         self._names = {id(optimizer): name for name, optimizer in optimizers.items()}
         # Before the step: afterwards a schedule returns the next step's rate.
         self._rates = {name: _learning_rate(one) for name, one in optimizers.items()}
-        self._updates: dict[int, list[tuple[Any, Any]]] = {}
+        # Arguments of each update, by the id of the metric; None for one that is not known.
+        self._updates: dict[int, list[tuple[Any, Any] | None]] = {}
         self._results: dict[int, tuple[Any, Any, str | None]] = {}
 
     @contextlib.contextmanager
@@ -125,7 +126,8 @@ class StepObserver:
         return self._over_replicas(found, computed=computed)
 
     def note_update(self, metric: Any, args: Any, kwargs: Any) -> None:
-        self._updates.setdefault(id(metric), []).append((args, kwargs))
+        is_known = self._is_here((args, kwargs))
+        self._updates.setdefault(id(metric), []).append((args, kwargs) if is_known else None)
 
     def note_result(self, metric: Any, result: Any) -> None:
         parts = result.items() if isinstance(result, dict) else [(None, result)]
@@ -157,7 +159,7 @@ class StepObserver:
     def _of_metric(self, metric, key):
         """The value of a metric for the updates of this step alone; None if it is not known."""
         updates = self._updates.get(id(metric))
-        if not updates or not self._is_here(updates):
+        if not updates or None in updates:
             return None
         if _is_plain_mean(metric) and len(updates) == 1:
             values = _values(*updates[0][0], **updates[0][1])
@@ -191,8 +193,8 @@ class StepObserver:
         return dict(zip(values, replica.all_reduce(list(values.values())), strict=True))
 
     def _is_here(self, structure):
-        """Whether all tensors are in the graph of the step, not of a condition or a loop in it."""
-        return all(
+        """Whether this call and its tensors are of the step, not of a condition or a loop in it."""
+        return _current_graph() is self._graph and all(
             part.graph is self._graph
             for part in tf.nest.flatten(structure)
             if hasattr(part, "op") and hasattr(part, "graph")
@@ -218,6 +220,10 @@ def _on_apply(optimizer, apply, *args, **kwargs):
     if observer is not None:
         observer.note_apply(optimizer, args[0] if args else kwargs.get("grads"))
     return apply(*args, **kwargs)
+
+
+def _current_graph():
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
 
 
 def _flat(logs):

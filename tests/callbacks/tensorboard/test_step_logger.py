@@ -266,6 +266,22 @@ def test_a_step_without_loss_and_update_is_logged_without_both(tmp_path, points_
     assert points["epoch_seen"] == {2: 1.0}
 
 
+def test_more_values_are_printed_on_request(capsys):
+    class Own(TapeModel):
+        def train_step(self, data):
+            loss = tf.constant(0.5)
+            self.record_step(loss=loss, gradients=[tf.constant([3.0, 4.0])], penalty=2 * loss)
+            return {"kl_loss": loss}
+
+    model = Own(keras.Sequential([keras.layers.Dense(1)]))
+    model.compile()
+    also = ("kl_loss", "penalty", "loss", "gradient_norm", "accuracy")
+    logger = StepLogger(None, every_steps=1, also_print=also)
+    model.fit(np.zeros((2, 3)), batch_size=2, verbose=0, callbacks=[logger])
+    line = "0 0 loss: 0.5 kl_loss: 0.5 penalty: 1.0 gradient_norm: 5.0"
+    assert capsys.readouterr().out.splitlines() == ["0", line]
+
+
 def test_after_an_exception_the_files_are_closed(make_model, stream, crash, tmp_path, points_of):
     logger = StepLogger(tmp_path, every_steps=1)
     with pytest.raises(RuntimeError, match="crash"):

@@ -7,6 +7,7 @@ what the metric makes of this step's updates alone.
 
 import contextlib
 import contextvars
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,17 +51,55 @@ def tags(name: str, values: dict[str, Any]) -> dict[str, Any]:
     return {f"{name}/{one}" if one else name: value for one, value in values.items()}
 
 
-@contextlib.contextmanager
-def hooks(model: keras.Model) -> Iterator[None]:
-    """Within the context, a `StepObserver` can observe the model's metrics and optimizers."""
-    metrics = model_variables.metrics(model)
-    optimizers = model_variables.optimizers(model).values()
-    with (
-        _keras.hooked(metrics, "update_state", _on_update),
-        _keras.hooked(metrics, "result", _on_result),
-        _keras.hooked(optimizers, "apply", _on_apply),
-    ):
-        yield
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """What a `StepObserver` observes of a model.
+
+    Attributes:
+        model: the model.
+        metrics: all of its metrics.
+        optimizers: {attribute: optimizer}, all of its optimizers.
+    """
+
+    model: keras.Model
+    metrics: list[keras.metrics.Metric]
+    optimizers: dict[str, keras.optimizers.Optimizer]
+
+    @classmethod
+    def of(cls, model: keras.Model) -> "Parts":
+        """The parts that the model has now."""
+        return cls(model, model_variables.metrics(model), model_variables.optimizers(model))
+
+    @contextlib.contextmanager
+    def hooked(self) -> Iterator[None]:
+        """Within the context, a `StepObserver` can observe them."""
+        with (
+            _keras.hooked(self.metrics, "update_state", _on_update),
+            _keras.hooked(self.metrics, "result", _on_result),
+            _keras.hooked(self.optimizers.values(), "apply", _on_apply),
+        ):
+            yield
+
+
+class PartsFinder:
+    """Finds the `Parts` of a model for each trace; of eager steps only for the first ones.
+
+    They may be made as late as in the first step.
+    """
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._found: Parts | None = None
+        self._eager_searches = 2
+
+    def find(self) -> Parts:
+        """The parts of the model."""
+        if not tf.executing_eagerly():
+            return Parts.of(self._model)
+        if self._eager_searches or self._found is None:
+            self._eager_searches -= 1
+            self._found = Parts.of(self._model)
+        return self._found
 
 
 class StepObserver:
@@ -68,20 +107,22 @@ class StepObserver:
 
     Create it where the step begins, in the same graph, or eagerly for an eager step.
 
+    Args:
+        parts: the `Parts` of the model.
+
     Attributes:
         applied: {name: (gradients, loss scale)} of the optimizers that the step applied, in this
             order. The name is the attribute that holds the optimizer. The gradients are those of
             the last call; None if they are inside a condition or a loop.
     """
 
-    def __init__(self, model: keras.Model) -> None:
+    def __init__(self, parts: Parts) -> None:
         self.applied: dict[str, tuple[list[Any] | None, Any]] = {}
-        self._model = model
+        self._parts, self._model = parts, parts.model
         self._graph = _current_graph()
-        optimizers = model_variables.optimizers(model)
-        self._names = {id(optimizer): name for name, optimizer in optimizers.items()}
+        self._names = {id(optimizer): name for name, optimizer in parts.optimizers.items()}
         # Before the step: afterwards a schedule returns the next step's rate.
-        self._rates = {name: _learning_rate(one) for name, one in optimizers.items()}
+        self._rates = {name: _learning_rate(one) for name, one in parts.optimizers.items()}
         # Arguments of each update, by the id of the metric; None for one that is not known.
         self._updates: dict[int, list[tuple[Any, Any] | None]] = {}
         self._results: dict[int, tuple[Any, Any, str | None]] = {}
@@ -91,7 +132,7 @@ class StepObserver:
         """Observe the step, which runs in this context."""
         token = _OBSERVER.set(self)
         try:
-            with hooks(self._model):
+            with self._parts.hooked():
                 yield
         finally:
             _OBSERVER.reset(token)
@@ -158,8 +199,9 @@ class StepObserver:
 
     def _of_metric(self, metric, key):
         """The value of a metric for the updates of this step alone; None if it is not known."""
-        updates = self._updates.get(id(metric))
-        if not updates or None in updates:
+        noted = self._updates.get(id(metric), [])
+        updates = [update for update in noted if update is not None]
+        if not updates or len(updates) < len(noted):
             return None
         if _is_plain_mean(metric) and len(updates) == 1:
             values = _values(*updates[0][0], **updates[0][1])

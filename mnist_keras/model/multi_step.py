@@ -11,7 +11,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from mnist_keras import _keras
-from mnist_keras.callbacks.step_observer import StepObserver, tags
+from mnist_keras.callbacks.step_observer import PartsFinder, StepObserver, tags
 from mnist_keras.checkpoint import fingerprint
 from mnist_keras.distributed import replicas
 from mnist_keras.errors import UsageError
@@ -148,6 +148,7 @@ class MultiStepFunction:
 
     def __init__(self, model):
         self._model = model
+        self._parts = PartsFinder(model)
         self._one_step: Any = self._recorded_step
         if not model.run_eagerly:
             self._one_step = tf.function(
@@ -260,7 +261,7 @@ class MultiStepFunction:
         """Run one train_step and return (its logs, its record)."""
         model = self._model
         data = tf.nest.map_structure(_none_where_absent, data)
-        record, observer = StepRecord(due), StepObserver(model)
+        record, observer = StepRecord(due), StepObserver(self._parts.find())
         with observer.observing(), model.recording(record):
             logs = model.train_step(data)
         record.losses.update(observer.losses(logs, without=record.losses))

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from mnist_keras import _keras
 from mnist_keras.callbacks.loss_tracker import loss_tracker
-from mnist_keras.callbacks.step_observer import hooks
+from mnist_keras.callbacks.step_observer import Parts
 from mnist_keras.distributed import replicas
 from mnist_keras.distributed.global_batch import layers_use_global_batch
 from mnist_keras.errors import UsageError
@@ -197,7 +197,9 @@ class ReplicatedStepFunction(MultiStepFunction):
         with (
             self._strategy.scope(),
             layers_use_global_batch(model),
-            hooks(model),  # They see what each output's loss is weighted to, and summed gradients.
+            Parts.of(
+                model
+            ).hooked(),  # They see what each output's loss is weighted to, and summed gradients.
             replicas.replicated_updates(model.optimizer),
             replicas.weighted_output_losses(model),
         ):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from mnist_keras.callbacks import step_observer
-from mnist_keras.callbacks.step_observer import StepObserver, hooks
+from mnist_keras.callbacks.step_observer import Parts, StepObserver
 
 
 class Model(keras.Model):
@@ -30,7 +30,7 @@ def step(model, loss, **gradients):
 def test_a_mean_is_seen_without_the_steps_before():
     model = Model()
     for loss in (1.0, 4.0, 9.0):
-        observer = StepObserver(model)
+        observer = StepObserver(Parts.of(model))
         with observer.observing():
             logs = step(model, loss)
         assert {name: float(value) for name, value in observer.losses(logs).items()} == {
@@ -41,7 +41,7 @@ def test_a_mean_is_seen_without_the_steps_before():
 
 def test_only_applied_optimizers_have_rates_and_the_last_gradients():
     model = Model()
-    observer = StepObserver(model)
+    observer = StepObserver(Parts.of(model))
     with observer.observing():
         step(model, 0.0, second=1.0)
         step(model, 0.0, second=2.0)
@@ -56,7 +56,7 @@ def test_each_thread_has_its_own_observer():
     met = threading.Barrier(2)
 
     def observe(loss):
-        observer = StepObserver(model)
+        observer = StepObserver(Parts.of(model))
         met.wait()
         with observer.observing():
             met.wait()
@@ -75,7 +75,11 @@ def test_each_thread_has_its_own_observer():
 
 def test_hooks_leave_no_trace_after_an_exception():
     model = Model()
-    with pytest.raises(RuntimeError), hooks(model), StepObserver(model).observing():
+    with (
+        pytest.raises(RuntimeError),
+        Parts.of(model).hooked(),
+        StepObserver(Parts.of(model)).observing(),
+    ):
         raise RuntimeError
     parts = (model.mean, model.first, model.second)
     assert not any({"update_state", "result", "apply"} & vars(part).keys() for part in parts)
@@ -86,7 +90,7 @@ def test_an_update_inside_a_condition_is_not_known():
 
     @tf.function(autograph=False)
     def run(loss):
-        observer = StepObserver(model)
+        observer = StepObserver(Parts.of(model))
         with observer.observing():
             tf.cond(loss > 0, lambda: step(model, loss, first=1.0)["loss"], lambda: loss)
             logs = {"loss": model.mean.result()}

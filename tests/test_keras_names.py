@@ -17,6 +17,7 @@ import pytest
 import tensorflow as tf
 
 from mnist_keras import TapeModel, _keras
+from mnist_keras.checkpoint import model_variables
 
 FILE = "mnist_keras/_keras.py"
 SOURCE = (pathlib.Path(__file__).parent.parent / FILE).read_text(encoding="utf-8")
@@ -26,6 +27,7 @@ CANARIES = {KERAS: {}, TENSORFLOW: {}}
 X = np.random.default_rng(0).random((8, 3), dtype=np.float32)
 Y = np.random.default_rng(1).random((8, 2), dtype=np.float32)
 WEIGHT = np.ones(2, np.float32)
+METHODS = {"update_state", "result"}
 GRADIENT = np.array([1, 2], np.float32)
 
 
@@ -599,6 +601,58 @@ def losses_of_outputs_go_through_the_replaced_update():
     with _keras.replaced_update_state(_keras.compiled_loss(model).metrics, constant):
         model.test_step((X, (Y, Y)))
     assert [float(m.result()) for m in _keras.compiled_loss(model).metrics] == [5.0, 5.0]
+
+
+@canary("Metric.result")
+def hooks_see_each_call_of_compiled_metrics():
+    model = compiled(keras.Sequential([keras.layers.Dense(2)]), loss="mse", metrics=["mae"])
+    model.train_on_batch(X, Y)
+    calls = []
+
+    def note(owner, method, *args, **kwargs):
+        calls.append((owner.name, method.__name__))
+        return method(*args, **kwargs)
+
+    metrics = model_variables.metrics(model)
+    hooks = [lambda name=name: _keras.hooked(metrics, name, note) for name in METHODS]
+    with hooks[0](), hooks[1](), hooks[0]():
+        model.test_step((X, Y))
+    expected = {(name, method) for name in ("loss", "mae") for method in METHODS}
+    assert set(calls) >= expected
+    assert len(calls) == len(set(calls))
+    model.test_step((X, Y))
+    assert len(calls) == len(set(calls))
+    assert not any(METHODS & vars(metric).keys() for metric in metrics)
+
+
+@canary("Graph._get_function", library=TENSORFLOW)
+@canary("AtomicFunction.graph", library=TENSORFLOW)
+def the_graph_of_an_inner_function_is_found():
+    inner = tf.function(lambda x: (x, x + 1))
+
+    @tf.function
+    def outer(x):
+        found.append(_keras.graph_of_call(inner(x)[1].op))
+        assert _keras.graph_of_call(tf.identity(x).op) is None
+        return x
+
+    found = []
+    outer(tf.constant(1.0))
+    assert [output.op.type for output in found[0].outputs] == ["Identity", "Identity"]
+    assert "AddV2" in {operation.type for operation in found[0].get_operations()}
+
+
+@canary("Function._list_all_concrete_functions", library=TENSORFLOW)
+def a_train_function_shows_whether_it_draws():
+    class Noisy(keras.Sequential):
+        def call(self, x, training=None):
+            return super().call(x) + tf.random.normal(())
+
+    for kind, draws in ((keras.Sequential, False), (Noisy, True)):
+        model = compiled(kind([keras.layers.Dense(2), keras.layers.Dropout(0.5)]), loss="mse")
+        assert not _keras.draws_in_graph(model.make_train_function())
+        model.fit(X, Y, verbose=0)
+        assert _keras.draws_in_graph(model.train_function) == draws
 
 
 @canary("context().configure_coordination_service", library=TENSORFLOW)

@@ -3,13 +3,14 @@
 import math
 
 from mnist_keras.annotations import Logs
-from mnist_keras.callbacks.base import StepCallback
+from mnist_keras.callbacks.base import StepCallback, scalars
+from mnist_keras.callbacks.step_observer import is_loss
 from mnist_keras.checkpoint.model_variables import not_finite
 from mnist_keras.errors import MnistKerasError
 
 
 class DivergedError(MnistKerasError):
-    """The loss of a step, or a weight after it, was not finite.
+    """A loss of a step, or a weight after it, was not finite.
 
     Attributes:
         step: the step's number in the run, from 0.
@@ -26,16 +27,19 @@ class DivergedError(MnistKerasError):
 
 
 class DivergenceGuard(StepCallback):
-    """Raises `DivergedError` from ``fit`` at the first step whose loss is not finite.
+    """Raises `DivergedError` from ``fit`` at the first step with a loss that is not finite.
 
-    An execution of a `TapeModel` ends early, at that step, so the useless weights are not trained
-    further. A `Checkpoint` of the same fit keeps its earlier checkpoints: a state that is not
-    finite is never written. Weights and optimizer variables are checked too, at the end of each
-    epoch and before each checkpoint by ``every_steps``, as the loss need not depend on them. Put
-    this callback after a `StepLogger`, which then still logs the step.
+    If a step has several losses, each of them is checked: those that a `TapeModel` records, or the
+    logs of a plain ``keras.Model`` whose name ends with "loss". An execution of a `TapeModel` ends
+    early, at that step, so the useless weights are not trained further. A `Checkpoint` of the same
+    fit keeps its earlier checkpoints: a state that is not finite is never written. Weights and
+    optimizer variables are checked too, at the end of each epoch and before each checkpoint by
+    ``every_steps``, as the loss need not depend on them. Put this callback after a `StepLogger`,
+    which then still logs the step.
 
     Raises:
-        DivergedError: from ``fit``; names the step, the loss before it and the gradient norm.
+        DivergedError: from ``fit``; names the step, the losses that are not finite, their values
+            before it and the gradient norm.
 
     Example:
 
@@ -52,25 +56,30 @@ class DivergenceGuard(StepCallback):
 
     def __init__(self) -> None:
         super().__init__()
-        self._loss_before = math.nan
+        self._before: dict[str, float] = {}
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch, logs)
         records = self.model.step_records if self.fit.counts_steps else None
-        losses = [(logs or {}).get("loss", 0.0)] if records is None else records.losses
-        if losses is None or math.isfinite(losses[-1]):
-            self._loss_before = self._loss_before if losses is None else losses[-1]
+        step = self.step - 1
+        if records is None:
+            values, before = scalars(logs), self._before
+            losses = {name: value for name, value in values.items() if is_loss(name)}
+        else:
+            values, losses = records.at(step), records.losses_at(step)
+            before = records.losses_at(step - 1) if step > records.first_step else self._before
+        broken = [name for name, loss in losses.items() if not math.isfinite(loss)]
+        self._before = losses
+        if not broken:
             if any(peer.saves_at(self.step) for peer in self.peers):
                 self._require_finite_weights()
             return
-        before = losses[-2] if len(losses) > 1 else self._loss_before
-        norm = None if records is None else records.at(self.step - 1).get("gradient_norm")
-        step, step_in_epoch = self.step - 1, self.step_in_epoch - 1
+        norms = [f"{tag.replace('_', ' ')} {values[tag]}" for tag in values if _is_norm(tag)]
+        step_in_epoch = self.step_in_epoch - 1
         raise DivergedError(
-            f"the loss is not finite at step {step} (epoch {self.epoch}, step {step_in_epoch}). "
-            f"Received: {losses[-1]}{'' if norm is None else f', gradient norm {norm}'}"
-            f"{'' if math.isnan(before) else f'; {before} at the step before'}. "
-            "Expected: a finite loss.",
+            f"{_listed(broken)} not finite at step {step} (epoch {self.epoch}, step "
+            f"{step_in_epoch}). Received: {', '.join([_values(broken, losses), *norms])}"
+            f"{_said_before(broken, before)}. Expected: a finite loss.",
             step,
         )
 
@@ -87,3 +96,24 @@ class DivergenceGuard(StepCallback):
                 "Expected: finite weights and optimizer variables.",
                 self.step - 1,
             )
+
+
+def _is_norm(tag):
+    return tag.partition("/")[0] == "gradient_norm"
+
+
+def _listed(names):
+    listed = " and ".join("the loss" if name == "loss" else name for name in names)
+    return f"{listed} {'is' if len(names) == 1 else 'are'}"
+
+
+def _values(names, values):
+    """The values of some losses; a single one needs no name."""
+    if len(names) == 1:
+        return f"{values[names[0]]}"
+    return ", ".join(f"{name} {values[name]}" for name in names)
+
+
+def _said_before(names, before):
+    known = [name for name in names if not math.isnan(before.get(name, math.nan))]
+    return f"; {_values(known, before)} at the step before" if known else ""

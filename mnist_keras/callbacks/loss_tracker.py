@@ -1,17 +1,26 @@
-"""A model's own mean of the loss over the epoch, and the number of examples in that mean."""
+"""How many examples a model was trained on in this epoch, as far as it counts them."""
 
 import keras
 
+from mnist_keras import _keras
 
-def examples_in_epoch(model):
-    """How many examples a model was trained on in this epoch, a float; None if it does not count.
+
+def examples_in_epoch(callback, *, batches):
+    """How many examples were trained on in this epoch, a float; None if that is not counted.
 
     With several workers it is the last known count: a new count needs a read by all workers.
+
+    Args:
+        callback: a `mnist_keras.callbacks.base.StepCallback`.
+        batches: the number of batches trained on in this epoch.
     """
+    model, stream = callback.model, callback.stream
+    if stream is not None:
+        return float(min(batches * stream.batch_size, stream.examples))
     counted = getattr(model, "examples_in_epoch", None)
-    if counted is None:
-        tracker = loss_tracker(model)
-        counted = None if tracker is None else tracker.count
+    # A step of one's own may update the tracker once per batch, so that it counts batches.
+    if counted is None and getattr(type(model), "train_step", None) is keras.Model.train_step:
+        counted = getattr(_keras.loss_tracker(model), "count", None)
     return None if counted is None else float(keras.ops.convert_to_numpy(counted))
 
 

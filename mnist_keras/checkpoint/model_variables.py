@@ -144,6 +144,26 @@ def not_finite(model: Any) -> str | None:
     return None
 
 
+def metrics(model: Any) -> list[keras.metrics.Metric]:
+    """All metrics of a model, also those that only its attributes reach or that other ones hold.
+
+    >>> model = keras.Sequential([keras.layers.Dense(1)])
+    >>> model.seen = {"mean": keras.metrics.Mean(name="d_loss")}
+    >>> [metric.name for metric in metrics(model)]
+    ['d_loss']
+    """
+    found = {id(metric): metric for metric in model.metrics}
+    for _, value in _objects(model):
+        if isinstance(value, keras.metrics.Metric):
+            found.setdefault(id(value), value)
+    return list(found.values())
+
+
+def has_own_variables(metric: keras.metrics.Metric) -> bool:
+    """Whether a metric has a ``tf.Variable`` that Keras does not know as a part of its state."""
+    return any(isinstance(variable, tf.Variable) for _, variable in _reached(metric))
+
+
 def _reached(model: Any) -> Iterator[tuple[str, Any]]:
     for path, value in _objects(model):
         if isinstance(value, (keras.Variable, tf.Variable)):

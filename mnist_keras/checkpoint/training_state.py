@@ -246,13 +246,13 @@ def _check_variables(state, groups, *, only=_ALL):
     saved = {
         entry["key"]: entry
         for entry in state.description["variables"]
-        if entry["key"].partition("/")[0] in groups
+        if entry["key"].partition("/")[0] in only
     }
     present = {
         f"{group}/{number:04d}": _describe(path, variable)
         for group, members in groups.items()
         for number, (path, variable) in enumerate(members)
-        if group in groups
+        if group in only
     }
     agree = _are_same_weight if only == _WEIGHTS else operator.eq
     # A global generator exists only after its first draw, so either side may lack it.

@@ -81,6 +81,10 @@ class Replica:
         """Remember that a tensor is a contribution to the loss of the global batch."""
         self._contributions[id(loss)] = loss
 
+    def add_sum(self, tensor):
+        """Remember that a tensor is the same on all replicas, as a sum over them is."""
+        self._sums[id(tensor)] = tensor, tensor
+
     def all_reduce_sum(self, tensors):
         """The sums of tensors over all replicas; a tensor that is such a sum stays as it is.
 
@@ -199,3 +203,11 @@ def example_count(data):
     """How many examples a batch has, an int32 scalar."""
     leaves = [part for part in tf.nest.flatten(data) if part is not None]
     return tf.shape(leaves[0])[0]
+
+
+def examples_if_known(data):
+    """How many examples a batch has, a float32 scalar; 0 for data without such an axis."""
+    leaves = [part for part in tf.nest.flatten(data) if isinstance(part, tf.Tensor)]
+    if not leaves or leaves[0].shape.rank in (None, 0):
+        return tf.constant(0.0)
+    return tf.cast(tf.shape(leaves[0])[0], tf.float32)

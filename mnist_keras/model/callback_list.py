@@ -9,7 +9,7 @@ import keras
 from mnist_keras import _keras
 from mnist_keras._keras import EpochIterator
 from mnist_keras.callbacks.base import Fit, StepCallback
-from mnist_keras.callbacks.loss_tracker import examples_in_epoch
+from mnist_keras.callbacks.loss_tracker import loss_tracker
 from mnist_keras.checkpoint import random_state
 from mnist_keras.checkpoint.data_position import DataPosition, StreamPosition
 from mnist_keras.checkpoint.step_graph import StepGraph
@@ -141,10 +141,17 @@ class FitCallbacks(keras.callbacks.CallbackList):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self.fit.stream is not None:
             self.fit.stream.epoch = epoch - 1  # Keras's call of on_epoch_begin then adds 1.
-        self.model.examples_in_epoch = None
         super().on_epoch_begin(epoch, logs)
-        if self._workers.are_several:
-            self.model.examples_in_epoch = examples_in_epoch(self.model)
+        # Afterwards: a checkpoint may have restored the tracker in the middle of an epoch.
+        self.model.examples_in_epoch = self._examples_before_epoch()
+
+    def _examples_before_epoch(self):
+        if not self._cuts_executions():
+            return None
+        if self.model.train_function.counts_examples:
+            return 0 if self.fit.stream is None else None
+        tracker = loss_tracker(self.model)
+        return None if tracker is None else float(keras.ops.convert_to_numpy(tracker.count))
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         self.fit.steps_skipped = 0
@@ -199,6 +206,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
             with self._pace.measure(steps=stop - begin):
                 ran, new_logs = run(iterator, begin, stop, due=due, prints=prints, stream=stream)
             self._note_draws(ran, prints)
+            self._count_examples(ran)
             if ran == 0 and not logs:
                 raise StopIteration
             if ran == 0:
@@ -271,6 +279,11 @@ class FitCallbacks(keras.callbacks.CallbackList):
             if is_due and fingerprints is not None:
                 data.note(data.draws + step, fingerprints[step])
         data.advance(ran)
+
+    def _count_examples(self, ran):
+        examples = self.model.train_function.examples
+        if examples is not None and ran:
+            self.model.examples_in_epoch += int(examples.numpy().sum())
 
     def close(self) -> None:
         """Close every callback, the data and the stream; also called after an exception."""

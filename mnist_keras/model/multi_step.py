@@ -3,18 +3,22 @@
 import dataclasses
 import functools
 import itertools
+import math
 from typing import Any
 
-import keras
 import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
 from mnist_keras import _keras
+from mnist_keras.callbacks.step_observer import PartsFinder, StepObserver, tags
 from mnist_keras.checkpoint import fingerprint
+from mnist_keras.distributed import replicas
 from mnist_keras.errors import UsageError
 
 _FINGERPRINT = "fingerprint of the batch"
+_EXAMPLES = "examples in the batch"
+_IS_FINITE = "whether all losses are finite"
 
 
 @dataclasses.dataclass
@@ -22,23 +26,58 @@ class StepRecord:
     """The values that one step records while it is traced.
 
     Attributes:
-        is_due: bool scalar tensor: whether the gradient norm of the step is needed.
-        learning_rate, loss, gradient_norm: scalar tensors; None if the step recorded none.
+        is_due: bool scalar tensor: whether the gradient norms of the step are needed.
+        losses: {name: scalar tensor}. Training stops at the first one that is not finite.
+        gradient_norms, learning_rates: {name of the optimizer, or "": scalar tensor}.
+        others: {name: scalar tensor}.
     """
 
     is_due: tf.Tensor
-    learning_rate: tf.Tensor = None
-    loss: tf.Tensor = None
-    gradient_norm: tf.Tensor = None
+    losses: dict[str, tf.Tensor] = dataclasses.field(default_factory=dict)
+    gradient_norms: dict[str, tf.Tensor] = dataclasses.field(default_factory=dict)
+    learning_rates: dict[str, tf.Tensor] = dataclasses.field(default_factory=dict)
+    others: dict[str, tf.Tensor] = dataclasses.field(default_factory=dict)
+
+    def is_finite(self) -> tf.Tensor:
+        """Whether all losses are finite, a bool scalar."""
+        flags = [tf.math.is_finite(_number(loss)) for loss in self.losses.values()]
+        if len(flags) == 1:
+            return flags[0]
+        return tf.reduce_all(flags) if flags else tf.constant(True)
+
+    def add_gradient_norm(self, name: str, gradients: Any, *, scale: Any) -> None:
+        """Add the norm of gradients; it is computed if it is due or if a loss is not finite.
+
+        Args:
+            name: that of the optimizer.
+            gradients: a list of tensors and None.
+            scale: what the loss was multiplied by.
+        """
+        present = [gradient for gradient in gradients if gradient is not None]
+        if present:
+            self.gradient_norms[name] = tf.cond(
+                self.is_due | ~self.is_finite(),
+                lambda: _global_norm(present) / scale,
+                lambda: tf.constant(float("nan")),
+            )
 
     def values(self) -> dict[str, tf.Tensor]:
-        """The recorded values, {name: float32 scalar}."""
+        """The recorded values, {tag: float32 scalar}."""
         given = {
-            "loss": self.loss,
-            "learning_rate": self.learning_rate,
-            "gradient_norm": self.gradient_norm,
+            **self.losses,
+            **self.others,
+            **tags("learning_rate", self.learning_rates),
+            **tags("gradient_norm", self.gradient_norms),
         }
-        return {k: tf.cast(value, tf.float32) for k, value in given.items() if value is not None}
+        return {tag: _number(value) for tag, value in given.items()}
+
+
+def _number(value):
+    return tf.reshape(tf.cast(value, tf.float32), ())
+
+
+def _global_norm(gradients):
+    return tf.linalg.global_norm([tf.cast(gradient, tf.float32) for gradient in gradients])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +86,11 @@ class StepRecords:
 
     Attributes:
         first_step: number of the first step. Steps are counted from 0 over the model's training.
-        values: {name: float32 (steps,)}: ``loss`` before the update, ``learning_rate``, and
-            ``gradient_norm``. The norm is nan at steps for which no callback asked for it.
+        values: {name: float32 (steps,)}: the losses before the update, such as ``loss``;
+            ``learning_rate`` and ``gradient_norm``, or ``learning_rate/NAME`` and
+            ``gradient_norm/NAME`` of several optimizers; and what else the step recorded. A norm is
+            nan at steps for which no callback asked for it.
+        loss_names: the names of the losses among them.
 
     Example:
 
@@ -59,14 +101,20 @@ class StepRecords:
 
     first_step: int
     values: dict
+    loss_names: tuple[str, ...] = ("loss",)
 
     def at(self, step: int) -> dict[str, np.float32]:
         """The values of one step, {name: NumPy float32 scalar}."""
         return {name: value[step - self.first_step] for name, value in self._on_host.items()}
 
+    def losses_at(self, step: int) -> dict[str, np.float32]:
+        """The losses of one step, {name: NumPy float32 scalar}."""
+        values = self.at(step)
+        return {name: values[name] for name in self.loss_names if name in values}
+
     @property
     def losses(self) -> npt.NDArray[np.float32] | None:
-        """The loss of each step, NumPy float32 (steps,); None if the steps recorded none."""
+        """The ``loss`` of each step, NumPy float32 (steps,); None if the steps recorded none."""
         return self._on_host.get("loss")
 
     @functools.cached_property
@@ -77,11 +125,13 @@ class StepRecords:
 class MultiStepFunction:
     """The train function of a `TapeModel`, which Keras calls once per execution.
 
-    Each step runs the model's ``train_step`` on one batch and writes its loss, learning rate and
-    gradient norm to ``model.step_records``. The graph cuts the batches of a stream itself; it draws
-    other batches from the data set's iterator. All steps run in the same graph, including the first
-    ones, so that ``tf.random`` continues its sequence from step to step. Eager models and Python
-    iterators run step by step.
+    Each step runs the model's ``train_step`` on one batch. Its losses, learning rates and gradient
+    norms are written to ``model.step_records``: what the step gives to `TapeModel.record_step`, and
+    what a `mnist_keras.callbacks.step_observer.StepObserver` sees of it.
+
+    The graph cuts the batches of a stream itself; it draws other batches from the data set's
+    iterator. All steps run in the same graph, including the first ones, so that ``tf.random``
+    continues its sequence from step to step. Eager models and Python iterators run step by step.
 
     In ``fit`` of a `TapeModel`, an execution ends at every step at which a callback must see the
     model. So the results do not depend on the number of steps per execution.
@@ -89,10 +139,16 @@ class MultiStepFunction:
     Attributes:
         fingerprints: int64 (steps,), the fingerprints of the batches of the last execution, 0 if
             not requested; None for a stream.
+        examples: float32 (steps,), the examples in these batches, or 0 if a batch does not say;
+            None for a stream and under a strategy.
+        counts_examples: whether it counts the examples in batches that are not of a stream.
     """
+
+    counts_examples = True
 
     def __init__(self, model):
         self._model = model
+        self._parts = PartsFinder(model)
         self._one_step: Any = self._recorded_step
         if not model.run_eagerly:
             self._one_step = tf.function(
@@ -101,7 +157,8 @@ class MultiStepFunction:
                 reduce_retracing=True,
                 jit_compile=model.jit_compile,
             )
-        self.fingerprints = None
+        self.fingerprints = self.examples = None
+        self._loss_names: dict[str, None] = {}  # In their order; of all traces.
         self._stream_loops = {}
         self._iterator_loop = tf.function(
             self._run_iterator, autograph=False, reduce_retracing=True
@@ -164,8 +221,8 @@ class MultiStepFunction:
 
         Returns:
             (number of steps run, logs of the last step). Fewer steps are run at the end of the data
-            or when the stream has no more batches in memory. A step whose loss is not finite is the
-            last one.
+            or when the stream has no more batches in memory. A step with a loss that is not finite
+            is the last one.
         """
         count = end - begin
         length = max(count, self._model.steps_per_execution)
@@ -183,9 +240,11 @@ class MultiStepFunction:
             ran, logs, records = self._run_one_by_one(iterator, count, due, prints)
         ran = int(ran)
         self.fingerprints = records.pop(_FINGERPRINT, None)
+        self.examples = records.pop(_EXAMPLES, None)
         if ran < count:
             records = {name: values[:ran] for name, values in records.items()}
-        self._model.step_records = StepRecords(self._model.steps_trained, records)
+        names = tuple(name for name in self._loss_names if name in records)
+        self._model.step_records = StepRecords(self._model.steps_trained, records, names)
         self._model.steps_trained += ran
         return ran, logs
 
@@ -202,15 +261,18 @@ class MultiStepFunction:
         """Run one train_step and return (its logs, its record)."""
         model = self._model
         data = tf.nest.map_structure(_none_where_absent, data)
-        record = StepRecord(due, learning_rate=_learning_rate(model.optimizer))
-        with model.recording(record):
+        record, observer = StepRecord(due), StepObserver(self._parts.find())
+        with observer.observing(), model.recording(record):
             logs = model.train_step(data)
-        if record.loss is None:
-            record.loss = self._loss_of(logs)
-        return logs, record.values()
-
-    def _loss_of(self, logs):
-        return logs.get("loss")
+        record.losses.update(observer.losses(logs, without=record.losses))
+        record.learning_rates = record.learning_rates or observer.learning_rates
+        if not record.gradient_norms or len(observer.applied) > 1:
+            for name, (gradients, scale) in observer.applied.items():
+                if name not in record.gradient_norms and _are_global(gradients):
+                    record.add_gradient_norm(name, gradients, scale=scale)
+        self._loss_names.update(dict.fromkeys(record.losses))
+        logs = {} if logs is None else logs
+        return logs, {**record.values(), _IS_FINITE: record.is_finite()}
 
     def _stream_loop(self, stream):
         if stream not in self._stream_loops:
@@ -246,8 +308,9 @@ class MultiStepFunction:
             def train():
                 data = batch.get_value()
                 new_logs, record = step_function(data, due[step])
-                record = with_fingerprint(record, data, prints[step])
-                return step + 1, _is_finite(record), new_logs, _write(records, step, record)
+                going = record.pop(_IS_FINITE)
+                record = with_facts(record, data, prints[step])
+                return step + 1, going, new_logs, _write(records, step, record)
 
             return tf.cond(batch.has_value(), train, lambda: (step, False, logs, records))
 
@@ -258,10 +321,13 @@ class MultiStepFunction:
         batches = itertools.islice(iterator, count)
         for data, is_due, needs_print in zip(batches, due, prints, strict=False):
             logs, record = self._one_step(data, tf.constant(is_due))
-            rows.append(with_fingerprint(record, data, tf.constant(needs_print)))
-            if not _is_finite(record):
+            going = record.pop(_IS_FINITE)
+            rows.append(with_facts(record, data, tf.constant(needs_print)))
+            if not going:
                 break
-        records = {name: tf.stack([row[name] for row in rows]) for name in rows[0]} if rows else {}
+        # An eager step may record other values than the step before it.
+        names = dict.fromkeys(name for row in rows for name in row)
+        records = {name: tf.stack([row.get(name, math.nan) for row in rows]) for name in names}
         return len(rows), logs, records
 
     def _one_step_function(self, batch_spec):
@@ -288,7 +354,7 @@ def loop_steps(run, count, step_function, *, prints=False):
         run: a function that takes the step, from 0, and returns its logs and its record.
         count: int32 scalar.
         step_function: a concrete function with outputs of the same structure.
-        prints: whether the records also hold the fingerprints of the batches.
+        prints: whether the records also hold the facts about the batches.
 
     Returns:
         (number of steps run, logs of the last step, {name: values of all steps}).
@@ -297,7 +363,8 @@ def loop_steps(run, count, step_function, *, prints=False):
     def body(step, going, logs, records):
         del going
         logs, record = run(step)
-        return step + 1, _is_finite(record), logs, _write(records, step, record)
+        going = record.pop(_IS_FINITE)
+        return step + 1, going, logs, _write(records, step, record)
 
     return _loop(body, count, *_first_values(step_function, count, prints=prints))
 
@@ -306,9 +373,11 @@ def _first_values(step_function, count, *, prints):
     """The initial logs and records of a loop."""
     logs, record = step_function.structured_outputs
     zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), logs)
-    records = {name: tf.TensorArray(tf.float32, size=count) for name in record}
+    names = [name for name in record if name != _IS_FINITE]
+    records = {name: tf.TensorArray(tf.float32, size=count) for name in names}
     if prints:
         records[_FINGERPRINT] = tf.TensorArray(tf.int64, size=count)
+        records[_EXAMPLES] = tf.TensorArray(tf.float32, size=count)
     return zeros, records
 
 
@@ -323,10 +392,6 @@ def _loop(body, count, logs, records):
     return ran, logs, {name: array.stack() for name, array in records.items()}
 
 
-def _is_finite(record):
-    return tf.math.is_finite(record["loss"]) if "loss" in record else tf.constant(True)
-
-
 def _write(arrays, step, record):
     return {name: array.write(step, record[name]) for name, array in arrays.items()}
 
@@ -337,19 +402,23 @@ def _padded(flags, length):
     return padded
 
 
-def with_fingerprint(record, data, is_needed):
-    """Add the fingerprint of the batch to a step's record; it is computed only if needed."""
+def with_facts(record, data, is_needed):
+    """Add the facts about a step's batch to its record: its size, its fingerprint if needed."""
     data = fingerprint.local(data)
     computed = tf.cond(
         is_needed, lambda: fingerprint.fingerprint(data), lambda: tf.constant(0, tf.int64)
     )
-    return {**record, _FINGERPRINT: computed}
+    return {**record, _FINGERPRINT: computed, _EXAMPLES: replicas.examples_if_known(data)}
 
 
 def _none_where_absent(value):
     return None if isinstance(value, tf.experimental.Optional) else value
 
 
-def _learning_rate(optimizer):
-    inner = getattr(optimizer, "inner_optimizer", optimizer)
-    return None if inner is None else keras.ops.convert_to_tensor(inner.learning_rate)
+def _are_global(gradients):
+    """Whether gradients are known, and are those of the global batch."""
+    replica = replicas.current()
+    return gradients is not None and (
+        replica is None
+        or all(gradient is None or replica.reduces_by_sum(gradient) for gradient in gradients)
+    )

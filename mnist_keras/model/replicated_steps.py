@@ -7,10 +7,11 @@ import tensorflow as tf
 
 from mnist_keras import _keras
 from mnist_keras.callbacks.loss_tracker import loss_tracker
+from mnist_keras.callbacks.step_observer import Parts
 from mnist_keras.distributed import replicas
 from mnist_keras.distributed.global_batch import layers_use_global_batch
 from mnist_keras.errors import UsageError
-from mnist_keras.model.multi_step import MultiStepFunction, loop_steps, with_fingerprint
+from mnist_keras.model.multi_step import MultiStepFunction, loop_steps, with_facts
 
 _EXAMPLES = "examples in the epoch"
 
@@ -25,6 +26,8 @@ class ReplicatedStepFunction(MultiStepFunction):
         UsageError: there are several replicas, and the model is compiled for XLA or with a loss
             that is not a mean over the batch.
     """
+
+    counts_examples = False  # The model's loss tracker does.
 
     def __init__(self, model):
         super().__init__(model)
@@ -108,7 +111,7 @@ class ReplicatedStepFunction(MultiStepFunction):
         def run(index):
             data = iterator.get_next()
             logs, record = step_function(data, due[index])
-            return logs, with_fingerprint(record, data, prints[index])
+            return logs, with_facts(record, data, prints[index])
 
         return self._with_current_metrics(*loop_steps(run, count, step_function, prints=True))
 
@@ -125,6 +128,7 @@ class ReplicatedStepFunction(MultiStepFunction):
 
     def run(self, *args, **kwargs):
         ran, logs = super().run(*args, **kwargs)
+        self.examples = None  # They are those of one replica.
         self._model.examples_in_epoch = logs.pop(_EXAMPLES, self._model.examples_in_epoch)
         return ran, logs
 
@@ -193,22 +197,15 @@ class ReplicatedStepFunction(MultiStepFunction):
         with (
             self._strategy.scope(),
             layers_use_global_batch(model),
+            Parts.of(
+                model
+            ).hooked(),  # They see what each output's loss is weighted to, and summed gradients.
             replicas.replicated_updates(model.optimizer),
             replicas.weighted_output_losses(model),
         ):
             results = self._strategy.run(step, args=args)
         local = self._strategy.experimental_local_results
         return tf.nest.map_structure(lambda result: local(result)[0], results)
-
-    def _loss_of(self, logs):
-        loss, replica = super()._loss_of(logs), replicas.current()
-        if loss is None or replica is None:
-            return loss
-        if "loss" in self._model.get_metrics_result():
-            return replica.all_reduce([loss])[0]
-        return replica.all_reduce_sum([loss])[
-            0
-        ]  # It comes from `compute_loss`, so the parts add up.
 
 
 class ReplicatedTestFunction:

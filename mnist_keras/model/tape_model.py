@@ -12,14 +12,17 @@ import tensorflow as tf
 
 from mnist_keras import _keras
 from mnist_keras._keras import Functional
+from mnist_keras.checkpoint import model_variables
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.distributed import replicas
-
-# Registers the loss and the optimizer, because a saved model may be compiled with them.
-from mnist_keras.model import batch_split, losses, optimizers  # noqa: F401
+from mnist_keras.model import batch_split
 from mnist_keras.model.callback_list import FitCallbacks
 from mnist_keras.model.functional_twin import are_functional, functional_twin
+
+# Both are registered by their import, because a saved model may be compiled with them.
+from mnist_keras.model.losses import SumSquaredError  # noqa: F401
 from mnist_keras.model.multi_step import MultiStepFunction, StepRecord, StepRecords, is_wholly_built
+from mnist_keras.model.optimizers import SGD  # noqa: F401
 from mnist_keras.model.replicated_steps import ReplicatedStepFunction, ReplicatedTestFunction
 
 AUTO_STEPS_PER_EXECUTION = 100
@@ -67,7 +70,7 @@ class TapeModel(keras.Model):
         step_records: the `mnist_keras.model.multi_step.StepRecords` of the last execution; None
             before the first one.
         examples_in_epoch: number of examples of the current epoch that were trained on when the
-            last execution ended. It is set only if several workers train the model.
+            last execution ended, since a resume at most; None for a stream on one worker.
         fit_callbacks: the ``mnist_keras.model.callback_list.FitCallbacks`` of the running fit, or
             None.
 
@@ -195,32 +198,82 @@ class TapeModel(keras.Model):
         loss, *gradients = replica.all_reduce_sum([loss, *gradients])
         return loss, gradients
 
-    def record_step(self, *, loss: tf.Tensor, gradients: Gradients | None = None) -> None:
-        """Record the loss of this step, and its gradient norm if it is needed.
+    def record_step(
+        self,
+        *,
+        loss: Any = None,
+        losses: dict[str, Any] | None = None,
+        gradients: Gradients | dict[str, Gradients] | None = None,
+        learning_rate: Any = None,
+        **values: Any,
+    ) -> None:
+        """Record losses and other numbers of this step, to be logged at its number.
 
-        The norm is computed if a callback asks for it or if the loss is not finite.
+        A custom ``train_step`` need not call it. Without it, each loss in the returned logs is
+        recorded: its name ends with "loss". If the log is the result of a metric, the recorded
+        value is what the metric makes of this step alone. The learning rate and the gradient norm
+        of each optimizer that the step applies are recorded too. If an optimizer is applied several
+        times in a step, the norm is that of the last time. ``record_step`` adds other values, or
+        replaces these.
 
-        A custom ``train_step`` calls it so that each step is logged with its true values.
+        A norm is computed if a callback asks for it or if a loss is not finite. Training stops at
+        the first step with a loss that is not finite.
 
         Args:
             loss: the loss of this batch, a scalar.
+            losses: several losses, {name: scalar}.
             gradients: the gradients of the scaled loss, a list of tensors; None for a weight
-                without a gradient.
+                without a gradient. For several optimizers {name: list}; the name of an optimizer is
+                the attribute that holds it.
+            learning_rate: the learning rate, a scalar; for several optimizers {name: scalar}.
+            values: other numbers, {name: scalar}.
+
+        Example: two losses, and the gradients of two optimizers.
+
+        >>> import keras, numpy as np, tensorflow as tf
+        >>> from mnist_keras.callbacks import StepLogger
+        >>> class Two(TapeModel):
+        ...     def train_step(self, data):
+        ...         gradients = [tf.constant([3.0, 4.0])]
+        ...         self.record_step(
+        ...             losses={"d_loss": tf.constant(0.5), "g_loss": tf.constant(2.0)},
+        ...             gradients={"d_optimizer": gradients, "g_optimizer": gradients},
+        ...         )
+        ...         return {}
+        >>> model = Two()
+        >>> model.compile()
+        >>> _ = model.fit(np.zeros((4, 1)), batch_size=4, verbose=0, callbacks=[StepLogger(None)])
+        0
+        0 0 d_loss: 0.5 g_loss: 2.0
         """
         record = _RECORD.get()
         if record is None:
             return
-        record.loss, gradients = self.sum_over_replicas(loss, gradients or [])
-        if gradients:
-            record.gradient_norm = tf.cond(
-                record.is_due | ~tf.math.is_finite(record.loss),
-                lambda: self._global_norm(gradients),
-                lambda: tf.constant(float("nan")),
-            )
+        named = gradients if isinstance(gradients, dict) else {"": gradients or []}
+        own = {} if loss is None else {"loss": loss}
+        given = {**own, **(losses or {})}
+        summed, gradients_of = self._sum_over_replicas(given, named)
+        record.losses.update(summed)
+        rates = learning_rate if isinstance(learning_rate, dict) else {"": learning_rate}
+        record.learning_rates.update({n: rate for n, rate in rates.items() if rate is not None})
+        record.others.update(_mean_over_replicas(values))
+        held = model_variables.optimizers(self) if isinstance(gradients, dict) else {}
+        for name, parts in gradients_of.items():
+            optimizer = held.get(name, self.optimizer)
+            scale = 1.0 if optimizer is None else optimizer.scale_loss(tf.ones(()))
+            record.add_gradient_norm(name, parts, scale=scale)
 
-    def _global_norm(self, gradients):
-        present = [tf.cast(gradient, tf.float32) for gradient in _present(gradients)]
-        return tf.linalg.global_norm(present) / self.optimizer.scale_loss(tf.ones(()))
+    def _sum_over_replicas(self, losses, gradients):
+        """Sum losses {name: scalar} and gradients {name: list} by one collective call."""
+        replica = replicas.current()
+        if replica is None:
+            return losses, gradients
+        for loss in losses.values():
+            replica.add_contribution(loss)
+        parts = [*losses.values(), *(part for listed in gradients.values() for part in listed)]
+        summed = iter(replica.all_reduce_sum(parts))
+        losses = {name: next(summed) for name in losses}
+        return losses, {name: [next(summed) for _ in parts] for name, parts in gradients.items()}
 
     @contextlib.contextmanager
     def recording(self, record: StepRecord) -> Iterator[None]:
@@ -347,14 +400,18 @@ class TapeModel(keras.Model):
         return super().from_config(config, custom_objects)
 
 
-def _present(gradients):
-    """The gradients of the weights that the loss depends on."""
-    return [gradient for gradient in gradients if gradient is not None]
+def _mean_over_replicas(values):
+    """The means of scalars {name: scalar} over all replicas."""
+    replica = replicas.current()
+    if replica is None or not values:
+        return values
+    tensors = [tf.cast(value, tf.float32) for value in values.values()]
+    return dict(zip(values, replica.all_reduce(tensors), strict=True))
 
 
 def _early(gradients):
     """The gradients of the biases, which are computed before the largest ones."""
-    return [gradient for gradient in _present(gradients) if len(gradient.shape) < 2]
+    return [g for g in gradients if g is not None and len(g.shape) < 2]
 
 
 def _example_batch(data_adapter):

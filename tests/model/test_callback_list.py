@@ -55,7 +55,7 @@ class Steps:
         self.steps_trained = 0
         self.stop_training = False
         self.train_function = MultiStepFunction.__new__(MultiStepFunction)
-        self.train_function.fingerprints = None
+        self.train_function.fingerprints = self.train_function.examples = None
         self.distribute_strategy = tf.distribute.get_strategy()
         self.ran = []
         self._left = steps_in_data

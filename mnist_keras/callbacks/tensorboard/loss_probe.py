@@ -1,51 +1,132 @@
-"""The loss of a single batch, for a keras.Model that reports only the epoch's running mean."""
+"""The losses of a single step of a plain keras.Model, whose logs are means over the epoch."""
 
-import numpy as np
+import functools
 
-from mnist_keras.callbacks.loss_tracker import loss_tracker
+import keras
+import tensorflow as tf
+
+from mnist_keras import _keras
+from mnist_keras.callbacks.step_observer import EPOCH_MEAN, PartsFinder, StepObserver, is_loss, tags
+from mnist_keras.distributed import replicas
+
+_RECORD = "record of the step"  # The logs that carry it out of the graph; nobody else sees it.
+_EXAMPLES = "examples in the batch"
+_MOST_UNCOUNTED = 1000  # A later fit may run without a callback that reads them.
+
+
+class ObservedTrainFunction:
+    """The train function of a ``keras.Model`` whose steps are observed.
+
+    The step's record leaves the graph among the logs and is removed from them here. So neither the
+    metrics nor the logs that callbacks see are changed. It stays the model's train function after
+    the fit: another one would be traced again, and ``tf.random`` would begin again.
+
+    Attributes:
+        record: {tag: float32 scalar} of the last step, still on the device: its losses and learning
+            rates, as a `mnist_keras.callbacks.step_observer.StepObserver` finds them.
+    """
+
+    def __init__(self, model):
+        self.record = {}
+        self._examples = 0
+        self._uncounted = []
+        step = functools.partial(_observed_step, PartsFinder(model))
+        with _keras.hooked([model], "train_step", step):
+            model.make_train_function(force=True)
+        self._function = model.train_function
+
+    def __call__(self, iterator):
+        """Run one step; return its logs."""
+        logs = self._function(iterator)
+        self.record = logs.pop(_RECORD, {}) if isinstance(logs, dict) else {}
+        self._uncounted.append(self.record.pop(_EXAMPLES, 0))
+        if len(self._uncounted) == _MOST_UNCOUNTED:
+            self._count()
+        return logs
+
+    @property
+    def examples(self):
+        """How many examples were trained on, an integer; it is read from the device."""
+        self._count()
+        return self._examples
+
+    def _count(self):
+        self._examples += sum(int(examples) for examples in self._uncounted)
+        self._uncounted = []
 
 
 class LossProbe:
-    """Reads the exact loss of one batch from the model's loss tracker.
+    """Finds the losses and the learning rates of single steps of a plain ``keras.Model``.
 
-    The tracker is reset before the batch and read after it. Then its old sum is added back; the
-    result equals the sum without a probe, bit for bit. Training and metrics do not change.
+    Training, metrics and logs do not change by a bit. The model is traced again if an earlier fit
+    has traced it, unless that would change the numbers that ``tf.random`` draws. If a step cannot
+    be observed, each loss is the mean over the epoch so far, and its name says so.
     """
 
     def __init__(self):
-        self._held: list[float] | None = None
+        self._was_traced = False
+        self._function: ObservedTrainFunction | None = None
+        self._learning_rate: float | None = None
 
-    def begin(self, model):
-        """Call before the batch."""
-        tracker = loss_tracker(model)
-        if tracker is not None:
-            self._held = [float(tracker.total), float(tracker.count)]
-            tracker.reset_state()
+    def set_model(self, model):
+        """Call before ``fit`` makes the model's train function."""
+        self._was_traced = getattr(model, "train_function", None) is not None
 
-    def end(self, model, logs):
-        """Call after the batch; restores the running mean in its logs.
+    def begin_fit(self, model):
+        """Call after ``fit`` has made the model's train function, before the first batch."""
+        made = model.train_function
+        if isinstance(made, ObservedTrainFunction):
+            self._function = made
+        elif _can_be_observed(model) and not (self._was_traced and _keras.draws_in_graph(made)):
+            self._function = model.train_function = ObservedTrainFunction(model)
+        else:
+            self._function = None
 
-        Returns:
-            The batch's loss, or None if the model tracks no loss.
+    def begin_step(self, model):
+        """Call before a batch whose values are needed."""
+        optimizer = getattr(model, "optimizer", None)
+        if self._function is None and optimizer is not None:
+            # After the batch a schedule returns the next step's rate.
+            self._learning_rate = float(optimizer.learning_rate)
+
+    @property
+    def examples(self):
+        """How many examples the model was trained on, an integer; None if that is not counted."""
+        return None if self._function is None else self._function.examples
+
+    def values(self, logs):
+        """{tag: number} of the step that just ran.
+
+        Args:
+            logs: those of the step, {name: number}.
         """
-        if self._held is None:
-            return (logs or {}).get("loss")
-        tracker = loss_tracker(model)
-        loss = tracker.result().numpy()
-        total, count = self._held
-        tracker.total.assign_add(total)
-        tracker.count.assign_add(count)
-        if logs and "loss" in logs:
-            logs["loss"] = float(tracker.result())
-        self._held = None
-        return loss
+        if self._function is not None:
+            return {tag: value.numpy() for tag, value in self._function.record.items()}
+        losses = {n + EPOCH_MEAN: value for n, value in (logs or {}).items() if is_loss(n)}
+        rate = self._learning_rate
+        return losses if rate is None else {**losses, "learning_rate": rate}
 
-    def give_up(self, logs):
-        """Call at the end of the epoch; restores the running mean in the epoch's logs.
 
-        The last batch may have begun and found no more data, so that ``end`` was not called.
-        """
-        if self._held is not None and logs and "loss" in logs:
-            total, count = np.array(self._held, np.float32)
-            logs["loss"] = float(total / count)
-        self._held = None
+def _can_be_observed(model):
+    """Whether the step of a model can be observed without a risk for what it computes."""
+    # The workers of a cluster would have to reduce the record.
+    strategy = getattr(model, "distribute_strategy", None)
+    return (
+        keras.backend.backend() == "tensorflow"
+        and type(model).make_train_function is keras.Model.make_train_function
+        and not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    )
+
+
+def _observed_step(parts, _, train_step, data):
+    observer = StepObserver(parts.find())
+    with observer.observing():
+        logs = train_step(data)
+    if not isinstance(logs, dict):
+        return logs
+    values = {**observer.losses(logs), **tags("learning_rate", observer.learning_rates)}
+    record = {tag: tf.reshape(tf.cast(v, tf.float32), ()) for tag, v in values.items()}
+    # Keras takes the mean over replicas.
+    count = tf.distribute.get_strategy().num_replicas_in_sync
+    record[_EXAMPLES] = count * replicas.examples_if_known(data)
+    return {**logs, _RECORD: record}

@@ -1,13 +1,16 @@
-"""Logs the loss of single steps, on stdout and in TensorBoard."""
+"""Logs the losses of single steps, on stdout and in TensorBoard."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
+
+import keras
 
 from mnist_keras import triggers
 from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.base import require_single_steps, scalars
 from mnist_keras.callbacks.loss_tracker import examples_in_epoch
+from mnist_keras.callbacks.step_observer import EPOCH_MEAN, is_loss
 from mnist_keras.callbacks.tensorboard.event_callback import EventCallback
 from mnist_keras.callbacks.tensorboard.loss_probe import LossProbe
 
@@ -22,10 +25,20 @@ class StepLogger(EventCallback):
     contains ``epoch_NAME`` for each validation metric. However often the run is resumed,
     TensorBoard shows each step once.
 
+    A ``train_step`` of your own needs nothing for that. Each log whose name ends with "loss" is
+    logged under its name, for example ``kl_loss``. If the log is the result of a metric, so a mean
+    over the epoch, the logged value is that of the step. If it cannot be found, the mean is logged,
+    as ``NAME (epoch mean)``. A step without a ``loss`` prints its other losses on one line:
+    ``EPOCH STEP d_loss: VALUE g_loss: VALUE``. If the step applies several optimizers, the tags are
+    ``learning_rate/NAME`` and ``gradient_norm/NAME``, where NAME is the attribute that holds the
+    optimizer.
+
     Args:
         logdir: the run's directory; None: nothing is written, only printed.
         every_steps: interval in steps.
         echo: whether to print on stdout.
+        also_print: the tags of other values to print on the same line, in this order, such as
+            ``("kl_loss", "gradient_norm")``; a tag without a value is left out.
         clock: a function that returns the time in seconds.
 
     Raises:
@@ -52,14 +65,15 @@ class StepLogger(EventCallback):
         *,
         every_steps: int = 100,
         echo: bool = True,
+        also_print: Iterable[str] = (),
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         super().__init__(logdir)
         self._trigger = triggers.every(every_steps)
         self._echo = echo
+        self._also_print = tuple(also_print)
         self._clock = clock
         self._probe = LossProbe()
-        self._learning_rate: float | None = None
         self._epoch_begun: int | None = None
         self._batch_began = self._seconds = 0.0
         self._examples_before: int | None = None
@@ -67,6 +81,16 @@ class StepLogger(EventCallback):
     def needs_gradient_norm(self, step: int) -> bool:
         """Whether step ``step`` is logged; a `TapeModel` then computes its gradient norm."""
         return self._trigger(step)
+
+    def set_model(self, model: keras.Model) -> None:
+        super().set_model(model)
+        self._probe.set_model(model)
+
+    def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
+        if not self.fit.counts_steps:
+            require_single_steps(self)
+            self._probe.begin_fit(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
@@ -77,12 +101,8 @@ class StepLogger(EventCallback):
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_begin(batch, logs)
-        if not self.fit.counts_steps:
-            require_single_steps(self)
-            if self._trigger(self.step):
-                self._probe.begin(self.model)
-                # After the batch a schedule returns the next step's learning rate.
-                self._learning_rate = float(self.model.optimizer.learning_rate)
+        if not self.fit.counts_steps and self._trigger(self.step):
+            self._probe.begin_step(self.model)
         if self._examples_before is None:
             self._examples_before = self._examples(batch)
         self._batch_began = self._clock()
@@ -97,15 +117,14 @@ class StepLogger(EventCallback):
         values = {step: self._values(step, logs) for step in due}
         rate = self._examples_per_second()
         for step in due:
-            if "loss" in values[step]:
-                step_in_epoch = first_batch + step - first_step
-                self._print(self.epoch, step_in_epoch, "loss:", values[step]["loss"])
+            words = self._words(values[step])
+            if words:
+                self._print(self.epoch, first_batch + step - first_step, *words)
             points = {**values[step], **rate}
             self._write_scalars(points, subdirectory="train", step=step, keep=False)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
-        self._probe.give_up(logs)
         self._epoch_begun = None
         values: dict[str, dict[str, float]] = {"train": {}, "validation": {}}
         for name, value in scalars(logs).items():
@@ -126,10 +145,18 @@ class StepLogger(EventCallback):
         """{tag: value} of a step that just ran."""
         if self.fit.counts_steps:
             values = self.model.step_records.at(step)
-            return {tag: values[tag] for tag in sorted(values)}
-        loss = self._probe.end(self.model, logs)
-        values = {} if loss is None else {"loss": loss}
-        return {**values, "learning_rate": self._learning_rate}
+        else:
+            values = self._probe.values(logs)
+        return {tag: values[tag] for tag in sorted(values)}
+
+    def _words(self, values):
+        """What the line of a step says after the epoch and the step."""
+        losses = [tag for tag in values if is_loss(tag.removesuffix(EPOCH_MEAN))]
+        if self.fit.counts_steps:
+            losses = [tag for tag in self.model.step_records.loss_names if tag in values]
+        names = [tag for tag in ("loss", f"loss{EPOCH_MEAN}") if tag in losses][:1] or losses
+        names += [tag for tag in self._also_print if tag in values and tag not in names]
+        return [word for name in names for word in (f"{name}:", values[name])]
 
     def _examples_per_second(self):
         examples, seconds = self._examples(self.step_in_epoch), self._seconds
@@ -140,9 +167,8 @@ class StepLogger(EventCallback):
 
     def _examples(self, batches):
         """The number of examples in the epoch's first ``batches`` batches; None: unknown."""
-        if self.stream is None:
-            return examples_in_epoch(self.model)
-        return min(batches * self.stream.batch_size, self.stream.examples)
+        counted = None if self.fit.counts_steps else self._probe.examples
+        return examples_in_epoch(self, batches=batches) if counted is None else counted
 
     def _print(self, *words):
         if self._echo:

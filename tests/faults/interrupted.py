@@ -37,6 +37,7 @@ from tests.faults.leavings import points_in, variables_of
 from tests.pipelines import PIPELINES
 
 SEED = 0
+_RECORDER = "records_the_examples"
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
@@ -172,7 +173,7 @@ class ExampleRecorder(StepCallback):
 
         def recorded_step(data):
             leaves = [leaf for leaf in tf.nest.flatten(data) if leaf is not None]
-            tf.numpy_function(self._record, leaves, [])
+            tf.numpy_function(self._record, leaves, [], name=_RECORDER)
             return train_step(data)
 
         model.train_step = recorded_step
@@ -233,7 +234,12 @@ def attempt(training, stop=None, *, captures=True):
     # Iterators that read ahead would otherwise use the generators of the next process.
     gc.collect()
     lines += [line for line in said.getvalue().splitlines() if line not in lines]
-    return Ending(kind, lines, error, **left)
+    return Ending(kind, _of_the_program(lines), error, **left)
+
+
+def _of_the_program(lines):
+    """The lines without those about the operation that records the examples."""
+    return [line for line in lines if _RECORDER not in line]
 
 
 def _train(training, stop, notice):
@@ -293,7 +299,7 @@ def attempt_in_a_process(training, stop=None):
     result.unlink(missing_ok=True)
     command = [sys.executable, "-m", "tests.faults.interrupted", str(orders)]
     process = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    lines = process.stderr.splitlines()
+    lines = _of_the_program(process.stderr.splitlines())
     if result.exists():
         return dataclasses.replace(pickle.loads(result.read_bytes()), lines=lines)
     if process.returncode == -signal.SIGKILL and stop is not None:

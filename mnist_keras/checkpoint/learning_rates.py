@@ -3,6 +3,7 @@
 from typing import Any
 
 import keras
+import tensorflow as tf
 
 from mnist_keras.checkpoint import model_variables
 
@@ -18,7 +19,8 @@ def learning_rates(model: Any) -> dict[str, float]:
     {'optimizer': 0.5}
     """
     return {
-        path: float(optimizer.learning_rate)
+        # With several replicas only a tensor becomes a number.
+        path: float(tf.convert_to_tensor(optimizer.learning_rate.value))
         for path, optimizer in _own_optimizers(model).items()
         if _is_variable(optimizer)
     }

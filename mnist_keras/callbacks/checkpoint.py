@@ -83,7 +83,7 @@ class Checkpoint(StepCallback):
         resume: whether the first ``fit`` resumes from the newest checkpoint.
         start_from: the checkpoint directory of another training. If this training has no
             checkpoint yet, the first ``fit`` takes the weights and the optimizer's state from the
-            newest one there. The learning rate is that of the present model, and its schedule,
+            newest one there. The learning rate is the present model's, and its schedule,
             the epochs and the steps begin at 0.
         use_new_learning_rate: what a resume does if the program's learning rate is no longer the
             one that the training began with. True: it uses the program's. False: it uses the

@@ -234,7 +234,7 @@ def table(results):
 def _outcome(result):
     """(same bits, which examples it saw, whether it says so)."""
     if "error" in result:
-        return "not run here", result["error"], ""
+        return "not run here", result["error"], "–"
     kills = result["kills"]
     errors = [it["error"] for it in kills if "error" in it]
     if errors:
@@ -295,10 +295,12 @@ def main():
     """Measure, print the table, and write it as JSON."""
     parser = measuring.parser(__doc__, kills=2, seed=0)
     parser.add_argument("--only", default="", help="run only names that contain this")
+    parser.add_argument("--modules", nargs="+", choices=MODULES, default=list(MODULES))
     arguments = parser.parse_args()
     path = arguments.results / "resuming.json"
     results = json.loads(path.read_text())["results"] if path.exists() else []
-    for module, title in MODULES.items():
+    for module in arguments.modules:
+        title = MODULES[module]
         contenders, error = contenders_of(module)
         if error:
             measuring.leave_out(title, error)

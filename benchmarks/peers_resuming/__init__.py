@@ -32,7 +32,7 @@ def plan(seed, *, kills):
     None of them is a step with a checkpoint, so the order of the callbacks does not matter.
 
     >>> plan(0, kills=2)
-    (18, [28, 34])
+    (18, [27, 34])
     """
     chance = random.Random(seed)
     per_epoch = chance.randint(6, 24)

@@ -42,7 +42,6 @@ WAYS = {
     "Keras BackupAndRestore, each epoch": (backup_and_restore, "epoch"),
     f"Keras BackupAndRestore, save_freq={EVERY_STEPS}": (backup_and_restore, EVERY_STEPS),
     "Keras ModelCheckpoint, each epoch, initial_epoch": (model_checkpoint, "epoch"),
-    "Keras OrbaxCheckpoint, each epoch, initial_epoch": (orbax_checkpoint, "epoch"),
     f"Keras OrbaxCheckpoint, save_freq={EVERY_STEPS}, initial_epoch": (
         orbax_checkpoint,
         EVERY_STEPS,

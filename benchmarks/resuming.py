@@ -29,7 +29,7 @@ MODULES = {
     "keras_callbacks": "Keras",
     "lightning_trainer": "Lightning",
     "transformers_trainer": "transformers Trainer",
-    "torch_loop": "torch loop, StatefulDataLoader",
+    "torch_loop": "torch loop",
     "grain_loop": "JAX loop, Grain and Orbax",
 }
 PACKAGES = (
@@ -212,7 +212,7 @@ def table(results):
     cells = [
         [
             who,
-            ", ".join(it["data"] for it in group),
+            "; ".join(it["data"] for it in group),
             same,
             _examples(order, group),
             _extra(group),

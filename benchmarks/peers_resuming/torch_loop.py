@@ -9,7 +9,7 @@ from benchmarks.peers_resuming import EPOCHS, EVERY_STEPS, LEARNING_RATE, torch_
 
 
 def _train(job, *, workers, rng):
-    """``rng``: when the state of the generator is restored, "first" or "in the loop"; or not."""
+    """``rng``: when the generator's state is restored; None: never."""
     torch.manual_seed(job.seed)
     model = torch_parts.network()
     optimizer = torch.optim.Adam(model.parameters(), LEARNING_RATE)
@@ -22,9 +22,9 @@ def _train(job, *, workers, rng):
         optimizer.load_state_dict(saved["optimizer"])
         loader.load_state_dict(saved["loader"])
         step, first_epoch = saved["step"], saved["epoch"]
-        if rng == "first":
+        if rng == "before the loop":
             torch.set_rng_state(saved["rng"])
-        elif rng == "in the loop":
+        elif rng == "at the first batch":
             rng_state = saved["rng"]
     job.begin(step)
     for epoch in range(first_epoch, EPOCHS):
@@ -52,9 +52,9 @@ def _train(job, *, workers, rng):
 
 
 WAYS = {
-    "torch loop, StatefulDataLoader": None,
-    "torch loop, StatefulDataLoader, RNG state restored before the loop": "first",
-    "torch loop, StatefulDataLoader, RNG state restored at the first batch": "in the loop",
+    "torch loop, RNG state not saved": None,
+    "torch loop, RNG state restored before the loop": "before the loop",
+    "torch loop, RNG state restored at the first batch": "at the first batch",
 }
 CONTENDERS = {
     (who, f"StatefulDataLoader{', 2 workers' if workers else ''}"): functools.partial(

@@ -26,7 +26,7 @@ def test_data_with_the_same_outcome_share_a_row():
         result("b", "arrays", SAME, SAME),
     )
     assert found == [
-        "| a | arrays, generator | **yes** | yes | 0 – 4 | – |",
+        "| a | arrays; generator | **yes** | yes | 0 – 4 | – |",
         "| b | arrays | **yes** | yes | 0 | – |",
     ]
 

@@ -108,7 +108,10 @@ def examine(module, contender, directory, *, seed, kills):
         if again.status:
             found.append({"killed_after": stop, "error": again.lines[-1]})
             continue
-        said = new_lines(again.lines, whole.lines)
+        said = [
+            line.replace(f"{place}/", "").replace(f"{sys.prefix}/", "")
+            for line in new_lines(again.lines, whole.lines)
+        ]
         found.append(
             {"killed_after": stop, **compare(place, directory / "whole", per_epoch), "said": said}
         )
@@ -128,7 +131,7 @@ def new_lines(found, known):
     """
 
     def without_numbers(line):
-        return re.sub(r"[\d.]+", "", line)
+        return re.sub(r"[\d.\s]+", "", line)
 
     known = set(map(without_numbers, known))
     return [line for line in dict.fromkeys(found) if without_numbers(line) not in known]
@@ -212,21 +215,21 @@ def table(results):
     cells = [
         [
             who,
-            "; ".join(it["data"] for it in group),
             same,
             _examples(order, group),
-            _extra(group),
             says,
+            _extra(group),
+            "; ".join(it["data"] for it in group),
         ]
         for (who, same, order, says), group in rows.items()
     ]
     titles = [
         "resumed by",
-        "data",
         "same bits",
-        "each epoch sees each example once",
-        "steps run beyond those needed",
-        "says that it is not exact",
+        "each example once per epoch",
+        "says that it differs",
+        "extra steps",
+        "data",
     ]
     return measuring.table(titles, cells)
 
@@ -257,10 +260,9 @@ def _outcome(result):
 def _examples(order, group):
     if order != "no":
         return order
-    most = [
-        max(it[key] for result in group for it in result["kills"]) for key in ("twice", "never")
-    ]
-    return f"no: up to {most[0]} twice, up to {most[1]} never"
+    kills = [it for result in group for it in result["kills"]]
+    most = {key: max(it[key] for it in kills) for key in ("twice", "never")}
+    return f"no: {', '.join(f'up to {count} {key}' for key, count in most.items() if count)}"
 
 
 def _extra(group):

@@ -3,7 +3,16 @@ import sys
 
 import pytest
 
-from benchmarks import batch_size, callbacks, scaling, speed, startup, time_to_99, workers
+from benchmarks import (
+    batch_size,
+    callbacks,
+    resuming,
+    scaling,
+    speed,
+    startup,
+    time_to_99,
+    workers,
+)
 from mnist_keras.console import threads
 from tests.command_line import write_small_mnist
 from tests.conftest import ROOT
@@ -69,6 +78,13 @@ def test_scaling(run, tmp_path):
         }
     )
     assert (tmp_path / "scaling.png").exists()
+
+
+def test_resuming(run):
+    rows, report = run(resuming, "--kills=1", "--only=this package, Checkpoint, arrays")
+    found = {it["who"]: it.get("kills") for it in report["results"]}
+    assert rows == set(found)
+    assert [kill["same_bits"] for kill in found["this package, Checkpoint"]] == [True]
 
 
 def test_startup(run):

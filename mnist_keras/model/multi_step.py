@@ -372,13 +372,21 @@ def loop_steps(run, count, step_function, *, prints=False):
 def _first_values(step_function, count, *, prints):
     """The initial logs and records of a loop."""
     logs, record = step_function.structured_outputs
-    zeros = tf.nest.map_structure(lambda spec: tf.zeros(spec.shape, spec.dtype), logs)
+    zeros = tf.nest.map_structure(_empty, logs)
     names = [name for name in record if name != _IS_FINITE]
     records = {name: tf.TensorArray(tf.float32, size=count) for name in names}
     if prints:
         records[_FINGERPRINT] = tf.TensorArray(tf.int64, size=count)
         records[_EXAMPLES] = tf.TensorArray(tf.float32, size=count)
     return zeros, records
+
+
+def _empty(spec):
+    """The value of a log before the first step; its shape may be unknown."""
+    if spec.shape.is_fully_defined():
+        return tf.zeros(spec.shape, spec.dtype)
+    sizes = [] if spec.shape.rank is None else [size or 0 for size in spec.shape]
+    return tf.compat.v1.placeholder_with_default(tf.zeros(sizes, spec.dtype), spec.shape)
 
 
 def _loop(body, count, logs, records):

@@ -8,7 +8,7 @@ from mnist_keras.callbacks.exactness import Exactness
 
 def test_each_reason_is_reported_once():
     lines = []
-    found = Exactness(is_required=False, notice=lines.append)
+    found = Exactness(is_required=False, tell=lines.append, notice=lines.append)
     assert found.holds
     for reason in ("no seed", "no seed", "no state"):
         found.report(reason)
@@ -18,7 +18,7 @@ def test_each_reason_is_reported_once():
 
 def test_a_reason_is_an_error_where_exactness_is_required():
     lines = []
-    found = Exactness(is_required=True, notice=lines.append)
+    found = Exactness(is_required=True, tell=lines.append, notice=lines.append)
     with pytest.raises(NotExactError, match="resume is not exact: no seed"):
         found.report("no seed")
     assert lines == []

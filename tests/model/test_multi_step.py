@@ -1,10 +1,12 @@
 import doctest
 import itertools
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, StepLogger
 from mnist_keras.data import batches
 from mnist_keras.model import multi_step
@@ -138,3 +140,37 @@ def test_evaluate_and_predict_do_not_depend_on_steps_per_execution(
 
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(multi_step).failed == 0
+
+
+class VectorLogs(TapeModel):
+    """Returns the loss of each example of a batch, of which the last one is smaller."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, x):
+        return self.dense(x)
+
+    def train_step(self, data):
+        x, y = data
+        with tf.GradientTape() as tape:
+            losses = keras.losses.mean_squared_error(y, self(x))
+        gradients = tape.gradient(losses, self.trainable_variables)
+        self.optimizer.apply(gradients, self.trainable_variables)
+        return {"losses": losses}
+
+
+@pytest.mark.parametrize("steps_per_execution", [1, 3, "auto"])
+def test_logs_may_differ_in_size_from_step_to_step(steps_per_execution):
+    keras.utils.set_random_seed(0)
+    model = VectorLogs()
+    model.compile(keras.optimizers.SGD(1e-4), steps_per_execution=steps_per_execution)
+    x = np.arange(10.0, dtype=np.float32)[:, None]
+    sizes = []
+    see = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: sizes.append(np.size(logs["losses"]))
+    )
+    model.fit(x, x, batch_size=4, shuffle=False, verbose=0, callbacks=[see])
+    assert model.steps_trained == 3
+    assert sizes[-1] == 2

@@ -33,8 +33,8 @@ def load(checkpoints, model, *, step=None, notice):
     else:
         steps = ", ".join(map(str, checkpoints.steps())) or "none"
         raise UsageError(
-            f"there is no such checkpoint. Received: step {step} in {checkpoints.path}. "
-            f"Expected: a step that is there; the steps there are {steps}."
+            f"the checkpoint does not exist. Received: step {step} in {checkpoints.path}. "
+            f"Expected: a step of the directory (found: {steps})."
         )
     state = TrainingState.from_files(stored.files)
     assign_weights(state, model)

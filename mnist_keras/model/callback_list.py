@@ -282,7 +282,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
 
     def _count_examples(self, ran):
         examples = self.model.train_function.examples
-        if examples is not None and ran:
+        if examples is not None and ran and self.model.examples_in_epoch is not None:
             self.model.examples_in_epoch += int(examples.numpy().sum())
 
     def close(self) -> None:

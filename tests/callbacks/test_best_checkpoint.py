@@ -271,20 +271,20 @@ ERRORS = {
         "trained",
         lambda it: it.load(network(), step=5),
         UsageError,
-        "there is no such checkpoint. Received: step 5 in {directory}. "
-        "Expected: a step that is there; the steps there are 4, 8, 12, 16.",
+        "the checkpoint does not exist. Received: step 5 in {directory}. "
+        "Expected: a step of the directory (found: 4, 8, 12, 16).",
     ),
     "another model": (
         "trained",
         lambda it: it.load_best(network(units=3)),
         StateMismatchError,
-        "the saved state does not fit the model. Received: sequential",
+        "the saved state does not match the model. Received: sequential",
     ),
     "a model that is not built": (
         "trained",
         lambda it: it.load(keras.Sequential([keras.layers.Dense(2)])),
         StateMismatchError,
-        "the saved state has a variable too many. Received: sequential",
+        "the saved state has an extra variable. Received: sequential",
     ),
     "not ranked": (
         "unranked",

@@ -68,6 +68,10 @@ class LossProbe:
         self._function: ObservedTrainFunction | None = None
         self._learning_rate: float | None = None
 
+    def __getstate__(self):
+        """The state to pickle, without the function of the last fit."""
+        return {**vars(self), "_function": None}
+
     def set_model(self, model):
         """Call before ``fit`` makes the model's train function."""
         self._was_traced = getattr(model, "train_function", None) is not None
@@ -87,7 +91,8 @@ class LossProbe:
         optimizer = getattr(model, "optimizer", None)
         if self._function is None and optimizer is not None:
             # After the batch a schedule returns the next step's rate.
-            self._learning_rate = float(optimizer.learning_rate)
+            rate = keras.ops.convert_to_numpy(optimizer.learning_rate)
+            self._learning_rate = float(rate)
 
     @property
     def examples(self):

@@ -279,8 +279,10 @@ def _flat(logs):
 def _is_scalar(value):
     if isinstance(value, (int, float)):
         return True
-    shape = getattr(value, "shape", None)
-    return shape is not None and tf.TensorShape(shape).num_elements() == 1
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is None or dtype is None or tf.TensorShape(shape).num_elements() != 1:
+        return False
+    return tf.as_dtype(dtype).is_floating or tf.as_dtype(dtype).is_integer
 
 
 def _is_plain_mean(metric):

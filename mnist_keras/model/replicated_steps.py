@@ -194,12 +194,12 @@ class ReplicatedStepFunction(MultiStepFunction):
                 return others, record
 
         model = self._model
+        # Hooked before the rest is patched, so that weighted losses and summed gradients are seen.
+        parts = Parts.of(model)
         with (
             self._strategy.scope(),
             layers_use_global_batch(model),
-            Parts.of(
-                model
-            ).hooked(),  # They see what each output's loss is weighted to, and summed gradients.
+            parts.hooked(),
             replicas.replicated_updates(model.optimizer),
             replicas.weighted_output_losses(model),
         ):

@@ -47,7 +47,13 @@ def history_of_keras(name, **arguments):
     return fit(name, keras.Model, arguments)
 
 
-@pytest.mark.parametrize("mode", MODES)
+FAST = ("TapeModel, 4 steps", "keras.Model")
+modes = pytest.mark.parametrize(
+    "mode", [mode if mode in FAST else pytest.param(mode, marks=pytest.mark.slow) for mode in MODES]
+)
+
+
+@modes
 @pytest.mark.parametrize("name", FORMS)
 def test_each_step_is_logged_with_its_own_numbers(name, mode, tmp_path, points_of, capsys):
     form, (base, arguments) = FORMS[name], MODES[mode]
@@ -88,7 +94,8 @@ def test_each_step_is_logged_with_its_own_numbers(name, mode, tmp_path, points_o
     assert capsys.readouterr().out.splitlines() == expected_lines
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.slow
+@modes
 @pytest.mark.parametrize("name", [name for name, form in FORMS.items() if form.losses])
 def test_any_loss_that_is_not_finite_ends_training(name, mode):
     (base, arguments), form = MODES[mode], FORMS[name]

@@ -86,6 +86,10 @@ class LossProbe:
         else:
             self._function = None
 
+    def end_fit(self):
+        """Call after the fit; a pickle cannot hold a train function."""
+        self._function = None
+
     def begin_step(self, model):
         """Call before a batch whose values are needed."""
         optimizer = getattr(model, "optimizer", None)

@@ -133,6 +133,11 @@ class StepLogger(EventCallback):
         for subdirectory, points in values.items():
             self._write_scalars(points, subdirectory=subdirectory)
 
+    def close(self) -> None:
+        """Flush and close the event files, unless other callbacks still write."""
+        super().close()
+        self._probe.end_fit()
+
     def state_dict(self) -> dict[str, Any]:
         """The state that a resumed run needs to continue exactly."""
         return {"epoch_begun": self._epoch_begun}

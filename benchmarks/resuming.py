@@ -323,10 +323,14 @@ def main():
                 measuring.leave_out(f"{who}, {data}", found["error"])
             results = _merged(results, [{"module": module, "who": who, "data": data, **found}])
             print(f"{who}, {data}: {_outcome(found)}", file=sys.stderr)
-            report = {"seed": arguments.seed, "results": results}
-            machine = {**measuring.machine(), **versions()}
-            measuring.write_json(path, {**report, "machine": machine})
+            _write(path, results, seed=arguments.seed)
+    _write(path, results, seed=arguments.seed)
     print(table(results))
+
+
+def _write(path, results, *, seed):
+    machine = {**measuring.machine(), **versions()}
+    measuring.write_json(path, {"seed": seed, "results": results, "machine": machine})
 
 
 if __name__ == "__main__":

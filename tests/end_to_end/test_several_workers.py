@@ -118,7 +118,9 @@ def weights(run):
     """The weights and the optimizer's state in a run's last checkpoint, {key: array}."""
     last = max((run / "checkpoints").iterdir())
     with np.load(io.BytesIO(read_directory(last).files["state.npz"])) as arrays:
-        return {key: arrays[key] for key in arrays if not key.startswith("metrics")}
+        # The place in the data is that of each worker, and their number may differ.
+        others = ("metrics", "place/")
+        return {key: arrays[key] for key in arrays if not key.startswith(others)}
 
 
 def parts_of(runs, name):

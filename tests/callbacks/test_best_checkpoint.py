@@ -14,6 +14,8 @@ from mnist_keras.checkpoint.storage import DamagedError, read_manifest
 from mnist_keras.checkpoint.training_state import StateMismatchError
 from mnist_keras.errors import UsageError
 
+pytestmark = pytest.mark.slow
+
 X = np.random.default_rng(0).random((8, 3), dtype=np.float32)
 Y = np.eye(2, dtype=np.float32)[[0, 1] * 4]
 

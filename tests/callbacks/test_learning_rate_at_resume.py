@@ -9,6 +9,8 @@ import pytest
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint
 
+pytestmark = pytest.mark.slow
+
 X, Y = np.ones((8, 3), np.float32), np.ones((8, 1), np.float32)
 RESUMED = "resumed after 4 steps, from /run/step-00000004"
 IGNORED = (

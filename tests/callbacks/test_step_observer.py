@@ -8,6 +8,8 @@ import tensorflow as tf
 from mnist_keras.callbacks import step_observer
 from mnist_keras.callbacks.step_observer import Parts, StepObserver
 
+pytestmark = pytest.mark.slow
+
 
 class Model(keras.Model):
     """It holds a metric and two optimizers."""

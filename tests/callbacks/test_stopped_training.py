@@ -7,6 +7,8 @@ import pytest
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, Interrupted
 
+pytestmark = pytest.mark.slow
+
 X, Y = np.ones((8, 3), np.float32), np.ones((8, 1), np.float32)
 LOSSES = (0.5, 0.4, 0.6, 0.6, 0.3, 0.7, 0.7, 0.7)
 

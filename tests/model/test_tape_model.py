@@ -189,6 +189,7 @@ def test_each_batch_is_traced_once(make_model, digits):
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["bfloat16", "float64"])
 def test_layers_of_any_dtype_are_trained_and_logged(dtype, tmp_path):
     model = TapeModel(keras.Sequential([keras.Input((6,)), keras.layers.Dense(3, dtype=dtype)]))

@@ -12,19 +12,23 @@ from mnist_keras.app import networks
 from mnist_keras.callbacks import Checkpoint
 
 
+def _prepared(model, train):
+    """Compile a model for the tutorial's recipe; returns its inputs and targets."""
+    model.compile(
+        optimizer=keras.optimizers.SGD(LEARNING_RATE),
+        loss=SumSquaredError(),
+        metrics=["accuracy"],
+        steps_per_execution=EVERY_STEPS,
+    )
+    return train.images.astype(np.float32) / 255, np.eye(10, dtype=np.float32)[train.labels]
+
+
 def keras_fit(make_callbacks):
     """Maker of Keras's own fit, 100 steps per execution."""
 
     def make(train):
         model = networks.build("mlp")
-        model.compile(
-            optimizer=keras.optimizers.SGD(LEARNING_RATE),
-            loss=SumSquaredError(),
-            metrics=["accuracy"],
-            steps_per_execution=EVERY_STEPS,
-        )
-        x = train.images.astype(np.float32) / 255
-        y = np.eye(10, dtype=np.float32)[train.labels]
+        x, y = _prepared(model, train)
 
         def run(epochs):
             with tempfile.TemporaryDirectory() as directory:
@@ -53,14 +57,7 @@ def own_program(make_data, *, saves):
 
     def make(train):
         model = TapeModel(networks.build("mlp"))
-        model.compile(
-            optimizer=keras.optimizers.SGD(LEARNING_RATE),
-            loss=SumSquaredError(),
-            metrics=["accuracy"],
-            steps_per_execution=EVERY_STEPS,
-        )
-        x = train.images.astype(np.float32) / 255
-        data = make_data(x, np.eye(10, dtype=np.float32)[train.labels])
+        data = make_data(*_prepared(model, train))
 
         def run(epochs):
             with tempfile.TemporaryDirectory() as path:

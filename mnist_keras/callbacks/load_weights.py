@@ -9,19 +9,13 @@ from mnist_keras.callbacks.checkpoint import Checkpoint
 def load_weights(model: keras.Model, directory: StrPath, *, step: int | None = None) -> int:
     """Load the weights of a checkpoint: another name of ``Checkpoint(directory).load(model)``.
 
+    `mnist_keras.callbacks.Checkpoint.load` describes the other arguments, the result and the
+    errors.
+
     Args:
         model: a built model, compiled or not.
         directory: the directory of the checkpoints.
-        step: updates done, as in the name ``step-NNNNNNNN``; None: the newest undamaged
-            checkpoint.
-
-    Returns:
-        The number of updates done.
-
-    Raises:
-        UsageError: the checkpoint does not exist.
-        DamagedError: the checkpoint of that step is damaged.
-        StateMismatchError: the model has other weights; nothing was changed.
+        step: updates done; None: the newest undamaged checkpoint.
 
     Example:
 

@@ -54,10 +54,9 @@ def groups(model: Any, step: StepGraph | None = None) -> dict[str, list[tuple[st
     >>> [path for path, variable in groups(Counting())["others"]]
     ['seen']
     """
-    optimizer = getattr(model, "optimizer", None)
     known = {
         "model": [(variable.path, variable) for variable in model.variables],
-        "optimizer": [(v.path, v) for v in (optimizer.variables if optimizer else [])],
+        "optimizer": [(variable.path, variable) for variable in _of_optimizer(model)],
         "metrics": [(variable.path, variable) for variable in model.metrics_variables],
     }
     seen = {id(_own(variable)) for members in known.values() for _, variable in members}
@@ -136,12 +135,16 @@ def not_finite(model: Any) -> str | None:
     >>> not_finite(model)
     'net/last/bias'
     """
-    found = groups(model)
-    for path, variable in (*found["model"], *found["optimizer"]):
+    for variable in (*model.variables, *_of_optimizer(model)):
         value = tf.convert_to_tensor(_own(variable))
         if value.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(value)):
-            return path
+            return variable.path
     return None
+
+
+def _of_optimizer(model):
+    optimizer = getattr(model, "optimizer", None)
+    return [] if optimizer is None else optimizer.variables
 
 
 def metrics(model: Any) -> list[keras.metrics.Metric]:

@@ -11,19 +11,13 @@ from mnist_keras.errors import UsageError
 def load(checkpoints, model, *, step=None, notice):
     """Load the weights of a step, or of the newest undamaged checkpoint.
 
+    `mnist_keras.callbacks.Checkpoint.load` describes the results and the errors.
+
     Args:
         checkpoints: a `mnist_keras.checkpoint.checkpoint_directory.CheckpointDirectory`.
         model: a built ``keras.Model``.
         step: updates done; None: the newest.
         notice: called with a message for each damaged checkpoint that is skipped.
-
-    Returns:
-        The number of updates done.
-
-    Raises:
-        UsageError: the checkpoint does not exist.
-        DamagedError: the checkpoint of that step is damaged.
-        StateMismatchError: the model has other weights; nothing was changed.
     """
     if step is None:
         stored = checkpoints.newest(notice)
@@ -45,12 +39,8 @@ def load_best(checkpoints, model, *, notice):
     """Load the weights of the best checkpoint by the metric that ranks them.
 
     Without a metric of its own, the directory is ranked by the metric and mode that its newest
-    checkpoint was saved with.
-
-    Args, Returns, Raises: as for `load`.
-
-    Raises:
-        UsageError: the checkpoints are not ranked, or none has the metric.
+    checkpoint was saved with. `mnist_keras.callbacks.Checkpoint.load_best` describes the results
+    and the errors; the arguments are those of `load`.
     """
     described = checkpoints.descriptions()
     _require_any(checkpoints, described)

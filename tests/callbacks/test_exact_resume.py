@@ -9,34 +9,12 @@ import tensorflow as tf
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, NotExactError
-from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.checkpoint.training_state import StateMismatchError
+from tests.callbacks.killing import Kill, Killed
 
 pytestmark = pytest.mark.slow
 X = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
 Y = X.sum(1, keepdims=True)
-
-
-class Killed(Exception):
-    """Simulates the end of a process."""
-
-
-class Kill(StepCallback):
-    """Ends the training after a step, after the checkpoint was saved."""
-
-    priority = 3
-
-    def __init__(self, step):
-        super().__init__()
-        self._step = step
-
-    def breaks_execution_at(self, step):
-        return step == self._step
-
-    def on_train_batch_end(self, batch, logs=None):
-        super().on_train_batch_end(batch, logs)
-        if self.step == self._step:
-            raise Killed
 
 
 class Noisy(TapeModel):

@@ -11,29 +11,13 @@ import tensorflow as tf
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint
-from mnist_keras.callbacks.base import StepCallback
+from tests.callbacks.killing import Kill, Killed
 from tests.command_line import environment
 from tests.conftest import ROOT
 
 pytestmark = pytest.mark.slow
 X = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
 Y = X.sum(1, keepdims=True)
-
-
-class Killed(Exception):
-    """Stands for the end of a process."""
-
-
-class KillAfterNineSteps(StepCallback):
-    priority = 3
-
-    def breaks_execution_at(self, step):
-        return step == 9
-
-    def on_train_batch_end(self, batch, logs=None):
-        super().on_train_batch_end(batch, logs)
-        if self.step == 9:
-            raise Killed
 
 
 def seed_generator():
@@ -138,7 +122,7 @@ def test_state_in_a_closure_resumes_to_the_same_bits(make, run_eagerly, tmp_path
     options = {"run_eagerly": run_eagerly}
     expected, said = train(make, tmp_path / "whole", **options)
     assert said == []
-    train(make, tmp_path / "killed", callbacks=[KillAfterNineSteps()], **options)
+    train(make, tmp_path / "killed", callbacks=[Kill(9)], **options)
     found, said = train(make, tmp_path / "killed", **options)
     assert said == []
     for array, other in zip(found, expected, strict=True):

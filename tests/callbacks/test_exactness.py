@@ -24,5 +24,18 @@ def test_a_reason_is_an_error_where_exactness_is_required():
     assert lines == []
 
 
+def test_a_reason_of_one_worker_counts_on_all():
+    told, noticed = [], []
+    workers = [
+        Exactness(is_required=False, tell=told.append, notice=noticed.append) for _ in range(2)
+    ]
+    workers[1].report_own("other data")
+    assert [worker.holds for worker in workers] == [True, False]
+    for worker in workers:
+        worker.learn_from_another_worker()
+    assert [worker.holds for worker in workers] == [False, False]
+    assert (told, noticed) == ([], ["resume is not exact: other data."])
+
+
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(exactness).failed == 0

@@ -22,6 +22,7 @@ SMALL = {
     "diffusion": [],
     "distillation": ["--teacher_epochs=2"],
     "gan": [],
+    "search": ["--trials=2"],
     "transformer": [],
     "vae": [],
 }
@@ -48,6 +49,8 @@ def run(small_mnist, trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run_example(name, *arguments):
+        if name == "search":
+            pytest.importorskip("optuna", reason="optuna is not here; .[tests] installs it")
         keras.utils.set_random_seed(0)
         more = [f"--model={trained}"] if name == "fine_tuning" else []
         monkeypatch.setattr(sys, "argv", [name, *more, *arguments])

@@ -17,12 +17,12 @@ from tests.command_line import write_small_mnist
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 PROGRAMS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+SEARCH = "search"  # It has tests of its own, in tests/examples/test_search.py.
 # Each accepts --examples, and runs in seconds with few of them.
 SMALL = {
     "diffusion": [],
     "distillation": ["--teacher_epochs=2"],
     "gan": [],
-    "search": ["--trials=2"],
     "transformer": [],
     "vae": [],
 }
@@ -49,8 +49,6 @@ def run(small_mnist, trained, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
 
     def run_example(name, *arguments):
-        if name == "search":
-            pytest.importorskip("optuna", reason="optuna is not here; .[tests] installs it")
         keras.utils.set_random_seed(0)
         more = [f"--model={trained}"] if name == "fine_tuning" else []
         monkeypatch.setattr(sys, "argv", [name, *more, *arguments])
@@ -64,7 +62,7 @@ def run(small_mnist, trained, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(PROGRAMS) - SMALL.keys()))
+@pytest.mark.parametrize("name", sorted(set(PROGRAMS) - SMALL.keys() - {SEARCH}))
 def test_it_learns_and_resumes_when_run_again(name, run, tmp_path):
     lines = run(name, "--epochs=3")
     scores = [float(re.search(r"accuracy: ([\d.]+)$", line)[1]) for line in lines if "acc" in line]

@@ -16,7 +16,7 @@ def hyperparameters(logdir: StrPath) -> dict[str, str] | None:
         logdir: the run's directory.
 
     Returns:
-        {name: text}, as in flags.txt; None: the run has not written any.
+        {name: text}, sorted by name; None: the run has not written any.
     """
     for path in sorted(pathlib.Path(logdir).glob("events.out.tfevents.*")):
         with open(path, "rb") as file:
@@ -29,7 +29,7 @@ def hyperparameters(logdir: StrPath) -> dict[str, str] | None:
 
 def _texts(content):
     start = metadata.parse_session_start_info_plugin_data(content)
-    return {name: _text(value) for name, value in start.hparams.items()}
+    return {name: _text(value) for name, value in sorted(start.hparams.items())}
 
 
 def _text(value):

@@ -56,7 +56,7 @@ def left_in(optuna, points_of):
             (it.params, it.state, it.value, it.intermediate_values, it.user_attrs)
             for it in study.get_trials(states=states)
         ]
-        directories = {path.parent for path in logdir.rglob("events.*")}
+        directories = [*logdir.glob("*/train"), *logdir.glob("*/validation")]
         points = {str(path.relative_to(logdir)): points_of(path) for path in directories}
         for tags in points.values():
             tags.pop("examples_per_second", None)

@@ -1,4 +1,4 @@
-"""A search of hyperparameters with Optuna, in which trials that fall behind end early.
+"""Hyperparameter search with Optuna; trials that fall behind end early.
 
     pip install '.[examples]'
     python examples/search.py --logdir=logs/search
@@ -116,9 +116,9 @@ def run_trial(trial, directory, *, train, held_out, epochs, every_steps):
 def search(study, logdir, *, trials, **settings):
     """Run trials until so many are finished."""
     for trial in study.get_trials(states=(TrialState.RUNNING,)):
-        study.tell(trial.number, state=TrialState.FAIL)  # It was killed. It is asked for again:
+        study.tell(trial.number, state=TrialState.FAIL)  # Killed; now asked for again.
     while (number := len(study.get_trials(states=FINISHED))) < trials:
-        # the same seed and the same finished trials give the same values.
+        # The values depend on this seed and on the finished trials alone, so a kill changes none.
         study.sampler = optuna.samplers.TPESampler(seed=number)
         trial, name = study.ask(SPACE), f"trial-{number:02}"
         trial.set_user_attr("run", name)
@@ -130,12 +130,16 @@ def search(study, logdir, *, trials, **settings):
         print(line(finished), flush=True)
 
 
+def rank(trial):
+    """Its held-out loss; a pruned trial comes after all others."""
+    return math.inf if trial.state == TrialState.PRUNED else trial.value
+
+
 def line(trial):
     """What is printed about a finished trial."""
-    is_pruned = trial.state == TrialState.PRUNED
-    result = (
-        f"pruned at step {trial.last_step}" if is_pruned else f"held-out loss {trial.value:.4f}"
-    )
+    result = f"pruned at step {trial.last_step}"
+    if trial.state == TrialState.COMPLETE:
+        result = f"held-out loss {trial.value:.4f}"
     values = "".join(f"{name} {value:<10.3g}" for name, value in trial.params.items())
     return f"{trial.user_attrs['run']}  {values}{result}"
 
@@ -174,7 +178,7 @@ def main():
 
     print("all trials, the best first:")
     finished = study.get_trials(states=FINISHED)
-    for trial in sorted(finished, key=lambda it: it.value if it.state == FINISHED[0] else math.inf):
+    for trial in sorted(finished, key=rank):
         print(line(trial))
     print(f"to look at them: tensorboard --logdir={logdir}")
     print(f"to compare them: python main.py --mode=compare {logdir}/trial-*")

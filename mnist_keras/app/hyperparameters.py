@@ -17,6 +17,12 @@ def hyperparameters(logdir: StrPath) -> dict[str, str] | None:
 
     Returns:
         {name: text}, sorted by name; None: the run has not written any.
+
+    Example:
+
+    >>> import tempfile
+    >>> print(hyperparameters(tempfile.mkdtemp()))
+    None
     """
     for path in sorted(pathlib.Path(logdir).glob("events.out.tfevents.*")):
         with open(path, "rb") as file:

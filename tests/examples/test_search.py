@@ -1,4 +1,4 @@
-"""The search of hyperparameters: what a kill leaves, and which trials end early."""
+"""The hyperparameter search: what a kill leaves, and which trials end early."""
 
 import os
 import runpy
@@ -47,14 +47,13 @@ def search(optuna, small_mnist, monkeypatch, capsys):
 
 @pytest.fixture
 def left_in(optuna, points_of):
-    """(the finished trials of the study, TensorBoard's points except speed) of a directory."""
+    """(the trials of the study, TensorBoard's points except speed) of a directory."""
 
     def read(logdir):
         study = optuna.load_study(study_name="search", storage=f"sqlite:///{logdir}/study.db")
-        states = (optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.PRUNED)
         trials = [
-            (it.params, it.state, it.value, it.intermediate_values, it.user_attrs)
-            for it in study.get_trials(states=states)
+            (it.state.name, it.value, it.params, it.intermediate_values, it.user_attrs)
+            for it in study.trials
         ]
         directories = [*logdir.glob("*/train"), *logdir.glob("*/validation")]
         points = {str(path.relative_to(logdir)): points_of(path) for path in directories}
@@ -87,11 +86,13 @@ def test_killed_in_a_trial_it_gives_the_uninterrupted_result(
     assert [line.split()[0] for line in whole[:3]] == ["trial-00", "trial-01", "trial-02"]
     shown = [line.replace(str(tmp_path / "whole"), str(parts)) for line in whole]
     assert killed.stdout.splitlines() + lines == shown
-    assert left_in(parts) == left_in(tmp_path / "whole")
     trials, points = left_in(parts)
-    assert points["trial-01/train"]["loss"].keys() == {0, 5, 10, 15, 20}
+    failed = trials.pop(1)
+    assert (trials, points) == left_in(tmp_path / "whole")
+    assert failed == ("FAIL", None, trials[1][2], {5: trials[1][3][5]}, {"run": "trial-01"})
     assert list(trials[1][3]) == [5, 10, 15, 20]
-    assert whole[-1].endswith(f"held-out loss: {min(trial[2] for trial in trials):.4f}")
+    assert points["trial-01/train"]["loss"].keys() == {0, 5, 10, 15, 20}
+    assert whole[-1].endswith(f"held-out loss: {min(trial[1] for trial in trials):.4f}")
 
 
 @pytest.mark.slow
@@ -125,6 +126,7 @@ def stream(digits):
     return batches(digits[0][:700], digits[1][:700], batch_size=100)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps_per_execution", [1, 3, 100])
 def test_a_trial_that_falls_behind_stops_at_the_true_step(
     steps_per_execution, pruning, make_model, stream, tmp_path, points_of
@@ -143,6 +145,7 @@ def test_a_trial_that_falls_behind_stops_at_the_true_step(
     }
 
 
+@pytest.mark.slow
 def test_a_trial_that_diverges_stops(pruning, make_model, stream):
     model = make_model(optimizer=keras.optimizers.SGD(1e30))
     _, callback = pruning()
@@ -151,6 +154,7 @@ def test_a_trial_that_diverges_stops(pruning, make_model, stream):
     assert model.steps_trained == 5
 
 
+@pytest.mark.slow
 def test_killed_between_two_reports_the_mean_is_unchanged(
     pruning, make_model, stream, crash, tmp_path
 ):
@@ -167,6 +171,7 @@ def test_killed_between_two_reports_the_mean_is_unchanged(
     assert trials[trial.number].intermediate_values == trials[whole.number].intermediate_values
 
 
+@pytest.mark.slow
 def test_killed_after_the_decision_a_pruned_trial_stays_pruned(
     pruning, make_model, stream, crash, tmp_path
 ):

@@ -108,6 +108,7 @@ def train_with_hyperparameters(name, **recipe):
     return model.fit(x, y, batch_size=4, epochs=2, verbose=0, callbacks=watchers).history
 
 
+@pytest.mark.slow
 def test_runs_without_flags_are_compared_by_hyperparameters(table):
     first = train_with_hyperparameters("a", rate=0.001, width=100, is_wide=False, loss="mse")
     second = train_with_hyperparameters("b", rate=0.01, width=10, is_wide=True, loss="mse")
@@ -120,6 +121,7 @@ def test_runs_without_flags_are_compared_by_hyperparameters(table):
     assert notices == []
 
 
+@pytest.mark.slow
 def test_flags_and_hyperparameters_of_one_name_share_a_column(table):
     finish(begin("a"))
     train_with_hyperparameters("b", learning_rate=0.25, width=10)

@@ -74,6 +74,8 @@ Of TensorFlow:
   result, which only the graph of that function shows.
 - ``Function._list_all_concrete_functions``: only the graphs of a train function that was traced
   show whether it draws random numbers whose state is lost if it is traced again.
+- ``IteratorSpec._element_spec``: the type of the data that a plain model trains on, which the
+  examples shown by callbacks are compared with.
 - ``Dataset._as_serialized_graph``, ``ExternalStatePolicy``, ``GraphDef``: only the graph of a
   pipeline shows what it draws from.
 - ``DistributedDataset._original_dataset``: the pipeline that a strategy distributes.
@@ -377,15 +379,33 @@ def draws_in_graph(train_function: Any) -> bool:
 
     If it is traced again, they begin again; those of ``keras.random`` do not.
     """
-    parts = [cell.cell_contents for cell in getattr(train_function, "__closure__", None) or ()]
-    traced = [part for part in parts if hasattr(part, "_list_all_concrete_functions")]
     return any(
         "seed2" in node.attr
-        for function in traced
-        for concrete in function._list_all_concrete_functions()
+        for concrete in _traced(train_function)
         for nodes in _nodes(concrete.graph.as_graph_def())
         for node in nodes
     )
+
+
+def traced_batches(train_function: Any) -> list[Any]:
+    """The ``tf.TensorSpec`` of the batches for which Keras's train function was traced.
+
+    A later fit on data of an earlier form is not traced again, so any of them may be the latest.
+    """
+    signatures = [concrete.structured_input_signature for concrete in _traced(train_function)]
+    arguments = [argument for given, _ in signatures for argument in given]
+    return [spec._element_spec for spec in arguments if hasattr(spec, "_element_spec")]
+
+
+def _traced(train_function):
+    """The concrete functions of Keras's train function."""
+    parts = [cell.cell_contents for cell in getattr(train_function, "__closure__", None) or ()]
+    return [
+        concrete
+        for part in parts
+        if hasattr(part, "_list_all_concrete_functions")
+        for concrete in part._list_all_concrete_functions()
+    ]
 
 
 def _nodes(graph):

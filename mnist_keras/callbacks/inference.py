@@ -32,6 +32,31 @@ def last_activation(model):
     return getattr(activation, "__name__", type(layer).__name__.lower())
 
 
+def input_shapes(model):
+    """The shapes of a built model's inputs, without the batch; None if they are unknown.
+
+    >>> input_shapes(keras.Sequential([keras.Input((28, 28)), keras.layers.Flatten()]))
+    [(28, 28)]
+    """
+    network = network_of(model)
+    inputs = getattr(network, "inputs", None)  # Only sequential and functional models have them.
+    if inputs:
+        return [tuple(tensor.shape)[1:] for tensor in inputs]
+    shapes = [*_shapes((model.get_build_config() or {}).get("input_shape"))]
+    return [shape[1:] for shape in shapes] or None
+
+
+def _shapes(nested):
+    """The shapes in a structure of dicts and lists; a shape may be a list itself."""
+    if isinstance(nested, dict):
+        nested = list(nested.values())
+    if nested and all(isinstance(size, (int, type(None))) for size in nested):
+        yield tuple(nested)
+        return
+    for part in nested or ():
+        yield from _shapes(part)
+
+
 @contextlib.contextmanager
 def validated_weights(model):
     """A context in which a model has its weights for validation and for the final save.

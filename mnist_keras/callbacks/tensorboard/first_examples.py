@@ -1,0 +1,162 @@
+"""The first examples of any data that ``evaluate`` takes."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import tensorflow as tf
+
+from mnist_keras.callbacks.tensorboard.input_images import forms, index_of_images
+from mnist_keras.errors import UsageError
+
+_LEAST_BATCH_SIZE, _MOST_BATCH_SIZE = 32, 1000
+# Numbers in a batch. A network makes more of each number of a table or a text than of a pixel.
+_MOST_PIXELS, _MOST_NUMBERS = 2**20, 2**16
+
+
+@dataclasses.dataclass(frozen=True)
+class FirstExamples:
+    """The first examples of some data, in batches.
+
+    Attributes:
+        structure: the structure of x, as nested tuples, lists and dicts.
+        batches: for each batch the parts of x in the order of ``keras.tree.flatten``.
+        inputs: each part of x for all examples, (n, ...); its first batch if the batches cannot be
+            joined, because they are ragged or padded to different lengths.
+        y: the targets, (n, ...); None if there are several.
+        size: the number of examples, n.
+    """
+
+    structure: Any
+    batches: list[list[Any]]
+    inputs: list[Any]
+    y: npt.NDArray[Any] | None
+    size: int
+
+
+def first_examples(x: Any, y: Any = None, *, most: int) -> FirstExamples:
+    """Read the first ``most`` examples, and no batch after them.
+
+    Args:
+        x: an array, tensor or data frame, or several of them in a tuple, list or dict, each with n
+            rows. Or a data set of batches (x, y) or (x, y, sample_weight): a ``tf.data.Dataset``, a
+            ``keras.utils.PyDataset``, a stream, a data loader or a generator.
+        y: the targets; None for a data set.
+        most: the maximum number of examples.
+
+    Raises:
+        UsageError: there are no examples or no targets, or their numbers differ.
+
+    >>> examples = first_examples({"a": np.zeros((5, 2)), "b": np.ones(5)}, np.arange(5), most=3)
+    >>> [part.shape for part in examples.inputs], examples.y.tolist()
+    ([(3, 2), (3,)], [0, 1, 2])
+    """
+    is_data_set = not isinstance(x, (tuple, list, dict)) and not hasattr(x, "shape")
+    if is_data_set == (y is not None):
+        raise UsageError(
+            f"the examples do not match their classes. Received: {type(x).__name__} and "
+            f"{type(y).__name__}. Expected: arrays with classes, or a data set of batches (x, y)."
+        )
+    if is_data_set:
+        pairs = [*_of_data_set(x, most)]
+        sizes = [_rows(keras.tree.flatten(part)[0]) for part, _ in pairs]
+    else:
+        pairs = [_of_arrays(x, y, most)]
+        sizes = _batch_sizes(keras.tree.flatten(pairs[0][0]))
+    if not sizes:
+        raise _mismatch(0, 0)
+    ends = np.cumsum(sizes)
+    bounds = [*zip([0, *ends], ends, strict=False)]
+    inputs = [*zip(*(keras.tree.flatten(x) for x, _ in pairs), strict=True)]
+    targets = [*zip(*(keras.tree.flatten(y) for _, y in pairs), strict=True)]
+    joined, split = zip(*(_joined_and_split(parts, bounds) for parts in inputs), strict=True)
+    return FirstExamples(
+        structure=keras.tree.map_structure(lambda _: None, pairs[0][0]),
+        batches=[list(parts) for parts in zip(*split, strict=True)],
+        inputs=list(joined),
+        y=np.concatenate(targets[0]) if len(targets) == 1 else None,
+        size=int(ends[-1]),
+    )
+
+
+def _of_arrays(x, y, most):
+    """The first examples as (x, y)."""
+    x, y = _without_lists(x), _without_lists(y)
+    rows = [{_rows(part) for part in keras.tree.flatten(data)} for data in (x, y)]
+    if len(set.union(*rows)) != 1 or set.union(*rows) == {0}:
+        raise _mismatch(*(" and ".join(map(str, sorted(counts))) for counts in rows))
+    return keras.tree.map_structure(lambda part: _first(part, most), (x, y))
+
+
+def _without_lists(data):
+    """Lists of plain numbers or texts as an array; Keras's other structures unchanged."""
+    is_plain = not any(hasattr(part, "shape") for part in keras.tree.flatten(data))
+    return np.asarray(data) if is_plain else data
+
+
+def _batch_sizes(parts):
+    """The sizes of the batches into which arrays are cut."""
+    most = _MOST_NUMBERS if index_of_images(parts) is None else _MOST_PIXELS
+    numbers = sum(np.prod(part.shape[1:], dtype=int) for part in parts)
+    size = int(np.clip(most // max(numbers, 1), _LEAST_BATCH_SIZE, _MOST_BATCH_SIZE))
+    rows = _rows(parts[0])
+    return [min(size, rows - begin) for begin in range(0, rows, size)]
+
+
+def _of_data_set(data, most) -> Iterator[tuple[Any, Any]]:
+    """The batches of a data set, the last one cut."""
+    read = 0
+    for batch in data:
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
+        parts = keras.tree.flatten((x, y))
+        if y is None or not all(_rows(part) for part in parts):
+            raise UsageError(
+                "the data set has no batches of examples with their classes. "
+                f"Received: {forms(part for part in parts if part is not None)}. "
+                "Expected: batches (x, y) or (x, y, sample_weight)."
+            )
+        yield keras.tree.map_structure(lambda part, left=most - read: _first(part, left), (x, y))
+        read += _rows(parts[0])
+        if read >= most:
+            return
+
+
+def _first(part, most):
+    """The first rows of an input as an array, or as the ragged or sparse tensor that it is."""
+    if isinstance(part, (tf.RaggedTensor, tf.SparseTensor)):
+        return _slice(part, 0, min(most, _rows(part)))
+    # A part is copied: a view would keep the full array in memory.
+    return np.asarray(part) if _rows(part) <= most else np.array(part[:most])
+
+
+def _slice(part, begin, end):
+    if isinstance(part, tf.SparseTensor):
+        places = [0] * (len(part.shape) - 1)
+        return tf.sparse.slice(part, [begin, *places], [end - begin, *part.shape[1:]])
+    return part[begin:end]
+
+
+def _joined_and_split(parts, bounds):
+    """(all batches of an input in one array, the batches as views of it)."""
+    if len(parts) == 1:
+        return parts[0], [_slice(parts[0], begin, end) for begin, end in bounds]
+    has_one_shape = len({tuple(part.shape[1:]) for part in parts}) == 1
+    if not has_one_shape or not all(isinstance(part, np.ndarray) for part in parts):
+        return parts[0], parts
+    whole = np.concatenate(parts)
+    return whole, [whole[begin:end] for begin, end in bounds]
+
+
+def _rows(part):
+    shape = getattr(part, "shape", ())
+    return int(shape[0]) if len(shape) else 0
+
+
+def _mismatch(examples, classes):
+    return UsageError(
+        f"the examples do not match their classes. Received: {examples} examples, "
+        f"{classes} classes. Expected: one class for each example, at least one example."
+    )

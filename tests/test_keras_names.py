@@ -655,6 +655,16 @@ def a_train_function_shows_whether_it_draws():
         assert _keras.draws_in_graph(model.train_function) == draws
 
 
+@canary("IteratorSpec._element_spec", library=TENSORFLOW)
+def a_train_function_shows_the_type_of_its_batches():
+    model = compiled(keras.Sequential([keras.layers.Dense(2)]), loss="mse")
+    assert _keras.traced_batches(model.make_train_function()) == []
+    for x in (X, X.astype(np.uint8)):
+        model.fit(x, Y, verbose=0)
+    found = [(x.dtype, y.dtype) for x, y in _keras.traced_batches(model.train_function)]
+    assert found == [(tf.float32, tf.float32), (tf.uint8, tf.float32)]
+
+
 @canary("context().configure_coordination_service", library=TENSORFLOW)
 @canary("CoordinatedJob", library=TENSORFLOW)
 def the_time_limits_reach_tensorflow():

@@ -1,5 +1,6 @@
 """Labelled examples and the model's predictions, computed once for all callbacks that show them."""
 
+import math
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -228,10 +229,13 @@ class Exam:
                 f"a class has no output of the model. Received: class {highest}, {classes} "
                 f"classes of the model. Expected: classes from 0 to {classes - 1}."
             )
-        # An autoencoder of tables or flat images has as many outputs as inputs.
+        # An autoencoder of tables or flat images has as many outputs as inputs, and far more than
+        # there are classes.
         is_for_classes = activation == "softmax" or getattr(loss, "from_logits", False)
-        sizes = [np.prod(np.shape(part)[1:], dtype=int) for part in self._examples.inputs]
-        if not is_for_classes and classes in sizes and highest + 1 < classes:
+        sizes = [
+            math.prod(part.shape[1:]) for part in self._examples.inputs if None not in part.shape
+        ]
+        if not is_for_classes and classes in sizes and classes >= 2 * (highest + 1):
             raise not_a_classifier(scores.shape)
         return found.astype(np.float32)
 

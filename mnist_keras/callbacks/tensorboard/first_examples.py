@@ -1,6 +1,7 @@
 """The first examples of any data that ``evaluate`` takes."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -100,8 +101,9 @@ def _without_lists(data):
 def _batch_sizes(parts):
     """The sizes of the batches into which arrays are cut."""
     most = _MOST_NUMBERS if index_of_images(parts) is None else _MOST_PIXELS
-    numbers = sum(np.prod(part.shape[1:], dtype=int) for part in parts)
-    size = int(np.clip(most // max(numbers, 1), _LEAST_BATCH_SIZE, _MOST_BATCH_SIZE))
+    # The lengths of ragged rows are unknown.
+    numbers = sum(math.prod(size or 1 for size in part.shape[1:]) for part in parts)
+    size = min(max(most // numbers, _LEAST_BATCH_SIZE), _MOST_BATCH_SIZE)
     rows = _rows(parts[0])
     return [min(size, rows - begin) for begin in range(0, rows, size)]
 

@@ -87,12 +87,16 @@ def test_weights_that_do_not_form_images_are_refused():
     )
 
 
-def test_a_model_without_such_a_layer_is_refused(tmp_path):
+def test_a_model_without_such_a_layer_is_named_on_stderr(tmp_path, capsys):
     model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
     model.compile(optimizer="sgd", loss="mse")
     x = np.ones((2, 4))
-    with pytest.raises(UsageError, match="no layer has weights that form images"):
-        model.fit(x, x, verbose=0, callbacks=[FirstLayerWeights(tmp_path)])
+    model.fit(x, x, verbose=0, callbacks=[FirstLayerWeights(tmp_path)])
+    assert capsys.readouterr().err == (
+        "FirstLayerWeights shows nothing: no layer has weights that form images. Received: a model "
+        "without dense and convolution layers. Expected: at least one of them.\n"
+    )
+    assert [*tmp_path.iterdir()] == []
 
 
 def test_the_example_is_true():

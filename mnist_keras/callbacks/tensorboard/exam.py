@@ -82,7 +82,7 @@ class Exam:
         self._labels = class_labels.class_numbers(self._examples.y)
         self._description = description
         described = x.description if isinstance(x, BatchStream) else description
-        self._class_names = class_names or (described and described.class_names)
+        self._class_names = class_names or getattr(described, "class_names", None)
         self._descriptions: weakref.WeakKeyDictionary[keras.Model, DatasetDescription | None] = (
             weakref.WeakKeyDictionary()
         )
@@ -155,8 +155,10 @@ class Exam:
         if self._has_other_type:
             return
         trained = [_types(spec[0]) for spec in specs if isinstance(spec, tuple)]
+        if not trained or None in trained:
+            return
         own = _types(next(self.batches(model)))
-        if trained and None not in trained and _kinds(own) not in map(_kinds, trained):
+        if _kinds(own) not in map(_kinds, trained):
             self._has_other_type = True
             notice(
                 f"Exam: the {self.name} are not of the type of the training data; the model gets "
@@ -247,7 +249,9 @@ def _loss(model):
     ``--loss``, so names are not passed on.
     """
     losses = keras.tree.flatten(getattr(model, "loss", None))
-    return keras.losses.get(losses[0]) if len(losses) == 1 else None
+    if len(losses) != 1:
+        return None
+    return keras.losses.get(losses[0]) if isinstance(losses[0], str) else losses[0]
 
 
 def _types(x):

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -108,30 +107,42 @@ def _batch_sizes(parts):
     return [min(size, rows - begin) for begin in range(0, rows, size)]
 
 
-def _of_data_set(data, most) -> Iterator[tuple[Any, Any]]:
+def _of_data_set(data, most):
     """The batches of a data set, the last one cut."""
     read = 0
     for batch in data:
         x, y, _ = keras.utils.unpack_x_y_sample_weight(batch)
         parts = keras.tree.flatten((x, y))
-        if y is None or not all(_rows(part) for part in parts):
+        rows = {_rows(part) for part in parts}
+        if y is None or len(rows) != 1 or rows == {0}:
             raise UsageError(
                 "the data set has no batches of examples with their classes. "
-                f"Received: {forms(part for part in parts if part is not None)}. "
+                f"Received: {forms([part for part in parts if part is not None])}. "
                 "Expected: batches (x, y) or (x, y, sample_weight)."
             )
-        yield keras.tree.map_structure(lambda part, left=most - read: _first(part, left), (x, y))
-        read += _rows(parts[0])
+        end = min(most - read, *rows)
+        # A generator may fill the same arrays again, so they are copied.
+        yield keras.tree.map_structure(lambda part, end=end: _copied(part, end), (x, y))
+        read += end
         if read >= most:
             return
 
 
 def _first(part, most):
+    """The first rows of an input, copied only if it has more: a view would keep all in memory."""
+    if _rows(part) > most:
+        return _copied(part, most)
+    return part if _is_composite(part) else np.asarray(part)
+
+
+def _copied(part, end):
     """The first rows of an input as an array, or as the ragged or sparse tensor that it is."""
-    if isinstance(part, (tf.RaggedTensor, tf.SparseTensor)):
-        return _slice(part, 0, min(most, _rows(part)))
-    # A part is copied: a view would keep the full array in memory.
-    return np.asarray(part) if _rows(part) <= most else np.array(part[:most])
+    part = _slice(part, 0, end)
+    return part if _is_composite(part) else np.array(part)
+
+
+def _is_composite(part):
+    return isinstance(part, (tf.RaggedTensor, tf.SparseTensor))
 
 
 def _slice(part, begin, end):
@@ -153,7 +164,7 @@ def _joined_and_split(parts, bounds):
 
 
 def _rows(part):
-    shape = getattr(part, "shape", ())
+    shape: Any = getattr(part, "shape", ())
     return int(shape[0]) if len(shape) else 0
 
 

@@ -16,8 +16,8 @@ def as_images(array: Any) -> npt.NDArray[Any] | None:
     """An array as images that can be drawn; None if it does not look like images.
 
     Args:
-        array: (n, height, width), (n, height, width, channels) or (n, channels, height, width), with
-            1, 3 or 4 channels. The fourth channel, opacity, is left out.
+        array: (n, height, width), or with a last axis of 1, 3 or 4 channels, or (n, channels,
+            height, width) with 1 or 3 channels. A fourth channel, opacity, is left out.
 
     Returns:
         (n, height, width), or with a last axis of 1 or 3 channels.

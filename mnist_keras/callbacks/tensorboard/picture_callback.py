@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import keras
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from mnist_keras import _keras
@@ -31,7 +30,7 @@ class PictureCallback(EveryEpochsCallback):
 
     Example:
 
-    >>> import contextlib, numpy as np, sys, tempfile
+    >>> import contextlib, keras, numpy as np, sys, tempfile
     >>> class Picture(PictureCallback):
     ...     def drawn(self):
     ...         raise UsageError("it is too large. Received: 9. Expected: 8.")

@@ -91,6 +91,19 @@ def test_torch_tensors_are_read_as_arrays():
     np.testing.assert_array_equal(exam.labels, LABELS[:13])
 
 
+def test_a_generator_may_fill_the_same_arrays_again():
+    x, y = np.zeros((10, 6, 6), np.uint8), np.zeros(10, int)
+
+    def refilled():
+        for begin in range(0, COUNT, 10):
+            x[:], y[:] = IMAGES[begin : begin + 10], LABELS[begin : begin + 10]
+            yield x, y
+
+    exam = Exam(refilled())
+    np.testing.assert_array_equal(exam.images, IMAGES)
+    np.testing.assert_array_equal(exam.labels, LABELS)
+
+
 @pytest.mark.parametrize(("most", "read"), [(BATCH, [0]), (13, [0, 1]), (500, [0, 1, 2, 3])])
 def test_no_batch_is_read_after_the_last_example(most, read):
     data = Batches()

@@ -5,12 +5,16 @@ import pickle
 
 import keras
 import numpy as np
+import pytest
 
 from mnist_keras.callbacks.tensorboard import picture_callback
 from mnist_keras.callbacks.tensorboard.class_scores import ClassScores
 from mnist_keras.callbacks.tensorboard.confusion_matrix import ConfusionMatrix
+from mnist_keras.callbacks.tensorboard.event_log import read_scalars
 from mnist_keras.callbacks.tensorboard.exam import Exam
 from mnist_keras.callbacks.tensorboard.pr_curves import PRCurves
+
+pytestmark = pytest.mark.slow
 
 X = np.random.default_rng(0).random((12, 4)).astype(np.float32)
 
@@ -22,7 +26,7 @@ def trained(callbacks, *, outputs=3, fits=1):
     lines = io.StringIO()
     with contextlib.redirect_stderr(lines):
         for _ in range(fits):
-            model.fit(X, np.zeros((12, outputs)), epochs=3, verbose=0, callbacks=callbacks)
+            model.fit(X, np.zeros((12, outputs)), epochs=2, verbose=0, callbacks=callbacks)
     return [line for line in lines.getvalue().splitlines() if " shows " in line]
 
 
@@ -63,20 +67,13 @@ def test_targets_that_are_not_classes_are_reported(tmp_path):
         ]
 
 
-def test_fewer_or_more_names_than_classes_end_no_training(tmp_path, points_of):
+def test_fewer_or_more_names_than_classes_end_no_training(tmp_path):
     for names, expected in ((["cat"], {"cat", "1", "2"}), ([*"abcdef"], {"a", "b", "c"})):
         path = tmp_path / names[-1]
         exam = Exam(X, np.arange(12) % 3, class_names=names)
         used = [kind(path, exam, every_epochs=1) for kind in (ClassScores, ConfusionMatrix)]
         assert trained([*used, PRCurves(path, exam, every_epochs=1)]) == []
-        tags = {tag for tag in points_of_scalars(path)}
-        assert {tag.partition("/")[2] for tag in tags} == expected
-
-
-def points_of_scalars(path):
-    from mnist_keras.callbacks.tensorboard.event_log import read_scalars
-
-    return read_scalars(path, ".")
+        assert {tag.partition("/")[2] for tag in read_scalars(path, ".")} == expected
 
 
 def test_a_flat_autoencoder_is_not_a_classifier(tmp_path):

@@ -41,7 +41,8 @@ class Exam:
             the names of the classes; None: no names.
 
     Attributes:
-        images: x as given; of several inputs the one that looks like images.
+        images: x as an array; of several inputs the one that looks like images. None if the batches
+            of a data set cannot be joined.
         name: as given.
 
     Raises:
@@ -76,10 +77,11 @@ class Exam:
         description: DatasetDescription | None = None,
     ) -> None:
         self._examples = first_examples(x, y, most=most)
-        inputs = self._examples.inputs
-        self.images = inputs[index_of_images(inputs) or 0]
+        inputs, targets = self._examples.inputs, self._examples.targets
+        shown = inputs[index_of_images(inputs) or 0]
+        self.images = shown if isinstance(shown, np.ndarray) else None
         self.name = name
-        self._labels = class_labels.class_numbers(self._examples.y)
+        self._labels = class_labels.class_numbers(targets[0]) if len(targets) == 1 else None
         self._description = description
         described = x.description if isinstance(x, BatchStream) else description
         self._class_names = class_names or getattr(described, "class_names", None)
@@ -110,10 +112,8 @@ class Exam:
             UsageError: the targets are not classes.
         """
         if self._labels is None:
-            y = self._examples.y
             raise UsageError(
-                "the targets are not classes. Received: "
-                f"{'several targets' if y is None else forms([y])}. "
+                f"the targets are not classes. Received: {forms(self._examples.targets)}. "
                 "Expected: integers (n,) or (n, 1), or one-hot (n, classes)."
             )
         return self._labels

@@ -1,12 +1,12 @@
 """The first examples of any data that ``evaluate`` takes."""
 
 import dataclasses
+import itertools
 import math
 from typing import Any
 
 import keras
 import numpy as np
-import numpy.typing as npt
 import tensorflow as tf
 
 from mnist_keras.callbacks.tensorboard.input_images import forms, index_of_images
@@ -18,22 +18,34 @@ _MOST_PIXELS, _MOST_NUMBERS = 2**20, 2**16
 
 
 @dataclasses.dataclass(frozen=True)
+class Unjoined:
+    """Several batches that are no single array: ragged, sparse, or of different shapes.
+
+    Attributes:
+        shape: the shape of all, with None where the batches differ.
+        dtype: their type.
+    """
+
+    shape: tuple[int | None, ...]
+    dtype: Any
+
+
+@dataclasses.dataclass(frozen=True)
 class FirstExamples:
     """The first examples of some data, in batches.
 
     Attributes:
         structure: the structure of x, as nested tuples, lists and dicts.
         batches: for each batch the parts of x in the order of ``keras.tree.flatten``.
-        inputs: each part of x for all examples, (n, ...); its first batch if the batches cannot be
-            joined, because they are ragged or padded to different lengths.
-        y: the targets, (n, ...); None if there are several.
+        inputs: each part of x for all examples, an array (n, ...) or `Unjoined`.
+        targets: the same for each part of y.
         size: the number of examples, n.
     """
 
     structure: Any
     batches: list[list[Any]]
     inputs: list[Any]
-    y: npt.NDArray[Any] | None
+    targets: list[Any]
     size: int
 
 
@@ -51,10 +63,11 @@ def first_examples(x: Any, y: Any = None, *, most: int) -> FirstExamples:
         UsageError: there are no examples or no targets, or their numbers differ.
 
     >>> examples = first_examples({"a": np.zeros((5, 2)), "b": np.ones(5)}, np.arange(5), most=3)
-    >>> [part.shape for part in examples.inputs], examples.y.tolist()
-    ([(3, 2), (3,)], [0, 1, 2])
+    >>> [part.shape for part in examples.inputs], examples.targets
+    ([(3, 2), (3,)], [array([0, 1, 2])])
     """
-    is_data_set = not isinstance(x, (tuple, list, dict)) and not hasattr(x, "shape")
+    is_arrays = isinstance(x, (tuple, list, dict)) or hasattr(x, "shape")
+    is_data_set = isinstance(x, keras.utils.PyDataset) or not is_arrays
     if is_data_set == (y is not None):
         raise UsageError(
             f"the examples do not match their classes. Received: {type(x).__name__} and "
@@ -68,17 +81,18 @@ def first_examples(x: Any, y: Any = None, *, most: int) -> FirstExamples:
         sizes = _batch_sizes(keras.tree.flatten(pairs[0][0]))
     if not sizes:
         raise _mismatch(0, 0)
-    ends = np.cumsum(sizes)
-    bounds = [*zip([0, *ends], ends, strict=False)]
-    inputs = [*zip(*(keras.tree.flatten(x) for x, _ in pairs), strict=True)]
-    targets = [*zip(*(keras.tree.flatten(y) for _, y in pairs), strict=True)]
-    joined, split = zip(*(_joined_and_split(parts, bounds) for parts in inputs), strict=True)
+    inputs, targets = (
+        [*zip(*(keras.tree.flatten(data) for data in several), strict=True)]
+        for several in zip(*pairs, strict=True)
+    )
+    joined = [_joined(parts) for parts in inputs]
+    batches = [_batches(parts, whole, sizes) for parts, whole in zip(inputs, joined, strict=True)]
     return FirstExamples(
         structure=keras.tree.map_structure(lambda _: None, pairs[0][0]),
-        batches=[list(parts) for parts in zip(*split, strict=True)],
-        inputs=list(joined),
-        y=np.concatenate(targets[0]) if len(targets) == 1 else None,
-        size=int(ends[-1]),
+        batches=[list(parts) for parts in zip(*batches, strict=True)],
+        inputs=joined,
+        targets=[_joined(parts) for parts in targets],
+        size=sum(sizes),
     )
 
 
@@ -152,15 +166,23 @@ def _slice(part, begin, end):
     return part[begin:end]
 
 
-def _joined_and_split(parts, bounds):
-    """(all batches of an input in one array, the batches as views of it)."""
-    if len(parts) == 1:
-        return parts[0], [_slice(parts[0], begin, end) for begin, end in bounds]
-    has_one_shape = len({tuple(part.shape[1:]) for part in parts}) == 1
-    if not has_one_shape or not all(isinstance(part, np.ndarray) for part in parts):
-        return parts[0], parts
-    whole = np.concatenate(parts)
-    return whole, [whole[begin:end] for begin, end in bounds]
+def _joined(parts):
+    """All batches of an input in one array, or `Unjoined`."""
+    shapes = [tuple(part.shape)[1:] for part in parts]
+    if len(set(shapes)) == 1 and not any(map(_is_composite, parts)):
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+    sizes = ({*sizes} for sizes in zip(*shapes, strict=True))
+    shape = (size.pop() if len(size) == 1 else None for size in sizes)
+    return Unjoined((sum(map(_rows, parts)), *shape), parts[0].dtype)
+
+
+def _batches(parts, whole, sizes):
+    """The batches of an input, as views of all of it where that is an array."""
+    if isinstance(whole, Unjoined) and len(parts) > 1:
+        return parts
+    ends = itertools.accumulate(sizes)
+    whole = parts[0] if isinstance(whole, Unjoined) else whole
+    return [_slice(whole, end - size, end) for size, end in zip(sizes, ends, strict=True)]
 
 
 def _rows(part):

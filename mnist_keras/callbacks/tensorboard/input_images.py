@@ -69,8 +69,14 @@ def forms(arrays: Sequence[Any]) -> str:
     'float64 (5, 20), int64 (5,)'
     """
     return ", ".join(
-        f"{getattr(a.dtype, 'name', a.dtype)} {tuple(a.shape)}"
-        if hasattr(a, "shape")
-        else type(a).__name__
-        for a in arrays
+        f"{_type_name(array.dtype)} {tuple(array.shape)}"
+        if hasattr(array, "shape")
+        else type(array).__name__
+        for array in arrays
     )
+
+
+def _type_name(dtype):
+    """The name in TensorFlow; NumPy has one for each length of texts."""
+    is_text = getattr(dtype, "kind", "") in ("S", "U", "O")
+    return "string" if is_text else getattr(dtype, "name", str(dtype))

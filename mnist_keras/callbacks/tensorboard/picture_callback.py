@@ -78,6 +78,20 @@ class ExamCallback(PictureCallback):
 
     Raises:
         UsageError: ``every_epochs`` is not an integer of at least 1.
+
+    Example:
+
+    >>> import keras, numpy as np, tempfile
+    >>> from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+    >>> class Confidence(ExamCallback):
+    ...     def drawn(self):
+    ...         probabilities = self._exam.probabilities(self.model, self.step)
+    ...         yield scalar_pb("confidence", float(probabilities.max(1).mean()))
+    >>> model = keras.Sequential([keras.layers.Dense(2, activation="softmax")])
+    >>> model.compile(optimizer="sgd", loss="sparse_categorical_crossentropy")
+    >>> x, y = np.ones((8, 3)), np.arange(8) % 2
+    >>> confidence = Confidence(tempfile.mkdtemp(), Exam(x, y), every_epochs=1)
+    >>> history = model.fit(x, y, verbose=0, callbacks=[confidence])
     """
 
     def __init__(self, logdir: StrPath, exam: Exam, *, every_epochs: int) -> None:

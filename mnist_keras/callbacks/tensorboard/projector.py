@@ -175,6 +175,11 @@ def input_of_layer(
         for part in candidates:
             stack.enter_context(_watched(part, seen))
         call(network_of(model), keras.tree.map_structure(_tensor, x))
+    if not seen:
+        raise UsageError(
+            "the model's output does not depend on a layer with weights. Received: "
+            f"{', '.join(part.name for part in candidates)}. Expected: one that the model calls."
+        )
     features = np.asarray(keras.tree.flatten([*seen.values()][-1])[0], np.float32)
     return features.mean(tuple(range(1, features.ndim - 1))).reshape(len(features), -1)
 

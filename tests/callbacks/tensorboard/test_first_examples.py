@@ -141,6 +141,22 @@ def test_batches_of_different_lengths_are_given_as_they_are():
     assert [*shapes[:2], shapes[2][1:]] == [*padded[:2], padded[2][1:]]
     assert shapes[2][0] == 3
     np.testing.assert_array_equal(exam.labels, LABELS[:13])
+    assert exam.images is None
+    with pytest.raises(UsageError, match=r"Received: int64 \(13, None\)\. "):
+        _ = exam.pictures
+
+
+def test_images_of_different_sizes_are_not_drawn():
+    sizes = itertools.cycle([(4, 4), (5, 6)])
+    data = [(np.zeros((2, *next(sizes), 3)), np.zeros((2, i + 1))) for i in range(4)]
+    exam = Exam(iter(data))
+    assert [batch.shape[1:3] for batch in exam.batches(keras.Sequential())] == [(4, 4), (5, 6)] * 2
+    with pytest.raises(UsageError, match=r"Received: float64 \(8, None, None, 3\)\. "):
+        _ = exam.pictures
+    with pytest.raises(
+        UsageError, match=r"the targets are not classes. Received: float64 \(8, None\)"
+    ):
+        _ = exam.labels
 
 
 def test_ragged_and_sparse_tensors_stay_what_they_are():

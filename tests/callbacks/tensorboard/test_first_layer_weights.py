@@ -140,7 +140,7 @@ def test_dense_weights_take_the_shape_of_an_image_input(
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
-def test_weights_of_a_table_or_a_hidden_layer_are_no_image(monkeypatch, tmp_path, capsys):
+def test_weights_of_tables_and_hidden_layers_are_not_images(monkeypatch, tmp_path, capsys):
     table = built((20,))
     hidden = keras.Sequential(
         [

@@ -55,6 +55,12 @@ def image_and_table():
     return keras.Model(inputs, keras.layers.Dense(3, **DENSE)(joined))
 
 
+def two_outputs():
+    inputs = keras.Input((8, 8))
+    flat = keras.layers.Flatten()(inputs)
+    return keras.Model(inputs, [keras.layers.Dense(units)(flat) for units in (3, 2)])
+
+
 @dataclasses.dataclass
 class Kind:
     """A model and its data.
@@ -122,6 +128,20 @@ KINDS = {
         CLASSES,
         missing=WITHOUT_IMAGES,
     ),
+    "a text that the model splits": Kind(
+        lambda: stacked(
+            (1,),
+            keras.layers.TextVectorization(vocabulary=["red", "green", "blue"]),
+            keras.layers.Embedding(5, 9),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(3, **DENSE),
+            dtype="string",
+        ),
+        SPARSE,
+        tf.constant(CHANCE.choice(["red blue", "green", "blue red red"], (COUNT, 1))),
+        CLASSES,
+        missing=WITHOUT_IMAGES,
+    ),
     "an image and a table": Kind(
         image_and_table,
         SPARSE,
@@ -172,6 +192,14 @@ KINDS = {
         SPARSE,
         2 * bright(8, 8, 3, most=1, dtype=np.float32) - 1,
         CLASSES,
+    ),
+    "two outputs": Kind(
+        two_outputs,
+        "mse",
+        bright(8, 8, most=1, dtype=np.float32),
+        (np.eye(3)[CLASSES], TABLE[:, :2]),
+        accuracy=None,
+        missing=nothing(*OF_ANSWERS, reason=NO_CLASSIFIER) | {NO_CLASSES_IN_PROJECTOR},
     ),
     "a regression": Kind(
         lambda: stacked((20,), keras.layers.Dense(1)),

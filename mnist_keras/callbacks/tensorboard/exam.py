@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from mnist_keras.callbacks.inference import call, last_activation, validated_weights
 from mnist_keras.callbacks.tensorboard import class_labels
@@ -162,8 +161,8 @@ class Exam:
             self._has_other_type = True
             notice(
                 f"Exam: the {self.name} are not of the type of the training data; the model gets "
-                f"them unchanged, as from evaluate. Received: {_listed(own)}. "
-                f"Expected: {_listed(trained[-1])}, scaled as the training data are."
+                f"them unchanged, as from evaluate. Received: {', '.join(own)}. "
+                f"Expected: {', '.join(trained[-1])}, scaled as the training data are."
             )
 
     def batches(self, model: keras.Model) -> Iterator[Any]:
@@ -175,7 +174,7 @@ class Exam:
                 return part
             if description is not None and part.dtype == np.uint8:
                 part = description.preprocess(part)
-            return tf.convert_to_tensor(part)
+            return keras.ops.convert_to_tensor(part)
 
         for parts in self._examples.batches:
             tensors = [prepared(part) for part in parts]
@@ -255,19 +254,15 @@ def _loss(model):
 
 
 def _types(x):
-    """The type of each input; None if it is unknown, as of batches that replicas share."""
+    """The name of each input's type; None if it is unknown, as of batches that replicas share."""
     parts = keras.tree.flatten(x)
     is_known = all(hasattr(part, "dtype") for part in parts)
-    return [tf.as_dtype(part.dtype) for part in parts] if is_known else None
+    return [keras.backend.standardize_dtype(part.dtype) for part in parts] if is_known else None
 
 
 def _kinds(types):
     """Keras converts types of the same kind to each other without a change of scale."""
-    return ["float" if t.is_floating else "text" if t == tf.string else "integer" for t in types]
-
-
-def _listed(types):
-    return ", ".join(t.name for t in types)
+    return ["float" if "float" in t else "text" if t == "string" else "integer" for t in types]
 
 
 def _numpy(tensor):

@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 from google.protobuf import text_format
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.projector import metadata
@@ -180,7 +179,8 @@ def input_of_layer(
             "the model's output does not depend on a layer with weights. Received: "
             f"{', '.join(part.name for part in candidates)}. Expected: one that the model calls."
         )
-    features = np.asarray(keras.tree.flatten([*seen.values()][-1])[0], np.float32)
+    features = keras.ops.convert_to_numpy(keras.tree.flatten([*seen.values()][-1])[0])
+    features = np.asarray(features, np.float32)
     return features.mean(tuple(range(1, features.ndim - 1))).reshape(len(features), -1)
 
 
@@ -198,7 +198,7 @@ def _watched(layer, seen):
 
 
 def _tensor(part):
-    return tf.convert_to_tensor(part) if isinstance(part, np.ndarray) else part
+    return keras.ops.convert_to_tensor(part) if isinstance(part, np.ndarray) else part
 
 
 def _lines(lines):

@@ -152,6 +152,15 @@ def test_another_type_than_in_training_is_reported_once(
     ]
 
 
+def test_a_model_of_a_strategy_is_asked_as_well(tmp_path):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        model = compiled("keras.Model", scales_inside=False)
+    seen = Accuracy(tmp_path, Exam(RAW, LABELS), every_epochs=1)
+    model.fit(SCALED, TARGETS, verbose=0, callbacks=[seen])
+    assert len(seen.values) == 1
+
+
 def test_validation_on_another_stream_does_not_change_the_scale(tmp_path):
     model = compiled("keras.Model", scales_inside=False)
     seen = Accuracy(tmp_path, Exam(RAW, LABELS), every_epochs=1)

@@ -5,11 +5,22 @@ import contextlib
 import keras
 
 from mnist_keras import _keras
+from mnist_keras.errors import UsageError
 
 
 def call(model, x):
-    """The outputs for x in inference mode, without dropout."""
-    return model(x, training=False) if _keras.takes_training_argument(model) else model(x)
+    """The outputs for x in inference mode, without dropout.
+
+    Raises:
+        UsageError: the model has no ``call``, as a GAN that only has a ``train_step``.
+    """
+    try:
+        return model(x, training=False) if _keras.takes_training_argument(model) else model(x)
+    except NotImplementedError as error:
+        raise UsageError(
+            f"the model cannot be called. Received: {type(model).__name__} without a call method. "
+            "Expected: a model that evaluate can call."
+        ) from error
 
 
 def network_of(model):

@@ -164,10 +164,15 @@ def input_of_layer(
         if part.weights and not _keras.has_sublayers(part)
     ]
     candidates = [part for part in leaves if layer in (None, part.name)]
+    if not leaves:
+        raise UsageError(
+            "no layer has weights. Received: a model without weights. Expected: at least one layer "
+            "with weights."
+        )
     if not candidates:
         raise UsageError(
             f"no layer with weights has that name. Received: {layer}. "
-            f"Expected: one of {', '.join(part.name for part in leaves) or 'none'}."
+            f"Expected: one of {', '.join(part.name for part in leaves)}."
         )
     seen: dict[int, Any] = {}
     with contextlib.ExitStack() as stack:

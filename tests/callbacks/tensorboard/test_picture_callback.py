@@ -6,13 +6,16 @@ import pickle
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from mnist_keras import TapeModel
 from mnist_keras.callbacks.tensorboard import picture_callback
 from mnist_keras.callbacks.tensorboard.class_scores import ClassScores
 from mnist_keras.callbacks.tensorboard.confusion_matrix import ConfusionMatrix
 from mnist_keras.callbacks.tensorboard.event_log import read_scalars
 from mnist_keras.callbacks.tensorboard.exam import Exam
 from mnist_keras.callbacks.tensorboard.pr_curves import PRCurves
+from mnist_keras.callbacks.tensorboard.projector import Projector
 
 pytestmark = pytest.mark.slow
 
@@ -74,6 +77,42 @@ def test_fewer_or_more_names_than_classes_end_no_training(tmp_path):
         used = [kind(path, exam, every_epochs=1) for kind in (ClassScores, ConfusionMatrix)]
         assert trained([*used, PRCurves(path, exam, every_epochs=1)]) == []
         assert {tag.partition("/")[2] for tag in read_scalars(path, ".")} == expected
+
+
+class OnlyStep(TapeModel):
+    """Has a network and no call."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+
+    def train_step(self, data):
+        return {"loss": tf.reduce_mean(self.inner(data[0]))}
+
+
+def test_a_model_without_a_call_method_is_reported(tmp_path, capsys):
+    model, exam = OnlyStep(), Exam(X, np.arange(12) % 3)
+    model.compile()
+    used = [kind(tmp_path, exam, every_epochs=1) for kind in (ConfusionMatrix, Projector)]
+    model.fit(X, np.zeros(12), verbose=0, callbacks=used)
+    lines = [line for line in capsys.readouterr().err.splitlines() if " shows " in line]
+    assert lines == [
+        f"{who} shows nothing: the model cannot be called. Received: OnlyStep without a call "
+        "method. Expected: a model that evaluate can call."
+        for who in ("ConfusionMatrix", "Projector")
+    ]
+
+
+def test_a_model_without_weights_has_no_points(tmp_path, capsys):
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Softmax()])
+    model.compile(loss="mse")
+    callback = Projector(tmp_path, Exam(X, np.arange(12) % 3))
+    callback.set_model(model)
+    assert list(callback.summaries()) == []
+    assert capsys.readouterr().err == (
+        "Projector shows nothing: no layer has weights. Received: a model without weights. "
+        "Expected: at least one layer with weights.\n"
+    )
 
 
 def test_a_flat_autoencoder_is_not_a_classifier(tmp_path):

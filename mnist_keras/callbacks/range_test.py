@@ -16,7 +16,9 @@ _DIVERGED_FACTOR = 4.0  # Of the smallest smoothed loss, as in fastai and Lightn
 _BELOW_LOWEST = 10.0  # As in fastai's "minimum".
 _WINDOW_DECADES = 0.25  # Half the width of the window that smooths, a ratio of rates of 1.8.
 _LEAST_STEPS = 10  # Fewer say nothing, and a first loss may be far from the mean.
-_LEAST_FALL = 7.0  # Standard deviations of a smoothed loss; noise alone reached 6 once in 3,000 sweeps.
+_LEAST_FALL = (
+    7.0  # Standard deviations of a smoothed loss; noise alone reached 6 once in 3,000 sweeps.
+)
 _LEAST_RELATIVE_FALL = 1e-4  # Rounding alone stays below it.
 
 
@@ -111,6 +113,26 @@ def finite_part(losses: Sequence[float]) -> list[float]:
     return list(losses[: next(broken, len(losses))])
 
 
+def smoothed_losses(rates: Sequence[float], losses: Sequence[float]) -> npt.NDArray[np.float64]:
+    """The smoothed losses of a sweep, up to the step at which the loss diverges.
+
+    That is the first of the last steps that all have a higher loss than any step up to the lowest
+    loss. Their losses may be so high that they would spoil the means before them.
+
+    Args:
+        rates: the learning rate of each step.
+        losses: the loss of each step; those from the first one on that is not finite are left out.
+    """
+    losses, window_steps = finite_part(losses), steps_in_window(rates)
+    if not losses:
+        return np.empty(0)
+    least = max(int(np.argmin(losses)), 2 * window_steps) + 1
+    highest, end = max(losses[:least]), len(losses)
+    while end > least and losses[end - 1] > highest:
+        end -= 1
+    return smooth(losses[:end], window_steps=window_steps)
+
+
 def suggest(
     rates: Sequence[float], losses: Sequence[float], *, diverged: bool, at_the_end: str
 ) -> Suggestion:
@@ -147,12 +169,12 @@ def suggest(
             f"{'the loss diverges at once' if diverged else 'the sweep is too short'}. "
             f"Received: {len(losses)} finite losses. Expected: {expected}.",
         )
-    smoothed = smooth(losses, window_steps=window_steps)
+    smoothed = smoothed_losses(rates, losses)
     lowest = int(np.argmin(smoothed))
     width = 2 * window_steps + 1
     start = float(np.mean(losses[:width]))
     fall = start - smoothed[lowest]
-    before = slice(max(lowest, width) + 1)  # Not where it diverges.
+    before = slice(max(lowest, width) + 1)  # Beyond it the loss is less steady.
     noise = _noise(losses[before], smoothed[before], window_steps)
     if fall <= max(_LEAST_FALL * noise, _LEAST_RELATIVE_FALL * abs(start)):
         return Suggestion(

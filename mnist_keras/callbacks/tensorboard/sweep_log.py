@@ -1,4 +1,4 @@
-"""What a sweep of the learning rate leaves: curves and a picture for TensorBoard, and a PNG file."""
+"""The files of a sweep of the learning rate: curves and a picture for TensorBoard, and a PNG."""
 
 import itertools
 import pathlib
@@ -43,14 +43,13 @@ def write(
     Raises:
         MnistKerasError: the files cannot be written.
     """
-    finite = range_test.finite_part(losses)
-    smoothed = range_test.smooth(finite, window_steps=range_test.steps_in_window(rates))
+    smoothed = range_test.smoothed_losses(rates, losses)
     log = EventLog(directory(logdir), step=0, only=_HERE)
     values = itertools.zip_longest(rates, losses, smoothed)
     for step, (rate, loss, mean) in enumerate(values):
         points = {"loss": loss, "learning_rate": rate}
         log.scalars(_HERE, points if mean is None else {**points, "smoothed_loss": mean}, step)
-    if finite:
+    if len(smoothed):
         picture = sweep_picture(rates, losses, suggested=suggested)
         said = "no suggestion" if suggested is None else f"suggested: {suggested:.2g}"
         summary = drawing.image_summary(TAG, picture, description=f"Learning rate: {said}.")

@@ -34,7 +34,7 @@ def sweep_picture(
         A Pillow image in RGB.
     """
     losses = range_test.finite_part(losses)
-    smoothed = range_test.smooth(losses, window_steps=range_test.steps_in_window(rates))
+    smoothed = range_test.smoothed_losses(rates, losses)
     low, high = _range_of(losses, smoothed)
     begin, end = (math.log10(rate) for rate in (rates[0], rates[-1]))
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
@@ -95,7 +95,9 @@ def _range_of(losses, smoothed):
 def _levels(low, high):
     """Round numbers between two losses, at most `_MOST_TICKS`."""
     step = 10.0 ** math.floor(math.log10((high - low) / _MOST_TICKS))
-    step *= next(factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= _MOST_TICKS)
+    step *= next(
+        factor for factor in (1, 2, 5, 10) if (high - low) / (factor * step) <= _MOST_TICKS
+    )
     first, last = math.ceil(low / step), math.floor(high / step)
     return [number * step for number in range(first, last + 1)]
 

@@ -148,15 +148,16 @@ class LearningRateFinder(StepCallback):
         super().on_train_begin(logs)
         self._require_alone()
         self._require_steps()
-        if not self.fit.counts_steps:
-            require_single_steps(self)
-            self._probe.begin_fit(self.model)
         self.rates, self.losses, self.suggested_rate = [], [], None
         window_steps = range_test.steps_in_window(self._planned)
         self._divergence = range_test.Divergence(window_steps=window_steps)
         self._has_diverged = False
-        if self._snapshot is not None:
-            self._snapshot.take(self.fit.step_graph)
+        if self.fit.counts_steps and self._snapshot is not None:
+            self._snapshot.take(step=self.fit.step_graph)
+        elif self._snapshot is not None:
+            require_single_steps(self)
+            self._probe.begin_fit(self.model)
+            self.model.train_function = _FirstTakes(self.model, self._snapshot)
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_begin(batch, logs)
@@ -197,11 +198,12 @@ class LearningRateFinder(StepCallback):
         rate, self._rate = self._rate, None
         snapshot, self._snapshot = self._snapshot, None
         self._probe.end_fit()
-        if rate is not None:
-            rate.release()
         if snapshot is not None:
             self._random = None
             snapshot.restore()
+        if rate is not None:
+            # Afterwards: the snapshot of a plain model has the rate of the first step.
+            rate.release()
 
     def _chosen_optimizer(self):
         found = model_variables.optimizers(self.model)
@@ -272,6 +274,22 @@ class LearningRateFinder(StepCallback):
     def _refuse(self, message):
         self.close()  # Keras's own fit does not.
         raise UsageError(message)
+
+
+class _FirstTakes:
+    """Takes a snapshot before the first step of a plain ``keras.Model``, which would build it.
+
+    Only the train function gets the iterator, which knows the form of a batch.
+    """
+
+    def __init__(self, model, snapshot):
+        self._model, self._snapshot = model, snapshot
+        self._function = model.train_function
+
+    def __call__(self, iterator):
+        self._snapshot.build_and_take(iterator.element_spec)
+        self._model.train_function = self._function
+        return self._function(iterator)
 
 
 def _keeps(callback):

@@ -180,7 +180,7 @@ def suggest(
         return Suggestion(
             None,
             "the loss falls at no rate of the sweep. Received: a lowest smoothed loss of "
-            f"{smoothed[lowest]:.4g} after {start:.4g} at the begin. Expected: a loss that falls "
+            f"{smoothed[lowest]:.4g} after {start:.4g} at the beginning. Expected: a loss that falls "
             f"by more than its noise, or a min_rate below {rates[0]:.3g}.",
         )
     if not diverged and lowest >= len(losses) - 1 - window_steps:
@@ -193,7 +193,7 @@ def suggest(
     if rate < rates[0]:
         return Suggestion(
             None,
-            "the loss is lowest near the begin of the sweep. Received: its lowest value at a rate "
+            "the loss is lowest near the beginning of the sweep. Received: its lowest value at a rate "
             f"of {rates[lowest]:.3g}. Expected: a min_rate below {rate:.3g}.",
         )
     return Suggestion(rate)

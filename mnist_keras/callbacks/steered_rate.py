@@ -32,7 +32,9 @@ class SteeredRate:
         self._optimizer = getattr(optimizer, "inner_optimizer", optimizer)
         self._former = _keras.learning_rate_of(self._optimizer)
         self._variable = self._former
-        if not isinstance(self._former, keras.Variable):
+        if isinstance(self._former, keras.Variable):
+            self._value = keras.ops.convert_to_numpy(self._former).copy()
+        else:
             variable = keras.Variable(0.0, trainable=False, name="steered_learning_rate")
             self._variable = variable
             self._optimizer.learning_rate = lambda: variable
@@ -42,6 +44,8 @@ class SteeredRate:
         self._variable.assign(rate)
 
     def release(self) -> None:
-        """Give the optimizer its schedule back; the value of a variable stays as it is."""
-        if self._variable is not self._former:
+        """Give the optimizer its rate or its schedule back, to the bit."""
+        if self._variable is self._former:
+            self._variable.assign(self._value)
+        else:
             self._optimizer.learning_rate = self._former

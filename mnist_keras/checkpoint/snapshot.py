@@ -1,15 +1,15 @@
 """The training state of a model in memory, to undo what is done to the model in this process."""
 
+import contextlib
 from typing import Any
 
 from mnist_keras import _keras
 from mnist_keras.checkpoint import model_variables, random_state, training_state
 from mnist_keras.checkpoint.step_graph import StepGraph
-from mnist_keras.checkpoint.training_state import Position, TrainingState
+from mnist_keras.checkpoint.training_state import Position
 
 _FUNCTIONS = ("train_function", "test_function")
 _ATTRIBUTES = ("steps_trained", "step_records", "examples_in_epoch")  # Of a TapeModel.
-_LATE = "global"  # The global generators are made in their first draw, and dropped again.
 
 
 class Snapshot:
@@ -19,7 +19,7 @@ class Snapshot:
     process. Graphs are put back too: the ``fit`` traces its own ones, because the random operations
     in a graph keep a state that cannot be read. The data are not put back.
 
-    Create it before ``fit`` makes its functions, and call `take` before the first batch.
+    Create it before ``fit`` makes its functions, and call `take` before the first step.
 
     Args:
         model: a compiled keras.Model.
@@ -35,10 +35,11 @@ class Snapshot:
         self._attributes = {n: getattr(model, n) for n in _ATTRIBUTES if hasattr(model, n)}
         self._generators: set[str] = set()
         self._step: StepGraph | None = None
-        self._state: TrainingState | None = None
+        self._state: Any = None
+        self._variables: dict[str, Any] = {}
         self._set(dict.fromkeys(_FUNCTIONS))
 
-    def take(self, step: StepGraph | None) -> None:
+    def take(self, *, step: StepGraph | None = None) -> None:
         """Copy the variables, once they exist.
 
         Args:
@@ -48,33 +49,70 @@ class Snapshot:
             self._random = random_state.capture()  # A layer may draw when it is built.
         self._generators = set(_keras.global_generators())
         self._step = step
+        self._variables = self._find()
         position = Position(step=0, epoch=0, step_in_epoch=0)
         self._state = training_state.capture(self._model, [], position, step=step)
 
+    def build_and_take(self, batch_spec: Any) -> None:
+        """Build a model whose first step would do that, and copy the variables.
+
+        Args:
+            batch_spec: the spec of a batch, made of ``tf.TensorSpec``.
+        """
+        model = self._model
+        # A model without `call` has to be built by its program.
+        with contextlib.suppress(Exception):
+            _keras.build_symbolically(model, batch_spec)
+        optimizer = getattr(model, "optimizer", None)
+        if model.built and optimizer is not None and not optimizer.built:
+            optimizer.build(model.trainable_variables)
+        self.take()
+
     def new_variables(self) -> list[str]:
-        """The paths of the model's variables that were made since `take`; they stay as they are."""
-        if self._state is None:
-            return []
-        known = {entry["key"] for entry in self._state.description["variables"]}
+        """The paths of the variables that were made since `take`, which cannot be put back.
+
+        Those of metrics can: ``fit`` begins with metrics in their first state.
+        """
+        known = {id(variable) for variable in self._variables.values()}
+        found = model_variables.groups(self._model, self._step)
         return [
             path
-            for group, members in model_variables.groups(self._model, self._step).items()
-            for number, (path, _) in enumerate(members)
-            if group != _LATE and f"{group}/{number:04d}" not in known
+            for group, members in found.items()
+            for path, variable in members
+            if group not in ("global", "metrics") and id(variable) not in known
         ]
 
     def restore(self) -> None:
-        """Put everything back; only what was changed so far, if `take` was not called."""
+        """Put everything back; if `take` was not called, what was changed so far."""
         self._set(self._functions)
         if self._state is not None:
+            # A generator that did not exist is made anew by its next draw.
             _keras.drop_global_generators(_keras.global_generators().keys() - self._generators)
-            training_state.assign_variables(self._state, self._model, step=self._step)
-            training_state.restore_metrics(self._state, self._model)
+            for key, variable in self._variables.items():
+                variable.assign(self._state.arrays[key])
+            self._restore_metrics()
             self._set(self._attributes)
         has_drawn = not _same_seeds(random_state.capture(), self._random)
         random_state.restore(self._random)
         if has_drawn:
             _keras.restart_eager_operations()
+
+    def _find(self):
+        """{key: variable} of all variables but those of metrics."""
+        found = model_variables.groups(self._model, self._step)
+        return {
+            training_state.key_of(group, number): variable
+            for group, members in found.items()
+            if group != "metrics"
+            for number, (_, variable) in enumerate(members)
+        }
+
+    def _restore_metrics(self):
+        count = len(self._model.metrics_variables)
+        if all(training_state.key_of("metrics", n) in self._state.arrays for n in range(count)):
+            training_state.restore_metrics(self._state, self._model)
+        else:
+            self._model.reset_metrics()
 
     def _set(self, attributes):
         for name, value in attributes.items():

@@ -207,10 +207,11 @@ class LearningRateFinder(StepCallback):
 
     def _chosen_optimizer(self):
         found = model_variables.optimizers(self.model)
-        if self._optimizer is None and len(found) == 1:
-            return next(iter(found.values()))
-        if self._optimizer in found:
-            return found[self._optimizer]
+        # A wrapped network may have been compiled too.
+        own = [name for name in found if "/" not in name]
+        name = own[0] if self._optimizer is None and len(own) == 1 else self._optimizer
+        if name in found:
+            return found[name]
         names = ", ".join(found) or "no optimizer"
         raise UsageError(
             "the optimizer of the learning rate is not clear. Received: "

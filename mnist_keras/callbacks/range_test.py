@@ -138,10 +138,11 @@ def suggest(
 ) -> Suggestion:
     """The rate that a sweep suggests: a tenth of the rate at which the smoothed loss is lowest.
 
-    At that rate the loss stops falling, and soon it diverges. On a quadratic it is the largest
-    stable rate, 2 divided by the largest curvature. A tenth of it leaves room for the rest of the
-    training, in which the curvature may rise. There is no suggestion if the loss falls no deeper
-    than its noise reaches, or if the lowest loss is at an end of the sweep.
+    At that rate the loss stops falling, and soon it diverges. On a parabola it is the largest
+    stable rate, 2 divided by the curvature; on a quadratic of many dimensions it may be a few times
+    that, because the steepest direction needs steps to diverge. A tenth of it is stable, and leaves
+    room for a curvature that rises during the training. There is no suggestion if the loss falls no
+    deeper than its noise reaches, or if the lowest loss is at an end of the sweep.
 
     Source: the suggestion ``minimum`` of fastai's ``lr_find``,
     https://docs.fast.ai/callback.schedule.html. Its ``valley`` depends on where the sweep begins,
@@ -174,14 +175,14 @@ def suggest(
     width = 2 * window_steps + 1
     start = float(np.mean(losses[:width]))
     fall = start - smoothed[lowest]
-    before = slice(max(lowest, width) + 1)  # Beyond it the loss is less steady.
-    noise = _noise(losses[before], smoothed[before], window_steps)
+    steady = min(max(lowest, width) + 1, len(smoothed))  # Beyond it the loss is less steady.
+    noise = _noise(losses[:steady], smoothed[:steady], window_steps)
     if fall <= max(_LEAST_FALL * noise, _LEAST_RELATIVE_FALL * abs(start)):
         return Suggestion(
             None,
             "the loss falls at no rate of the sweep. Received: a lowest smoothed loss of "
-            f"{smoothed[lowest]:.4g} after {start:.4g} at the beginning. Expected: a loss that falls "
-            f"by more than its noise, or a min_rate below {rates[0]:.3g}.",
+            f"{smoothed[lowest]:.4g} after {start:.4g} at the beginning. Expected: a loss that "
+            f"falls by more than its noise, or a min_rate below {rates[0]:.3g}.",
         )
     if not diverged and lowest >= len(losses) - 1 - window_steps:
         return Suggestion(
@@ -193,8 +194,8 @@ def suggest(
     if rate < rates[0]:
         return Suggestion(
             None,
-            "the loss is lowest near the beginning of the sweep. Received: its lowest value at a rate "
-            f"of {rates[lowest]:.3g}. Expected: a min_rate below {rate:.3g}.",
+            "the loss is lowest near the beginning of the sweep. Received: its lowest value at a "
+            f"rate of {rates[lowest]:.3g}. Expected: a min_rate below {rate:.3g}.",
         )
     return Suggestion(rate)
 

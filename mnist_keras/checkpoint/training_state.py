@@ -195,7 +195,10 @@ def restore_metrics(state, model):
     strategy = getattr(model, "distribute_strategy", None)
     with contextlib.nullcontext() if strategy is None else strategy.scope():
         for number, variable in enumerate(model.metrics_variables):
-            total, rows = state.arrays[key_of("metrics", number)], state.arrays.get(_sums_key(number))
+            total, rows = (
+                state.arrays[key_of("metrics", number)],
+                state.arrays.get(_sums_key(number)),
+            )
             replica_metrics.assign(variable, total=total, rows=rows)
 
 

@@ -281,7 +281,8 @@ def test_the_optimizer_and_the_loss_can_be_named():
         (
             {},
             "the optimizer of the learning rate is not clear. Received: optimizer=None for a model "
-            "with network/optimizer, first, second. Expected: the attribute that holds one of its optimizers.",
+            "with network/optimizer, first, second. Expected: the attribute that holds one of its "
+            "optimizers.",
         ),
         (
             {"optimizer": "first"},

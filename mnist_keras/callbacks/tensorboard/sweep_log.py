@@ -54,13 +54,17 @@ def write(
         said = "no suggestion" if suggested is None else f"suggested: {suggested:.2g}"
         summary = drawing.image_summary(TAG, picture, description=f"Learning rate: {said}.")
         log.summary(_HERE, summary, len(rates) - 1)
-        _write_file(picture_file(logdir), drawing.png(picture))
     log.close()
+    _write_picture(picture_file(logdir), drawing.png(picture) if len(smoothed) else None)
 
 
-def _write_file(path, data):
+def _write_picture(path, data):
+    """Write the file; None: remove that of an earlier sweep."""
     try:
-        storage.write_file(path, data)
+        if data is None:
+            path.unlink(missing_ok=True)
+        else:
+            storage.write_file(path, data)
     except OSError as error:
         raise MnistKerasError(
             f"the picture cannot be written: {error.strerror or error}. Received: {path}. "

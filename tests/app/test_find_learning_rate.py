@@ -36,7 +36,7 @@ def sweep(recipe, **settings):
     find_learning_rate(recipe(mode="find_learning_rate", **settings))
 
 
-def test_the_rate_is_printed_and_nothing_but_the_sweep_written(recipe, tmp_path, capsys):
+def test_the_rate_is_printed_and_only_the_sweep_written(recipe, tmp_path, capsys):
     sweep(recipe)
     out, err = capsys.readouterr()
     [rate] = re.findall(r"^suggested learning rate: (\S+)\n\Z", out)
@@ -49,7 +49,7 @@ def test_the_rate_is_printed_and_nothing_but_the_sweep_written(recipe, tmp_path,
     assert events.startswith(f"a/{SWEEP}/events.out.tfevents.")
 
 
-def test_neither_run_nor_sweep_of_the_same_name_changes_the_other(recipe, tmp_path, capsys):
+def test_run_and_sweep_do_not_change_each_other(recipe, tmp_path, capsys):
     run = RunDirectory(tmp_path / "a")
     sweep(recipe)
     of_sweep = tree(run.path / SWEEP)
@@ -62,7 +62,7 @@ def test_neither_run_nor_sweep_of_the_same_name_changes_the_other(recipe, tmp_pa
     assert {name: data for name, data in tree(run.path).items() if "sweeps" not in name} == of_run
 
 
-def test_the_rate_and_the_schedule_of_the_recipe_do_not_matter(recipe, capsys):
+def test_rate_and_schedule_of_the_recipe_do_not_matter(recipe, capsys):
     found = []
     for settings in ({}, {"learning_rate": 3.0, "schedule": "one_cycle", "epochs": 3}):
         sweep(recipe, **settings)

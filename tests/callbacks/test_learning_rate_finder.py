@@ -376,7 +376,7 @@ def test_a_plain_model_with_many_steps_per_execution_is_refused():
 
 
 @pytest.mark.parametrize("kind", [TapeModel, keras.Sequential])
-def test_an_exception_in_the_fit_leaves_the_model_as_it_was(kind):
+def test_after_an_exception_the_model_is_as_it_was(kind):
     model, fit = square(kind=kind)
 
     def interrupt(batch, logs):

@@ -6,7 +6,7 @@ from mnist_keras.callbacks.tensorboard import sweep_log
 from mnist_keras.errors import MnistKerasError
 
 
-def test_a_loss_that_is_not_finite_is_written_without_its_mean(tmp_path, summaries_of):
+def test_a_loss_that_is_not_finite_has_no_mean(tmp_path, summaries_of):
     sweep_log.write(tmp_path, [0.1, 0.2, 0.4], [1.0, 2.0, math.inf], suggested=None)
     written = summaries_of(sweep_log.directory(tmp_path))
     assert {tag: list(points) for tag, points in written.items()} == {

@@ -16,9 +16,8 @@ _DIVERGED_FACTOR = 4.0  # Of the smallest smoothed loss, as in fastai and Lightn
 _BELOW_LOWEST = 10.0  # As in fastai's "minimum".
 _WINDOW_DECADES = 0.25  # Half the width of the window that smooths, a ratio of rates of 1.8.
 _LEAST_STEPS = 10  # Fewer say nothing, and a first loss may be far from the mean.
-_LEAST_FALL = (
-    7.0  # Standard deviations of a smoothed loss; noise alone reached 6 once in 3,000 sweeps.
-)
+# Standard deviations of a smoothed loss; noise alone reached 6 once in 3,000 sweeps.
+_LEAST_FALL = 7.0
 _LEAST_RELATIVE_FALL = 1e-4  # Rounding alone stays below it.
 
 

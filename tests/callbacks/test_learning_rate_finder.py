@@ -172,6 +172,7 @@ def swept(model, fit, *, epochs=2, **options):
 
 def test_each_step_has_its_own_rate_and_loss():
     finder = swept(*square(steps_per_execution=30))
+    assert finder.rates[-1] > 1
     weight, expected = 1.0, []
     for rate in finder.rates:
         expected.append(weight**2)

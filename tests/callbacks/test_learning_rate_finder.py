@@ -395,6 +395,32 @@ def test_after_an_exception_the_model_is_as_it_was(kind):
     np.testing.assert_array_equal(np.random.get_state()[1], state)
 
 
+class DrawsWhenOpened(keras.utils.PyDataset):
+    """Draws from NumPy's generator when Keras looks at its first batch."""
+
+    is_open = False
+
+    def __len__(self):
+        return 30
+
+    def __getitem__(self, index):
+        if not self.is_open:
+            self.is_open = True
+            np.random.random()
+        return np.ones((1, 1)), np.zeros((1, 1))
+
+
+@pytest.mark.parametrize("kind", [TapeModel, keras.Sequential])
+def test_what_keras_draws_to_open_the_data_is_undone(kind):
+    model, data = square(kind=kind)[0], DrawsWhenOpened()
+    state = np.random.get_state()[1:3]
+    with LearningRateFinder(steps=20, notice=[].append) as finder:
+        model.fit(data, verbose=0, callbacks=[finder])
+    assert data.is_open
+    for part, before in zip(np.random.get_state()[1:3], state, strict=True):
+        np.testing.assert_array_equal(part, before)
+
+
 @pytest.mark.slow
 def test_the_sweep_is_written_and_replaced(tmp_path, summaries_of):
     model, fit = square(steps_per_execution=50)

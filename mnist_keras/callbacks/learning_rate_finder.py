@@ -148,6 +148,7 @@ class LearningRateFinder(StepCallback):
         super().on_train_begin(logs)
         self._require_alone()
         self._require_steps()
+        self._require_single_steps()
         self.rates, self.losses, self.suggested_rate = [], [], None
         window_steps = range_test.steps_in_window(self._planned)
         self._divergence = range_test.Divergence(window_steps=window_steps)
@@ -155,9 +156,8 @@ class LearningRateFinder(StepCallback):
         if self.fit.counts_steps and self._snapshot is not None:
             self._snapshot.take(step=self.fit.step_graph)
         elif self._snapshot is not None:
-            require_single_steps(self)
             self._probe.begin_fit(self.model)
-            self.model.train_function = _FirstTakes(self.model, self._snapshot)
+            self._snapshot.take_at_first_step()
 
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_begin(batch, logs)
@@ -243,6 +243,12 @@ class LearningRateFinder(StepCallback):
                 f"epochs={-(-len(self._planned) // steps)}."
             )
 
+    def _require_single_steps(self):
+        try:
+            require_single_steps(self)
+        except UsageError as error:
+            self._refuse(str(error))
+
     def _more_epochs(self):
         return f"more epochs, for all {len(self._planned)} steps of the sweep"
 
@@ -275,22 +281,6 @@ class LearningRateFinder(StepCallback):
     def _refuse(self, message):
         self.close()  # Keras's own fit does not.
         raise UsageError(message)
-
-
-class _FirstTakes:
-    """Takes a snapshot before the first step of a plain ``keras.Model``, which would build it.
-
-    Only the train function gets the iterator, which knows the form of a batch.
-    """
-
-    def __init__(self, model, snapshot):
-        self._model, self._snapshot = model, snapshot
-        self._function = model.train_function
-
-    def __call__(self, iterator):
-        self._snapshot.build_and_take(iterator.element_spec)
-        self._model.train_function = self._function
-        return self._function(iterator)
 
 
 def _keeps(callback):

@@ -19,7 +19,8 @@ class Snapshot:
     process. Graphs are put back too: the ``fit`` traces its own ones, because the random operations
     in a graph keep a state that cannot be read. The data are not put back.
 
-    Create it before ``fit`` makes its functions, and call `take` before the first step.
+    Create it before ``fit`` makes its functions, and call `take` or `take_at_first_step` before the
+    first step.
 
     Args:
         model: a compiled keras.Model.
@@ -53,12 +54,24 @@ class Snapshot:
         position = Position(step=0, epoch=0, step_in_epoch=0)
         self._state = training_state.capture(self._model, [], position, step=step)
 
-    def build_and_take(self, batch_spec: Any) -> None:
-        """Build a model whose first step would do that, and copy the variables.
+    def take_at_first_step(self) -> None:
+        """Copy the variables of a plain ``keras.Model`` just before its first step.
 
-        Args:
-            batch_spec: the spec of a batch, made of ``tf.TensorSpec``.
+        Keras builds such a model in that step, and tells only the train function what a batch looks
+        like. Call it after ``fit`` has made that function.
         """
+        function = self._model.train_function
+
+        def first_step(iterator):
+            self._build(iterator.element_spec)
+            self.take()
+            self._model.train_function = function
+            return function(iterator)
+
+        self._model.train_function = first_step
+
+    def _build(self, batch_spec):
+        """Build what the first step would build."""
         model = self._model
         # A model without `call` has to be built by its program.
         with contextlib.suppress(Exception):
@@ -66,7 +79,6 @@ class Snapshot:
         optimizer = getattr(model, "optimizer", None)
         if model.built and optimizer is not None and not optimizer.built:
             optimizer.build(model.trainable_variables)
-        self.take()
 
     def new_variables(self) -> list[str]:
         """The paths of the variables that were made since `take`, which cannot be put back.

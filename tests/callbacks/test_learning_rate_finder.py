@@ -371,9 +371,11 @@ def test_too_few_steps_are_refused_with_the_epochs_needed():
 
 
 def test_a_plain_model_with_many_steps_per_execution_is_refused():
-    model, fit = square(kind=keras.Sequential, steps_per_execution=10)
+    optimizer = keras.optimizers.SGD(DECAY(0.5, 3, 0.9))
+    model, fit = square(kind=keras.Sequential, optimizer=optimizer, steps_per_execution=10)
     with pytest.raises(UsageError, match=r"a plain keras\.Model does not report each step"):
         swept(model, fit)
+    assert float(optimizer.learning_rate) == 0.5
 
 
 @pytest.mark.parametrize("kind", [TapeModel, keras.Sequential])

@@ -72,7 +72,7 @@ Of TensorFlow:
 - ``context().global_seed``: the seed that ``tf.random.set_seed`` has set; it cannot be read
   otherwise.
 - ``context()._rng``: draws the seeds of eager operations; a checkpoint saves its state.
-- ``context().clear_kernel_cache``: an eager operation with the same seed goes on where it was,
+- ``context().clear_kernel_cache``: an eager operation with the same seed continues its sequence,
   unless it is made anew.
 - ``stateful_random_ops.global_generator``, ``stateful_random_ops.get_global_generator``: the public
   function makes a generator where there is none, which reading must not do.

@@ -50,7 +50,7 @@ class LearningRateFinder(StepCallback):
             ``smoothed_loss`` and ``learning_rate``, and the picture ``loss_by_learning_rate``, also
             as the file ``curve.png``. An earlier sweep there is replaced. None: nothing is written.
         min_rate: the learning rate of the first step.
-        max_rate: that of the last step.
+        max_rate: the learning rate of the last step.
         steps: number of steps, at least 20.
         monitor: the name of the loss; None: ``loss``, or the only one that there is.
         optimizer: the attribute that holds the optimizer, for a model with several ones. The others

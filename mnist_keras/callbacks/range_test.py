@@ -52,7 +52,7 @@ def steps_in_window(rates: Sequence[float]) -> int:
 
 
 class Divergence:
-    """Tells when the loss of a sweep diverges.
+    """Detects when the loss of a sweep diverges.
 
     It diverges if it is not finite, or if its moving average exceeds 4 times its smallest value.
     For a loss below 0 that is 3 times its magnitude above its smallest value.

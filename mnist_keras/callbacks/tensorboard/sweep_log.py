@@ -26,7 +26,7 @@ def directory(logdir: StrPath) -> pathlib.Path:
 
 
 def picture_file(logdir: StrPath) -> pathlib.Path:
-    """The picture of a run's sweep, a PNG file."""
+    """The file of the picture of a sweep, a PNG."""
     return directory(logdir) / "curve.png"
 
 

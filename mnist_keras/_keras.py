@@ -48,6 +48,8 @@ Private attributes of Keras:
 - ``Model._unpickle_model``: ``TapeModel.__reduce__`` names it for a class that pickle can find.
 - ``ModelCheckpoint._batches_seen_since_last_saving``, ``._last_batch_seen``: a resumed run has to
   count on from them.
+- ``Optimizer._learning_rate``: the public ``learning_rate`` gives the value of a schedule, not the
+  schedule, which has to be put back after a sweep of the rate.
 - ``Optimizer._apply_weight_decay``, ``._backend_increment_gradient_accumulators``,
   ``._backend_update_step``, ``._overwrite_model_variables_with_average_value``: patched by
   `updates_without_strategy`.
@@ -70,6 +72,8 @@ Of TensorFlow:
 - ``context().global_seed``: the seed that ``tf.random.set_seed`` has set; it cannot be read
   otherwise.
 - ``context()._rng``: draws the seeds of eager operations; a checkpoint saves its state.
+- ``context().clear_kernel_cache``: an eager operation with the same seed continues its sequence,
+  unless it is made anew.
 - ``stateful_random_ops.global_generator``, ``stateful_random_ops.get_global_generator``: the public
   function makes a generator where there is none, which reading must not do.
 - ``AtomicFunction.graph``, ``Graph._get_function``: an inner ``tf.function`` may return a metric's
@@ -129,6 +133,7 @@ CALLBACK_STATE = {
 
 # Where keras.random keeps its generator; Keras 3.12 has no constant for it.
 _KERAS_GENERATOR = "global_seed_generator"
+_OF_KERAS, _OF_TENSORFLOW = "keras.random without a seed", "tf.random.get_global_generator()"
 
 # {(id of an owner, name): [how often it is hooked now, what the owner itself had before]}.
 _HOOKS: dict[tuple[int, str], list[Any]] = {}
@@ -433,8 +438,8 @@ def global_generators() -> dict[str, Any]:
     """
     keras_generator = global_state.get_global_attribute(_KERAS_GENERATOR)
     found = {
-        "tf.random.get_global_generator()": stateful_random_ops.global_generator,
-        "keras.random without a seed": keras_generator,
+        _OF_TENSORFLOW: stateful_random_ops.global_generator,
+        _OF_KERAS: keras_generator,
     }
     return {name: generator for name, generator in found.items() if generator is not None}
 
@@ -443,6 +448,24 @@ def make_global_generators() -> None:
     """Make those of `global_generators` that do not exist yet."""
     seed_generator.global_seed_generator()
     stateful_random_ops.get_global_generator()
+
+
+def drop_global_generators(names: Iterable[str]) -> None:
+    """Let those of `global_generators` with these names be made anew at their next draw."""
+    if _OF_KERAS in names:
+        global_state.set_global_attribute(_KERAS_GENERATOR, None)
+    if _OF_TENSORFLOW in names:
+        stateful_random_ops.global_generator = None
+
+
+def restart_eager_operations() -> None:
+    """Let eager random operations draw anew for the seeds that they get from `eager_random`."""
+    context.context().clear_kernel_cache()
+
+
+def learning_rate_of(optimizer: keras.optimizers.Optimizer) -> Any:
+    """What an optimizer has as its learning rate: a variable, a schedule or a function."""
+    return optimizer._learning_rate
 
 
 def graph_of(dataset: Any) -> tf.compat.v1.GraphDef:

@@ -36,6 +36,7 @@ MODULES = (
 NAMES = (
     "mnist_keras.callbacks.base.Fit",
     "mnist_keras.callbacks.base.StepCallback",
+    "mnist_keras.callbacks.range_test.suggest",
     "mnist_keras.data.sharded.Sharded",
     "mnist_keras.model.multi_step.StepRecords",
     "mnist_keras.checkpoint.training_state.Position",

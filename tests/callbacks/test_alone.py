@@ -109,7 +109,8 @@ CORE = {
 
 def test_the_tables_list_all_public_callbacks():
     errors = {"CheckpointError", "DivergedError", "Interrupted", "NotExactError"}
-    assert {*callbacks.__all__} == {*MAKE, *CORE} | errors | {"load_weights"}
+    bases = {"EventCallback", "EveryEpochsCallback"}
+    assert {*callbacks.__all__} == {*MAKE, *CORE} | bases | errors | {"load_weights"}
 
 
 def test_pickled_callbacks_work_together_as_well(tmp_path):

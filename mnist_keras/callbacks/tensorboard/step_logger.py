@@ -121,7 +121,7 @@ class StepLogger(EventCallback):
             if words:
                 self._print(self.epoch, first_batch + step - first_step, *words)
             points = {**values[step], **rate}
-            self._write_scalars(points, subdirectory="train", step=step, keep=False)
+            self.log_scalars(points, subdirectory="train", step=step, keep=False)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
@@ -131,7 +131,7 @@ class StepLogger(EventCallback):
             subdirectory = "validation" if name.startswith("val_") else "train"
             values[subdirectory][f"epoch_{name.removeprefix('val_')}"] = value
         for subdirectory, points in values.items():
-            self._write_scalars(points, subdirectory=subdirectory)
+            self.log_scalars(points, subdirectory=subdirectory)
 
     def close(self) -> None:
         """Flush and close the event files, unless other callbacks still write."""

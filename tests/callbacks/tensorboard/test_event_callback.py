@@ -22,7 +22,8 @@ class Once(EventCallback):
         self._value = value
 
     def on_log_begin(self):
-        self._write_once(scalar_pb("once", self._value))
+        if not self.has_logged("once"):
+            self.log_scalars({"once": self._value})
 
 
 class Stop(EventCallback):
@@ -75,7 +76,7 @@ def test_an_extra_last_value_is_replaced_when_the_run_continues(make, stream, tm
 
 
 @pytest.mark.slow
-def test_write_once_values_are_written_once_per_run(make, stream, tmp_path, points_of):
+def test_what_has_been_logged_need_not_be_logged_again(make, stream, tmp_path, points_of):
     model = make()
     callbacks = [Once(tmp_path), Value(tmp_path, every_epochs=1)]
     model.fit(stream, epochs=1, verbose=0, callbacks=callbacks)

@@ -249,6 +249,8 @@ def _pixels(images, *, axes):
             f"{_received(images)}. Expected: ({shape}) or ({shape}, channels) with 1 or 3 "
             "channels; uint8, bool, or floats from 0 to 1."
         )
+    if has_channels and pixels.shape[-1] == 1:
+        pixels = pixels[..., 0]
     return drawing.gray(pixels)
 
 

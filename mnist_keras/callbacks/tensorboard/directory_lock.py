@@ -72,8 +72,7 @@ class DirectoryLock:
                 fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 # The process that had it may have removed the file since it was opened here.
                 if os.path.samestat(os.fstat(file.fileno()), os.stat(self._path)):
-                    file.truncate(0)
-                    file.write(f"process {self._pid} on {socket.gethostname()}".encode())
+                    self._sign(file)
                     return file
             except FileNotFoundError:
                 pass
@@ -84,6 +83,11 @@ class DirectoryLock:
                 return None
             file.close()
         return None
+
+    def _sign(self, file):
+        with contextlib.suppress(OSError):  # On a full disk the lock holds, without a name.
+            file.truncate(0)
+            file.write(f"process {self._pid} on {socket.gethostname()}".encode())
 
     def _held_by(self, file):
         with file:

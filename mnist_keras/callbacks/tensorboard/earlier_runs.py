@@ -32,7 +32,8 @@ def repeats(logdir, *, step, resumes):
     """Whether a session writes the points from its first step on again, the same ones.
 
     A training that resumes does. One that was killed before its first checkpoint does, from step 0.
-    If there has been a checkpoint, it was removed to train anew.
+    One that has ended or has had a checkpoint does not: it had no `Checkpoint`, or its checkpoints
+    were removed to train anew.
 
     Args:
         logdir: the run's directory, a path.
@@ -43,7 +44,7 @@ def repeats(logdir, *, step, resumes):
         OSError: the files of earlier sessions cannot be read.
     """
     files = files_of_run(pathlib.Path(logdir))
-    return resumes and (step > 0 or not any(map(_shows_a_checkpoint, files)))
+    return resumes and (step > 0 or not any(map(_is_of_another_training, files)))
 
 
 def keep(logdir, *, step):
@@ -77,15 +78,16 @@ def keep(logdir, *, step):
         new.parent.mkdir(parents=True, exist_ok=True)
         if step == 0:
             os.replace(path, new)
+            path.touch()  # The session's own file gets a later name, so TensorBoard reads it.
         else:
             shutil.copy2(path, new)
     return EarlierRun(target, first, last)
 
 
-def _shows_a_checkpoint(path):
-    """Whether a session that wrote a file had saved a checkpoint, or had resumed from one."""
+def _is_of_another_training(path):
+    """Whether the training of a file has ended, or has saved or restored a checkpoint."""
     return any(
-        event.session_log.status == SessionLog.CHECKPOINT
+        event.session_log.status in (SessionLog.CHECKPOINT, SessionLog.STOP)
         or (event.session_log.status == SessionLog.START and event.step > 0)
         for _, _, event in events_in(path)
     )

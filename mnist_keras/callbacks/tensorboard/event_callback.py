@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy.typing as npt
+from tensorboard.compat.proto.event_pb2 import SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from mnist_keras import triggers
@@ -92,10 +93,12 @@ class EventCallback(StepCallback):
             log.flush()
 
     def on_checkpoint_saved(self, step: int) -> None:
-        """Note that the training can resume."""
-        log = self._log
-        if log is not None:
-            log.note_checkpoint(step)
+        """Note it in the event files; called from another thread."""
+        self._note(SessionLog.CHECKPOINT, step)
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        self._note(SessionLog.STOP, self.step)
+        super().on_train_end(logs)
 
     def close(self) -> None:
         """Flush and close the event files, unless other callbacks still write."""
@@ -263,6 +266,11 @@ class EventCallback(StepCallback):
         """Log a ``Summary`` from one of TensorBoard's builders, such as ``mesh_pb``."""
         if self._log is not None:
             self._log.summary(subdirectory, summary, self._step(step), keep=keep)
+
+    def _note(self, status, step):
+        log = self._log  # Another thread may set it to None meanwhile.
+        if log is not None:
+            log.note(status, step)
 
     def _step(self, step):
         return self.step if step is None else step

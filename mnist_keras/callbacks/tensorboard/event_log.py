@@ -69,7 +69,7 @@ class EventLog:
         self._files = {}
         self._tags = set()
         self._kept = set()
-        self._has_noted_checkpoint = False
+        self._notes = set()
         self._lock, self._sync_lock = threading.Lock(), threading.Lock()
         with reported_disk_errors(self._logdir):
             directories = {path.parent for path in files_of_run(self._logdir)}
@@ -115,17 +115,22 @@ class EventLog:
         """Whether a point with this tag exists, from this session or an earlier one."""
         return (subdirectory, tag) in self._tags
 
-    def note_checkpoint(self, step):
-        """Note once that there is a checkpoint, as TensorFlow's own savers do in event files.
+    def note(self, status, step):
+        """Note once what TensorFlow's own trainers note in event files; TensorBoard ignores it.
 
-        If the training begins at step 0 again, it was removed, and this training will be kept.
+        A training that begins at step 0 after that is another training, not an interrupted one.
+
+        Args:
+            status: ``SessionLog.CHECKPOINT``: there is a checkpoint; ``SessionLog.STOP``: the
+                training has ended.
+            step: the number of updates done.
         """
         with self._lock:
-            if not self._has_noted_checkpoint and self._files:
-                noted = SessionLog(status=SessionLog.CHECKPOINT)
-                event = Event(wall_time=time.time(), step=step, session_log=noted)
+            if status not in self._notes and self._files:
+                event = Event(wall_time=time.time(), step=step)
+                event.session_log.status = status
                 next(iter(self._files.values())).append(event)
-                self._has_noted_checkpoint = True
+                self._notes.add(status)
 
     def flush(self):
         """Write all points to the disk.

@@ -27,8 +27,8 @@ def join(logdir):
     path = os.path.realpath(logdir)
     log = _LOGS.get(path)
     if log is None or log.has_begun or log.lock.is_inherited:
-        is_held = log is not None and log.lock.is_held
-        log = _LOGS[path] = SharedLog(logdir, log.lock if is_held else DirectoryLock(logdir))
+        held = log.lock if log is not None and log.lock.is_held else None
+        log = _LOGS[path] = SharedLog(logdir, held or DirectoryLock(logdir))
     log.users += 1
     return log
 

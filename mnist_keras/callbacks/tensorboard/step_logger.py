@@ -23,7 +23,8 @@ class StepLogger(EventCallback):
     `TapeModel`) and ``examples_per_second`` at these steps. At the end of each epoch it also gets
     ``epoch_NAME`` for each metric; its step is the number of updates done. ``logdir/validation``
     contains ``epoch_NAME`` for each validation metric. However often the run is resumed,
-    TensorBoard shows each step once.
+    TensorBoard shows each step once. A training that begins anew keeps the earlier curves: see
+    `EventCallback`.
 
     A ``train_step`` of your own needs nothing for that. Each log whose name ends with "loss" is
     logged under its name, for example ``kl_loss``. If the log is the result of a metric, so a mean

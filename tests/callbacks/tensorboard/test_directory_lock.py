@@ -1,4 +1,3 @@
-import contextlib
 import errno
 import fcntl
 import os
@@ -10,46 +9,7 @@ import pytest
 from mnist_keras.callbacks.tensorboard import directory_lock
 from mnist_keras.callbacks.tensorboard.directory_lock import DirectoryLock
 from mnist_keras.errors import UsageError
-
-LOCKS = []
-
-
-def lock(directory):
-    """Whether this process could lock a directory, until it ends."""
-    LOCKS.append(DirectoryLock(directory))
-    return LOCKS[-1].is_held
-
-
-@contextlib.contextmanager
-def process(task):
-    """A forked process that does a task; yields (its id, what the task returned)."""
-    reading, writing = os.pipe()
-    pid = os.fork()
-    if pid == 0:
-        with contextlib.suppress(BaseException):
-            os.write(writing, str(task()).encode())
-            signal.pause()
-        os._exit(1)
-    os.close(writing)
-    try:
-        yield pid, os.read(reading, 1000).decode()
-    finally:
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
-        os.close(reading)
-
-
-def can_lock(directory):
-    """Whether another process can lock a directory: "True", or the error."""
-
-    def attempt():
-        try:
-            return DirectoryLock(directory).is_held
-        except UsageError as error:
-            return error
-
-    with process(attempt) as (_, answer):
-        return answer
+from tests.callbacks.processes import can_lock, lock, process
 
 
 def test_a_second_process_is_refused_until_the_first_releases(tmp_path):
@@ -134,7 +94,7 @@ def test_a_system_without_fcntl_locks_nothing(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_that_its_owner_removes_meanwhile_is_not_the_lock(tmp_path, monkeypatch):
+def test_a_file_that_was_removed_meanwhile_locks_nothing(tmp_path, monkeypatch):
     lockf, removals = fcntl.lockf, [True]
 
     def lock_after_removal(file, flags):

@@ -171,12 +171,13 @@ def test_a_resumed_training_repeats_its_points_in_silence(killed_at, resumed_at,
 @pytest.mark.slow
 @pytest.mark.parametrize("resumed", [False, True])
 def test_removed_checkpoints_begin_another_training(resumed, train, tmp_path):
-    train(1, checkpoint(tmp_path), end=7)
+    # The first one notes its first checkpoint, the second one where it resumes.
+    train(1, checkpoint(tmp_path), end=5 if resumed else 7)
     if resumed:
-        train(1, checkpoint(tmp_path), epochs=2, end=8)
+        train(1, checkpoint(tmp_path), end=5)
     shutil.rmtree(tmp_path / "checkpoints")
     assert "are kept in" in train(2, checkpoint(tmp_path))
-    assert values(tmp_path / "earlier-1") == dict.fromkeys(range(8 if resumed else 7), 1.0)
+    assert values(tmp_path / "earlier-1") == dict.fromkeys(range(5 if resumed else 7), 1.0)
     assert values(tmp_path) == dict.fromkeys(range(7), 2.0)
 
 

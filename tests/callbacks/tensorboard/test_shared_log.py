@@ -7,6 +7,8 @@ import pytest
 from mnist_keras.callbacks.tensorboard import shared_log
 from mnist_keras.callbacks.tensorboard.directory_lock import DirectoryLock
 from mnist_keras.callbacks.tensorboard.event_files import files_of_run
+from mnist_keras.errors import UsageError
+from tests.callbacks.processes import can_lock, process
 from tests.command_line import environment
 
 
@@ -54,19 +56,35 @@ def test_each_directory_has_its_log_and_unused_logs_are_freed(tmp_path):
     assert not [path for path in shared_log._LOGS if path.startswith(str(tmp_path))]
 
 
-def test_a_failed_fit_locks_out_other_programs_not_the_next_fit(tmp_path):
+def test_a_failed_fit_locks_out_only_other_programs(tmp_path):
     broken_off = shared_log.join(tmp_path)
     broken_off.begin(step=0)
     again = shared_log.join(tmp_path)
     again.begin(step=0)
     broken_off.leave()
-    assert again.lock.is_held
+    del broken_off
+    gc.collect()
+    assert "another program" in can_lock(tmp_path)
     again.leave()
-    assert not again.lock.is_held
+    assert can_lock(tmp_path) == "True"
     third = shared_log.join(tmp_path)
     assert third.lock.is_held
     third.leave()
-    assert not (tmp_path / ".tensorboard.lock").exists()
+    assert not third.lock.is_held
+
+
+def test_a_forked_process_is_another_program(tmp_path):
+    log = shared_log.join(tmp_path)
+
+    def join():
+        try:
+            return shared_log.join(tmp_path)
+        except UsageError as error:
+            return error
+
+    with process(join) as (_, answer):
+        assert "another program" in answer
+    log.leave()
 
 
 def test_a_log_that_is_dropped_unclosed_unlocks_the_directory(tmp_path):

@@ -45,6 +45,7 @@ class SharedLog:
         self.users = 0
         self.lock = lock
         self._logdir = logdir
+        self._path = os.path.realpath(logdir)
         self._log = None
 
     @property
@@ -82,7 +83,7 @@ class SharedLog:
                 if self._log is not None:
                     self._log.close()
             finally:
-                if _LOGS.get(os.path.realpath(self._logdir)) is self:
+                if _LOGS.get(self._path) is self:  # Otherwise a later fit has the lock.
                     self.lock.release()
 
 

@@ -73,6 +73,15 @@ def test_a_failed_fit_locks_out_only_other_programs(tmp_path):
     assert not third.lock.is_held
 
 
+def test_a_program_may_change_its_working_directory(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    log = shared_log.join("logs")
+    monkeypatch.chdir("/")
+    log.leave()
+    assert not log.lock.is_held
+    assert list((tmp_path / "logs").iterdir()) == []
+
+
 def test_a_forked_process_is_another_program(tmp_path):
     log = shared_log.join(tmp_path)
 

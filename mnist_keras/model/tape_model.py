@@ -295,7 +295,7 @@ class TapeModel(keras.Model):
 
         ``steps_per_execution`` is the number of steps that one call of the device runs. By default
         it is "auto": as many steps as take about half a second, at most 100. It is one step if a
-        callback that is not a `mnist_keras.callbacks.StepCallback` has a hook for each batch.
+        callback that is not a `mnist_keras.callbacks.base.StepCallback` has a hook for each batch.
         """
         arguments = dict(_COMPILE.bind(self, *args, **kwargs).arguments)
         del arguments["self"]

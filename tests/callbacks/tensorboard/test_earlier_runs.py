@@ -5,8 +5,10 @@ import pytest
 from tensorboard.backend.event_processing.plugin_event_accumulator import EventAccumulator
 
 from mnist_keras.callbacks import Checkpoint, EventCallback, StepLogger
+from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.callbacks.tensorboard.earlier_runs import EarlierRun
 from mnist_keras.callbacks.tensorboard.event_log import EventLog, read_scalars
+from mnist_keras.checkpoint.training_state import Position
 from mnist_keras.errors import MnistKerasError
 from tests.callbacks.killing import Kill, Killed
 
@@ -165,6 +167,27 @@ def test_a_resumed_training_repeats_its_points_in_silence(killed_at, resumed_at,
     assert [line for line in said.splitlines() if not line.startswith("resumed after")] == []
     expected = {step: 1.0 if step < resumed_at else 2.0 for step in range(7)}
     assert values(tmp_path) == expected
+    assert not (tmp_path / "earlier-1").exists()
+
+
+class Resuming(StepCallback):
+    """Resumes after three steps, without a `Checkpoint`."""
+
+    priority = 1
+
+    def resume_position(self, callbacks):
+        return Position(step=3, epoch=0, step_in_epoch=3)
+
+    def on_train_begin(self, logs=None):
+        self.model.steps_trained = 3
+        super().on_train_begin(logs)
+
+
+@pytest.mark.slow
+def test_a_resuming_callback_of_your_own_repeats_its_points(train, tmp_path):
+    train(1)
+    assert train(2, Resuming()) == ""
+    assert values(tmp_path) == {step: 1.0 if step < 3 else 2.0 for step in range(7)}
     assert not (tmp_path / "earlier-1").exists()
 
 

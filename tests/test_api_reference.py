@@ -16,8 +16,8 @@ PAGES = ROOT / "docs" / "api"
 MODULES = (
     "mnist_keras",
     "mnist_keras.callbacks",
-    "mnist_keras.callbacks.tensorboard.event_callback",
     "mnist_keras.callbacks.tensorboard.picture_callback",
+    "mnist_keras.callbacks.tensorboard.builders",
     "mnist_keras.data",
     "mnist_keras.data.augmentation",
     "mnist_keras.photos.photo",

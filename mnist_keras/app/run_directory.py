@@ -22,6 +22,7 @@ from mnist_keras.errors import MnistKerasError, UsageError
 # TensorBoard's: the curves, and the files that its plugins read.
 _EVENT_DIRECTORIES = ("train", "validation", "plugins")
 _EVENT_FILES = "events.out.tfevents.*"
+_EARLIER = "earlier-*"  # Curves of a training whose checkpoints were removed.
 
 
 class RunDirectory:
@@ -151,6 +152,7 @@ class RunDirectory:
                 path.unlink()
             for directory in (
                 *map(self.path.joinpath, _EVENT_DIRECTORIES),
+                *self.path.glob(_EARLIER),
                 self.checkpoints,
                 self.exports,
             ):
@@ -219,7 +221,7 @@ class RunDirectory:
         files = (self.checkpoints, self.exports, self.model, self.report, self.summary)
         names = [*_EVENT_DIRECTORIES, *(path.name for path in files)]
         left = [name for name in names if os.path.lexists(self.path / name)]
-        left += [path.name for path in self.path.glob(_EVENT_FILES)]
+        left += [path.name for it in (_EARLIER, _EVENT_FILES) for path in self.path.glob(it)]
         if left:
             raise UsageError(
                 f"this is not a run's directory. Received: {self.path} with {', '.join(left)}, "

@@ -13,6 +13,7 @@ from mnist_keras.callbacks.divergence_guard import DivergedError, DivergenceGuar
 from mnist_keras.callbacks.graceful_shutdown import GracefulShutdown
 from mnist_keras.callbacks.load_weights import load_weights
 from mnist_keras.callbacks.progress import Progress
+from mnist_keras.callbacks.tensorboard.event_callback import EventCallback, EveryEpochsCallback
 from mnist_keras.callbacks.tensorboard.step_logger import StepLogger
 from mnist_keras.errors import Interrupted
 
@@ -63,6 +64,8 @@ __all__ = [
     "ConfusionMatrix",
     "DivergedError",
     "DivergenceGuard",
+    "EventCallback",
+    "EveryEpochsCallback",
     "FirstLayerWeights",
     "GracefulShutdown",
     "HParams",

@@ -107,7 +107,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
             for callback in found:
                 if callback is not furthest:
                     callback.discard_position()
-            self._is_resumed = True
+            self._is_resumed = self.fit.resumes = True
             self.fit.steps_skipped = found[furthest].step_in_epoch
             initial_epoch = max(initial_epoch, found[furthest].epoch)
             furthest.accept_position()

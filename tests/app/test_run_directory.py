@@ -119,7 +119,15 @@ def test_a_failed_removal_is_an_error_and_keeps_the_run(run, monkeypatch):
     assert run.stored_recipe() is not None
 
 
-@pytest.mark.parametrize("name", ["train", "validation", "checkpoints", "export", "model.keras"])
+def test_clearing_removes_the_curves_of_earlier_trainings(run):
+    (run.path / "earlier-1" / "train").mkdir(parents=True)
+    run.clear()
+    assert tree(run.path) == {"my notes.txt": b"mine"}
+
+
+@pytest.mark.parametrize(
+    "name", ["train", "validation", "earlier-1", "checkpoints", "export", "model.keras"]
+)
 def test_a_directory_without_a_recipe_is_refused(name, tmp_path):
     (tmp_path / "photos" / name).mkdir(parents=True)
     run = RunDirectory(tmp_path / "photos")

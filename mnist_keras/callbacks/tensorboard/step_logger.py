@@ -23,7 +23,8 @@ class StepLogger(EventCallback):
     `TapeModel`) and ``examples_per_second`` at these steps. At the end of each epoch it also gets
     ``epoch_NAME`` for each metric; its step is the number of updates done. ``logdir/validation``
     contains ``epoch_NAME`` for each validation metric. However often the run is resumed,
-    TensorBoard shows each step once.
+    TensorBoard shows each step once. A training that begins anew keeps the earlier curves: see
+    `EventCallback`.
 
     A ``train_step`` of your own needs nothing for that. Each log whose name ends with "loss" is
     logged under its name, for example ``kl_loss``. If the log is the result of a metric, so a mean
@@ -121,7 +122,7 @@ class StepLogger(EventCallback):
             if words:
                 self._print(self.epoch, first_batch + step - first_step, *words)
             points = {**values[step], **rate}
-            self._write_scalars(points, subdirectory="train", step=step, keep=False)
+            self.log_scalars(points, subdirectory="train", step=step, keep=False)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
@@ -131,7 +132,7 @@ class StepLogger(EventCallback):
             subdirectory = "validation" if name.startswith("val_") else "train"
             values[subdirectory][f"epoch_{name.removeprefix('val_')}"] = value
         for subdirectory, points in values.items():
-            self._write_scalars(points, subdirectory=subdirectory)
+            self.log_scalars(points, subdirectory=subdirectory)
 
     def close(self) -> None:
         """Flush and close the event files, unless other callbacks still write."""

@@ -66,8 +66,12 @@ class GuardedSinks:
 
 
 def _line(sink: Sink, error: Exception) -> str:
-    reason = " ".join(str(error).split()) or type(error).__name__
     return (
         f"{type(sink).__name__} does not work, and the training continues without it. "
-        f"Received: {reason}. Expected: a sink that can be written."
+        f"Received: {reason(error)}. Expected: a sink that can be written."
     )
+
+
+def reason(error: Exception) -> str:
+    """What an exception says, on one line of at most 300 characters."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

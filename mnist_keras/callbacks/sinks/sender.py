@@ -5,6 +5,7 @@ import threading
 from collections.abc import Mapping
 from typing import Protocol
 
+from mnist_keras.callbacks.sinks.guarded import reason
 from mnist_keras.console import terminal
 
 _ROWS_AT_ONCE = 100
@@ -113,10 +114,9 @@ class Sender:
 
     def _fail(self, error):
         if not self._is_failing and not self._is_abandoned:
-            reason = " ".join(str(error).split()) or type(error).__name__
             terminal.notice(
                 f"{type(self._tracker).__name__} does not reach its tracker, and tries again "
-                f"later; the training continues. Received: {reason[:300]}. "
+                f"later; the training continues. Received: {reason(error)}. "
                 "Expected: a tracker that answers."
             )
         self._is_failing = True

@@ -1,5 +1,6 @@
 """The base of the sinks that write into an experiment tracker."""
 
+import contextlib
 import importlib.util
 import json
 import pathlib
@@ -42,7 +43,7 @@ class TrackerSink(Sink):
 
     package = ""  # The module to import, and the extra of this package that installs it.
     retry_s = 30.0  # Between two attempts to reach the tracker.
-    patience_s = 10.0  # For which the end of the training waits for the tracker.
+    patience_s = 30.0  # For which the end of the training waits for the tracker.
 
     def __init__(self, directory: StrPath, *, parameters: Mapping[str, Any] | None = None) -> None:
         self._directory = pathlib.Path(directory)
@@ -58,10 +59,9 @@ class TrackerSink(Sink):
                 f"{type(self).__name__} needs a package. Received: no {self.package}. "
                 f"Expected: pip install 'mnist_keras[{self.package}]'."
             )
-        self._journal = JsonLinesSink(self._directory / "steps.jsonl")
+        self._journal = JsonLinesSink(self.journal)
         self._step = 0
         self._run: str | None = None
-        self._repeated: list[tuple[int, dict[str, float]]] = []
         self._last: dict[str, int] = {}
         self._sender: Sender | None = None
 
@@ -94,18 +94,21 @@ class TrackerSink(Sink):
         """Mark the run as ended and close it."""
         raise NotImplementedError
 
+    @property
+    def journal(self) -> pathlib.Path:
+        """The file of all values."""
+        return self._directory / "steps.jsonl"
+
     def open(self) -> None:
         """Open the training's run of the tracker, or create it."""
         self._last = self.open_run(self._run, created=self._note_run)
 
     def begin(self, step: int) -> None:
         self._step = step
-        self._repeated = read_rows(self._journal.path) if step == 0 else []
-        self._journal.begin(step)
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         if self._sender is None:
-            self._sender = self._new_sender(step, values)
+            self._begin_session(step, values)
         try:  # The journal first: a value that the tracker has is always in it.
             self._journal.write(step, values)
         finally:
@@ -125,20 +128,27 @@ class TrackerSink(Sink):
                 if left:
                     terminal.notice(
                         f"{type(self).__name__}: {left} steps are not in the tracker's run yet. "
-                        f"They are in {self._journal.path}, and are sent when the run is resumed."
+                        f"They are in {self.journal}, and are sent when the run is resumed."
                     )
 
-    def _new_sender(self, step, values):
+    def _begin_session(self, step, values):
+        self._run = self._run_to_continue(step, values)
+        with contextlib.suppress(OSError):  # The next write raises it again.
+            self._journal.begin(self._step)
+        self._sender = Sender(self, read_rows(self.journal), retry_s=self.retry_s)
+
+    def _run_to_continue(self, step, values):
+        """The id of the run that these values, the first of the session, belong to, or None."""
         identity = self._identity()
-        is_new = self._step == 0 and (identity.get("ended") or not self._repeats(step, values))
-        self._run = None if is_new else identity.get("run")
-        return Sender(self, read_rows(self._journal.path), retry_s=self.retry_s)
+        if self._step == 0 and (identity.get("ended") or not self._repeats(step, values)):
+            return None
+        return identity.get("run")
 
     def _repeats(self, step, values):
-        """Whether these are the first values of the session before, which was killed."""
-        if not self._repeated:
-            return True  # It was killed before it wrote any.
-        return _comparable(*self._repeated[0]) == _comparable(step, values)
+        """Whether the session before, which was killed, began with the same values."""
+        for first in read_rows(self.journal)[:1]:
+            return _comparable(*first) == _comparable(step, values)
+        return True
 
     def _note_run(self, run):
         self._run = run

@@ -23,6 +23,12 @@ class AimSink(TrackerSink):
 
     Raises:
         UsageError: ``directory`` is a file, or Aim is not installed.
+
+    Example:
+
+    >>> from mnist_keras.callbacks import StepLogger
+    >>> sink = AimSink("logs/mine/aim", repo="logs")
+    >>> logger = StepLogger("logs/mine", sinks=[sink])
     """
 
     package = "aim"

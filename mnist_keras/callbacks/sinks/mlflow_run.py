@@ -29,6 +29,12 @@ class MlflowSink(TrackerSink):
 
     Raises:
         UsageError: ``directory`` is a file, or MLflow is not installed.
+
+    Example:
+
+    >>> from mnist_keras.callbacks import StepLogger
+    >>> sink = MlflowSink("logs/mine/mlflow", tracking_uri="sqlite:///logs/mlflow.db")
+    >>> logger = StepLogger("logs/mine", sinks=[sink])
     """
 
     package = "mlflow"
@@ -61,7 +67,8 @@ class MlflowSink(TrackerSink):
         }
 
     def tracker_name(self, name: str) -> str:
-        return re.sub(r"[^\w/. -]", "_", posixpath.normpath(name))
+        # MLflow also refuses what would be another name as a path, such as "a//b" or "../a".
+        return re.sub(r"[^\w/. -]", "_", posixpath.normpath(f"/{name}")[1:])
 
     def send(self, rows: list[tuple[int, dict[str, float]]]) -> None:
         from mlflow.entities import Metric

@@ -1,12 +1,12 @@
 """The base of the sinks that write into an experiment tracker."""
 
 import contextlib
-import importlib.util
 import json
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mnist_keras import extras
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.sinks.json_lines import JsonLinesSink, read_rows
 from mnist_keras.callbacks.sinks.sender import Sender
@@ -53,12 +53,7 @@ class TrackerSink(Sink):
                 f"the path of a directory is wrong. Received: the file {directory}. "
                 f"Expected: a directory for {type(self).__name__}."
             )
-        found = importlib.util.find_spec(self.package)
-        if found is None or found.origin is None:  # None: any directory of that name.
-            raise UsageError(
-                f"{type(self).__name__} needs a package. Received: no {self.package}. "
-                f"Expected: pip install 'mnist_keras[{self.package}]'."
-            )
+        extras.require(self.package, needed_by=type(self).__name__)
         self._journal = JsonLinesSink(self.journal)
         self._step = 0
         self._run: str | None = None
@@ -127,8 +122,8 @@ class TrackerSink(Sink):
                 self._store_identity(ended=True)
                 if left:
                     terminal.notice(
-                        f"{type(self).__name__}: {left} steps are not in the tracker's run yet. "
-                        f"They are in {self.journal}, and are sent when the run is resumed."
+                        f"{type(self).__name__}: steps that the tracker's run does not have: "
+                        f"{left}. They are in {self.journal}, and are sent when the run is resumed."
                     )
 
     def _begin_session(self, step, values):

@@ -32,6 +32,12 @@ class WandbSink(TrackerSink):
 
     Raises:
         UsageError: ``directory`` is a file, ``mode`` is unknown, or wandb is not installed.
+
+    Example:
+
+    >>> from mnist_keras.callbacks import StepLogger
+    >>> sink = WandbSink("logs/mine/wandb", project="digits", mode="offline")
+    >>> logger = StepLogger("logs/mine", sinks=[sink])
     """
 
     package = "wandb"

@@ -1,9 +1,6 @@
-import doctest
-
 import pytest
 
-from mnist_keras.callbacks import sinks
-from mnist_keras.callbacks.sinks import Sink, sink
+from mnist_keras.callbacks.sinks import Sink
 from mnist_keras.callbacks.sinks.guarded import GuardedSinks
 from mnist_keras.errors import UsageError
 
@@ -78,7 +75,3 @@ def test_a_sink_may_stop_the_program():
 def test_what_is_not_a_sink_is_refused(wrong):
     with pytest.raises(UsageError, match="a sink is wrong"):
         GuardedSinks([wrong])
-
-
-def test_the_examples_in_the_docstrings_run():
-    assert doctest.testmod(sink).failed == doctest.testmod(sinks).failed == 0

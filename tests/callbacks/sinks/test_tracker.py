@@ -190,9 +190,8 @@ def test_a_tracker_that_fails_gets_the_values_later(sink, store, capsys):
 def test_what_a_session_could_not_send_the_next_one_sends(sink, store, capsys):
     store.error = ConnectionError("no route to host")
     write(sink, ROWS[:3], begins=0)
-    assert f"3 steps are not in the tracker's run yet. They are in {sink.journal}" in (
-        capsys.readouterr().err
-    )
+    told = f"steps that the tracker's run does not have: 3. They are in {sink.journal}, and"
+    assert told in capsys.readouterr().err
     store.error = None
     write(sink, ROWS[3:], begins=4)
     assert points_in(store) == points(ROWS)
@@ -202,7 +201,7 @@ def test_a_tracker_that_does_not_answer_does_not_stop_the_training(sink, store, 
     sink.patience_s = 0.01
     store.answers.clear()
     write(sink, ROWS, begins=0)
-    assert "5 steps are not in the tracker's run yet." in capsys.readouterr().err
+    assert "steps that the tracker's run does not have: 5." in capsys.readouterr().err
     assert [step for step, _ in read_rows(sink.journal)] == [0, 2, 4, 4, 6]
     store.answers.set()
 

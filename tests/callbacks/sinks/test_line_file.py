@@ -1,5 +1,3 @@
-import csv
-import doctest
 import json
 import math
 import pickle
@@ -8,7 +6,7 @@ import resource
 import pandas
 import pytest
 
-from mnist_keras.callbacks.sinks import CsvSink, JsonLinesSink, csv_file, json_lines
+from mnist_keras.callbacks.sinks import CsvSink, JsonLinesSink
 from mnist_keras.errors import UsageError
 
 SINKS = {"csv": CsvSink, "jsonl": JsonLinesSink}
@@ -164,39 +162,6 @@ def test_values_that_are_not_finite_come_back(make):
     assert found == {"b": math.inf, "c": -math.inf, "d": 0.1}
 
 
-def test_json_lines_are_standard_json_that_pandas_reads_as_numbers(tmp_path):
-    def refuse(constant):
-        raise ValueError(constant)
-
-    sink = JsonLinesSink(tmp_path / "steps.jsonl")
-    write(sink, [(0, {"loss": 1.5}), (1, {"loss": math.nan}), (2, {"loss": math.inf})], begins=0)
-    for line in sink.path.read_text().splitlines():
-        json.loads(line, parse_constant=refuse)
-    losses = pandas.read_json(sink.path, lines=True)["loss"].tolist()
-    assert losses == [1.5, pytest.approx(math.nan, nan_ok=True), math.inf]
-
-
-NAMES = ["a,b", 'a "quoted" one', "loss (epoch mean)", "learning_rate/d", "Verlust ß", "two\nlines"]
-
-
-def test_any_name_keeps_a_csv_file_valid(tmp_path):
-    sink = CsvSink(tmp_path / "steps.csv")
-    for begins in (0, 5):  # The second time the lines are read.
-        write(sink, [(begins, dict.fromkeys(NAMES, 1.0))], begins=begins)
-    with open(sink.path, newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
-    assert header == ["step", "name", "value"]
-    names = [name.replace("\n", " ") for name in NAMES]
-    assert rows == [[step, name, "1.0"] for step in "05" for name in names]
-
-
-def test_a_csv_file_becomes_a_column_for_each_name(tmp_path):
-    sink = CsvSink(tmp_path / "steps.csv")
-    write(sink, ROWS, begins=0)
-    frame = pandas.read_csv(sink.path).pivot(index="step", columns="name", values="value")
-    assert frame["loss"].dropna().to_dict() == {0: 4.0, 2: 2.0, 4: 1.5, 6: 1.25}
-
-
 def test_a_flush_after_the_end_does_nothing(make):
     sink = make()
     write(sink, ROWS, begins=0)
@@ -231,7 +196,3 @@ def test_a_directory_is_refused(make):
 def test_a_sink_that_is_not_used_leaves_nothing(make, tmp_path):
     make().close()
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_examples_in_the_docstrings_run():
-    assert doctest.testmod(csv_file).failed == doctest.testmod(json_lines).failed == 0

@@ -4,10 +4,10 @@ import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from mnist_keras import extras
 from mnist_keras.app.config import TRACKERS, RunConfig
 from mnist_keras.app.resume_rules import training_recipe
 from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.console import extras
 
 if TYPE_CHECKING:
     from mnist_keras.callbacks.sinks import Sink

@@ -6,13 +6,12 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from mnist_keras import extras
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.sinks.json_lines import JsonLinesSink, read_rows
 from mnist_keras.callbacks.sinks.sender import Sender
 from mnist_keras.callbacks.sinks.sink import Sink
 from mnist_keras.checkpoint import storage
-from mnist_keras.console import terminal
+from mnist_keras.console import extras, terminal
 from mnist_keras.errors import UsageError
 
 _MEASURED = "examples_per_second"  # Another value in each session, even if all else is equal.
@@ -103,7 +102,7 @@ class TrackerSink(Sink):
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         if self._sender is None:
-            self._begin_session(step, values)
+            self._sender = self._begin_session(step, values)
         try:  # The journal first: a value that the tracker has is always in it.
             self._journal.write(step, values)
         finally:
@@ -130,7 +129,7 @@ class TrackerSink(Sink):
         self._run = self._run_to_continue(step, values)
         with contextlib.suppress(OSError):  # The next write raises it again.
             self._journal.begin(self._step)
-        self._sender = Sender(self, read_rows(self.journal), retry_s=self.retry_s)
+        return Sender(self, read_rows(self.journal), retry_s=self.retry_s)
 
     def _run_to_continue(self, step, values):
         """The id of the run that these values, the first of the session, belong to, or None."""

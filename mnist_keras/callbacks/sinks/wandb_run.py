@@ -59,7 +59,12 @@ class WandbSink(TrackerSink):
                 'Expected: "online", "offline" or "disabled".'
             )
         self._mode = mode
-        self._where = {"project": project, "entity": entity, "name": run_name, "mode": mode}
+        self._where: dict[str, Any] = {
+            "project": project,
+            "entity": entity,
+            "name": run_name,
+            "mode": mode,
+        }
         self._wandb_run: Any = None
         self._next = 0
 

@@ -32,12 +32,13 @@ def json_points(path):
     return points
 
 
-def mlflow_runs(uri):
-    """{run id: (run, {name: {step: value}})} of the default experiment."""
+def mlflow_runs(uri, *, experiment="Default"):
+    """{run id: (run, {name: {step: value}})} of an experiment."""
     from mlflow.tracking import MlflowClient
 
     client, found = MlflowClient(tracking_uri=uri), {}
-    for run in client.search_runs(["0"]):
+    number = client.get_experiment_by_name(experiment).experiment_id
+    for run in client.search_runs([number]):
         points = {}
         for name in run.data.metrics:
             for metric in client.get_metric_history(run.info.run_id, name):

@@ -218,12 +218,6 @@ def test_a_package_that_is_not_installed_is_named(tmp_path, store):
     )
 
 
-def test_a_directory_with_the_packages_name_is_not_the_package(tmp_path, store, monkeypatch):
-    (tmp_path / "no_such_tracker").mkdir()
-    monkeypatch.syspath_prepend(tmp_path)
-    test_a_package_that_is_not_installed_is_named(tmp_path, store)
-
-
 def test_a_file_in_place_of_the_directory_is_refused(tmp_path, store):
     (tmp_path / "run").write_text("")
     with pytest.raises(UsageError, match="the path of a directory is wrong"):

@@ -82,10 +82,16 @@ def test_without_an_api_key_a_line_says_what_to_do(tmp_path, monkeypatch, capsys
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("WANDB_API_KEY", raising=False)
     write(WandbSink(tmp_path / "run", mode="online"), [(0, {"loss": 2.0})], begins=0)
-    lines = capsys.readouterr().err.splitlines()
+    lines = [line for line in capsys.readouterr().err.splitlines() if "WandbSink" in line]
     assert lines[0].startswith("WandbSink does not reach its tracker")
     assert 'the command "wandb login" stores it' in lines[0]
     assert lines[1].startswith("WandbSink: steps that the tracker's run does not have: 1.")
+
+
+def test_wandb_can_be_switched_off(tmp_path, capsys):
+    write(WandbSink(tmp_path / "run", mode="disabled"), [(0, {"loss": 2.0})], begins=0)
+    assert capsys.readouterr() == ("", "")
+    assert not (tmp_path / "run" / "wandb").exists()
 
 
 def test_an_unknown_mode_is_refused(tmp_path):

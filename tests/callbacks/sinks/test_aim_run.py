@@ -43,6 +43,13 @@ def test_aim_shows_values_parameters_and_names(sink, tmp_path):
     assert (run.name, run.experiment) == ("mine", "digits")
 
 
+def test_aim_gets_no_step_twice_at_a_resume(sink, tmp_path):
+    write(sink, [(step, {"loss": float(step)}) for step in range(5)], begins=0)
+    write(sink, [(step, {"loss": -1.0}) for step in range(2, 7)], begins=2)
+    ((_, points),) = stores.aim_runs(tmp_path / "repo").values()
+    assert points == {"loss": {0: 0.0, 1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0, 5: -1.0, 6: -1.0}}
+
+
 def test_a_run_that_starts_anew_is_a_new_aim_run(sink, tmp_path):
     for _ in range(2):
         write(sink, [(0, {"loss": math.inf})], begins=0)

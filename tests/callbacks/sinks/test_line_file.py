@@ -111,6 +111,17 @@ def test_values_after_damage_are_removed(make):
     assert data.startswith(sink.path.read_bytes())
 
 
+def test_a_line_without_its_end_is_removed(make):
+    # As after a loss of power; the values before the resume are lost with it.
+    sink = make()
+    write(sink, ROWS[:2], begins=0)
+    sink.path.write_bytes(sink.path.read_bytes()[:-1])
+    write(sink, ROWS[3:], begins=4)
+    values = values_in(sink.path)
+    assert values[0] == (0, "loss", 4.0)
+    assert values[-6:] == [(step, name, v) for step, row in ROWS[3:] for name, v in row.items()]
+
+
 def test_lines_wait_until_their_directory_can_be_made(make, tmp_path):
     obstacle = tmp_path / "logs"
     obstacle.write_text("a file")
@@ -168,6 +179,17 @@ def test_a_flush_after_the_end_does_nothing(make):
     data = sink.path.read_bytes()
     sink.flush()
     sink.close()
+    assert sink.path.read_bytes() == data
+
+
+def test_training_may_end_while_a_checkpoint_flushes(make):
+    sink = make()
+    sink.begin(0)
+    sink.write(*ROWS[0])
+    file = sink._file  # As another thread reads it.
+    sink.close()
+    data = sink.path.read_bytes()
+    file.sync()
     assert sink.path.read_bytes() == data
 
 

@@ -64,6 +64,13 @@ def test_mlflow_accepts_any_name_and_many_values(sink, uri):
     assert len(points) == len(names)
 
 
+def test_mlflow_gets_no_step_twice_at_a_resume(sink, uri):
+    write(sink, [(step, {"loss": float(step)}) for step in range(5)], begins=0)
+    write(sink, [(step, {"loss": -1.0}) for step in range(2, 7)], begins=2)
+    ((_, points),) = stores.mlflow_runs(uri).values()
+    assert points == {"loss": {0: 0.0, 1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0, 5: -1.0, 6: -1.0}}
+
+
 def test_a_run_that_starts_anew_is_a_new_mlflow_run(sink, uri):
     for _ in range(2):
         write(sink, [(0, {"loss": 2.0})], begins=0)

@@ -197,7 +197,7 @@ def test_what_a_session_could_not_send_the_next_one_sends(sink, store, capsys):
     assert points_in(store) == points(ROWS)
 
 
-def test_a_tracker_that_does_not_answer_does_not_stop_the_training(sink, store, capsys):
+def test_a_tracker_that_never_answers_does_not_stop_training(sink, store, capsys):
     sink.patience_s = 0.01
     store.answers.clear()
     write(sink, ROWS, begins=0)

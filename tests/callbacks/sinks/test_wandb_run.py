@@ -52,6 +52,14 @@ def test_wandb_stores_values_and_parameters(sink, tmp_path, capfd):
 
 
 @pytest.mark.slow
+def test_wandb_gets_no_step_twice_at_a_resume(sink, tmp_path):
+    write(sink, [(step, {"loss": float(step)}) for step in range(5)], begins=0)
+    write(sink, [(step, {"loss": -1.0}) for step in range(2, 7)], begins=2)
+    (points,) = stores.wandb_runs(tmp_path / "run").values()
+    assert points == {"loss": {0: 0.0, 1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0, 5: -1.0, 6: -1.0}}
+
+
+@pytest.mark.slow
 def test_a_run_that_starts_anew_is_a_new_wandb_run(sink, tmp_path):
     for _ in range(2):
         write(sink, [(0, {"loss": 2.0})], begins=0)

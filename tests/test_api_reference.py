@@ -18,6 +18,7 @@ MODULES = (
     "mnist_keras.callbacks",
     "mnist_keras.callbacks.sinks",
     "mnist_keras.callbacks.tensorboard.event_callback",
+    "mnist_keras.callbacks.tensorboard.picture_callback",
     "mnist_keras.data",
     "mnist_keras.data.augmentation",
     "mnist_keras.photos.photo",
@@ -36,6 +37,7 @@ MODULES = (
 NAMES = (
     "mnist_keras.callbacks.base.Fit",
     "mnist_keras.callbacks.base.StepCallback",
+    "mnist_keras.callbacks.range_test.suggest",
     "mnist_keras.data.sharded.Sharded",
     "mnist_keras.model.multi_step.StepRecords",
     "mnist_keras.checkpoint.training_state.Position",

@@ -8,7 +8,7 @@ from mnist_keras.app.forms import DIRECTORY, DIRECTORY_NAME, PNG_FILE, STEP_RANG
 from mnist_keras.app.setting import Decides, Group, setting, settings
 from mnist_keras.errors import UsageError
 
-MODES = ("train", "evaluate", "predict", "export", "compare")
+MODES = ("train", "evaluate", "predict", "export", "compare", "find_learning_rate")
 MODES_WITH_PATHS = ("predict", "compare")  # These take arguments that are not flags.
 DATASETS = ("auto", "mnist", "fashion_mnist", "kmnist", "synthetic")
 NETWORKS = ("mlp", "cnn", "cnn_fast", "deep_cnn")
@@ -48,7 +48,8 @@ class RunConfig:
         "test set. predict: read the digits in the files that follow, photos (JPEG, PNG, HEIC) or "
         "IDX, as in --mode=predict photo.jpg. export: write a run's model in the --formats of "
         "other programs. compare: print a table of the runs whose directories follow, as in "
-        "--mode=compare logs/*; without any, of all runs in --logdir.",
+        "--mode=compare logs/*; without any, of all runs in --logdir. find_learning_rate: "
+        "suggest a --learning_rate for a recipe, by a sweep of a few seconds that trains no run.",
         choices=MODES,
         group=Group.USUAL,
         decides=Decides.COMMAND,

@@ -101,8 +101,8 @@ class RunDirectory:
         Raises:
             MnistKerasError: it cannot be written, or another process is training this run.
         """
+        self.make()
         try:
-            self._make()
             self._lock = filelock.FileLock(self._lock_file)
             self._lock.acquire(timeout=0)
             storage.remove_leftovers(self.path)
@@ -113,10 +113,24 @@ class RunDirectory:
                 "Expected: another run for each process (--run_name)."
             ) from None
         except OSError as error:
-            raise MnistKerasError(
-                f"the run's directory cannot be written: {error.strerror}. "
-                f"Received: {self.path}. Expected: a --logdir that can be written."
-            ) from error
+            raise self._not_written(error) from error
+
+    def make(self) -> None:
+        """Make the directory.
+
+        Raises:
+            MnistKerasError: it cannot be written.
+        """
+        try:
+            self._make()
+        except OSError as error:
+            raise self._not_written(error) from error
+
+    def _not_written(self, error: OSError) -> MnistKerasError:
+        return MnistKerasError(
+            f"the run's directory cannot be written: {error.strerror}. "
+            f"Received: {self.path}. Expected: a --logdir that can be written."
+        )
 
     def _make(self) -> None:
         named, number = self.path, 1

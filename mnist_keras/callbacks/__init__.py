@@ -17,6 +17,7 @@ from mnist_keras.callbacks.tensorboard.step_logger import StepLogger
 from mnist_keras.errors import Interrupted
 
 if TYPE_CHECKING:
+    from mnist_keras.callbacks.learning_rate_finder import LearningRateFinder
     from mnist_keras.callbacks.tensorboard.chart_layout import ChartLayout
     from mnist_keras.callbacks.tensorboard.class_scores import ClassScores
     from mnist_keras.callbacks.tensorboard.confusion_matrix import ConfusionMatrix
@@ -43,6 +44,7 @@ _HOME = {
     "HParams": "tensorboard.hparams",
     "Histograms": "tensorboard.histograms",
     "InputSample": "tensorboard.input_sample",
+    "LearningRateFinder": "learning_rate_finder",
     "MemoryUsage": "tensorboard.memory_usage",
     "Mistakes": "tensorboard.mistakes",
     "NetworkGraph": "tensorboard.network_graph",
@@ -67,6 +69,7 @@ __all__ = [
     "Histograms",
     "InputSample",
     "Interrupted",
+    "LearningRateFinder",
     "MemoryUsage",
     "Mistakes",
     "NetworkGraph",

@@ -62,6 +62,8 @@ class Fit:
         step_graph: the traced training step, a `mnist_keras.checkpoint.step_graph.StepGraph`, or
             None.
         last_logs: the logs of the last step, {name: scalar}; also of one before an interruption.
+        batch_spec: the ``tf.TensorSpec`` of a training batch, (x, y) or (x, y, sample_weight); None
+            where it is unknown.
 
     Example:
 
@@ -75,6 +77,7 @@ class Fit:
     data: StreamPosition | None = None
     step_graph: StepGraph | None = None
     last_logs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    batch_spec: Any = None
 
     @property
     def place(self) -> dict[str, Any] | None:

@@ -16,6 +16,7 @@ PAGES = ROOT / "docs" / "api"
 MODULES = (
     "mnist_keras",
     "mnist_keras.callbacks",
+    "mnist_keras.callbacks.sinks",
     "mnist_keras.callbacks.tensorboard.picture_callback",
     "mnist_keras.callbacks.tensorboard.builders",
     "mnist_keras.data",

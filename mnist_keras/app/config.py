@@ -17,6 +17,8 @@ OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop")
 SCHEDULES = ("constant", "cosine", "one_cycle")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 DISTRIBUTIONS = ("auto", "one_device", "mirrored", "multi_worker")
+TRACKERS = ("mlflow", "wandb", "aim")  # Each is the name of its package, and of its extra.
+SINKS = ("csv", "jsonl", *TRACKERS)
 FORMATS = ("saved_model", "litert", "litert_int8", "onnx")
 
 
@@ -326,6 +328,17 @@ class RunConfig:
         at_least=1,
         group=Group.USUAL,
         decides=Decides.RECORDS,
+    )
+    sinks: tuple[str, ...] | None = setting(
+        None,
+        help="Where the values of the logged steps go besides TensorBoard, separated by commas. "
+        "csv, jsonl: steps.csv and steps.jsonl in the run's directory. mlflow: the server of "
+        "MLFLOW_TRACKING_URI, or mlflow.db in --logdir. wandb: Weights & Biases, with WANDB_MODE "
+        "and the project WANDB_PROJECT. aim: the Aim repository in --logdir.",
+        choices=SINKS,
+        default_help="TensorBoard alone",
+        group=Group.REPORTS,
+        decides=Decides.DISPLAY,
     )
     checkpoint_every_steps: int | None = setting(
         None,

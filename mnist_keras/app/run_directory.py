@@ -13,7 +13,7 @@ from typing import Any
 import filelock
 
 from mnist_keras.annotations import StrPath
-from mnist_keras.app.config import RunConfig
+from mnist_keras.app.config import TRACKERS, RunConfig
 from mnist_keras.app.setting import settings
 from mnist_keras.checkpoint import storage
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
@@ -62,6 +62,20 @@ class RunDirectory:
     def report(self) -> pathlib.Path:
         """The file of `write_report`."""
         return self.path / "report.html"
+
+    @property
+    def steps_csv(self) -> pathlib.Path:
+        """The file of ``--sinks=csv``."""
+        return self.path / "steps.csv"
+
+    @property
+    def steps_jsonl(self) -> pathlib.Path:
+        """The file of ``--sinks=jsonl``."""
+        return self.path / "steps.jsonl"
+
+    def tracker(self, name: str) -> pathlib.Path:
+        """The directory that an experiment tracker's sink keeps its files in."""
+        return self.path / name
 
     @property
     def exports(self) -> pathlib.Path:
@@ -148,11 +162,14 @@ class RunDirectory:
             self.summary.unlink(missing_ok=True)
             self.model.unlink(missing_ok=True)
             self.report.unlink(missing_ok=True)
+            self.steps_csv.unlink(missing_ok=True)
+            self.steps_jsonl.unlink(missing_ok=True)
             for path in self.path.glob(_EVENT_FILES):
                 path.unlink()
             for directory in (
                 *map(self.path.joinpath, _EVENT_DIRECTORIES),
                 *self.path.glob(_EARLIER),
+                *map(self.tracker, TRACKERS),
                 self.checkpoints,
                 self.exports,
             ):

@@ -31,6 +31,9 @@ def run(tmp_path):
         (run.path / name / "events").write_text("points")
     (run.checkpoints / "step-00000020").mkdir(parents=True)
     (run.exports / "saved_model").mkdir(parents=True)
+    run.steps_csv.write_text("step,name,value\n")
+    run.steps_jsonl.write_text('{"step": 0}\n')
+    (run.tracker("mlflow") / "steps").mkdir(parents=True)
     (run.path / "my notes.txt").write_text("mine")
     return run
 
@@ -43,10 +46,14 @@ def test_a_run_leaves_exactly_these_files(run):
         "export",
         "export/saved_model",
         "flags.txt",
+        "mlflow",
+        "mlflow/steps",
         "model.keras",
         "my notes.txt",
         "plugins",
         "plugins/events",
+        "steps.csv",
+        "steps.jsonl",
         "summary.json",
         "train",
         "train/events",

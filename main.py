@@ -1,5 +1,6 @@
 """Train a network on MNIST: ``python main.py --flagfile=flags.txt``; ``--help`` lists the flags."""
 
+import importlib
 import os
 import signal
 import sys
@@ -18,26 +19,9 @@ def main(config):
     """Do what the recipe says; an error becomes one line and an exit status."""
     try:
         exit_at_sigterm()
-        if config.mode == "evaluate":
-            from mnist_keras.app.evaluate import evaluate
-
-            evaluate(config)
-        elif config.mode == "predict":
-            from mnist_keras.app.predict import predict
-
-            sys.exit(predict(config))
-        elif config.mode == "export":
-            from mnist_keras.app.export import export
-
-            export(config)
-        elif config.mode == "compare":
-            from mnist_keras.app.compare import compare
-
-            compare(config)
-        else:
-            from mnist_keras.app.train import train
-
-            train(config)
+        # Imported here, because a mode imports what the others do not need.
+        mode = importlib.import_module(f"mnist_keras.app.{config.mode}")
+        sys.exit(getattr(mode, config.mode)(config))
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Exception as error:

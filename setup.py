@@ -14,6 +14,18 @@ EXPORT = [
     # The first one for NumPy 2.
     "tf2onnx>=1.17",
 ]
+MLFLOW = [
+    # The client alone: 40 MB instead of 400.
+    "mlflow-skinny>=3",
+    # For stores in a database on this machine, such as sqlite:///mlflow.db.
+    "alembic>=1.13",
+    "sqlalchemy>=2",
+]
+WANDB = [
+    # The first one whose login can be told not to ask on the terminal.
+    "wandb>=0.31",
+]
+AIM = ["aim>=3.29"]
 DOCS = ["furo>=2024.8", "sphinx>=8.1"]
 EXAMPLES = [
     # The first one that ends connections on which no request comes.
@@ -58,6 +70,8 @@ setup(
             *DOCS,
             *EXPORT,
             *EXAMPLES,
+            *MLFLOW,
+            *WANDB,
             "hypothesis>=6.100",
             # The first one whose forbidden contracts take overlapping modules.
             "import-linter>=2.12",
@@ -88,8 +102,11 @@ setup(
             "torchdata>=0.11",
             "transformers>=4.46",
         ],
+        "aim": AIM,
         "docs": DOCS,
         "examples": EXAMPLES,
         "export": EXPORT,
+        "mlflow": MLFLOW,
+        "wandb": WANDB,
     },
 )

@@ -17,6 +17,7 @@ import time
 from PIL import Image
 
 from mnist_keras.callbacks.tensorboard.drawing import png
+from mnist_keras.callbacks.tensorboard.sweep_log import picture_file
 from tests.browser import (
     TensorBoardPage,
     browser,
@@ -62,6 +63,14 @@ def train(logdir, *, data_dir):
     for name, flags in RUNS.items():
         command = [sys.executable, str(MAIN), *place, f"--run_name={name}", *_COMMON, *flags]
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def sweep(run, *, data_dir):
+    """The loss over the learning rate, of a run's recipe."""
+    place = [f"--logdir={run.parent}", *([f"--data_dir={data_dir}"] if data_dir else [])]
+    command = [sys.executable, str(MAIN), "--mode=find_learning_rate", *place]
+    subprocess.run([*command, f"--run_name={run.name}"], check=True, stdout=subprocess.DEVNULL)
+    return picture_file(run).read_bytes()
 
 
 def scalars(page):
@@ -161,7 +170,8 @@ def main():
             logdir = pathlib.Path(temporary, "logs")
             train(logdir, data_dir=arguments.data_dir)
         IMAGES.mkdir(exist_ok=True)
-        report_page = (logdir / SHOWN / "report.html").resolve()
+        shown_run = (logdir / SHOWN).resolve()
+        data_dir = arguments.data_dir and os.path.abspath(arguments.data_dir)
         drawn_run = (logdir / "cnn").resolve()
         os.chdir(logdir.parent)  # TensorBoard shows the path that it was given.
         with tensorboard(logdir.name) as address, browser(height=1020) as driver:
@@ -174,7 +184,8 @@ def main():
                 "tensorboard_confusion_matrix": lambda: images(page, "confusion_matrix"),
                 "tensorboard_hparams": lambda: hparams(page),
                 "tensorboard_projector": lambda: projector(page),
-                "report": lambda: report(page, report_page),
+                "report": lambda: report(page, shown_run / "report.html"),
+                "learning_rate": lambda: sweep(shown_run, data_dir=data_dir),
                 "draw": lambda: draw(driver, drawn_run),
             }.items():
                 (IMAGES / f"{name}.png").write_bytes(picture())

@@ -23,6 +23,7 @@ def main():
     arguments = parser.parse_args()
 
     train, test = load("auto")
+    x, test_x = (part.images / np.float32(255) for part in (train, test))
     layers = [keras.layers.Flatten(), keras.layers.Dense(128, "relu"), keras.layers.Dense(10)]
     model = keras.Sequential([keras.Input((28, 28)), *layers])
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -32,10 +33,10 @@ def main():
         StepLogger(arguments.logdir, every_steps=50) as logger,
         Checkpoint(f"{arguments.logdir}/checkpoints", resume=False) as checkpoint,
         GracefulShutdown() as shutdown,
-        Mistakes(arguments.logdir, Exam(test.images, test.labels), every_epochs=1) as mistakes,
+        Mistakes(arguments.logdir, Exam(test_x, test.labels), every_epochs=1) as mistakes,
     ):
         model.fit(
-            train.images / np.float32(255),
+            x,
             train.labels,
             batch_size=100,
             epochs=arguments.epochs,
@@ -50,7 +51,7 @@ def main():
                 keras.callbacks.ReduceLROnPlateau("val_loss", patience=1),
             ],
         )
-    scores = model.evaluate(test.images / np.float32(255), test.labels, verbose=0, return_dict=True)
+    scores = model.evaluate(test_x, test.labels, verbose=0, return_dict=True)
     print(f"test accuracy: {scores['accuracy']:.4f}")
 
 

@@ -3,7 +3,8 @@
     python examples/gan.py --logdir=logs/gan
 
 Both losses are logged at each step, with the learning rate and gradient norm of each optimizer.
-At the end the generator draws new digits, samples.png in the logdir.
+After each epoch TensorBoard shows what the generator draws. At the end it draws new digits,
+samples.png in the logdir.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from mnist_keras import TapeModel
-from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger
+from mnist_keras.callbacks import Checkpoint, EventCallback, GracefulShutdown, StepLogger
 from mnist_keras.callbacks.tensorboard.drawing import gray, grid
 from mnist_keras.data import load
 
@@ -60,6 +61,16 @@ class GAN(TapeModel):
         """New images, (count, 28, 28, 1) in [0, 1]."""
         noise = keras.random.normal((count, LATENT), seed=self.seed_generator)
         return ops.convert_to_numpy(self.generator(noise, training=False))
+
+
+class Samples(EventCallback):
+    """Logs what the generator makes of the same noise after each epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        # With a number as the seed, no state of the training changes.
+        noise = keras.random.normal((64, LATENT), seed=0)
+        self.log_images("samples", self.model.generator(noise, training=False))
 
 
 def generator():
@@ -134,7 +145,12 @@ def main():
         epochs=arguments.epochs,
         shuffle=False,  # The pipeline shuffles.
         verbose=0,
-        callbacks=[StepLogger(logdir), Checkpoint(f"{logdir}/checkpoints"), GracefulShutdown()],
+        callbacks=[
+            StepLogger(logdir),
+            Samples(logdir),
+            Checkpoint(f"{logdir}/checkpoints"),
+            GracefulShutdown(),
+        ],
     )
     samples, real = model.sample(1000), test.images[:1000] / np.float32(255)
     grid(gray(samples[:64]), columns=8).save(pathlib.Path(logdir, "samples.png"))

@@ -2,7 +2,8 @@
 
     python examples/transformer.py --logdir=logs/transformer
 
-The model is a functional model with an extra method; the train_step is TapeModel's.
+The model is a functional model with an extra method; the train_step is TapeModel's. After each
+epoch TensorBoard shows how it translates some numbers.
 """
 
 import argparse
@@ -13,7 +14,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 from mnist_keras import TapeModel
-from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger
+from mnist_keras.callbacks import Checkpoint, EventCallback, GracefulShutdown, StepLogger
 
 TEXT = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
@@ -36,6 +37,21 @@ class Translator(TapeModel):
             logits = self.predict_on_batch([digits, words[:, :-1]])
             words[:, place] = logits[:, place - 1].argmax(axis=-1)
         return words
+
+
+class Translations(EventCallback):
+    """Logs how the model translates some numbers after each epoch."""
+
+    def __init__(self, logdir, numbers):
+        super().__init__(logdir)
+        self.numbers = numbers
+
+    def on_epoch_end(self, epoch, logs=None):
+        super().on_epoch_end(epoch, logs)
+        digits, _ = tokens(self.numbers)
+        sentences = map(text_of, self.model.translate(digits))
+        rows = [[str(number), words] for number, words in zip(self.numbers, sentences, strict=True)]
+        self.log_text("translations", rows)
 
 
 class Embedding(layers.Layer):
@@ -103,6 +119,11 @@ def tokens(numbers):
     return digits, words
 
 
+def text_of(words):
+    """The text of a sentence, integers (LENGTH,)."""
+    return " ".join(WORDS[word] for word in words)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--logdir", default="logs/transformer")
@@ -123,11 +144,16 @@ def main():
         epochs=arguments.epochs,
         shuffle=False,  # The pipeline shuffles.
         verbose=0,
-        callbacks=[StepLogger(logdir), Checkpoint(f"{logdir}/checkpoints"), GracefulShutdown()],
+        callbacks=[
+            StepLogger(logdir),
+            Translations(logdir, numbers[-10:]),
+            Checkpoint(f"{logdir}/checkpoints"),
+            GracefulShutdown(),
+        ],
     )
     digits, words = tokens(numbers[-1000:])
     translated = model.translate(digits)
-    print(f"{numbers[-1]}: {' '.join(WORDS[word] for word in translated[-1])}")
+    print(f"{numbers[-1]}: {text_of(translated[-1])}")
     # Words after the end are ignored.
     is_right = np.all((translated == words) | (words == 0), axis=1)
     print(f"numbers translated without an error: {is_right.mean():.4f}")

@@ -48,6 +48,8 @@ Private attributes of Keras:
 - ``Model._unpickle_model``: ``TapeModel.__reduce__`` names it for a class that pickle can find.
 - ``ModelCheckpoint._batches_seen_since_last_saving``, ``._last_batch_seen``: a resumed run has to
   count on from them.
+- ``Optimizer._learning_rate``: the public ``learning_rate`` gives the value of a schedule, not the
+  schedule, which has to be put back after a sweep of the rate.
 - ``Optimizer._apply_weight_decay``, ``._backend_increment_gradient_accumulators``,
   ``._backend_update_step``, ``._overwrite_model_variables_with_average_value``: patched by
   `updates_without_strategy`.
@@ -70,12 +72,16 @@ Of TensorFlow:
 - ``context().global_seed``: the seed that ``tf.random.set_seed`` has set; it cannot be read
   otherwise.
 - ``context()._rng``: draws the seeds of eager operations; a checkpoint saves its state.
+- ``context().clear_kernel_cache``: an eager operation with the same seed continues its sequence,
+  unless it is made anew.
 - ``stateful_random_ops.global_generator``, ``stateful_random_ops.get_global_generator``: the public
   function makes a generator where there is none, which reading must not do.
 - ``AtomicFunction.graph``, ``Graph._get_function``: an inner ``tf.function`` may return a metric's
   result, which only the graph of that function shows.
 - ``Function._list_all_concrete_functions``: only the graphs of a train function that was traced
   show whether it draws random numbers whose state is lost if it is traced again.
+- ``IteratorSpec._element_spec``: the type of the data that a plain model trains on, which the
+  examples shown by callbacks are compared with.
 - ``Dataset._as_serialized_graph``, ``ExternalStatePolicy``, ``GraphDef``: only the graph of a
   pipeline shows what it draws from.
 - ``DistributedDataset._original_dataset``: the pipeline that a strategy distributes.
@@ -127,6 +133,7 @@ CALLBACK_STATE = {
 
 # Where keras.random keeps its generator; Keras 3.12 has no constant for it.
 _KERAS_GENERATOR = "global_seed_generator"
+_OF_KERAS, _OF_TENSORFLOW = "keras.random without a seed", "tf.random.get_global_generator()"
 
 # {(id of an owner, name): [how often it is hooked now, what the owner itself had before]}.
 _HOOKS: dict[tuple[int, str], list[Any]] = {}
@@ -379,15 +386,33 @@ def draws_in_graph(train_function: Any) -> bool:
 
     If it is traced again, they begin again; those of ``keras.random`` do not.
     """
-    parts = [cell.cell_contents for cell in getattr(train_function, "__closure__", None) or ()]
-    traced = [part for part in parts if hasattr(part, "_list_all_concrete_functions")]
     return any(
         "seed2" in node.attr
-        for function in traced
-        for concrete in function._list_all_concrete_functions()
+        for concrete in _traced(train_function)
         for nodes in _nodes(concrete.graph.as_graph_def())
         for node in nodes
     )
+
+
+def traced_batches(train_function: Any) -> list[Any]:
+    """The ``tf.TensorSpec`` of the batches for which Keras's train function was traced.
+
+    A later fit on data of an earlier form is not traced again, so any of them may be the latest.
+    """
+    signatures = [concrete.structured_input_signature for concrete in _traced(train_function)]
+    arguments = [argument for given, _ in signatures for argument in given]
+    return [spec._element_spec for spec in arguments if hasattr(spec, "_element_spec")]
+
+
+def _traced(train_function):
+    """The concrete functions of Keras's train function."""
+    parts = [cell.cell_contents for cell in getattr(train_function, "__closure__", None) or ()]
+    return [
+        concrete
+        for part in parts
+        if hasattr(part, "_list_all_concrete_functions")
+        for concrete in part._list_all_concrete_functions()
+    ]
 
 
 def _nodes(graph):
@@ -413,8 +438,8 @@ def global_generators() -> dict[str, Any]:
     """
     keras_generator = global_state.get_global_attribute(_KERAS_GENERATOR)
     found = {
-        "tf.random.get_global_generator()": stateful_random_ops.global_generator,
-        "keras.random without a seed": keras_generator,
+        _OF_TENSORFLOW: stateful_random_ops.global_generator,
+        _OF_KERAS: keras_generator,
     }
     return {name: generator for name, generator in found.items() if generator is not None}
 
@@ -423,6 +448,24 @@ def make_global_generators() -> None:
     """Make those of `global_generators` that do not exist yet."""
     seed_generator.global_seed_generator()
     stateful_random_ops.get_global_generator()
+
+
+def drop_global_generators(names: Iterable[str]) -> None:
+    """Let those of `global_generators` with these names be made anew at their next draw."""
+    if _OF_KERAS in names:
+        global_state.set_global_attribute(_KERAS_GENERATOR, None)
+    if _OF_TENSORFLOW in names:
+        stateful_random_ops.global_generator = None
+
+
+def restart_eager_operations() -> None:
+    """Let eager random operations draw anew for the seeds that they get from `eager_random`."""
+    context.context().clear_kernel_cache()
+
+
+def learning_rate_of(optimizer: keras.optimizers.Optimizer) -> Any:
+    """What an optimizer has as its learning rate: a variable, a schedule or a function."""
+    return optimizer._learning_rate
 
 
 def graph_of(dataset: Any) -> tf.compat.v1.GraphDef:

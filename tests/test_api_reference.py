@@ -16,7 +16,9 @@ PAGES = ROOT / "docs" / "api"
 MODULES = (
     "mnist_keras",
     "mnist_keras.callbacks",
-    "mnist_keras.callbacks.tensorboard.event_callback",
+    "mnist_keras.callbacks.sinks",
+    "mnist_keras.callbacks.tensorboard.picture_callback",
+    "mnist_keras.callbacks.tensorboard.builders",
     "mnist_keras.data",
     "mnist_keras.data.augmentation",
     "mnist_keras.photos.photo",
@@ -35,6 +37,7 @@ MODULES = (
 NAMES = (
     "mnist_keras.callbacks.base.Fit",
     "mnist_keras.callbacks.base.StepCallback",
+    "mnist_keras.callbacks.range_test.suggest",
     "mnist_keras.data.sharded.Sharded",
     "mnist_keras.model.multi_step.StepRecords",
     "mnist_keras.checkpoint.training_state.Position",

@@ -104,17 +104,36 @@ def terminated_after(monkeypatch):
 
 
 @pytest.fixture
-def left_in(points_of):
-    """({directory: TensorBoard's points except speed}, {name: bytes of a picture})."""
+def left_in(summaries_of):
+    """({directory: TensorBoard's summaries except speed}, {name: bytes of a picture})."""
 
     def read(logdir):
         directories = {path.parent for path in logdir.rglob("events.*")}
-        points = {str(path.relative_to(logdir)): points_of(path) for path in directories}
-        for tags in points.values():
+        found = {str(path.relative_to(logdir)): summaries_of(path) for path in directories}
+        for tags in found.values():
             tags.pop("examples_per_second", None)
-        return points, {path.name: path.read_bytes() for path in logdir.glob("*.png")}
+        summaries = {
+            (directory, tag, step): (plugin, array.tolist())
+            for directory, tags in found.items()
+            for tag, steps in tags.items()
+            for step, (plugin, array) in steps.items()
+        }
+        return summaries, {path.name: path.read_bytes() for path in logdir.glob("*.png")}
 
     return read
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "tag", "plugin"),
+    [("gan", "samples", "images"), ("transformer", "translations", "text")],
+)
+def test_after_each_epoch_tensorboard_shows_what_it_generates(
+    name, tag, plugin, run, summaries_of, tmp_path
+):
+    run(name, "--logdir=logs", "--examples=300", "--epochs=2")
+    shown = summaries_of(tmp_path / "logs")
+    assert {step: it[0] for step, it in shown[tag].items()} == {3: plugin, 6: plugin}
 
 
 # Three steps per epoch: this is in the middle of an epoch, also of the teacher's.

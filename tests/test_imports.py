@@ -52,3 +52,12 @@ def test_the_library_loads_nothing_of_the_application():
 def test_the_package_alone_loads_no_framework():
     modules = loaded("import mnist_keras, mnist_keras.data, mnist_keras.prediction")
     assert of(modules, ["tensorflow", "keras", "scipy", "requests", "jinja2"]) == set()
+
+
+@pytest.mark.slow
+def test_the_callbacks_load_what_draws_pictures_at_its_first_use():
+    modules = loaded("import mnist_keras.callbacks")
+    drawing = ("builders", "drawing", "lettering")
+    ours = [f"mnist_keras.callbacks.tensorboard.{name}" for name in drawing]
+    plugins = [f"tensorboard.plugins.{name}" for name in ("audio", "histogram", "image", "text")]
+    assert of(modules, [*ours, *plugins, "wave"]) == set()

@@ -137,6 +137,13 @@ def keras_draws_from_the_global_generator():
         np.testing.assert_array_equal(keras.random.uniform((3,)), drawn)
 
 
+@canary("Optimizer._learning_rate")
+def optimizers_hold_their_schedule():
+    schedule = keras.optimizers.schedules.CosineDecay(0.1, 10)
+    assert _keras.learning_rate_of(keras.optimizers.SGD(schedule)) is schedule
+    assert isinstance(_keras.learning_rate_of(keras.optimizers.SGD(0.1)), keras.Variable)
+
+
 @canary("models.functional.Functional")
 def functional_models_are_functional():
     def arguments():
@@ -667,6 +674,16 @@ def a_train_function_shows_whether_it_draws():
         assert _keras.draws_in_graph(model.train_function) == draws
 
 
+@canary("IteratorSpec._element_spec", library=TENSORFLOW)
+def a_train_function_shows_the_type_of_its_batches():
+    model = compiled(keras.Sequential([keras.layers.Dense(2)]), loss="mse")
+    assert _keras.traced_batches(model.make_train_function()) == []
+    for x in (X, X.astype(np.uint8)):
+        model.fit(x, Y, verbose=0)
+    found = [(x.dtype, y.dtype) for x, y in _keras.traced_batches(model.train_function)]
+    assert found == [(tf.float32, tf.float32), (tf.uint8, tf.float32)]
+
+
 @canary("context().configure_coordination_service", library=TENSORFLOW)
 @canary("CoordinatedJob", library=TENSORFLOW)
 def the_time_limits_reach_tensorflow():
@@ -717,6 +734,24 @@ def eager_operations_draw_from_the_seeded_generator():
         context.set_global_seed(former)
 
 
+@canary("context().clear_kernel_cache", library=TENSORFLOW)
+def eager_operations_can_be_restarted():
+    from tensorflow.python.eager import context
+
+    former = _keras.global_seed()
+    tf.random.set_seed(7)
+    try:
+        state = _keras.eager_random().getstate()
+        drawn = tf.random.uniform([3]).numpy()
+        _keras.eager_random().setstate(state)
+        assert not np.array_equal(tf.random.uniform([3]), drawn)  # Or it would not be needed.
+        _keras.eager_random().setstate(state)
+        _keras.restart_eager_operations()
+        np.testing.assert_array_equal(tf.random.uniform([3]), drawn)
+    finally:
+        context.set_global_seed(former)
+
+
 @canary("stateful_random_ops.get_global_generator", library=TENSORFLOW)
 @canary("stateful_random_ops.global_generator", library=TENSORFLOW)
 def the_global_generator_is_found_where_it_exists():
@@ -725,6 +760,10 @@ def the_global_generator_is_found_where_it_exists():
         assert name not in _keras.global_generators()
         _keras.make_global_generators()
         assert _keras.global_generators()[name] is tf.random.get_global_generator()
+        _keras.drop_global_generators({name})
+        assert list(_keras.global_generators()) == ["keras.random without a seed"]
+        _keras.drop_global_generators({"keras.random without a seed"})
+        assert _keras.global_generators() == {}
 
 
 @canary("Dataset._as_serialized_graph", library=TENSORFLOW)

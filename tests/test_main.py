@@ -104,6 +104,23 @@ REFUSED = [
     (["--flagfile=itself.txt"], USAGE, "a flag file includes itself."),
     (["train", "--epochs=3"], USAGE, "arguments that are not flags. Received: train."),
     (["--mode=compare", "--logdir=empty"], USAGE, "there is no run to compare."),
+    (["--mode=find_learning_rate", "a"], USAGE, "arguments that are not flags. Received: a."),
+    (
+        ["--mode=find_learning_rate", "--distribution=multi_worker"],
+        USAGE,
+        "--distribution=multi_wo",
+    ),
+    (["--mode=find_learning_rate", "--data_dir=none"], DATA, "The data directory cannot be read."),
+    (
+        ["--mode=find_learning_rate", GOOD, "--start_from=none"],
+        USAGE,
+        "--start_from has no checkpoint. Received: none.",
+    ),
+    (
+        ["--mode=find_learning_rate", GOOD, "--logdir=file"],
+        DATA,
+        "the run's directory cannot be written: Not a directory.",
+    ),
     (["--mode=predict", DONE], USAGE, "--mode=predict has nothing to read. Received: no file."),
     (["--mode=predict", DONE, "--contact_sheet=a.jpg", "file"], USAGE, "--contact_sheet is wrong."),
     (["--mode=predict", DONE, "file"], DATA, "'file' is not a photo."),

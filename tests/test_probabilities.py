@@ -20,6 +20,7 @@ from mnist_keras.callbacks.tensorboard import mistakes
 from mnist_keras.callbacks.tensorboard.exam import Exam
 from mnist_keras.callbacks.tensorboard.mistakes import Mistakes
 from mnist_keras.data import write_idx
+from mnist_keras.errors import UsageError
 from mnist_keras.probabilities import probabilities
 from tests.test_examples import EXAMPLES
 
@@ -138,6 +139,51 @@ def test_probabilities_from_an_activation_stay_unchanged(activation):
 def test_a_loss_from_logits_overrides_the_activation():
     loss = keras.losses.BinaryCrossentropy(from_logits=True)
     assert probabilities([[7.0, 7.0]], loss=loss, activation="sigmoid").tolist() == [[0.5, 0.5]]
+
+
+BINARY = keras.losses.BinaryCrossentropy
+SIGMOID_OF_2 = 1 / (1 + np.exp(-2))
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 1)])
+@pytest.mark.parametrize(
+    ("scores", "loss", "activation", "expected"),
+    [
+        ([0.25, 1.0], None, "sigmoid", [0.25, 1.0]),
+        ([0.25, 1.0], keras.losses.MeanSquaredError(), "sigmoid", [0.25, 1.0]),
+        ([0.25, 1.5], BINARY(), None, [0.25, 1.0]),
+        ([0.25, 1.0], keras.losses.get("binary_crossentropy"), "linear", [0.25, 1.0]),
+        ([0.0, 2.0], BINARY(from_logits=True, name="mine"), None, [0.5, SIGMOID_OF_2]),
+        ([-2000.0, 2000.0], keras.losses.BinaryFocalCrossentropy(from_logits=True), None, [0, 1]),
+        ([0.0, 2.0], BINARY(from_logits=True), "sigmoid", [0.5, SIGMOID_OF_2]),
+    ],
+)
+def test_one_score_of_a_binary_classifier_gives_two_classes(
+    scores, loss, activation, expected, shape
+):
+    found = probabilities(np.reshape(scores, shape), loss=loss, activation=activation)
+    expected = np.array(expected)
+    np.testing.assert_allclose(found, np.stack([1 - expected, expected], 1), atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shape", "loss", "activation"),
+    [
+        ((3, 1), keras.losses.MeanSquaredError(), "linear"),
+        ((3,), None, None),
+        ((3, 1), keras.losses.SparseCategoricalCrossentropy(from_logits=True), None),
+        ((3, 8, 8), BINARY(), "sigmoid"),
+        ((3, 8, 8, 1), BINARY(from_logits=True), None),
+    ],
+)
+def test_outputs_that_are_not_of_a_classifier_are_refused(shape, loss, activation):
+    with pytest.raises(UsageError) as error:
+        probabilities(np.zeros(shape), loss=loss, activation=activation)
+    assert str(error.value) == (
+        f"the model is not a classifier. Received: outputs of the shape {shape}. Expected: one "
+        "output (3, classes) with at least 2 classes, or one score per example of a sigmoid or a "
+        "binary crossentropy."
+    )
 
 
 def test_the_earlier_path_has_the_same_functions():

@@ -50,6 +50,19 @@ def test_the_ten_lines_run_and_resume(tmp_path, monkeypatch, capsys):
     assert [line for line in printed if "loss" not in line] == ["5", "6"]
 
 
+@pytest.mark.slow
+def test_the_program_about_dashboards_shows_its_answers(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "dashboards.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    exec(program, {})
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert " shows " not in captured.err
+    assert "Exam" not in captured.err
+    assert list((tmp_path / "logs" / "own").glob("events*"))
+
+
 def test_the_step_in_the_readme_matches_the_code():
     shown = next(block for block in blocks("python") if "def train_step" in block)
     source = (ROOT / "mnist_keras" / "model" / "tape_model.py").read_text(encoding="utf-8")

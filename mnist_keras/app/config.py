@@ -8,7 +8,7 @@ from mnist_keras.app.forms import DIRECTORY, DIRECTORY_NAME, PNG_FILE, STEP_RANG
 from mnist_keras.app.setting import Decides, Group, setting, settings
 from mnist_keras.errors import UsageError
 
-MODES = ("train", "evaluate", "predict", "export", "compare")
+MODES = ("train", "evaluate", "predict", "export", "compare", "find_learning_rate")
 MODES_WITH_PATHS = ("predict", "compare")  # These take arguments that are not flags.
 DATASETS = ("auto", "mnist", "fashion_mnist", "kmnist", "synthetic")
 NETWORKS = ("mlp", "cnn", "cnn_fast", "deep_cnn")
@@ -17,6 +17,8 @@ OPTIMIZERS = ("sgd", "momentum", "adam", "adamw", "rmsprop")
 SCHEDULES = ("constant", "cosine", "one_cycle")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 DISTRIBUTIONS = ("auto", "one_device", "mirrored", "multi_worker")
+TRACKERS = ("mlflow", "wandb", "aim")  # Each is the name of its package, and of its extra.
+SINKS = ("csv", "jsonl", *TRACKERS)
 FORMATS = ("saved_model", "litert", "litert_int8", "onnx")
 
 
@@ -46,7 +48,8 @@ class RunConfig:
         "test set. predict: read the digits in the files that follow, photos (JPEG, PNG, HEIC) or "
         "IDX, as in --mode=predict photo.jpg. export: write a run's model in the --formats of "
         "other programs. compare: print a table of the runs whose directories follow, as in "
-        "--mode=compare logs/*; without any, of all runs in --logdir.",
+        "--mode=compare logs/*; without any, of all runs in --logdir. find_learning_rate: "
+        "suggest a --learning_rate for a recipe, by a sweep of a few seconds that trains no run.",
         choices=MODES,
         group=Group.USUAL,
         decides=Decides.COMMAND,
@@ -325,6 +328,17 @@ class RunConfig:
         at_least=1,
         group=Group.USUAL,
         decides=Decides.RECORDS,
+    )
+    sinks: tuple[str, ...] | None = setting(
+        None,
+        help="Where the values of the logged steps go besides TensorBoard, separated by commas. "
+        "csv, jsonl: steps.csv and steps.jsonl in the run's directory. mlflow: the server of "
+        "MLFLOW_TRACKING_URI, or mlflow.db in --logdir. wandb: Weights & Biases, with WANDB_MODE "
+        "and the project WANDB_PROJECT. aim: the Aim repository in --logdir.",
+        choices=SINKS,
+        default_help="TensorBoard alone",
+        group=Group.REPORTS,
+        decides=Decides.DISPLAY,
     )
     checkpoint_every_steps: int | None = setting(
         None,

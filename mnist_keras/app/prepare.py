@@ -47,18 +47,35 @@ def resolve_auto(run: RunDirectory, config: RunConfig) -> dict[str, Any] | None:
         stored = _matching_recipe(run, config)
         if stored is not None and _is_finished(run, config):
             return None
-    if stored is None and config.start_from is not None:
-        _require_checkpoint(config.start_from)
+    if stored is None:
+        require_checkpoint(config)
     dataset, parts = config.dataset, config.batch_parts
     if stored is not None and dataset == "auto":
         dataset = stored["dataset"]
     if stored is not None and parts == "auto" and stored["batch_parts"] != "auto":
         parts = int(stored["batch_parts"])
-    if parts == "auto":
-        is_shared = strategies.shares_batches(config)
-        size = 1 if is_shared else config.batch_size
-        parts = batch_parts.choose(network=config.network, batch_size=size)
-    return {"dataset": dataset, "batch_parts": parts}
+    return {"dataset": dataset, "batch_parts": fastest_parts(config) if parts == "auto" else parts}
+
+
+def fastest_parts(config: RunConfig) -> int:
+    """The number of parts that "auto" stands for in a new run."""
+    is_shared = strategies.shares_batches(config)
+    size = 1 if is_shared else config.batch_size
+    return batch_parts.choose(network=config.network, batch_size=size)
+
+
+def require_checkpoint(config: RunConfig) -> None:
+    """Refuse a ``start_from`` that has no checkpoint.
+
+    Raises:
+        UsageError: names the directory.
+    """
+    start_from = config.start_from
+    if start_from is not None and not RunDirectory(start_from).steps_saved():
+        raise UsageError(
+            f"--start_from has no checkpoint. Received: {start_from}. "
+            "Expected: the directory of a run that has saved one."
+        )
 
 
 def open_run(run: RunDirectory, config: RunConfig, *, examples: int) -> None:
@@ -158,14 +175,6 @@ def _is_finished(run: RunDirectory, config: RunConfig) -> bool:
         f"To train it longer: {command(run.flagfile, *flags)}. --overwrite starts it anew."
     )
     return True
-
-
-def _require_checkpoint(start_from: str) -> None:
-    if not RunDirectory(start_from).steps_saved():
-        raise UsageError(
-            f"--start_from has no checkpoint. Received: {start_from}. "
-            "Expected: the directory of a run that has saved one."
-        )
 
 
 def _require_fitting(config: RunConfig, *, examples: int) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import filelock
 
 from mnist_keras.annotations import StrPath
-from mnist_keras.app.config import RunConfig
+from mnist_keras.app.config import TRACKERS, RunConfig
 from mnist_keras.app.setting import settings
 from mnist_keras.checkpoint import storage
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
@@ -22,6 +22,7 @@ from mnist_keras.errors import MnistKerasError, UsageError
 # TensorBoard's: the curves, and the files that its plugins read.
 _EVENT_DIRECTORIES = ("train", "validation", "plugins")
 _EVENT_FILES = "events.out.tfevents.*"
+_EARLIER = "earlier-*"  # Curves of a training whose checkpoints were removed.
 
 
 class RunDirectory:
@@ -63,6 +64,20 @@ class RunDirectory:
         return self.path / "report.html"
 
     @property
+    def steps_csv(self) -> pathlib.Path:
+        """The file of ``--sinks=csv``."""
+        return self.path / "steps.csv"
+
+    @property
+    def steps_jsonl(self) -> pathlib.Path:
+        """The file of ``--sinks=jsonl``."""
+        return self.path / "steps.jsonl"
+
+    def tracker(self, name: str) -> pathlib.Path:
+        """The directory that an experiment tracker's sink keeps its files in."""
+        return self.path / name
+
+    @property
     def exports(self) -> pathlib.Path:
         """The directory of the files that ``--mode=export`` writes."""
         return self.path / "export"
@@ -87,8 +102,8 @@ class RunDirectory:
         Raises:
             MnistKerasError: it cannot be written, or another process is training this run.
         """
+        self.make()
         try:
-            self._make()
             self._lock = filelock.FileLock(self._lock_file)
             self._lock.acquire(timeout=0)
             storage.remove_leftovers(self.path)
@@ -99,10 +114,24 @@ class RunDirectory:
                 "Expected: another run for each process (--run_name)."
             ) from None
         except OSError as error:
-            raise MnistKerasError(
-                f"the run's directory cannot be written: {error.strerror}. "
-                f"Received: {self.path}. Expected: a --logdir that can be written."
-            ) from error
+            raise self._not_written(error) from error
+
+    def make(self) -> None:
+        """Make the directory.
+
+        Raises:
+            MnistKerasError: it cannot be written.
+        """
+        try:
+            self._make()
+        except OSError as error:
+            raise self._not_written(error) from error
+
+    def _not_written(self, error: OSError) -> MnistKerasError:
+        return MnistKerasError(
+            f"the run's directory cannot be written: {error.strerror}. "
+            f"Received: {self.path}. Expected: a --logdir that can be written."
+        )
 
     def _make(self) -> None:
         named, number = self.path, 1
@@ -133,10 +162,14 @@ class RunDirectory:
             self.summary.unlink(missing_ok=True)
             self.model.unlink(missing_ok=True)
             self.report.unlink(missing_ok=True)
+            self.steps_csv.unlink(missing_ok=True)
+            self.steps_jsonl.unlink(missing_ok=True)
             for path in self.path.glob(_EVENT_FILES):
                 path.unlink()
             for directory in (
                 *map(self.path.joinpath, _EVENT_DIRECTORIES),
+                *self.path.glob(_EARLIER),
+                *map(self.tracker, TRACKERS),
                 self.checkpoints,
                 self.exports,
             ):
@@ -205,7 +238,7 @@ class RunDirectory:
         files = (self.checkpoints, self.exports, self.model, self.report, self.summary)
         names = [*_EVENT_DIRECTORIES, *(path.name for path in files)]
         left = [name for name in names if os.path.lexists(self.path / name)]
-        left += [path.name for path in self.path.glob(_EVENT_FILES)]
+        left += [path.name for it in (_EARLIER, _EVENT_FILES) for path in self.path.glob(it)]
         if left:
             raise UsageError(
                 f"this is not a run's directory. Received: {self.path} with {', '.join(left)}, "

@@ -5,7 +5,7 @@ import dataclasses
 import gc
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mnist_keras.app import prepare
+from mnist_keras.app import prepare, sinks
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.finish import finish
 from mnist_keras.app.run_directory import RunDirectory, run_directory
@@ -65,6 +65,7 @@ def train(config: RunConfig) -> None:
 def _train(
     config: RunConfig, workers: "Workers | strategies.SingleWorker", *, strategy: Any = None
 ) -> None:
+    sinks.require_packages(config)
     run = run_directory(config)
     workers.require_same("flags", _shared_flags(config))
     resolved = workers.on_chief(lambda: prepare.resolve_auto(run, config))
@@ -197,7 +198,7 @@ def callbacks(
     return [
         *averaged,
         *([EarlyStopping(_BEST_BY, mode="min", patience=patience)] if patience else []),
-        StepLogger(run.path, every_steps=config.log_every_steps),
+        StepLogger(run.path, every_steps=config.log_every_steps, sinks=sinks.sinks(run, config)),
         DivergenceGuard(),
         Progress(),
         Checkpoint(

@@ -13,10 +13,12 @@ from mnist_keras.callbacks.divergence_guard import DivergedError, DivergenceGuar
 from mnist_keras.callbacks.graceful_shutdown import GracefulShutdown
 from mnist_keras.callbacks.load_weights import load_weights
 from mnist_keras.callbacks.progress import Progress
+from mnist_keras.callbacks.tensorboard.event_callback import EventCallback, EveryEpochsCallback
 from mnist_keras.callbacks.tensorboard.step_logger import StepLogger
 from mnist_keras.errors import Interrupted
 
 if TYPE_CHECKING:
+    from mnist_keras.callbacks.learning_rate_finder import LearningRateFinder
     from mnist_keras.callbacks.tensorboard.chart_layout import ChartLayout
     from mnist_keras.callbacks.tensorboard.class_scores import ClassScores
     from mnist_keras.callbacks.tensorboard.confusion_matrix import ConfusionMatrix
@@ -43,6 +45,7 @@ _HOME = {
     "HParams": "tensorboard.hparams",
     "Histograms": "tensorboard.histograms",
     "InputSample": "tensorboard.input_sample",
+    "LearningRateFinder": "learning_rate_finder",
     "MemoryUsage": "tensorboard.memory_usage",
     "Mistakes": "tensorboard.mistakes",
     "NetworkGraph": "tensorboard.network_graph",
@@ -61,12 +64,15 @@ __all__ = [
     "ConfusionMatrix",
     "DivergedError",
     "DivergenceGuard",
+    "EventCallback",
+    "EveryEpochsCallback",
     "FirstLayerWeights",
     "GracefulShutdown",
     "HParams",
     "Histograms",
     "InputSample",
     "Interrupted",
+    "LearningRateFinder",
     "MemoryUsage",
     "Mistakes",
     "NetworkGraph",

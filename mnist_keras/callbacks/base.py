@@ -19,6 +19,7 @@ state_dict                not defined    The callback's part of a checkpoint: di
                                          keys, lists, numbers, strings, None and arrays.
 load_state_dict           not defined    Restores what ``state_dict`` returned; define both.
 flush                     nothing        Write the buffers; called before a checkpoint.
+on_checkpoint_saved       nothing        A checkpoint is on the disk.
 saves_at                  never          After which steps it saves the training state.
 save_now                  nothing        Save the training state before an interruption.
 seconds_since_save        None           Age of the last checkpoint.
@@ -62,6 +63,9 @@ class Fit:
         step_graph: the traced training step, a `mnist_keras.checkpoint.step_graph.StepGraph`, or
             None.
         last_logs: the logs of the last step, {name: scalar}; also of one before an interruption.
+        batch_spec: the ``tf.TensorSpec`` of a training batch, (x, y) or (x, y, sample_weight); None
+            where it is unknown.
+        resumes: whether it continues from a checkpoint, or would if there was one.
 
     Example:
 
@@ -75,6 +79,8 @@ class Fit:
     data: StreamPosition | None = None
     step_graph: StepGraph | None = None
     last_logs: dict[str, Any] = dataclasses.field(default_factory=dict)
+    batch_spec: Any = None
+    resumes: bool = False
 
     @property
     def place(self) -> dict[str, Any] | None:
@@ -170,6 +176,9 @@ class StepCallback(keras.callbacks.Callback):
 
     def flush(self) -> None:
         """Write the buffers to the disk; a checkpoint calls this from another thread."""
+
+    def on_checkpoint_saved(self, step: int) -> None:
+        """Called from another thread when the checkpoint of ``step`` updates is on the disk."""
 
     def saves_at(self, step: int) -> bool:
         """Whether this callback saves the training state when ``step`` updates are done."""

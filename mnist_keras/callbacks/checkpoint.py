@@ -229,6 +229,7 @@ class Checkpoint(StepCallback):
         self._peers = callbacks
         if not self._resume:
             return None
+        self.fit.resumes = True
         return self._resumption.find(self.model, callbacks, epochs=self.params["epochs"])
 
     def accept_position(self) -> None:
@@ -404,22 +405,24 @@ class Checkpoint(StepCallback):
         state = training_state.capture(
             self.model, self._peers, position, step=fit.step_graph, place=place, notes=notes
         )
-        flushes = [peer.flush for peer in self._peers if isinstance(peer, StepCallback)]
+        peers = [peer for peer in self._peers if isinstance(peer, StepCallback)]
         taken_at_s = self._saved_at_s
-        self._writer.start(lambda: self._write(state, fit, metrics, flushes, taken_at_s))
+        self._writer.start(lambda: self._write(state, fit, metrics, peers, taken_at_s))
 
-    def _write(self, state, fit, metrics, flushes, taken_at_s):
+    def _write(self, state, fit, metrics, peers, taken_at_s):
         step = state.position.step
         if not training_state.is_finite(state):
             self._notice(checkpoint_lines.not_finite(step))
             return
         # If the checkpoint is on the disk, all earlier log entries must be there too.
-        for flush in flushes:
-            flush()
+        for peer in peers:
+            peer.flush()
         # Done in this thread, because reading through all the data is slow.
         state = state.of(fit.data_identity)
         self._checkpoints.save(step, state.to_files(), metrics)
         self._on_disk_at_s = taken_at_s
+        for peer in peers:
+            peer.on_checkpoint_saved(step)
 
     def _take_result(self):
         if not self._writer.is_busy:

@@ -5,11 +5,22 @@ import contextlib
 import keras
 
 from mnist_keras import _keras
+from mnist_keras.errors import UsageError
 
 
 def call(model, x):
-    """The outputs for x in inference mode, without dropout."""
-    return model(x, training=False) if _keras.takes_training_argument(model) else model(x)
+    """The outputs for x in inference mode, without dropout.
+
+    Raises:
+        UsageError: the model has no ``call``, as a GAN that only has a ``train_step``.
+    """
+    try:
+        return model(x, training=False) if _keras.takes_training_argument(model) else model(x)
+    except NotImplementedError as error:
+        raise UsageError(
+            f"the model cannot be called. Received: {type(model).__name__} without a call method. "
+            "Expected: a model that evaluate can call."
+        ) from error
 
 
 def network_of(model):
@@ -30,6 +41,31 @@ def last_activation(model):
         return None
     activation = getattr(layer, "activation", None)
     return getattr(activation, "__name__", type(layer).__name__.lower())
+
+
+def input_shapes(model):
+    """The shapes of a built model's inputs, without the batch; None if they are unknown.
+
+    >>> input_shapes(keras.Sequential([keras.Input((28, 28)), keras.layers.Flatten()]))
+    [(28, 28)]
+    """
+    network = network_of(model)
+    inputs = getattr(network, "inputs", None)  # Only sequential and functional models have them.
+    if inputs:
+        return [tuple(tensor.shape)[1:] for tensor in inputs]
+    shapes = [*_shapes((model.get_build_config() or {}).get("input_shape"))]
+    return [shape[1:] for shape in shapes] or None
+
+
+def _shapes(nested):
+    """The shapes in a structure of dicts and lists; a shape may be a list itself."""
+    if isinstance(nested, dict):
+        nested = list(nested.values())
+    if nested and all(isinstance(size, (int, type(None))) for size in nested):
+        yield tuple(nested)
+        return
+    for part in nested or ():
+        yield from _shapes(part)
 
 
 @contextlib.contextmanager

@@ -123,7 +123,7 @@ def capture(model, callbacks, position, *, step=None, place=None, notes=None):
     arrays, variables = dict(sums), []
     for group, members in model_variables.groups(model, step).items():
         for number, (path, variable) in enumerate(members):
-            key = f"{group}/{number:04d}"
+            key = key_of(group, number)
             if group == "metrics" and _sums_key(number) in sums:
                 arrays[key] = replica_metrics.total(variable, sums[_sums_key(number)])
             else:
@@ -195,7 +195,10 @@ def restore_metrics(state, model):
     strategy = getattr(model, "distribute_strategy", None)
     with contextlib.nullcontext() if strategy is None else strategy.scope():
         for number, variable in enumerate(model.metrics_variables):
-            total, rows = state.arrays[f"metrics/{number:04d}"], state.arrays.get(_sums_key(number))
+            total, rows = (
+                state.arrays[key_of("metrics", number)],
+                state.arrays.get(_sums_key(number)),
+            )
             replica_metrics.assign(variable, total=total, rows=rows)
 
 
@@ -208,8 +211,21 @@ def is_finite(state):
     )
 
 
+def key_of(group, number):
+    """The key of a variable in the arrays of a state.
+
+    Args:
+        group: one of those of `mnist_keras.checkpoint.model_variables.groups`.
+        number: the variable's number in it.
+
+    >>> key_of("model", 3)
+    'model/0003'
+    """
+    return f"{group}/{number:04d}"
+
+
 def _sums_key(number):
-    return f"metrics_of_replicas/{number:04d}"
+    return key_of("metrics_of_replicas", number)
 
 
 def _copy(variable):
@@ -249,7 +265,7 @@ def _check_variables(state, groups, *, only=_ALL):
         if entry["key"].partition("/")[0] in only
     }
     present = {
-        f"{group}/{number:04d}": _describe(path, variable)
+        key_of(group, number): _describe(path, variable)
         for group, members in groups.items()
         for number, (path, variable) in enumerate(members)
         if group in only
@@ -340,7 +356,7 @@ def _line(entry):
 def _assign(state, groups, names):
     for group in names:
         for number, (_, variable) in enumerate(groups[group]):
-            key = f"{group}/{number:04d}"
+            key = key_of(group, number)
             # A global generator that was not saved was never drawn from.
             if key in state.arrays:
                 variable.assign(state.arrays[key])

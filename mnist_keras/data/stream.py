@@ -14,6 +14,7 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from mnist_keras._keras import DataAdapter
+from mnist_keras.data import begun_stream
 from mnist_keras.data.augmentation import BatchAugmentation
 from mnist_keras.data.description import DatasetDescription
 from mnist_keras.data.order import order_of_epoch
@@ -281,6 +282,7 @@ class BatchStream(DataAdapter):
     def on_epoch_begin(self) -> None:
         """Called by Keras before each pass over the data."""
         self.epoch += 1
+        begun_stream.note(self)
 
     def share_among(self, strategy: tf.distribute.Strategy) -> None:
         """Let the replicas of a ``tf.distribute`` strategy share each batch from now on.

@@ -83,7 +83,6 @@ class FitCallbacks(keras.callbacks.CallbackList):
         self._is_resumed = False
         self._first_epoch = 0
         self._began: dict[str, Any] = {}
-        self._batch_spec: Any = None
         self._asks_to_stop = False
         self.steps_per_epoch: int | None = None
         self.knows_length = False
@@ -108,7 +107,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
             for callback in found:
                 if callback is not furthest:
                     callback.discard_position()
-            self._is_resumed = True
+            self._is_resumed = self.fit.resumes = True
             self.fit.steps_skipped = found[furthest].step_in_epoch
             initial_epoch = max(initial_epoch, found[furthest].epoch)
             furthest.accept_position()
@@ -131,9 +130,9 @@ class FitCallbacks(keras.callbacks.CallbackList):
         if stream is not None:
             self.fit.data = StreamPosition()
             if _keras.strategy_of(self.model) is None:  # Otherwise each replica cuts its shard.
-                self._batch_spec = stream.element_spec
+                self.fit.batch_spec = stream.element_spec
             return
-        self._batch_spec = epochs.dataset.element_spec
+        self.fit.batch_spec = epochs.dataset.element_spec
         self.fit.data = DataPosition(
             epochs,
             strategy=self.model.distribute_strategy,
@@ -143,8 +142,8 @@ class FitCallbacks(keras.callbacks.CallbackList):
 
     def on_train_begin(self, logs: Any = None) -> None:
         is_ours = isinstance(self.model.train_function, MultiStepFunction)
-        if is_ours and self._batch_spec is not None:
-            step = self.model.train_function.trace(self._batch_spec, builds=self._is_resumed)
+        if is_ours and self.fit.batch_spec is not None:
+            step = self.model.train_function.trace(self.fit.batch_spec, builds=self._is_resumed)
             self.fit.step_graph = None if step is None else StepGraph(step)
         super().on_train_begin(logs)
 

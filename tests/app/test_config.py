@@ -166,6 +166,18 @@ REFUSED = [
             (("onnx", "litert", "onnx"), "onnx,litert,onnx"),
         ]
     ),
+    *(
+        (
+            {"sinks": sinks},
+            f"--sinks is wrong. Received: {text!r}. "
+            "Expected: some of csv,jsonl,mlflow,wandb,aim, each once.",
+        )
+        for sinks, text in [
+            ((), ""),
+            (("csv", "tensorboard"), "csv,tensorboard"),
+            (("csv", "csv"), "csv,csv"),
+        ]
+    ),
     (
         {"mode": "predict"},
         "--mode=predict has nothing to read. Received: no file. "
@@ -252,6 +264,7 @@ def test_the_default_recipe_is_the_tutorials():
         "start_from": None,
         "steps_per_execution": "auto",
         "report": True,
+        "sinks": None,
         "chart_layout": True,
         "run_text": True,
         "hparams": True,

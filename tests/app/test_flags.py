@@ -105,9 +105,11 @@ def test_every_flag_reaches_the_recipe():
         "export_dir": "exports",
         "debug": True,
     }
-    assert {"mode", "formats", "paths", *given} == set(RunConfig.__dataclass_fields__)
-    words = [*(f"--{name}={value}" for name, value in given.items()), "--formats=onnx,litert"]
-    assert parse(*words) == RunConfig(**given, formats=("onnx", "litert"))
+    lists = {"formats": ("onnx", "litert"), "sinks": ("csv", "aim")}
+    assert {"mode", "paths", *given, *lists} == set(RunConfig.__dataclass_fields__)
+    words = [f"--{name}={value}" for name, value in given.items()]
+    words += [f"--{name}={','.join(value)}" for name, value in lists.items()]
+    assert parse(*words) == RunConfig(**given, **lists)
 
 
 @pytest.mark.parametrize(

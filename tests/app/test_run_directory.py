@@ -31,6 +31,9 @@ def run(tmp_path):
         (run.path / name / "events").write_text("points")
     (run.checkpoints / "step-00000020").mkdir(parents=True)
     (run.exports / "saved_model").mkdir(parents=True)
+    run.steps_csv.write_text("step,name,value\n")
+    run.steps_jsonl.write_text('{"step": 0}\n')
+    (run.tracker("mlflow") / "steps").mkdir(parents=True)
     (run.path / "my notes.txt").write_text("mine")
     return run
 
@@ -43,10 +46,14 @@ def test_a_run_leaves_exactly_these_files(run):
         "export",
         "export/saved_model",
         "flags.txt",
+        "mlflow",
+        "mlflow/steps",
         "model.keras",
         "my notes.txt",
         "plugins",
         "plugins/events",
+        "steps.csv",
+        "steps.jsonl",
         "summary.json",
         "train",
         "train/events",
@@ -119,7 +126,15 @@ def test_a_failed_removal_is_an_error_and_keeps_the_run(run, monkeypatch):
     assert run.stored_recipe() is not None
 
 
-@pytest.mark.parametrize("name", ["train", "validation", "checkpoints", "export", "model.keras"])
+def test_clearing_removes_the_curves_of_earlier_trainings(run):
+    (run.path / "earlier-1" / "train").mkdir(parents=True)
+    run.clear()
+    assert tree(run.path) == {"my notes.txt": b"mine"}
+
+
+@pytest.mark.parametrize(
+    "name", ["train", "validation", "earlier-1", "checkpoints", "export", "model.keras"]
+)
 def test_a_directory_without_a_recipe_is_refused(name, tmp_path):
     (tmp_path / "photos" / name).mkdir(parents=True)
     run = RunDirectory(tmp_path / "photos")

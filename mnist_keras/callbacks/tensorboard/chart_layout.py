@@ -40,9 +40,9 @@ class ChartLayout(EventCallback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
-        if self._lacks(metadata.CONFIG_SUMMARY_TAG):
+        if not self.has_logged(metadata.CONFIG_SUMMARY_TAG):
             metrics = dict.fromkeys(name.removeprefix("val_") for name in scalars(logs))
-            self._write(pb(layout(metrics)))
+            self.log_summary(pb(layout(metrics)))
 
 
 def layout(metrics: Iterable[str]) -> layout_pb2.Layout:

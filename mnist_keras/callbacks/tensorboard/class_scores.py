@@ -8,16 +8,17 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.tensorboard.confusion_matrix import count, precision_and_recall
-from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
 from mnist_keras.callbacks.tensorboard.exam import Exam
+from mnist_keras.callbacks.tensorboard.picture_callback import ExamCallback
 
 
-class ClassScores(EveryEpochsCallback):
+class ClassScores(ExamCallback):
     """Writes ``precision/CLASS`` and ``recall/CLASS``.
 
     The precision of a class is the share of correct predictions among all predictions of the
     class. The recall is the share of the class's examples that are predicted correctly. If a
-    class has no predictions or no examples, the undefined share is not written.
+    class has no predictions or no examples, the undefined share is not written. If the model is not
+    a classifier, a line on stderr says so.
 
     Args:
         logdir: the run's directory.
@@ -25,8 +26,7 @@ class ClassScores(EveryEpochsCallback):
         every_epochs: interval in epochs; the last epoch is always written too.
 
     Raises:
-        UsageError: ``every_epochs`` is not an integer of at least 1; or, during ``fit``, the model
-            is not a classifier.
+        UsageError: ``every_epochs`` is not an integer of at least 1.
 
     Example:
 
@@ -40,10 +40,9 @@ class ClassScores(EveryEpochsCallback):
     """
 
     def __init__(self, logdir: StrPath, exam: Exam, *, every_epochs: int = 10) -> None:
-        super().__init__(logdir, every_epochs=every_epochs)
-        self._exam = exam
+        super().__init__(logdir, exam, every_epochs=every_epochs)
 
-    def summaries(self) -> Iterator[Summary]:
+    def drawn(self) -> Iterator[Summary]:
         probabilities = self._exam.probabilities(self.model, self.step)
         classes = probabilities.shape[1]
         counts = count(self._exam.labels, probabilities.argmax(-1), classes=classes)

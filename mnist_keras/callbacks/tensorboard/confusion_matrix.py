@@ -8,18 +8,18 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.tensorboard import drawing
-from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
 from mnist_keras.callbacks.tensorboard.exam import Exam
+from mnist_keras.callbacks.tensorboard.picture_callback import ExamCallback
 
 TAG = "confusion_matrix"
 
 
-class ConfusionMatrix(EveryEpochsCallback):
+class ConfusionMatrix(ExamCallback):
     """Shows how many examples of each class the model assigns to each class.
 
     A row is the true class, a column the predicted class. A darker cell is a larger share of its
     row; a cell without examples has no number. The last column holds the recall of each class, the
-    last row its precision, in percent.
+    last row its precision, in percent. If the model is not a classifier, a line on stderr says so.
 
     Args:
         logdir: the run's directory.
@@ -27,8 +27,7 @@ class ConfusionMatrix(EveryEpochsCallback):
         every_epochs: interval in epochs; the last epoch is always written too.
 
     Raises:
-        UsageError: ``every_epochs`` is not an integer of at least 1; or, during ``fit``, the model
-            is not a classifier.
+        UsageError: ``every_epochs`` is not an integer of at least 1.
 
     Example:
 
@@ -42,10 +41,9 @@ class ConfusionMatrix(EveryEpochsCallback):
     """
 
     def __init__(self, logdir: StrPath, exam: Exam, *, every_epochs: int = 10) -> None:
-        super().__init__(logdir, every_epochs=every_epochs)
-        self._exam = exam
+        super().__init__(logdir, exam, every_epochs=every_epochs)
 
-    def summaries(self) -> Iterator[Summary]:
+    def drawn(self) -> Iterator[Summary]:
         probabilities = self._exam.probabilities(self.model, self.step)
         classes = probabilities.shape[1]
         counts = count(self._exam.labels, probabilities.argmax(-1), classes=classes)

@@ -1,7 +1,10 @@
 """Base classes of the callbacks that write a run's TensorBoard files."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
+import numpy.typing as npt
+from tensorboard.compat.proto.event_pb2 import SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from mnist_keras import triggers
@@ -10,6 +13,7 @@ from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.callbacks.tensorboard import shared_log
 from mnist_keras.callbacks.tensorboard.event_log import EventLog
 from mnist_keras.callbacks.tensorboard.shared_log import SharedLog
+from mnist_keras.errors import UsageError
 
 RUN = "."  # The run's directory itself, for all that is not a curve of StepLogger.
 
@@ -17,25 +21,43 @@ RUN = "."  # The run's directory itself, for all that is not a curve of StepLogg
 class EventCallback(StepCallback):
     """Writes into a run's event files, which all callbacks of a fit share.
 
-    However often the run is resumed, TensorBoard shows each step once. A subclass writes curves
-    with ``_write_scalars``, and summaries from TensorBoard's builders with ``_write`` and
-    ``_write_once``.
+    A subclass calls the ``log_`` methods in its hooks, from `on_log_begin` on. TensorBoard shows
+    what they log under a tag. They have three arguments in common:
+
+    - ``step``: the number of updates done, or of the batch; by default the callback's ``step``.
+    - ``subdirectory``: the directory in ``logdir`` that gets it, a run of its own in TensorBoard;
+      "train" and "validation" have the curves of `StepLogger`, "." is ``logdir`` itself.
+    - ``keep``: what happens when a training resumes at exactly this step. True: the point stays,
+      and it is not written again. That is right for what describes the weights after ``step``
+      updates, such as images at the end of an epoch. False: the point is removed, because the
+      training will write it again, such as the loss of batch ``step``.
+
+    However often the run is resumed, TensorBoard shows each step once. If a fit neither resumes nor
+    continues the training whose points are in ``logdir``, they are moved to ``logdir/earlier-1``,
+    and a line on stderr says so. Only one program at a time writes into a directory.
 
     Args:
         logdir: the run's directory; None: nothing is written.
 
-    Example:
+    Raises:
+        UsageError: raised from ``fit``, another program writes into the directory.
+
+    Example: what a network has learned, after each epoch.
 
     >>> import keras, numpy as np, tempfile
     >>> from mnist_keras.callbacks.tensorboard.event_log import read_scalars
-    >>> class Bias(EventCallback):
+    >>> class Learned(EventCallback):
     ...     def on_epoch_end(self, epoch, logs=None):
     ...         super().on_epoch_end(epoch, logs)
-    ...         self._write_scalars({"bias": float(self.model.layers[0].bias[0])})
+    ...         kernel, bias = self.model.layers[0].get_weights()
+    ...         self.log_scalars({"bias": bias[0]})
+    ...         self.log_histogram("weights", kernel)
+    ...         self.log_image("kernel", kernel.clip(0, 1), description="White is 1.")
+    ...         self.log_text("answer", f"After epoch {epoch} the bias is **{bias[0]}**.")
     >>> model = keras.Sequential([keras.layers.Dense(1)])
     >>> model.compile(optimizer=keras.optimizers.SGD(0.25), loss="mse")
     >>> x, y, logdir = np.zeros((8, 3)), np.ones((8, 1)), tempfile.mkdtemp()
-    >>> history = model.fit(x, y, verbose=0, callbacks=[Bias(logdir)])
+    >>> history = model.fit(x, y, verbose=0, callbacks=[Learned(logdir)])
     >>> read_scalars(logdir, ".")
     {'bias': [(1, 0.5)]}
     """
@@ -58,7 +80,7 @@ class EventCallback(StepCallback):
         super().on_epoch_begin(epoch, logs)
         # Not in on_train_begin: a checkpoint may be restored after it.
         if self._shared is not None and self._log is None:
-            self._log = self._shared.begin(step=self.step)
+            self._log = self._shared.begin(step=self.step, resumes=self.fit.resumes)
             self.on_log_begin()
 
     def on_log_begin(self) -> None:
@@ -70,37 +92,195 @@ class EventCallback(StepCallback):
         if log is not None:
             log.flush()
 
+    def on_checkpoint_saved(self, step: int) -> None:
+        """Note it in the event files; called from another thread."""
+        self._note(SessionLog.CHECKPOINT, step)
+
+    def on_train_end(self, logs: Logs = None) -> None:
+        self._note(SessionLog.STOP, self.step)
+        super().on_train_end(logs)
+
     def close(self) -> None:
         """Flush and close the event files, unless other callbacks still write."""
         shared, self._shared, self._log = self._shared, None, None
         if shared is not None:
             shared.leave()
 
-    def _write(self, summary, *, keep=True):
-        """Write a summary into the run's directory, at the current step.
+    def has_logged(self, tag: str, *, subdirectory: str = RUN) -> bool:
+        """Whether the run has a point with this tag, also one from before an interruption."""
+        return self._log is not None and self._log.has(subdirectory, tag)
 
-        Args:
-            summary: a ``Summary`` from one of TensorBoard's builders.
-            keep: whether it describes the current weights; a run that resumes at exactly this step
-                then keeps it and does not write it again.
+    def log_scalars(
+        self,
+        values: Mapping[str, float],
+        *,
+        step: int | None = None,
+        subdirectory: str = RUN,
+        keep: bool = True,
+    ) -> None:
+        """Log a point of each curve, {tag: number}.
+
+        Raises:
+            UsageError: a value is not a number.
+        """
+        if self._log is None or not values:
+            return
+        try:
+            self._log.scalars(subdirectory, values, self._step(step), keep=keep)
+        except TypeError:
+            raise UsageError(
+                f"a scalar is not a number. Received: {dict(values)!r}. Expected: {{tag: number}}."
+            ) from None
+
+    def log_image(
+        self,
+        tag: str,
+        image: npt.ArrayLike,
+        *,
+        description: str = "",
+        step: int | None = None,
+        subdirectory: str = RUN,
+        keep: bool = True,
+    ) -> None:
+        """Log an image, (height, width) or (height, width, 1 or 3); uint8, or floats in [0, 1].
+
+        Arguments and errors: `mnist_keras.callbacks.tensorboard.builders.image`.
         """
         if self._log is not None:
-            self._log.summary(RUN, summary, self.step, keep=keep)
+            summary = _builders().image(tag, image, description=description)
+            self.log_summary(summary, step=step, subdirectory=subdirectory, keep=keep)
 
-    def _write_scalars(self, values, *, subdirectory=RUN, step=None, keep=True):
-        """Like `_write`, for scalars {tag: number}, in any subdirectory and at any step."""
-        if self._log is not None and values:
-            step = self.step if step is None else step
-            self._log.scalars(subdirectory, values, step, keep=keep)
+    def log_images(
+        self,
+        tag: str,
+        images: npt.ArrayLike,
+        *,
+        captions: Sequence[str] | None = None,
+        columns: int | None = None,
+        tile_pixels: int = 84,
+        description: str = "",
+        step: int | None = None,
+        subdirectory: str = RUN,
+        keep: bool = True,
+    ) -> None:
+        """Log a grid of n images, (n, height, width) or (n, height, width, 1 or 3).
 
-    def _write_once(self, summary, *, keep=True):
-        """Like `_write`, unless the run already contains the tag."""
-        if self._lacks(summary.value[0].tag):
-            self._write(summary, keep=keep)
+        Arguments and errors: `mnist_keras.callbacks.tensorboard.builders.images`.
+        """
+        if self._log is not None:
+            summary = _builders().images(
+                tag,
+                images,
+                captions=captions,
+                columns=columns,
+                tile_pixels=tile_pixels,
+                description=description,
+            )
+            self.log_summary(summary, step=step, subdirectory=subdirectory, keep=keep)
 
-    def _lacks(self, tag):
-        """Whether the log is open and the run's directory does not contain the tag."""
-        return self._log is not None and not self._log.has(RUN, tag)
+    def log_figure(
+        self,
+        tag: str,
+        figure: Any,
+        *,
+        close: bool = True,
+        description: str = "",
+        step: int | None = None,
+        subdirectory: str = RUN,
+        keep: bool = True,
+    ) -> None:
+        """Log a figure of matplotlib as an image, and close it.
+
+        Arguments and errors: `mnist_keras.callbacks.tensorboard.builders.figure`.
+        """
+        if self._log is not None:
+            summary = _builders().figure(tag, figure, close=close, description=description)
+            self.log_summary(summary, step=step, subdirectory=subdirectory, keep=keep)
+
+    def log_text(
+        self,
+        tag: str,
+        text: str | Sequence[Any],
+        *,
+        description: str = "",
+        step: int | None = None,
+        subdirectory: str = RUN,
+        keep: bool = True,
+    ) -> None:
+        """Log a text in Markdown, or strings as the rows of a table.
+
+        Arguments and errors: `mnist_keras.callbacks.tensorboard.builders.text`.
+        """
+        if self._log is not None:
+            summary = _builders().text(tag, text, description=description)
+            self.log_summary(summary, step=step, subdirectory=subdirectory, keep=keep)
+
+    def log_audio(
+        self,
+        tag: str,
+        audio: npt.ArrayLike,
+        *,
+        sample_rate: int,
+        description: str = "",
+        step: int | None = None,
+        subdirectory: str = RUN,
+        keep: bool = True,
+    ) -> None:
+        """Log a sound, (samples,) or (samples, channels); int16, or floats in [-1, 1].
+
+        Arguments and errors: `mnist_keras.callbacks.tensorboard.builders.audio`.
+        """
+        if self._log is not None:
+            summary = _builders().audio(
+                tag, audio, sample_rate=sample_rate, description=description
+            )
+            self.log_summary(summary, step=step, subdirectory=subdirectory, keep=keep)
+
+    def log_histogram(
+        self,
+        tag: str,
+        values: npt.ArrayLike,
+        *,
+        buckets: int = 30,
+        description: str = "",
+        step: int | None = None,
+        subdirectory: str = RUN,
+        keep: bool = True,
+    ) -> None:
+        """Log the distribution of numbers, an array of any shape.
+
+        Arguments and errors: `mnist_keras.callbacks.tensorboard.builders.histogram`.
+        """
+        if self._log is not None:
+            summary = _builders().histogram(tag, values, buckets=buckets, description=description)
+            self.log_summary(summary, step=step, subdirectory=subdirectory, keep=keep)
+
+    def log_summary(
+        self,
+        summary: Summary,
+        *,
+        step: int | None = None,
+        subdirectory: str = RUN,
+        keep: bool = True,
+    ) -> None:
+        """Log a ``Summary`` from one of TensorBoard's builders, such as ``mesh_pb``."""
+        if self._log is not None:
+            self._log.summary(subdirectory, summary, self._step(step), keep=keep)
+
+    def _note(self, status, step):
+        log = self._log  # Another thread may set it to None meanwhile.
+        if log is not None:
+            log.note(status, step)
+
+    def _step(self, step):
+        return self.step if step is None else step
+
+
+def _builders():
+    # Imported at its first use: Pillow and the builders of TensorBoard take long.
+    from mnist_keras.callbacks.tensorboard import builders
+
+    return builders
 
 
 class EveryEpochsCallback(EventCallback):
@@ -118,10 +298,10 @@ class EveryEpochsCallback(EventCallback):
     Example:
 
     >>> import keras, numpy as np, tempfile
-    >>> from tensorboard.plugins.text.summary_v2 import text_pb
+    >>> from mnist_keras.callbacks.tensorboard import builders
     >>> class Weights(EveryEpochsCallback):
     ...     def summaries(self):
-    ...         yield text_pb("kernel", str(self.model.get_weights()[0]))
+    ...         yield builders.histogram("kernel", self.model.get_weights()[0])
     >>> model = keras.Sequential([keras.layers.Dense(1)])
     >>> model.compile(optimizer="sgd", loss="mse")
     >>> x, y = np.ones((8, 3)), np.ones((8, 1))
@@ -138,7 +318,10 @@ class EveryEpochsCallback(EventCallback):
         return self._divides(epochs)
 
     def summaries(self) -> Iterable[Summary]:
-        """The summaries of the model in its current state, an iterable of ``Summary``."""
+        """The summaries of the model in its current state, an iterable of ``Summary``.
+
+        `mnist_keras.callbacks.tensorboard.builders` makes them of images, text and others.
+        """
         raise NotImplementedError
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
@@ -147,4 +330,4 @@ class EveryEpochsCallback(EventCallback):
         is_last = epoch + 1 == self.params.get("epochs") or self.model.stop_training
         if is_due or is_last:
             for summary in self.summaries():
-                self._write(summary, keep=is_due)
+                self.log_summary(summary, keep=is_due)

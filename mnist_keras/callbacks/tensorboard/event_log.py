@@ -13,12 +13,21 @@ from tensorboard.plugins.scalar import metadata as scalar_metadata
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.util import tensor_util
 
-from mnist_keras.data.formats.record_framing import frame, read_record
-from mnist_keras.errors import MnistKerasError
+from mnist_keras.callbacks.tensorboard import earlier_runs
+from mnist_keras.callbacks.tensorboard.event_files import (
+    EVENT_FILES,
+    GRAPH,
+    PREFIX,
+    SUFFIX,
+    events_in,
+    files_of_run,
+    has_files_of_others,
+    is_subdirectory,
+    tags_of,
+)
+from mnist_keras.data.formats.record_framing import frame
+from mnist_keras.errors import MnistKerasError, UsageError
 
-_PREFIX, _SUFFIX = "events.out.tfevents.", ".mnist_keras"
-EVENT_FILES = f"{_PREFIX}*{_SUFFIX}"
-GRAPH = "graph_def"
 # The mark is stored in a field that TensorBoard does not read.
 _OUTLASTS = "outlasts the session"
 
@@ -26,9 +35,11 @@ _OUTLASTS = "outlasts the session"
 class EventLog:
     """Writes into ``logdir/SUBDIRECTORY`` for a run that begins or resumes at a step.
 
-    An interrupted session may have written points at this step or later. The new session repeats
-    them, so they are cut off the old files. Each new file starts with a session-start event at that
-    step; a running TensorBoard then drops the old points too.
+    An interrupted session may have written points at this step or later. If the new session repeats
+    them, they are cut off the old files. If it does not, they are kept as another run of
+    TensorBoard. Each new file starts with a session-start event at that step; a
+    running TensorBoard then drops the old points too. It would also drop those of other programs,
+    so beside their files there is no such event; files of others are never changed.
 
     Two kinds of points may exist at exactly that step. Points of the batch with that number will be
     repeated. Points of the weights after that many updates, as at the end of an epoch, will not.
@@ -42,20 +53,28 @@ class EventLog:
         logdir: the run's directory.
         step: the step at which this session begins.
         only: the only subdirectory to resume; None: all existing ones.
+        repeats: whether the session writes the points from ``step`` on again.
+
+    Attributes:
+        earlier: where the points of an earlier training were kept, a
+            `mnist_keras.callbacks.tensorboard.earlier_runs.EarlierRun`, or None.
 
     Raises:
         MnistKerasError: the files of earlier sessions cannot be truncated.
     """
 
-    def __init__(self, logdir, *, step, only=None):
+    def __init__(self, logdir, *, step, only=None, repeats=True):
         self._logdir = pathlib.Path(logdir)
         self._step = step
         self._files = {}
         self._tags = set()
         self._kept = set()
+        self._notes = set()
         self._lock, self._sync_lock = threading.Lock(), threading.Lock()
-        with self._disk_errors():
-            for directory in sorted({path.parent for path in _event_files(self._logdir)}):
+        with reported_disk_errors(self._logdir):
+            directories = {path.parent for path in files_of_run(self._logdir)}
+            self.earlier = None if repeats else earlier_runs.keep(self._logdir, step=step)
+            for directory in sorted(directories):
                 subdirectory = str(directory.relative_to(self._logdir))
                 if only is None or subdirectory == only:
                     self._go_on_in(subdirectory)
@@ -84,7 +103,7 @@ class EventLog:
         """
         event = Event(wall_time=time.time(), step=step)
         event.summary.ParseFromString(summary.SerializeToString())
-        self._append_summary(subdirectory, event, _tags(event), keep=keep)
+        self._append_summary(subdirectory, event, tags_of(event), keep=keep)
 
     def graph(self, subdirectory, graph_def, step):
         """Write a graph, a ``GraphDef``; its tag is `GRAPH`."""
@@ -95,6 +114,23 @@ class EventLog:
     def has(self, subdirectory, tag):
         """Whether a point with this tag exists, from this session or an earlier one."""
         return (subdirectory, tag) in self._tags
+
+    def note(self, status, step):
+        """Note once what TensorFlow's own trainers note in event files; TensorBoard ignores it.
+
+        A training that begins at step 0 after that is another training, not an interrupted one.
+
+        Args:
+            status: ``SessionLog.CHECKPOINT``: there is a checkpoint; ``SessionLog.STOP``: the
+                training has ended.
+            step: the number of updates done.
+        """
+        with self._lock:
+            if status not in self._notes and self._files:
+                event = Event(wall_time=time.time(), step=step)
+                event.session_log.status = status
+                next(iter(self._files.values())).append(event)
+                self._notes.add(status)
 
     def flush(self):
         """Write all points to the disk.
@@ -116,7 +152,12 @@ class EventLog:
         Raises:
             MnistKerasError: the last points cannot be written to the disk.
         """
-        with self._sync_lock, self._lock, self._disk_errors(), contextlib.ExitStack() as stack:
+        with (
+            self._sync_lock,
+            self._lock,
+            reported_disk_errors(self._logdir),
+            contextlib.ExitStack() as stack,
+        ):
             for file in self._files.values():
                 stack.callback(file.close)
             self._files = {}
@@ -151,7 +192,7 @@ class EventLog:
                 # An event occurs twice if a session was killed before it truncated the old file.
                 self._drop_the_kept(subdirectory, event.summary)
                 if event.summary.value:
-                    tags = _tags(event)
+                    tags = tags_of(event)
                     self._kept |= {(subdirectory, tag) for tag in tags}
                     self._append(subdirectory, event, tags)
         self._file(subdirectory)
@@ -160,30 +201,36 @@ class EventLog:
 
     def _file(self, subdirectory):
         if subdirectory not in self._files:
+            if not is_subdirectory(subdirectory):
+                raise UsageError(
+                    f"the subdirectory is wrong. Received: {subdirectory!r}. "
+                    'Expected: the name of a directory, or "." for the run\'s directory.'
+                )
             self._files[subdirectory] = _EventFile(self._logdir / subdirectory, step=self._step)
         return self._files[subdirectory]
 
-    @contextlib.contextmanager
-    def _disk_errors(self):
-        try:
-            yield
-        except OSError as error:
-            raise MnistKerasError(
-                f"the TensorBoard files cannot be written: {error.strerror}. "
-                f"Received: {self._logdir}. Expected: a directory with space left."
-            ) from error
+
+@contextlib.contextmanager
+def reported_disk_errors(logdir):
+    """Within the context, an error of the disk becomes a `MnistKerasError`, one line."""
+    try:
+        yield
+    except OSError as error:
+        raise MnistKerasError(
+            f"the TensorBoard files cannot be written: {error.strerror}. "
+            f"Received: {logdir}. Expected: a directory with space left."
+        ) from error
 
 
 def read_scalars(logdir, subdirectory):
     """The scalars of all sessions, {tag: [(step, value), ...]} in ascending steps."""
     points: dict[str, dict[int, float]] = {}
     for path in sorted((pathlib.Path(logdir) / subdirectory).glob(EVENT_FILES)):
-        with open(path, "rb") as file:
-            while (event := _read(file)) is not None:
-                for value in event.summary.value:
-                    if value.metadata.plugin_data.plugin_name == scalar_metadata.PLUGIN_NAME:
-                        number = float(tensor_util.make_ndarray(value.tensor))
-                        points.setdefault(value.tag, {})[event.step] = number
+        for _, _, event in events_in(path):
+            for value in event.summary.value:
+                if value.metadata.plugin_data.plugin_name == scalar_metadata.PLUGIN_NAME:
+                    number = float(tensor_util.make_ndarray(value.tensor))
+                    points.setdefault(value.tag, {})[event.step] = number
     return {tag: sorted(values.items()) for tag, values in points.items()}
 
 
@@ -196,8 +243,9 @@ class _EventFile:
         self._held_back = bytearray()
         self._is_synced = False
         self.append(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        start = SessionLog(status=SessionLog.START)
-        self.append(Event(wall_time=time.time(), step=step, session_log=start))
+        if not has_files_of_others(directory):
+            start = SessionLog(status=SessionLog.START)
+            self.append(Event(wall_time=time.time(), step=step, session_log=start))
 
     def append(self, event):
         self._held_back += frame(event.SerializeToString())
@@ -242,21 +290,12 @@ def _create(directory):
     # TensorBoard reads the files of a directory in the order of their names. So the seconds in the
     # names have to ascend, even when two sessions begin within the same second.
     directory.mkdir(parents=True, exist_ok=True)
-    earlier = (path.name.removeprefix(_PREFIX) for path in directory.glob(f"{_PREFIX}*"))
+    # The "-" puts the file before those that other programs create later in the same second.
+    earlier = (path.name.removeprefix(PREFIX) for path in directory.glob(f"{PREFIX}*"))
     later = [int(name[:10]) + 1 for name in earlier if name[:10].isdecimal()]
     seconds = max(int(time.time()), *later, 0)
-    name = f"{_PREFIX}{seconds:010d}.{socket.gethostname()}.{os.getpid()}{_SUFFIX}"
+    name = f"{PREFIX}{seconds:010d}.{socket.gethostname()}-{os.getpid()}{SUFFIX}"
     return open(directory / name, "xb", buffering=0)
-
-
-def _event_files(logdir):
-    return [*logdir.glob(EVENT_FILES), *logdir.glob(f"*/{EVENT_FILES}")]
-
-
-def _tags(event):
-    if event.HasField("graph_def"):
-        return {GRAPH}
-    return {value.tag for value in event.summary.value}
 
 
 def _look_through(path, step):
@@ -266,28 +305,19 @@ def _look_through(path, step):
         (the offset of the first event at that step or later, or of the first damaged byte;
         the tags before the offset; the events after it that are to be kept).
     """
-    end: int | None = None
+    cut: int | None = None
+    end = 0
     tags: set[str] = set()
     kept: list[Event] = []
-    with open(path, "rb") as file:
-        while True:
-            begin = file.tell()
-            event = _read(file)
-            if event is None:
-                return begin if end is None else end, tags, kept
-            if end is None and event.step >= step and not event.file_version:
-                end = begin
-            if end is None:
-                tags |= _tags(event)
-            elif event.step == step > 0 and _outlasts(event):
-                kept.append(event)
+    for begin, end, event in events_in(path):  # noqa: B007
+        if cut is None and event.step >= step and not event.file_version:
+            cut = begin
+        if cut is None:
+            tags |= tags_of(event)
+        elif event.step == step > 0 and _outlasts(event):
+            kept.append(event)
+    return end if cut is None else cut, tags, kept
 
 
 def _outlasts(event):
     return any(value.node_name == _OUTLASTS for value in event.summary.value)
-
-
-def _read(file):
-    """The next event; None at the end of the file or at a truncated or damaged record."""
-    data = read_record(file)
-    return None if data is None else Event.FromString(data)

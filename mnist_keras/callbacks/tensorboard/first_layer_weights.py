@@ -10,28 +10,30 @@ import numpy.typing as npt
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from mnist_keras.annotations import StrPath
+from mnist_keras.callbacks.inference import input_shapes
 from mnist_keras.callbacks.tensorboard import drawing
-from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
+from mnist_keras.callbacks.tensorboard.picture_callback import PictureCallback
 from mnist_keras.errors import UsageError
 
 TAG = "first_layer_weights"
 _TILE_PIXELS = 56
 
 
-class FirstLayerWeights(EveryEpochsCallback):
+class FirstLayerWeights(PictureCallback):
     """Shows the weights of the first dense or convolutional layer, one image per unit or filter.
 
-    White is 0, blue is positive, red is negative. The largest magnitude has the full colour.
+    White is 0, blue is positive, red is negative. The largest magnitude has the full colour. If no
+    layer has weights that form images, a line on stderr says so.
 
     Args:
         logdir: the run's directory.
-        image_shape: (height, width) of a dense layer's input; None: a square.
+        image_shape: (height, width) or (height, width, channels) of a dense layer's input; None:
+            that of the model's input, or a square if the model's input is flat or unknown.
         every_epochs: interval in epochs; the last epoch is always written too.
         most: the maximum number of units; the first ones are shown.
 
     Raises:
-        UsageError: ``every_epochs`` is not an integer of at least 1; or, during ``fit``, the
-            model has no such layer, or the weights of a unit do not form an image.
+        UsageError: ``every_epochs`` is not an integer of at least 1.
 
     Example:
 
@@ -47,7 +49,7 @@ class FirstLayerWeights(EveryEpochsCallback):
         self,
         logdir: StrPath,
         *,
-        image_shape: tuple[int, int] | None = None,
+        image_shape: tuple[int, ...] | None = None,
         every_epochs: int = 10,
         most: int = 64,
     ) -> None:
@@ -55,9 +57,9 @@ class FirstLayerWeights(EveryEpochsCallback):
         self._image_shape = image_shape
         self._most = most
 
-    def summaries(self) -> Iterator[Summary]:
-        name, kernel = _first_kernel(self.model)
-        shown = images(kernel[..., : self._most], image_shape=self._image_shape)
+    def drawn(self) -> Iterator[Summary]:
+        name, shown = _first_images(self.model, image_shape=self._image_shape)
+        shown = shown[: self._most]
         picture = drawing.grid(
             drawing.signed(shown), columns=8, palette=drawing.SIGNED, tile_pixels=_TILE_PIXELS
         )
@@ -66,12 +68,13 @@ class FirstLayerWeights(EveryEpochsCallback):
         yield drawing.image_summary(TAG, picture, description=description)
 
 
-def images(kernel: npt.NDArray[Any], *, image_shape: tuple[int, int] | None) -> npt.NDArray[Any]:
+def images(kernel: npt.NDArray[Any], *, image_shape: tuple[int, ...] | None) -> npt.NDArray[Any]:
     """Converts a kernel to one image per unit or filter.
 
     Args:
         kernel: (inputs, units) or (height, width, channels, filters).
-        image_shape: (height, width) of a dense layer's input; None: a square.
+        image_shape: (height, width) or (height, width, channels) of a dense layer's input; None: a
+            square.
 
     Returns:
         (units, height, width), the mean over the channels.
@@ -85,20 +88,47 @@ def images(kernel: npt.NDArray[Any], *, image_shape: tuple[int, int] | None) -> 
     if kernel.ndim == 4:
         return np.moveaxis(kernel.mean(2), -1, 0)
     side = math.isqrt(len(kernel))
-    height, width = image_shape or (side, side)
-    if height * width != len(kernel):
+    height, width, *channels = image_shape or (side, side)
+    if math.prod((height, width, *channels)) != len(kernel):
         raise UsageError(
             f"the weights of a unit are not an image. Received: {len(kernel)} weights, "
-            f"{height} x {width} pixels. Expected: image_shape with as many pixels."
+            f"{' x '.join(map(str, (height, width, *channels)))} pixels. "
+            "Expected: image_shape with as many pixels."
         )
-    return kernel.T.reshape(-1, height, width)
+    return kernel.T.reshape(-1, height, width, *(channels or [1])).mean(-1)
 
 
-def _first_kernel(model):
+def _first_images(model, *, image_shape):
+    """(name, images) of the first kernel that forms images."""
+    shapes = input_shapes(model)
+    failures = []
     for variable in model.weights:
-        if variable.name == "kernel" and len(variable.shape) in (2, 4):
-            return variable.path, np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
+        if variable.name != "kernel" or len(variable.shape) not in (2, 4):
+            continue
+        kernel = np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
+        try:
+            shape = image_shape or _shape_of_image(kernel, shapes)
+            return variable.path, images(kernel, image_shape=shape)
+        except UsageError as failure:
+            failures.append(failure)
+    if failures:
+        raise failures[0]
     raise UsageError(
         "no layer has weights that form images. Received: a model without dense and "
         "convolution layers. Expected: at least one of them."
+    )
+
+
+def _shape_of_image(kernel, shapes):
+    """The shape of the input image with a pixel for each weight of a unit; None: a square."""
+    if kernel.ndim == 4 or shapes is None or (len(kernel),) in shapes:
+        return None
+    for shape in shapes:
+        is_image = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
+        if is_image and None not in shape and math.prod(shape) == len(kernel):
+            return shape
+    raise UsageError(
+        f"the weights of a unit are not an image. Received: {len(kernel)} weights, inputs of the "
+        f"shapes {', '.join(map(str, shapes))}. Expected: as many weights as pixels of an input, "
+        "or image_shape."
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from tensorboard.plugins.hparams import api_pb2
+from tensorboard.plugins.hparams import api_pb2, metadata
 from tensorboard.plugins.hparams.summary import session_end_pb
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
@@ -42,10 +42,12 @@ class HParams(EventCallback):
 
     def on_log_begin(self) -> None:
         # Without an id TensorBoard names the trial after the run, so each run is one trial.
-        self._write_once(hparams_pb(flat(self._recipe), trial_id=""))
+        if not self.has_logged(metadata.SESSION_START_INFO_TAG):
+            self.log_summary(hparams_pb(flat(self._recipe), trial_id=""))
 
     def on_train_end(self, logs: Logs = None) -> None:
-        self._write_once(session_end_pb(api_pb2.STATUS_SUCCESS), keep=False)
+        if not self.has_logged(metadata.SESSION_END_INFO_TAG):
+            self.log_summary(session_end_pb(api_pb2.STATUS_SUCCESS), keep=False)
         super().on_train_end(logs)
 
 

@@ -3,26 +3,30 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import keras
 import numpy as np
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from mnist_keras.annotations import StrPath
-from mnist_keras.callbacks.tensorboard import drawing
-from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
+from mnist_keras.callbacks.tensorboard import class_labels, drawing
+from mnist_keras.callbacks.tensorboard.input_images import require_images
+from mnist_keras.callbacks.tensorboard.picture_callback import PictureCallback
 
 TAG = "input_sample"
 
 
-class InputSample(EveryEpochsCallback):
-    """Shows images of an epoch's first batch as the network receives them, with their classes.
+class InputSample(PictureCallback):
+    """Shows images of an epoch's first batch as the network receives them, with their targets.
 
-    The first epoch is always shown, so that errors in the input are seen early.
+    The first epoch is always shown, so that errors in the input are seen early. If no input looks
+    like images, a line on stderr says so.
 
     Args:
         logdir: the run's directory.
-        first_batch: a function without arguments that returns (images, labels) of the current
-            epoch. Images: (n, height, width), or with a last axis of one or three channels.
-            Labels: integers (n,) or one-hot (n, classes).
+        first_batch: a function without arguments that returns a batch of the current epoch, (x, y)
+            or (x, y, sample_weight). Of several inputs in x, the one that looks like images is
+            shown: (n, height, width), or with a last axis of 1, 3 or 4 channels. The captions are
+            the classes in y, integers (n,) or one-hot (n, classes); or else a number per example.
         every_epochs: interval in epochs; the first and last epoch are always written too.
         most: the maximum number of images.
         class_names: a text for each class; None: its number.
@@ -41,7 +45,7 @@ class InputSample(EveryEpochsCallback):
     def __init__(
         self,
         logdir: StrPath,
-        first_batch: Callable[[], tuple[Any, Any]],
+        first_batch: Callable[[], Any],
         *,
         every_epochs: int = 10,
         most: int = 25,
@@ -55,10 +59,21 @@ class InputSample(EveryEpochsCallback):
     def is_due(self, epochs: int) -> bool:
         return epochs == 1 or super().is_due(epochs)
 
-    def summaries(self) -> Iterator[Summary]:
-        images, labels = (np.asarray(part[: self._most]) for part in self._first_batch())
-        labels = labels.argmax(-1) if labels.ndim == 2 else labels
-        names = self._class_names
-        captions = [str(label) if names is None else names[int(label)] for label in labels]
-        picture = drawing.grid(drawing.gray(images), captions, columns=5)
+    def drawn(self) -> Iterator[Summary]:
+        x, y, _ = keras.utils.unpack_x_y_sample_weight(self._first_batch())
+        inputs, targets = (
+            [np.asarray(part[: self._most]) for part in keras.tree.flatten(data)]
+            for data in (x, y if y is not None else [])
+        )
+        images = drawing.gray(require_images(inputs))
+        captions = self._captions(targets[0]) if len(targets) == 1 else None
+        picture = drawing.grid(images, captions, columns=5)
         yield drawing.image_summary(TAG, picture, description="Images of the epoch's first batch.")
+
+    def _captions(self, y):
+        numbers = class_labels.class_numbers(y)
+        if numbers is not None:
+            return [class_labels.class_name(self._class_names, number) for number in numbers]
+        if y.size == len(y) and class_labels.is_numeric(y):
+            return [f"{number:.3g}" for number in y.ravel()]
+        return None

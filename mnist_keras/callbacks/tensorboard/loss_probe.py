@@ -24,6 +24,7 @@ class ObservedTrainFunction:
     Attributes:
         record: {tag: float32 scalar} of the last step, still on the device: its losses and learning
             rates, as a `mnist_keras.callbacks.step_observer.StepObserver` finds them.
+        made: the function that Keras made of the observed step.
     """
 
     def __init__(self, model):
@@ -33,11 +34,11 @@ class ObservedTrainFunction:
         step = functools.partial(_observed_step, PartsFinder(model))
         with _keras.hooked([model], "train_step", step):
             model.make_train_function(force=True)
-        self._function = model.train_function
+        self.made = model.train_function
 
     def __call__(self, iterator):
         """Run one step; return its logs."""
-        logs = self._function(iterator)
+        logs = self.made(iterator)
         self.record = logs.pop(_RECORD, {}) if isinstance(logs, dict) else {}
         self._uncounted.append(self.record.pop(_EXAMPLES, 0))
         if len(self._uncounted) == _MOST_UNCOUNTED:

@@ -35,7 +35,7 @@ class MemoryUsage(EventCallback):
         super().on_epoch_end(epoch, logs)
         present = _process(os.getpid()).memory_info().rss / _MIB
         peak = max(present, peak_mib())
-        self._write_scalars({"memory/present_mib": present, "memory/peak_mib": peak})
+        self.log_scalars({"memory/present_mib": present, "memory/peak_mib": peak})
 
 
 def peak_mib() -> float:

@@ -7,26 +7,27 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.tensorboard import drawing
-from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
 from mnist_keras.callbacks.tensorboard.exam import Exam
+from mnist_keras.callbacks.tensorboard.picture_callback import ExamCallback
 
 TAG = "mistakes"
 
 
-class Mistakes(EveryEpochsCallback):
+class Mistakes(ExamCallback):
     """Shows the misclassified images; the most confident mistake comes first.
 
-    The caption gives the true class, and the predicted class with its probability.
+    The caption gives the true class, and the predicted class with its probability. If the examples
+    are not images or the model is not a classifier, a line on stderr says so.
 
     Args:
         logdir: the run's directory.
-        exam: a `mnist_keras.callbacks.tensorboard.exam.Exam` of images.
+        exam: a `mnist_keras.callbacks.tensorboard.exam.Exam`; of several inputs, the one that looks
+            like images is shown.
         every_epochs: interval in epochs; the last epoch is always written too.
         most: the maximum number of images.
 
     Raises:
-        UsageError: ``every_epochs`` is not an integer of at least 1; or, during ``fit``, the model
-            is not a classifier.
+        UsageError: ``every_epochs`` is not an integer of at least 1.
 
     Example:
 
@@ -42,11 +43,11 @@ class Mistakes(EveryEpochsCallback):
     def __init__(
         self, logdir: StrPath, exam: Exam, *, every_epochs: int = 10, most: int = 25
     ) -> None:
-        super().__init__(logdir, every_epochs=every_epochs)
-        self._exam = exam
+        super().__init__(logdir, exam, every_epochs=every_epochs)
         self._most = most
 
-    def summaries(self) -> Iterator[Summary]:
+    def drawn(self) -> Iterator[Summary]:
+        pictures = self._exam.pictures
         probabilities = self._exam.probabilities(self.model, self.step)
         guesses, labels = probabilities.argmax(-1), self._exam.labels
         wrong = np.flatnonzero(guesses != labels)
@@ -58,7 +59,7 @@ class Mistakes(EveryEpochsCallback):
                 f"is {names[labels[i]]}\nnot {names[guess]}: {probabilities[i, guess]:.0%}"
                 for i, guess in zip(shown, guesses[shown], strict=True)
             ]
-            picture = drawing.grid(drawing.gray(self._exam.images[shown]), captions, columns=5)
+            picture = drawing.grid(drawing.gray(pictures[shown]), captions, columns=5)
         else:
             picture = drawing.note("no mistakes")
         description = (

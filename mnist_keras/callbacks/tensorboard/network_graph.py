@@ -11,7 +11,7 @@ from mnist_keras._keras import Functional
 from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.inference import call, network_of
 from mnist_keras.callbacks.tensorboard.event_callback import RUN, EventCallback
-from mnist_keras.callbacks.tensorboard.event_log import GRAPH
+from mnist_keras.callbacks.tensorboard.event_files import GRAPH
 from mnist_keras.errors import UsageError
 
 
@@ -45,7 +45,7 @@ class NetworkGraph(EventCallback):
         self._is_due = False
 
     def on_log_begin(self) -> None:
-        self._is_due = self._log is not None and not self._log.has(RUN, GRAPH)
+        self._is_due = not self.has_logged(GRAPH)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         # Not earlier: the first batch builds a plain subclassed model.

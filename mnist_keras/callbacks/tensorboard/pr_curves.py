@@ -5,15 +5,14 @@ from collections.abc import Iterator
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.pr_curve.summary import pb
 
-from mnist_keras.annotations import StrPath
-from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
-from mnist_keras.callbacks.tensorboard.exam import Exam
+from mnist_keras.callbacks.tensorboard.picture_callback import ExamCallback
 
 
-class PRCurves(EveryEpochsCallback):
+class PRCurves(ExamCallback):
     """Writes ``pr_curve/CLASS``: precision and recall of each class at 201 thresholds.
 
-    At threshold t, an example is assigned to the class if its probability is at least t.
+    At threshold t, an example is assigned to the class if its probability is at least t. If the
+    model is not a classifier, a line on stderr says so.
 
     Args:
         logdir: the run's directory.
@@ -21,8 +20,7 @@ class PRCurves(EveryEpochsCallback):
         every_epochs: interval in epochs; the last epoch is always written too.
 
     Raises:
-        UsageError: ``every_epochs`` is not an integer of at least 1; or, during ``fit``, the model
-            is not a classifier.
+        UsageError: ``every_epochs`` is not an integer of at least 1.
 
     Example:
 
@@ -35,11 +33,7 @@ class PRCurves(EveryEpochsCallback):
     >>> history = model.fit(images, np.eye(10)[labels], verbose=0, callbacks=[curves])
     """
 
-    def __init__(self, logdir: StrPath, exam: Exam, *, every_epochs: int) -> None:
-        super().__init__(logdir, every_epochs=every_epochs)
-        self._exam = exam
-
-    def summaries(self) -> Iterator[Summary]:
+    def drawn(self) -> Iterator[Summary]:
         probabilities = self._exam.probabilities(self.model, self.step).clip(0, 1)
         names = self._exam.class_names(probabilities.shape[1])
         for number, name in enumerate(names):

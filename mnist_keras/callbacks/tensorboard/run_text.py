@@ -5,8 +5,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tensorboard.plugins.text.summary_v2 import text_pb
-
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.tensorboard.event_callback import EventCallback
 from mnist_keras.callbacks.tensorboard.machine import machine, versions
@@ -48,7 +46,8 @@ class RunText(EventCallback):
             "command": "".join(f"    {line}\n" for line in command.splitlines()),
         }
         for tag, text in texts.items():
-            self._write_once(text_pb(tag, text))
+            if not self.has_logged(tag):
+                self.log_text(tag, text)
 
 
 def table(values: Mapping[str, Any]) -> str:

@@ -7,7 +7,10 @@ per directory.
 import os
 import weakref
 
-from mnist_keras.callbacks.tensorboard.event_log import EventLog
+from mnist_keras.callbacks.tensorboard import earlier_runs
+from mnist_keras.callbacks.tensorboard.directory_lock import DirectoryLock
+from mnist_keras.callbacks.tensorboard.event_log import EventLog, reported_disk_errors
+from mnist_keras.console import terminal
 
 _LOGS: weakref.WeakValueDictionary[str, "SharedLog"] = weakref.WeakValueDictionary()
 
@@ -17,11 +20,15 @@ def join(logdir):
 
     Each callback calls this in ``on_train_begin``, before any of them calls `begin`. So a log that
     has begun belongs to an earlier fit that failed and whose callbacks were not closed.
+
+    Raises:
+        UsageError: another program writes into the directory.
     """
     path = os.path.realpath(logdir)
     log = _LOGS.get(path)
-    if log is None or log.has_begun:
-        log = _LOGS[path] = SharedLog(logdir)
+    if log is None or log.has_begun or log.lock.is_inherited:
+        held = log.lock if log is not None and log.lock.is_held else None
+        log = _LOGS[path] = SharedLog(logdir, held or DirectoryLock(logdir))
     log.users += 1
     return log
 
@@ -31,11 +38,14 @@ class SharedLog:
 
     Attributes:
         users: the number of callbacks that write into it.
+        lock: a `DirectoryLock`.
     """
 
-    def __init__(self, logdir):
+    def __init__(self, logdir, lock):
         self.users = 0
+        self.lock = lock
         self._logdir = logdir
+        self._path = os.path.realpath(logdir)
         self._log = None
 
     @property
@@ -43,17 +53,22 @@ class SharedLog:
         """Whether the files were opened."""
         return self._log is not None
 
-    def begin(self, *, step):
+    def begin(self, *, step, resumes=False):
         """Open the files, unless another user did.
 
         Args:
             step: the fit's first step, after a checkpoint was restored.
+            resumes: whether it continues from a checkpoint, or would if there was one.
 
         Returns:
             The `EventLog`.
         """
         if self._log is None:
-            self._log = EventLog(self._logdir, step=step)
+            with reported_disk_errors(self._logdir):
+                repeats = earlier_runs.repeats(self._logdir, step=step, resumes=resumes)
+            self._log = EventLog(self._logdir, step=step, repeats=repeats)
+            if self._log.earlier is not None:
+                terminal.notice(_kept(self._log.earlier))
         return self._log
 
     def leave(self):
@@ -63,5 +78,18 @@ class SharedLog:
             MnistKerasError: the last points cannot be written to the disk.
         """
         self.users -= 1
-        if self.users == 0 and self._log is not None:
-            self._log.close()
+        if self.users == 0:
+            try:
+                if self._log is not None:
+                    self._log.close()
+            finally:
+                if _LOGS.get(self._path) is self:  # Otherwise a later fit has the lock.
+                    self.lock.release()
+
+
+def _kept(earlier):
+    return (
+        f"the TensorBoard points of an earlier training, of steps {earlier.first} to "
+        f"{earlier.last}, are kept in {earlier.directory}: this training does not continue it. "
+        "A TapeModel with a Checkpoint would."
+    )

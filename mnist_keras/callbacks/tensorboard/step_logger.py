@@ -10,6 +10,8 @@ from mnist_keras import triggers
 from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.base import require_single_steps, scalars
 from mnist_keras.callbacks.loss_tracker import examples_in_epoch
+from mnist_keras.callbacks.sinks.guarded import GuardedSinks
+from mnist_keras.callbacks.sinks.sink import Sink
 from mnist_keras.callbacks.step_observer import EPOCH_MEAN, is_loss
 from mnist_keras.callbacks.tensorboard.event_callback import EventCallback
 from mnist_keras.callbacks.tensorboard.loss_probe import LossProbe
@@ -23,7 +25,8 @@ class StepLogger(EventCallback):
     `TapeModel`) and ``examples_per_second`` at these steps. At the end of each epoch it also gets
     ``epoch_NAME`` for each metric; its step is the number of updates done. ``logdir/validation``
     contains ``epoch_NAME`` for each validation metric. However often the run is resumed,
-    TensorBoard shows each step once.
+    TensorBoard shows each step once. A training that begins anew keeps the earlier curves: see
+    `EventCallback`.
 
     A ``train_step`` of your own needs nothing for that. Each log whose name ends with "loss" is
     logged under its name, for example ``kl_loss``. If the log is the result of a metric, so a mean
@@ -39,11 +42,13 @@ class StepLogger(EventCallback):
         echo: whether to print on stdout.
         also_print: the tags of other values to print on the same line, in this order, such as
             ``("kl_loss", "gradient_norm")``; a tag without a value is left out.
+        sinks: places that get the same values besides, each a `mnist_keras.callbacks.sinks.Sink`.
         clock: a function that returns the time in seconds.
 
     Raises:
-        UsageError: ``every_steps`` is not an integer of at least 1; or a plain ``keras.Model``
-            runs several steps per execution, which hides the single steps.
+        UsageError: ``every_steps`` is not an integer of at least 1; one of ``sinks`` is not a
+            `Sink`; or a plain ``keras.Model`` runs several steps per execution, which hides the
+            single steps.
 
     Example:
 
@@ -66,12 +71,14 @@ class StepLogger(EventCallback):
         every_steps: int = 100,
         echo: bool = True,
         also_print: Iterable[str] = (),
+        sinks: Iterable[Sink] = (),
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         super().__init__(logdir)
         self._trigger = triggers.every(every_steps)
         self._echo = echo
         self._also_print = tuple(also_print)
+        self._sinks = GuardedSinks(sinks)
         self._clock = clock
         self._probe = LossProbe()
         self._epoch_begun: int | None = None
@@ -88,12 +95,14 @@ class StepLogger(EventCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
+        self._sinks.close()  # An earlier fit may have ended by an exception.
         if not self.fit.counts_steps:
             require_single_steps(self)
             self._probe.begin_fit(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
+        self._sinks.begin(self.step)
         if epoch != self._epoch_begun:
             self._print(epoch)
             self._epoch_begun = epoch
@@ -121,20 +130,29 @@ class StepLogger(EventCallback):
             if words:
                 self._print(self.epoch, first_batch + step - first_step, *words)
             points = {**values[step], **rate}
-            self._write_scalars(points, subdirectory="train", step=step, keep=False)
+            self.log_scalars(points, subdirectory="train", step=step, keep=False)
+            self._sinks.write(step, points)
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
         self._epoch_begun = None
         values: dict[str, dict[str, float]] = {"train": {}, "validation": {}}
-        for name, value in scalars(logs).items():
+        numbers = scalars(logs)
+        for name, value in numbers.items():
             subdirectory = "validation" if name.startswith("val_") else "train"
             values[subdirectory][f"epoch_{name.removeprefix('val_')}"] = value
         for subdirectory, points in values.items():
-            self._write_scalars(points, subdirectory=subdirectory)
+            self.log_scalars(points, subdirectory=subdirectory)
+        self._sinks.write(self.step, {f"epoch_{name}": value for name, value in numbers.items()})
+
+    def flush(self) -> None:
+        """Write all points to the disk; may be called from another thread."""
+        super().flush()
+        self._sinks.flush()
 
     def close(self) -> None:
-        """Flush and close the event files, unless other callbacks still write."""
+        """Close the sinks, and the event files unless other callbacks still write."""
+        self._sinks.close()
         super().close()
         self._probe.end_fit()
 

@@ -68,7 +68,7 @@ class WeightNorms(EventCallback):
         if self._before:
             variables = self.model.trainable_variables
             norms = _norms(variables, self._before, _tensors(variables))
-            self._write_scalars(norms, keep=False)
+            self.log_scalars(norms, keep=False)
             self._before = []
         super().on_train_batch_end(batch, logs)
 

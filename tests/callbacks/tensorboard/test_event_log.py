@@ -1,5 +1,6 @@
 import errno
 import os
+import socket
 import threading
 import time
 
@@ -286,6 +287,21 @@ def test_each_file_starts_with_its_format_and_session_step(tmp_path):
     write(tmp_path, step=0, end=1)
     assert [e.file_version for e in EventFileLoader(str(path)).Load()] == ["brain.Event:2"]
     assert all(abs(e.wall_time - time.time()) < 3600 for e in events)
+
+
+def test_beside_another_programs_file_no_session_start_is_written(tmp_path):
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "events.out.tfevents.1700000000.host.7.0.v2").touch()
+    write(tmp_path, step=7, end=8)
+    events = list(EventFileLoader(str(files(tmp_path)[-1])).Load())
+    assert [(e.file_version, e.step) for e in events] == [("brain.Event:2", 0), ("", 7)]
+
+
+def test_a_file_comes_before_those_created_later_that_second(tmp_path):
+    write(tmp_path, step=0, end=1)
+    (path,) = files(tmp_path)
+    seconds, host = path.name.split(".")[3], socket.gethostname()
+    assert path.name < f"events.out.tfevents.{seconds}.{host}.{os.getpid()}.0.v2"
 
 
 def test_flush_syncs_the_points_of_all_files(tmp_path, monkeypatch):

@@ -80,7 +80,8 @@ def test_a_description_names_the_classes_and_scales_the_images():
     )
     examples = Exam(np.array([[2, 0, 0]], np.uint8), np.array([0]), description=described)
     assert examples.class_names(3) == ("a", "b", "c")
-    assert examples.inputs(0, 1).tolist() == [[1, 0, 0]]
+    (batch,) = examples.batches(score_model())
+    assert batch.numpy().tolist() == [[1, 0, 0]]
 
 
 def test_unused_examples_are_not_kept_in_memory():
@@ -88,12 +89,14 @@ def test_unused_examples_are_not_kept_in_memory():
     assert not np.shares_memory(Exam(whole, np.zeros(1000), most=10).images, whole)
 
 
-def test_uint8_images_are_scaled_and_predicted_in_batches(make_model, digits):
+def test_described_images_are_scaled_and_predicted_in_batches(make_model, digits):
     images, labels = digits[0].repeat(2, 0)[:1500], digits[1].repeat(2)[:1500]
     model = make_model(dropout=0.5)
     scores = model.predict(batches(images, labels, batch_size=500), verbose=0)
     expected = probabilities(scores, loss="sum_squared_error")
-    found = Exam(images, labels).probabilities(model, step=0)
+    exam = Exam(images, labels, description=DatasetDescription())
+    assert len([*exam.batches(model)]) == 2
+    found = exam.probabilities(model, step=0)
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
 
 
@@ -150,7 +153,8 @@ def test_a_model_that_is_not_a_classifier_is_refused():
         Exam(SCORES, np.arange(3)).probabilities(model, step=0)
     assert str(error.value) == (
         "the model is not a classifier. Received: outputs of the shape (3, 1). "
-        "Expected: (3, classes), with at least 2 classes."
+        "Expected: one output (3, classes) with at least 2 classes, or one score per example of a "
+        "sigmoid or a binary crossentropy."
     )
 
 

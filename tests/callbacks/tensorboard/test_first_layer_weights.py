@@ -87,12 +87,83 @@ def test_weights_that_do_not_form_images_are_refused():
     )
 
 
-def test_a_model_without_such_a_layer_is_refused(tmp_path):
+def test_a_model_without_such_a_layer_is_named_on_stderr(tmp_path, capsys):
     model = keras.Sequential([keras.Input((4,)), keras.layers.BatchNormalization()])
     model.compile(optimizer="sgd", loss="mse")
     x = np.ones((2, 4))
-    with pytest.raises(UsageError, match="no layer has weights that form images"):
-        model.fit(x, x, verbose=0, callbacks=[FirstLayerWeights(tmp_path)])
+    model.fit(x, x, verbose=0, callbacks=[FirstLayerWeights(tmp_path)])
+    assert capsys.readouterr().err == (
+        "FirstLayerWeights shows nothing: no layer has weights that form images. Received: a model "
+        "without dense and convolution layers. Expected: at least one of them.\n"
+    )
+    assert [*tmp_path.iterdir()] == []
+
+
+def built(*inputs, units=4):
+    """A functional model with a dense layer for each input."""
+    inputs = [keras.Input(shape) for shape in inputs]
+    flat = [
+        keras.layers.Flatten()(tensor) if len(tensor.shape) > 2 else tensor for tensor in inputs
+    ]
+    parts = [keras.layers.Dense(units)(tensor) for tensor in flat]
+    return keras.Model(inputs, keras.layers.Concatenate()(parts) if len(parts) > 1 else parts[0])
+
+
+def drawn_of(model, monkeypatch, tmp_path, **options):
+    """The images that are drawn of a model's weights."""
+    found, signed = [], drawing.signed
+    monkeypatch.setattr(drawing, "signed", lambda shown: found.append(shown) or signed(shown))
+    callback = FirstLayerWeights(tmp_path, **options)
+    callback.set_model(model)
+    list(callback.summaries())
+    return found
+
+
+@pytest.mark.parametrize("kind", [lambda model: model, TapeModel])
+@pytest.mark.parametrize(
+    ("inputs", "shape", "channels", "number"),
+    [
+        ([(4, 9)], (4, 9), 1, 0),
+        ([(4, 9, 1)], (4, 9), 1, 0),
+        ([(4, 9, 3)], (4, 9), 3, 0),
+        ([(36,)], (6, 6), 1, 0),
+        ([(20,), (4, 9, 3)], (4, 9), 3, 1),
+    ],
+)
+def test_dense_weights_take_the_shape_of_an_image_input(
+    inputs, shape, channels, number, kind, monkeypatch, tmp_path
+):
+    model = built(*inputs)
+    kernel = [weight for weight in model.get_weights() if weight.ndim == 2][number]
+    (found,) = drawn_of(kind(model), monkeypatch, tmp_path)
+    expected = kernel.T.reshape(4, *shape, channels).mean(-1)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_weights_of_tables_and_hidden_layers_are_not_images(monkeypatch, tmp_path, capsys):
+    table = built((20,))
+    hidden = keras.Sequential(
+        [
+            keras.Input((12,)),
+            keras.layers.Embedding(50, 16),
+            keras.layers.GlobalAveragePooling1D(),
+            keras.layers.Dense(3),
+        ]
+    )
+    for model, expected in (
+        (table, "Received: 20 weights, 4 x 4 pixels. Expected: image_shape with as many pixels."),
+        (
+            hidden,
+            "Received: 16 weights, inputs of the shapes (12,). Expected: as many weights as pixels "
+            "of an input, or image_shape.",
+        ),
+    ):
+        assert drawn_of(model, monkeypatch, tmp_path) == []
+        assert capsys.readouterr().err == (
+            f"FirstLayerWeights shows nothing: the weights of a unit are not an image. {expected}\n"
+        )
+    (found,) = drawn_of(table, monkeypatch, tmp_path, image_shape=(5, 4))
+    assert found.shape == (4, 5, 4)
 
 
 def test_the_example_is_true():

@@ -56,5 +56,31 @@ def test_labels_may_be_integers_or_one_hot(labels, make_plain, stream, tmp_path,
     np.testing.assert_array_equal(picture_at(summaries_of(tmp_path), 7), drawn(images, [3, 1]))
 
 
+@pytest.mark.parametrize(
+    ("y", "captions"),
+    [
+        (np.array([3, 0]), ["3", "cat"]),
+        (np.array([[0.25], [-2.0]]), ["0.25", "-2"]),
+        (np.zeros((2, 4, 4)), None),
+        ((np.array([3, 0]), np.array([1, 1])), None),
+        (None, None),
+    ],
+)
+def test_captions_are_classes_or_numbers(y, captions, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        input_sample.drawing, "grid", lambda images, texts, **_: found.append((images, texts))
+    )
+    monkeypatch.setattr(input_sample.drawing, "image_summary", lambda *_, **__: None)
+    images = np.arange(32, dtype=np.uint8).reshape(2, 4, 4)
+    x = {"a": np.zeros((2, 20)), "b": images}
+    batch = x if y is None else (x, y, np.ones(2))
+    callback = InputSample(tmp_path, lambda: batch, class_names=["cat"])
+    list(callback.summaries())
+    ((shown, texts),) = found
+    np.testing.assert_array_equal(shown, images)
+    assert texts == captions
+
+
 def test_the_example_is_true():
     assert doctest.testmod(input_sample).failed == 0

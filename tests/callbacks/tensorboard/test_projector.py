@@ -100,6 +100,46 @@ def test_the_files_contain_points_classes_and_images(make_model, stream, held_ou
     assert len(list(directory.iterdir())) == 4, "nothing else is left"
 
 
+def test_points_are_written_without_images_or_classes(tmp_path, capsys):
+    """A regression on a table."""
+    x = np.random.default_rng(0).normal(size=(1500, 6)).astype(np.float32)
+    model = sequential()
+    model.compile(loss="mse")
+    callback = Projector(tmp_path, Exam(x, x[:, 0] / 2), most=1200)
+    callback.set_model(model)
+    list(callback.summaries())
+    directory = tmp_path / DIRECTORY
+    assert {path.name for path in directory.iterdir()} == {"points.tsv", "projector_config.pbtxt"}
+    points = np.loadtxt(directory / "points.tsv", delimiter="\t")
+    np.testing.assert_allclose(points, input_of_layer(model, x[:1200]), rtol=2e-3, atol=1e-6)
+    config = (directory / "projector_config.pbtxt").read_text()
+    assert "metadata_path" not in config
+    assert "sprite" not in config
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(". ")[0] for line in lines] == [
+        "Projector shows no classes: the targets are not classes",
+        "Projector shows no images: the examples are not images",
+    ]
+
+
+def test_classes_are_written_without_predictions(tmp_path, capsys):
+    """An autoencoder on images whose classes are known."""
+    x = np.random.default_rng(0).random((4, 6, 6, 1)).astype(np.float32)
+    layers = [keras.layers.Conv2D(2, 3), keras.layers.Conv2DTranspose(1, 3)]
+    model = keras.Sequential([keras.Input((6, 6, 1)), *layers])
+    model.compile(loss="mse")
+    callback = Projector(tmp_path, Exam(x, np.array([2, 0, 1, 2]), class_names=["a", "b"]))
+    callback.set_model(model)
+    list(callback.summaries())
+    directory = tmp_path / DIRECTORY
+    assert (directory / "labels.tsv").read_text().splitlines() == ["2", "a", "b", "2"]
+    # The mean over height and width.
+    points = np.loadtxt(directory / "points.tsv", delimiter="\t")
+    np.testing.assert_allclose(points, layers[0](x).numpy().mean((1, 2)), rtol=2e-3, atol=1e-6)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Projector shows no predictions: the model is not a classifier.")
+
+
 def test_an_unknown_layer_is_refused(make_model, held_out):
     with pytest.raises(UsageError) as error:
         input_of_layer(sequential(), np.ones((1, 6), np.float32), layer="dropout")

@@ -13,7 +13,7 @@ from mnist_keras.app.config import RunConfig
 from mnist_keras.app.report import render, run_facts
 from mnist_keras.callbacks.tensorboard.event_log import EventLog
 from mnist_keras.callbacks.tensorboard.exam import Exam
-from mnist_keras.data.datasets.descriptions import FASHION_MNIST
+from mnist_keras.data.datasets.descriptions import FASHION_MNIST, MNIST
 from tests.browser import browser, browser_is_here
 
 LABELS = np.arange(20) % 10
@@ -99,7 +99,7 @@ def page_of(run):
 
 @pytest.fixture(scope="module")
 def html(page_of):
-    return page_of(Exam(IMAGES, LABELS))
+    return page_of(Exam(IMAGES, LABELS, description=MNIST))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,77 @@
+"""The sinks of a `StepLogger`, none of which can end the training."""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from mnist_keras.callbacks.sinks.sink import Sink
+from mnist_keras.console import terminal
+from mnist_keras.errors import UsageError
+
+
+class GuardedSinks:
+    """Calls each of several sinks; an exception becomes one line, until the sink works again.
+
+    Args:
+        sinks: each a `Sink`.
+
+    Raises:
+        UsageError: one of them is not a `Sink`.
+    """
+
+    def __init__(self, sinks: Iterable[Sink]) -> None:
+        self._sinks = tuple(sinks)
+        self._failing: set[int] = set()
+        self._is_open = False
+        for sink in self._sinks:
+            if not isinstance(sink, Sink):
+                raise UsageError(
+                    f"a sink is wrong. Received: {sink!r}. Expected: an object of a class derived "
+                    "from mnist_keras.callbacks.sinks.Sink."
+                )
+
+    def begin(self, step: int) -> None:
+        """Open the sinks, unless they are open."""
+        if not self._is_open:
+            self._is_open = True
+            self._call_each(lambda sink: sink.begin(step))
+
+    def write(self, step: int, values: Mapping[str, float]) -> None:
+        """Write the values of a step into each sink."""
+        if values:
+            self._call_each(lambda sink: sink.write(step, values))
+
+    def flush(self) -> None:
+        """Make everything written so far durable."""
+        if self._is_open:
+            self._call_each(lambda sink: sink.flush())
+
+    def close(self) -> None:
+        """Close the sinks, if they are open."""
+        if self._is_open:
+            self._is_open = False
+            self._failing.clear()  # What is lost at the end is told in any case.
+            self._call_each(lambda sink: sink.close())
+            self._failing.clear()
+
+    def _call_each(self, call: Callable[[Sink], Any]) -> None:
+        for number, sink in enumerate(self._sinks):
+            try:
+                call(sink)
+            except Exception as error:
+                if number not in self._failing:
+                    self._failing.add(number)
+                    terminal.notice(_line(sink, error))
+            else:
+                self._failing.discard(number)
+
+
+def _line(sink: Sink, error: Exception) -> str:
+    return (
+        f"{type(sink).__name__} does not work, and the training continues without it. "
+        f"Received: {reason(error)}. Expected: a sink that can be written."
+    )
+
+
+def reason(error: Exception) -> str:
+    """What an exception says, on one line of at most 300 characters."""
+    return " ".join(str(error).split())[:300] or type(error).__name__

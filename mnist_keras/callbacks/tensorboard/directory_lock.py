@@ -1,0 +1,107 @@
+"""Keeps two programs from writing the event files of one directory."""
+
+import contextlib
+import os
+import pathlib
+import socket
+
+from mnist_keras.errors import UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows: it refuses to move or cut a file that another program has open.
+    fcntl = None  # type: ignore[assignment]
+
+_NAME = ".tensorboard.lock"
+_MOST_TRIES = 10
+
+
+class DirectoryLock:
+    """Locks a directory for this process, until `release` or until the process ends in any way.
+
+    A second program is refused; it does not write beside the first one. Two programs with the same
+    directory are nearly always a mistake, such as a default that both have. An error before the
+    first step costs nothing. Curves in a directory such as ``train-2`` would: nobody knows which
+    program they belong to, and neither does that program when it resumes. Both would also save
+    their checkpoints in one directory.
+
+    The lock is one of POSIX, not of filelock. A forked process, such as a worker that loads data,
+    does not inherit it, so a worker that outlives a killed program does not keep others out. Also,
+    filelock 3.13 takes each error of a network file system for a lock that is held.
+
+    Where there are no locks, or the directory cannot be written, nothing is locked.
+
+    Args:
+        directory: it is created if it does not exist.
+
+    Raises:
+        UsageError: another process has locked it.
+    """
+
+    def __init__(self, directory):
+        self._directory = directory
+        self._path = pathlib.Path(os.path.realpath(directory), _NAME)
+        self._pid = os.getpid()
+        self._file = None if fcntl is None else self._locked_file()
+
+    @property
+    def is_inherited(self):
+        """Whether this process was forked from the one that made the lock, which alone holds it."""
+        return self._pid != os.getpid()
+
+    @property
+    def is_held(self):
+        """Whether this process holds the lock."""
+        return self._file is not None and not self.is_inherited
+
+    def release(self):
+        """Let other processes in; may be called twice."""
+        file, self._file = self._file, None
+        if file is None:
+            return
+        with file, contextlib.suppress(OSError):
+            if not self.is_inherited:
+                self._path.unlink()
+
+    def _locked_file(self):
+        for _ in range(_MOST_TRIES):
+            file = _opened(self._path)
+            if file is None:
+                return None
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                # The process that had it may have removed the file since it was opened here.
+                if os.path.samestat(os.fstat(file.fileno()), os.stat(self._path)):
+                    self._sign(file)
+                    return file
+            except FileNotFoundError:
+                pass
+            except (BlockingIOError, PermissionError):  # POSIX allows either for a held lock.
+                raise self._held_by(file) from None
+            except OSError:
+                file.close()
+                return None
+            file.close()
+        return None
+
+    def _sign(self, file):
+        with contextlib.suppress(OSError):  # On a full disk the lock holds, without a name.
+            file.truncate(0)
+            file.write(f"process {self._pid} on {socket.gethostname()}".encode())
+
+    def _held_by(self, file):
+        with file:
+            file.seek(0)
+            holder = file.read(200).decode(errors="replace") or "another process"
+        return UsageError(
+            f"another program is writing TensorBoard files there. Received: {self._directory}, "
+            f"which {holder} has open. Expected: a directory of its own for each program."
+        )
+
+
+def _opened(path):
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return open(path, "a+b", buffering=0)
+    except OSError:
+        return None

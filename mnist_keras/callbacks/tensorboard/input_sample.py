@@ -21,8 +21,8 @@ class InputSample(EveryEpochsCallback):
     Args:
         logdir: the run's directory.
         first_batch: a function without arguments that returns (images, labels) of the current
-            epoch. Images: (n, height, width), or with a last axis of one or three channels.
-            Labels: integers (n,) or one-hot (n, classes).
+            epoch. Images: (n, height, width), or with an axis of one or three channels, at the end
+            or before the height. Labels: integers (n,) or one-hot (n, classes).
         every_epochs: interval in epochs; the first and last epoch are always written too.
         most: the maximum number of images.
         class_names: a text for each class; None: its number.

@@ -50,6 +50,9 @@ Private attributes of Keras:
   ``._backend_update_step``, ``._overwrite_model_variables_with_average_value``: patched by
   `updates_without_strategy`.
 
+- ``Progbar._last_update``, ``._prev_total_width``: say whether Keras's progress bar stands on the
+  line on which a callback prints, and how wide it is.
+
 Patches of Keras's public methods, and an attribute that is set while a step is traced:
 
 - ``BatchNormalization.synchronized``: set by `synchronized_normalization`.
@@ -59,6 +62,11 @@ Patches of Keras's public methods, and an attribute that is set while a step is 
   step gives to a metric.
 - ``Optimizer.apply``: patched by `updates_without_strategy`, and by `hooked`, to know which
   optimizers a step applies.
+- ``ProgbarLogger.on_epoch_end``: followed by `after`: there the line of the bar ends.
+
+Local variables of Keras's functions, which `calling_list` looks for in the stack:
+
+- ``self`` of ``CallbackList.on_train_begin``: a callback is told nothing about the others.
 
 Of TensorFlow:
 
@@ -82,6 +90,7 @@ Of TensorFlow:
 
 import contextlib
 import functools
+import inspect
 import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -362,6 +371,40 @@ def hooked(owners: Iterable[Any], name: str, hook: Callable[..., Any]) -> Iterat
                 entry[0] -= 1
                 if not entry[0]:
                     _restore(owner, name, _HOOKS.pop((id(owner), name))[1])
+
+
+def after(owner: Any, name: str, then: Callable[[], object]) -> None:
+    """From now on, call a function after each call of an object's method."""
+    method = getattr(owner, name)
+
+    @functools.wraps(method)
+    def both(*args, **kwargs):
+        result = method(*args, **kwargs)
+        then()
+        return result
+
+    _set(owner, name, both)
+
+
+def calling_list() -> keras.callbacks.CallbackList | None:
+    """The list of callbacks by which the caller, a hook of a callback, is called; None without."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, keras.callbacks.CallbackList):
+            return caller
+        frame = frame.f_back
+    return None
+
+
+def drawn_at(bar: keras.utils.Progbar) -> float:
+    """When Keras's progress bar was drawn last, in seconds since 1970; 0 before the first time."""
+    return bar._last_update
+
+
+def width_of_bar(bar: keras.utils.Progbar) -> int:
+    """How many columns Keras's progress bar takes; 0 before it is drawn."""
+    return bar._prev_total_width
 
 
 def graph_of_call(operation: tf.Operation) -> Any:

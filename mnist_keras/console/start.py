@@ -9,6 +9,28 @@ import tempfile
 from mnist_keras.console import threads
 
 
+def import_quietly() -> None:
+    """Import TensorFlow and Keras without the lines that TensorFlow logs meanwhile.
+
+    For a notebook or a program, as its first line: later, TensorFlow has written them already.
+    From then on TensorFlow logs errors of its C++ code alone, and its warnings in Python as ever.
+    With ``TF_CPP_MIN_LOG_LEVEL`` in the environment, or if TensorFlow is imported, it does nothing.
+
+    Example:
+
+    >>> import mnist_keras
+    >>> mnist_keras.import_quietly()
+    """
+    if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    with stderr_held_back():
+        import keras  # noqa: F401
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
 def import_tensorflow(*, quiet=True, silent=False, parts=1):
     """Import TensorFlow and Keras, find the devices, and log only errors from then on.
 

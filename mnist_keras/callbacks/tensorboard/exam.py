@@ -7,9 +7,9 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 
 from mnist_keras.callbacks.inference import call, last_activation, validated_weights
+from mnist_keras.checkpoint import backends
 from mnist_keras.data.description import DEFAULT_DESCRIPTION, DatasetDescription
 from mnist_keras.errors import UsageError
 from mnist_keras.probabilities import probabilities
@@ -99,6 +99,7 @@ class Exam:
         Raises:
             UsageError: the model's output has another shape.
         """
+        backends.synchronize(model)
         optimizer = getattr(model, "optimizer", None)
         iterations = None if optimizer is None else int(_numpy(optimizer.iterations))
         if self._model is None or model is not self._model():
@@ -117,7 +118,7 @@ class Exam:
 
     def _batches(self):
         for begin in range(0, len(self), _BATCH_SIZE):
-            yield tf.constant(self.inputs(begin, begin + _BATCH_SIZE))
+            yield keras.ops.convert_to_tensor(self.inputs(begin, begin + _BATCH_SIZE))
 
 
 def _to_probabilities(scores, model, count):

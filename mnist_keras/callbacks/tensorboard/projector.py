@@ -8,7 +8,6 @@ from typing import Any
 import keras
 import numpy as np
 import numpy.typing as npt
-import tensorflow as tf
 from google.protobuf import text_format
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.projector import metadata
@@ -144,8 +143,9 @@ def input_of_layer(
     with contextlib.ExitStack() as stack:
         for part in candidates:
             stack.enter_context(_watched(part, seen))
-        call(network_of(model), tf.convert_to_tensor(x))
-    return np.asarray(list(seen.values())[-1], np.float32).reshape(len(x), -1)
+        call(network_of(model), keras.ops.convert_to_tensor(x))
+    points = keras.ops.convert_to_numpy(list(seen.values())[-1])
+    return np.asarray(points, np.float32).reshape(len(x), -1)
 
 
 @contextlib.contextmanager

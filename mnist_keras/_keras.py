@@ -39,6 +39,7 @@ Private attributes of Keras:
   holds the mean of each output's loss.
 - ``Model._distribute_strategy``: the public ``distribute_strategy`` is TensorFlow's default one
   for a model without a strategy.
+- ``Model._initial_epoch``: with which epoch ``fit`` begins; a callback can set it nowhere else.
 - ``Model._loss_tracker``: a ``train_step`` that replaces Keras's has to update it.
 - ``Model._maybe_symbolic_build``: overridden in ``TapeModel``: ``fit`` has no public hook between
   creating the data's iterator and calling the first callback.
@@ -67,6 +68,7 @@ Patches of Keras's public methods, and an attribute that is set while a step is 
 Local variables of Keras's functions, which `calling_list` looks for in the stack:
 
 - ``self`` of ``CallbackList.on_train_begin``: a callback is told nothing about the others.
+- ``epoch_iterator`` of ``Model.fit``: nor about the data.
 
 Of TensorFlow:
 
@@ -105,7 +107,7 @@ try:
     from keras.src.models.functional import Functional
     from keras.src.optimizers.base_optimizer import BaseOptimizer
     from keras.src.random import seed_generator
-    from keras.src.trainers import data_adapters
+    from keras.src.trainers import data_adapters, epoch_iterator
     from keras.src.trainers.data_adapters.data_adapter import DataAdapter
     from tensorflow.compiler.xla.tsl.protobuf.coordination_config_pb2 import CoordinatedJob
     from tensorflow.core.framework.graph_pb2 import GraphDef
@@ -395,6 +397,25 @@ def calling_list() -> keras.callbacks.CallbackList | None:
             return caller
         frame = frame.f_back
     return None
+
+
+def running_epochs() -> "EpochIterator | None":
+    """The iterator over the epochs of the ``fit`` that is running in this thread, or None."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        found = frame.f_locals.get("epoch_iterator")
+        if isinstance(found, epoch_iterator.EpochIterator):
+            return EpochIterator(found)
+        frame = frame.f_back
+    return None
+
+
+def set_initial_epoch(model: keras.Model, epoch: int | None) -> None:
+    """Let ``fit``, which has called the first hook, begin with another epoch; None: its argument.
+
+    It stays for later fits unless it is set back.
+    """
+    model._initial_epoch = epoch
 
 
 def drawn_at(bar: keras.utils.Progbar) -> float:

@@ -188,10 +188,8 @@ class StepObserver:
             self.applied[name] = None, None
         else:
             # Before the update: it may change the scale.
-            self.applied[name] = (
-                list(gradients),
-                optimizer.scale_loss(keras.ops.ones((), "float32")),
-            )
+            scale = optimizer.scale_loss(keras.ops.ones((), "float32"))
+            self.applied[name] = list(gradients), scale
 
     def _is_computed_in_step(self, value):
         """Whether a log that no metric gave is a value of this step, not read from the state."""

@@ -61,8 +61,9 @@ class TapeModel(keras.Model):
             order, so the losses agree with those of 1 part to about 1e-6.
 
     Raises:
-        UsageError: Keras has another backend than TensorFlow; ``batch_parts`` is not an integer of at least 1; or it is above 1, and there is
-            no wrapped network or the network normalizes over the batch.
+        UsageError: Keras has another backend than TensorFlow; or ``batch_parts`` is not an integer
+            of at least 1; or it is above 1, and there is no wrapped network or the network
+            normalizes over the batch.
 
     Attributes:
         steps_trained: number of updates since the first fit, including those before an

@@ -65,10 +65,10 @@ Patches of Keras's public methods, and an attribute that is set while a step is 
   optimizers a step applies.
 - ``ProgbarLogger.on_epoch_end``: followed by `after`: there the line of the bar ends.
 
-Local variables of Keras's functions, which `calling_list` looks for in the stack:
+Local variables of Keras's functions, which `calling_list` and `running_epochs` look for:
 
-- ``self`` of ``CallbackList.on_train_begin``: a callback is told nothing about the others.
-- ``epoch_iterator`` of ``Model.fit``: nor about the data.
+- ``CallbackList.on_train_begin.self``: a callback is told nothing about the others.
+- ``Model.fit.epoch_iterator``: nor about the data.
 
 Of TensorFlow:
 

@@ -262,7 +262,7 @@ class Checkpoint(StepCallback):
         if found is not None:
             self._mid_epoch = found if found.position.step_in_epoch > 0 else None
             if self._plain_fit is not None:
-                self._plain_fit.begin_at(self._resumption.position)
+                self._plain_fit.begin_at(self._resumption.position or found.position)
         elif self._resume and not self._can_resume_now() and self._checkpoints.steps():
             newest = self._checkpoints.directory(self._checkpoints.steps()[-1])
             self._tell(checkpoint_lines.begins_anew(newest))

@@ -159,7 +159,7 @@ def main():
     stream = batches_of(train, shuffle=True)
     model = TapeModel(network(train.description))
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    model.compile("adam", loss, metrics=["accuracy"], steps_per_execution="auto")
+    model.compile("adam", loss, metrics=["accuracy"])
     model.fit(
         stream,
         epochs=arguments.epochs,

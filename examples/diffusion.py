@@ -120,7 +120,7 @@ def main():
     keras.utils.set_random_seed(0)
     train, test = load("auto")
     model = Diffusion(network())
-    model.compile(keras.optimizers.Adam(0.002), steps_per_execution="auto")
+    model.compile(keras.optimizers.Adam(0.002))
     model.fit(
         batches(train.images[:examples], shuffle=True),
         epochs=arguments.epochs,

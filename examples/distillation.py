@@ -83,7 +83,7 @@ def trained(model, train, test, *, epochs, learning_rate, logdir):
     """Train a model and return its accuracy on the test images."""
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     optimizer = keras.optimizers.Adam(learning_rate)
-    model.compile(optimizer, loss, metrics=["accuracy"], steps_per_execution="auto")
+    model.compile(optimizer, loss, metrics=["accuracy"])
     model.fit(
         batches(*train, shuffle=True),
         epochs=epochs,

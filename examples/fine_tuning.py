@@ -40,7 +40,7 @@ def main():
         loss = keras.losses.BinaryCrossentropy(from_logits=True)
         accuracy = keras.metrics.BinaryAccuracy(threshold=0.0)
         optimizer = keras.optimizers.Adam(learning_rate)
-        model.compile(optimizer, loss, metrics=[accuracy], steps_per_execution=50)
+        model.compile(optimizer, loss, metrics=[accuracy])
         model.fit(
             train.images / np.float32(255),
             train.labels % 2,

@@ -128,7 +128,6 @@ def main():
     model.compile(
         d_optimizer=keras.optimizers.Adam(0.0002, beta_1=0.5),
         g_optimizer=keras.optimizers.Adam(0.0005, beta_1=0.5),
-        steps_per_execution="auto",
     )
     model.fit(
         batches(train.images[:examples]),

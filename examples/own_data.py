@@ -42,7 +42,7 @@ def main():
     layers = [keras.layers.Dense(16, "relu"), keras.layers.Dense(16, "relu"), keras.layers.Dense(2)]
     model = TapeModel(keras.Sequential([keras.Input((2,)), *layers]))
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"], steps_per_execution=10)
+    model.compile(keras.optimizers.Adam(0.01), loss, metrics=["accuracy"])
     model.fit(
         Moons(batches=50),
         epochs=arguments.epochs,

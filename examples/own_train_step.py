@@ -50,7 +50,7 @@ def main():
     layers = [keras.layers.Flatten(), keras.layers.Dense(128, "relu"), keras.layers.Dense(10)]
     model = Adversarial(keras.Sequential([keras.Input((28, 28)), *layers]))
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
-    model.compile("adam", loss, metrics=["accuracy"], steps_per_execution="auto")
+    model.compile("adam", loss, metrics=["accuracy"])
     model.fit(
         batches(train.images, train.labels, batch_size=100),
         epochs=arguments.epochs,

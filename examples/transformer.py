@@ -117,7 +117,7 @@ def main():
     data = tf.data.Dataset.from_tensor_slices(((digits, words[:, :-1]), words[:, 1:]))
     model = translator()
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile("adam", loss, metrics=["accuracy"], steps_per_execution="auto")
+    model.compile("adam", loss, metrics=["accuracy"])
     model.fit(
         data.shuffle(len(digits), seed=0).batch(100),
         epochs=arguments.epochs,

@@ -46,7 +46,6 @@ def main():
         },
         loss_weights={"digit": 1.0, "ink": 10.0},
         metrics={"digit": ["accuracy"], "ink": ["mean_absolute_error"]},
-        steps_per_execution=50,
     )
     model.fit(
         *examples(train),

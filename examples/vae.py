@@ -104,7 +104,7 @@ def main():
     keras.utils.set_random_seed(0)
     train, test = load("auto")
     model = VAE(encoder(), decoder())
-    model.compile(keras.optimizers.Adam(0.001), steps_per_execution="auto")
+    model.compile(keras.optimizers.Adam(0.001))
     model.fit(
         batches(train.images[:examples], shuffle=True),
         epochs=arguments.epochs,

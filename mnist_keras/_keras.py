@@ -32,6 +32,8 @@ Private attributes of Keras:
 - ``EpochIterator._current_iterator``, ``._distributed_dataset``, ``._enumerate_iterator``,
   ``._get_iterator``, ``._num_batches``, ``._steps_seen``: where Keras is in the data, which
   `EpochIterator` restores and counts.
+- ``EpochIterator._interrupted_warning``: an execution of many steps may end with the data, which
+  Keras would not notice.
 - ``Layer._call_has_training_arg``: a ``call`` without ``training`` must not get it.
 - ``Layer._flatten_layers``: ``Model.layers`` leaves out nested layers.
 - ``Metric._direction``: says whether higher or lower values of a metric are better, "up" or "down".
@@ -567,6 +569,15 @@ class EpochIterator:
         return self._epochs.steps_per_epoch
 
     @property
+    def steps_per_execution(self) -> int:
+        """How many steps Keras counts for one execution; to be set before an epoch begins."""
+        return self._epochs.steps_per_execution
+
+    @steps_per_execution.setter
+    def steps_per_execution(self, steps: int) -> None:
+        self._epochs.steps_per_execution = steps
+
+    @property
     def num_batches(self) -> int | None:
         """Batches in an epoch; None where Keras has not seen the end of the data yet."""
         return self._epochs._num_batches
@@ -642,6 +653,18 @@ class EpochIterator:
         epochs = self._epochs
         if epochs.steps_per_epoch and epochs._num_batches:
             epochs._steps_seen += steps - epochs.steps_per_execution
+
+    def warn_of_missing_steps(self, steps: int) -> None:
+        """Warn as Keras does if the data ended in the last execution of an epoch.
+
+        Keras itself notices it only when it begins another execution.
+
+        Args:
+            steps: how many were run in this epoch.
+        """
+        wanted = self.steps_per_epoch
+        if wanted and steps < wanted <= steps + self.steps_per_execution:
+            self._epochs._interrupted_warning()
 
     def replay_epoch(self, num_batches: int | None) -> None:
         """Do what an epoch did to the iterators and the data, without drawing a batch.

@@ -192,12 +192,16 @@ def train(name, strategy, steps_per_execution, path):
 
 
 def train_outputs(strategy, path):
-    """Two outputs; in the last batch of one example, a replica has none."""
+    """Two outputs; in the last batch of one example, a replica has none.
+
+    The first worker alone has a callback with hooks of batches.
+    """
     import keras
     import numpy as np
     import tensorflow as tf
 
     from mnist_keras import TapeModel
+    from mnist_keras.distributed.workers import workers_of
 
     x = np.random.default_rng(0).random((31, 6), np.float32)
     batches = tf.data.Dataset.from_tensor_slices((x, {"a": x[:, :2], "b": x[:, 3:]})).batch(10)
@@ -212,7 +216,14 @@ def train_outputs(strategy, path):
         model.compile(
             optimizer=keras.optimizers.SGD(0.01), loss=losses, loss_weights={"a": 1, "b": 2}
         )
-    np.savez(path, **model.fit(batches, validation_data=batches, verbose=0).history)
+    seen = []
+    callback = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append(batch),
+        on_test_batch_end=lambda batch, logs: seen.append(-batch),
+    )
+    callbacks = [callback] if workers_of(model).is_chief else []
+    history = model.fit(batches, validation_data=batches, verbose=0, callbacks=callbacks).history
+    np.savez(path, **history, batches_seen=seen)
 
 
 def restore_sums(model, path):

@@ -10,6 +10,7 @@ import io
 import pathlib
 import re
 import threading
+import warnings
 from unittest import mock
 
 import keras
@@ -354,6 +355,17 @@ def an_adapter_keeps_the_users_data(kind, argument):
     # Their libraries may be missing.
     adapter = getattr(_keras.data_adapters, kind)
     assert f"self._{argument} = {argument}\n" in inspect.getsource(adapter.__init__)
+
+
+@canary("EpochIterator._interrupted_warning")
+def data_that_end_in_the_last_execution_are_reported():
+    epochs = epochs_of(X, Y, batch_size=2, steps_per_epoch=9)
+    epochs.steps_per_execution = 4
+    with pytest.warns(UserWarning, match="ran out of data"):
+        epochs.warn_of_missing_steps(6)
+    with warnings.catch_warnings(action="error"):
+        epochs.warn_of_missing_steps(4)  # Keras begins another execution and notices it.
+        epochs.warn_of_missing_steps(9)
 
 
 @canary("EpochIterator._steps_seen")

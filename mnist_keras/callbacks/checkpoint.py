@@ -322,7 +322,7 @@ class Checkpoint(StepCallback):
         """
         self._take_result()
         # Only the chief knows about a failed write, but all workers must capture a state together.
-        if workers_of(self.model).all_reduce_max([int(position != self._saved)])[0]:
+        if workers_of(self.model).any(position != self._saved):
             self._save(position, {})
         self._take_result()
         self._raise_failure()

@@ -71,7 +71,7 @@ class Resumption:
         """
         self._workers = workers = workers_of(model)
         files = self._read() if workers.is_chief else None
-        self._starts_anew = bool(workers.all_reduce_max([int(self._starts_anew)])[0])
+        self._starts_anew = workers.any(self._starts_anew)
         if workers.are_several:
             files = file_bundle.unpack(workers.broadcast(file_bundle.pack(files)))
         self._found = found = None if files is None else TrainingState.from_files(files)

@@ -80,6 +80,10 @@ class Workers:
         rows[self.index] = values
         return self._sum(tf.constant(rows)).numpy().max(axis=0).tolist()
 
+    def any(self, value):
+        """Whether a bool is true on any worker; a collective call."""
+        return bool(self.all_reduce_max([int(value)])[0])
+
     def broadcast(self, data):
         """The chief's data on every worker; a collective call.
 

@@ -15,6 +15,7 @@ from mnist_keras.checkpoint.data_position import DataPosition, StreamPosition
 from mnist_keras.checkpoint.step_graph import StepGraph
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.distributed.workers import workers_of
+from mnist_keras.model.batch_hooks import see_batches
 from mnist_keras.model.multi_step import MultiStepFunction
 from mnist_keras.model.pace import Pace
 
@@ -33,6 +34,10 @@ class FitCallbacks(keras.callbacks.CallbackList):
 
     Each worker has the same list. A ``chief_only`` callback is called only on the first worker. If
     a callback of any worker asks to end an execution, it ends on all workers at the same step.
+
+    Attributes:
+        everywhere: the callbacks, also those that only the first worker calls.
+        pace: the `mnist_keras.model.pace.Pace` of the training.
     """
 
     callbacks: list[keras.callbacks.Callback]
@@ -63,7 +68,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         # Callbacks that save the state of others, or end the run, must be called after them.
         self.callbacks.sort(key=_priority)
         self._workers = workers_of(model)
-        self._everywhere = list(self.callbacks)
+        self.everywhere = list(self.callbacks)
         if not self._workers.is_chief:
             self.callbacks = [c for c in self.callbacks if not _is_for_the_chief(c)]
         own = self._followers(self.callbacks)
@@ -71,10 +76,10 @@ class FitCallbacks(keras.callbacks.CallbackList):
         self._norms = _overridden(own, "needs_gradient_norm")
         self._requesting = [
             request.__self__
-            for request in _overridden(self._followers(self._everywhere), "local_request")
+            for request in _overridden(self._followers(self.everywhere), "local_request")
         ]
         self._agreed: dict[StepCallback, int] = {}
-        self._resuming = _overridden(self._followers(self._everywhere), "resume_position")
+        self._resuming = _overridden(self._followers(self.everywhere), "resume_position")
         self._is_resumed = False
         self._first_epoch = 0
         self._began: dict[str, Any] = {}
@@ -84,13 +89,18 @@ class FitCallbacks(keras.callbacks.CallbackList):
         self.knows_length = False
         self._epochs: EpochIterator | None = None
         self._begin = 0
-        self._pace = Pace()
+        self.pace = Pace()
+
+    @property
+    def see_batches(self) -> bool:
+        """Whether a callback of any worker has a hook that Keras calls for each batch."""
+        return self._workers.any(see_batches(self.everywhere, "train"))
 
     def resume(self, initial_epoch: int) -> int:
         """Accept the furthest position that a callback has, and return the epoch to begin with."""
         if self.fit.stream is not None and self._workers.are_several:
             self._workers.require_same("data", self.fit.stream.identity)
-        positions = {ask.__self__: ask(self._everywhere) for ask in self._resuming}
+        positions = {ask.__self__: ask(self.everywhere) for ask in self._resuming}
         found = {callback: position for callback, position in positions.items() if position}
         self._first_epoch = initial_epoch
         if found:
@@ -159,7 +169,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         super().on_epoch_end(epoch, logs)
         if self._workers.are_several:
             stop = self._asks_to_stop or self.model.stop_training
-            self.model.stop_training = bool(self._workers.all_reduce_max([int(stop)])[0])
+            self.model.stop_training = self._workers.any(stop)
 
     def on_train_end(self, logs: Any = None) -> None:
         self._agree()
@@ -203,13 +213,15 @@ class FitCallbacks(keras.callbacks.CallbackList):
             stop = self._earliest_break(begin, end)
             super().on_train_batch_begin(begin)
             due, prints = self._norms_due(stop - begin), self._prints_due(begin, stop)
-            with self._pace.measure(steps=stop - begin):
+            with self.pace.measure(steps=stop - begin):
                 ran, new_logs = run(iterator, begin, stop, due=due, prints=prints, stream=stream)
             self._note_draws(ran, prints)
             self._count_examples(ran)
             if ran == 0 and not logs:
                 raise StopIteration
             if ran == 0:
+                if self._epochs is not None:
+                    self._epochs.warn_of_missing_steps(begin)
                 break
             begin, logs = begin + ran, new_logs
             self.fit.last_logs = new_logs
@@ -240,7 +252,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
     def _next_break(self, begin, end):
         done = self.model.steps_trained
         if self.model.chooses_steps:
-            end = min(end, begin + self._pace.steps)
+            end = min(end, begin + self.pace.steps)
         if self._breaks:
             for stop in range(begin + 1, end):
                 if any(breaks(done + stop - begin) for breaks in self._breaks):
@@ -294,7 +306,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
                 stack.callback(self.fit.stream.close)
             for callback in reversed(self._followers(self.callbacks)):
                 stack.callback(callback.close)
-        for callback in self._followers(self._everywhere):
+        for callback in self._followers(self.everywhere):
             callback.fit = Fit()
 
     @staticmethod

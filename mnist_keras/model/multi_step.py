@@ -260,7 +260,7 @@ class MultiStepFunction:
     def _recorded_step(self, data, due):
         """Run one train_step and return (its logs, its record)."""
         model = self._model
-        data = tf.nest.map_structure(_none_where_absent, data)
+        data = tf.nest.map_structure(none_where_absent, data)
         record, observer = StepRecord(due), StepObserver(self._parts.find())
         with observer.observing(), model.recording(record):
             logs = model.train_step(data)
@@ -314,7 +314,7 @@ class MultiStepFunction:
 
             return tf.cond(batch.has_value(), train, lambda: (step, False, logs, records))
 
-        return _loop(body, count, logs, records)
+        return loop(body, count, logs, records)
 
     def _run_one_by_one(self, iterator, count, due, prints):
         logs, rows = {}, []
@@ -366,13 +366,13 @@ def loop_steps(run, count, step_function, *, prints=False):
         going = record.pop(_IS_FINITE)
         return step + 1, going, logs, _write(records, step, record)
 
-    return _loop(body, count, *_first_values(step_function, count, prints=prints))
+    return loop(body, count, *_first_values(step_function, count, prints=prints))
 
 
 def _first_values(step_function, count, *, prints):
     """The initial logs and records of a loop."""
     logs, record = step_function.structured_outputs
-    zeros = tf.nest.map_structure(_empty, logs)
+    zeros = initial_logs(logs)
     names = [name for name in record if name != _IS_FINITE]
     records = {name: tf.TensorArray(tf.float32, size=count) for name in names}
     if prints:
@@ -381,15 +381,19 @@ def _first_values(step_function, count, *, prints):
     return zeros, records
 
 
-def _empty(spec):
-    """The value of a log before the first step; its shape may be unknown."""
+def initial_logs(specs):
+    """The logs before the first step, zeros; some of the shapes may be unknown."""
+    return tf.nest.map_structure(_zeros, specs)
+
+
+def _zeros(spec):
     if spec.shape.is_fully_defined():
         return tf.zeros(spec.shape, spec.dtype)
     sizes = [] if spec.shape.rank is None else [size or 0 for size in spec.shape]
     return tf.compat.v1.placeholder_with_default(tf.zeros(sizes, spec.dtype), spec.shape)
 
 
-def _loop(body, count, logs, records):
+def loop(body, count, logs, records):
     """Run ``body`` at most ``count`` times; return (steps run, last logs, records)."""
     ran, _, logs, records = tf.while_loop(
         lambda step, going, *_: going & (step < count),
@@ -419,7 +423,8 @@ def with_facts(record, data, is_needed):
     return {**record, _FINGERPRINT: computed, _EXAMPLES: replicas.examples_if_known(data)}
 
 
-def _none_where_absent(value):
+def none_where_absent(value):
+    """None for an absent part of a batch, which tf.data gives as an Optional."""
     return None if isinstance(value, tf.experimental.Optional) else value
 
 

@@ -219,7 +219,7 @@ class ReplicatedTestFunction:
             self._read_metrics = tf.function(self._read_metrics, autograph=False)
 
     def __call__(self, iterator):
-        """Evaluate the next steps_per_execution batches, or fewer at the end of the data.
+        """Evaluate the next batches, or fewer at the end of the data.
 
         Returns:
             The metrics so far, {name: scalar}, over all replicas.
@@ -227,12 +227,14 @@ class ReplicatedTestFunction:
         Raises:
             StopIteration: no batch is left.
         """
-        ran = 0
-        for data in itertools.islice(iterator, self._model.steps_per_execution):
+        ran, evaluation = 0, self._model.evaluation
+        for data in itertools.islice(iterator, 1 if evaluation is None else evaluation.next_count):
             self._step(data)
             ran += 1
         if not ran:
             raise StopIteration
+        if evaluation is not None:
+            evaluation.count(ran)
         return self._read_metrics()[0]
 
     def _run_step(self, data):

@@ -17,6 +17,7 @@ from mnist_keras.data.stream import BatchStream
 from mnist_keras.distributed import replicas
 from mnist_keras.model import batch_split
 from mnist_keras.model.callback_list import FitCallbacks
+from mnist_keras.model.evaluation import Evaluation, MultiStepTestFunction, evaluating
 from mnist_keras.model.functional_twin import are_functional, functional_twin
 
 # Both are registered by their import, because a saved model may be compiled with them.
@@ -25,14 +26,17 @@ from mnist_keras.model.multi_step import MultiStepFunction, StepRecord, StepReco
 from mnist_keras.model.optimizers import SGD  # noqa: F401
 from mnist_keras.model.replicated_steps import ReplicatedStepFunction, ReplicatedTestFunction
 
-AUTO_STEPS_PER_EXECUTION = 100
+MOST_STEPS_PER_EXECUTION = 100  # chosen by "auto"
 
 Gradients = list[tf.Tensor | None]  # None if the loss does not depend on the weight
 
 # Each replica's step is traced in a separate thread, and so in a separate context.
 _RECORD: contextvars.ContextVar[StepRecord | None] = contextvars.ContextVar("record", default=None)
 
+_COMPILE = inspect.signature(keras.Model.compile)
 _FIT = inspect.signature(keras.Model.fit)
+_EVALUATE = inspect.signature(keras.Model.evaluate)
+_MAKERS = ("make_train_function", "make_test_function", "make_predict_function")
 
 
 @keras.saving.register_keras_serializable(package="mnist_keras")
@@ -46,8 +50,8 @@ class TapeModel(keras.Model):
     - a subclass defines ``call`` or ``train_step``.
 
     ``compile``, ``fit``, ``evaluate`` and ``predict`` take the same arguments as in Keras.
-    ``compile(steps_per_execution=N)`` runs N steps in one call of the device. The results do not
-    depend on N, and ``"auto"`` chooses N. If the callbacks of ``fit`` include a
+    ``fit`` runs many steps in one call of the device. The results do not depend on how many; see
+    `compile`. If the callbacks of ``fit`` include a
     `mnist_keras.callbacks.Checkpoint`, ``fit`` resumes from its newest checkpoint, also in the
     middle of an epoch.
 
@@ -74,12 +78,13 @@ class TapeModel(keras.Model):
             last execution ended, since a resume at most; None for a stream on one worker.
         fit_callbacks: the ``mnist_keras.model.callback_list.FitCallbacks`` of the running fit, or
             None.
+        evaluation: the ``mnist_keras.model.evaluation.Evaluation`` that runs, or None.
 
     Example:
 
     >>> import keras, numpy as np
     >>> model = TapeModel(keras.Sequential([keras.layers.Dense(1)]))
-    >>> model.compile(optimizer="sgd", loss="mse", steps_per_execution=4)
+    >>> model.compile(optimizer="sgd", loss="mse")
     >>> history = model.fit(np.ones((8, 3)), np.ones((8, 1)), batch_size=2, verbose=0)
     >>> sorted(history.history)
     ['loss']
@@ -116,6 +121,7 @@ class TapeModel(keras.Model):
         self.step_records: StepRecords | None = None
         self.examples_in_epoch: int | None = None
         self.fit_callbacks: FitCallbacks | None = None
+        self.evaluation: Evaluation | None = None
 
     @property
     def wrapped_network(self) -> Any:
@@ -286,19 +292,50 @@ class TapeModel(keras.Model):
         finally:
             _RECORD.reset(token)
 
-    # A property, because Keras does not compile a loaded model whose class overrides compile.
+    def compile(self, *args: Any, **kwargs: Any) -> None:
+        """Configure the model as ``keras.Model.compile`` does, with one other default.
+
+        ``steps_per_execution`` is the number of steps that one call of the device runs. By default
+        it is "auto": as many steps as take about half a second, at most 100. It is one step if a
+        callback that is not a `mnist_keras.callbacks.base.StepCallback` has a hook for each batch.
+        """
+        arguments = dict(_COMPILE.bind(self, *args, **kwargs).arguments)
+        del arguments["self"]
+        super().compile(**{"steps_per_execution": "auto", **arguments})
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compile the model with the arguments that ``get_compile_config`` returned."""
+        if type(self).compile is not TapeModel.compile:  # Keras warns of an overridden one.
+            super().compile_from_config(config)
+            return
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None and self.built:
+            self.optimizer.build(self.trainable_variables)
+
     @property
     def steps_per_execution(self) -> int:
-        """The number of steps that one call of the device runs, an integer.
-
-        With "auto" it is at most 100, and these steps take about half a second.
-        """
+        """The number of steps that one call of the device runs; with "auto" the largest number."""
         return self._steps_per_execution
 
     @steps_per_execution.setter
     def steps_per_execution(self, steps: int | Literal["auto"]) -> None:
-        self.chooses_steps = steps == "auto"
-        self._steps_per_execution = AUTO_STEPS_PER_EXECUTION if self.chooses_steps else steps
+        # A train function of the user's own may run only as many steps as it is told.
+        runs_own = any(getattr(type(self), m) is not getattr(TapeModel, m) for m in _MAKERS)
+        self.chooses_steps = steps == "auto" and not runs_own
+        if steps == "auto":
+            steps = 1 if runs_own else MOST_STEPS_PER_EXECUTION
+        self._steps_per_execution = steps
+
+    @contextlib.contextmanager
+    def _single_steps(self, *, are_needed):
+        """Run one step per execution if needed, unless the user chose the number."""
+        former = self._steps_per_execution
+        if are_needed and self.chooses_steps:
+            self._steps_per_execution = 1
+        try:
+            yield
+        finally:
+            self._steps_per_execution = former
 
     def make_train_function(self, force: bool = False) -> Callable[[Any], Any]:
         """Make ``train_function(iterator)``, which runs steps_per_execution steps."""
@@ -308,11 +345,12 @@ class TapeModel(keras.Model):
         return self.train_function
 
     def make_test_function(self, force: bool = False) -> Callable[[Any], Any]:
-        """Make ``test_function(iterator)`` as ``keras.Model`` does, for any strategy."""
-        if _keras.strategy_of(self) is None:
-            return super().make_test_function(force)
+        """Make ``test_function(iterator)``, which evaluates the next batches."""
         if self.test_function is None or force:
-            self.test_function = ReplicatedTestFunction(self)
+            is_alone = _keras.strategy_of(self) is None
+            self.test_function = (MultiStepTestFunction if is_alone else ReplicatedTestFunction)(
+                self
+            )
         return self.test_function
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
@@ -336,15 +374,28 @@ class TapeModel(keras.Model):
         arguments["callbacks"] = self.fit_callbacks = callbacks
         arguments["initial_epoch"] = callbacks.resume(arguments["initial_epoch"])
         try:
-            return super().fit(**arguments)
+            with self._single_steps(are_needed=callbacks.see_batches):
+                return super().fit(**arguments)
         finally:
             self.fit_callbacks = None
             callbacks.close()
 
-    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate as ``keras.Model.evaluate`` does."""
-        self._share_streams(x)
-        return super().evaluate(x, *args, **kwargs)
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluate as ``keras.Model.evaluate`` does, many batches in one call of the device."""
+        bound = _EVALUATE.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        del arguments["self"]
+        self._share_streams(arguments["x"])
+        with evaluating(self, arguments["callbacks"], verbose=arguments["verbose"]) as evaluation:
+            arguments["callbacks"] = evaluation.callbacks
+            return super().evaluate(**arguments.pop("kwargs"), **arguments)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """Predict as ``keras.Model.predict`` does."""
+        # Keras would write a copy of the network into the graph for each step of an execution.
+        with self._single_steps(are_needed=True):
+            return super().predict(*args, **kwargs)
 
     def export(self, *args: Any, **kwargs: Any) -> None:
         """Export as ``keras.Model.export`` does; a wrapped model is exported itself.
@@ -365,6 +416,8 @@ class TapeModel(keras.Model):
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):
         if iterator is not None and self.fit_callbacks is not None:
             self.fit_callbacks.set_data(iterator)
+        if iterator is not None and self.evaluation is not None:
+            self.evaluation.begin(iterator)
         if is_wholly_built(self):
             return
         if iterator is not None:

@@ -18,6 +18,7 @@ CASES = {
     "stream": 8,
     "own step": 8,
 }  # The number of steps of each.
+EACH_BATCH = [0, 1, 2, 3, 0, -1, -2, -3]  # Of a training, then of a validation.
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +67,9 @@ def test_replicas_give_the_same_numbers_as_one_device(trained, role, steps_per_e
 
 @pytest.mark.parametrize("role", DIRECTORIES)
 def test_the_loss_of_each_output_covers_all_replicas(trained, role):
-    expected, found = (np.load(trained / name / "outputs.npz") for name in ("one", role))
+    expected, found = (dict(np.load(trained / n / "outputs.npz")) for n in ("one", role))
+    seen = [expected.pop("batches_seen").tolist(), found.pop("batches_seen").tolist()]
+    assert seen == [EACH_BATCH, [] if role == "worker-1" else EACH_BATCH]
     assert set(found) == {"loss", "a_loss", "b_loss", "val_loss", "val_a_loss", "val_b_loss"}
     for name in expected:
         np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, err_msg=name)

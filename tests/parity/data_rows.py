@@ -72,6 +72,28 @@ column(
     steps_per_epoch=4,
 )
 column("steps_per_epoch within the data", DATA, x=dataset, y=None, steps_per_epoch=2, epochs=1)
+column(
+    "validation_steps that are not a pass over the data",
+    DATA,
+    validation_data=lambda: dataset().repeat(),
+    validation_steps=4,
+    epochs=3,
+)
+column(
+    "fewer batches than steps_per_epoch and validation_steps",
+    DATA,
+    x=dataset,
+    y=None,
+    steps_per_epoch=5,
+    validation_data=dataset,
+    validation_steps=5,
+)
+column(
+    "validation data of unknown length",
+    DATA,
+    validation_data=lambda: dataset().filter(lambda *_: True),
+    epochs=3,
+)
 column("a keras.utils.PyDataset", DATA, x=Sequence, y=None)
 column("a keras.utils.PyDataset with threads", DATA, x=lambda: Sequence(workers=2), y=None)
 column("an endless generator", DATA, x=endless, y=None, steps_per_epoch=4)

@@ -259,6 +259,28 @@ def _(make):
     return journal
 
 
+def evaluated_three_times(make, **compiled):
+    model = make.wrapped(dense())
+    model.compile(sgd(), "mse", metrics=["mae"], **compiled)
+    endless = tf.data.Dataset.from_tensor_slices((X, Y)).batch(4).repeat()
+    return [model.evaluate(endless, steps=7, verbose=0) for _ in range(3)]
+
+
+@row("evaluate several times, with steps", SCORES)
+def _(make):
+    return evaluated_three_times(make)
+
+
+@row(
+    "evaluate with steps, at 5 steps per execution",
+    SCORES,
+    keras_is_wrong="evaluate runs a multiple of steps_per_execution, here 10 batches for steps=7",
+    right="evaluate several times, with steps",
+)
+def _(make):
+    return evaluated_three_times(make, steps_per_execution=5)
+
+
 class Journal(keras.callbacks.Callback):
     """Records every call with its logs."""
 
@@ -310,6 +332,43 @@ def _(make):
 )
 def _(make):
     return at_two_steps_per_execution(make, 22)
+
+
+def seen_by_hooks(make, *names):
+    """What LambdaCallback sees of the model at each call of some hooks."""
+    model, seen = make.wrapped(dense()), []
+
+    def note(batch, logs=None):
+        seen.append((batch, dict(logs or {}), int(model.optimizer.iterations), model.get_weights()))
+
+    callback = keras.callbacks.LambdaCallback(**dict.fromkeys(names, note))
+    options = {"validation_data": (X[:9], Y[:9]), "validation_batch_size": 4, "epochs": 3}
+    return fitted(model, callbacks=[callback], **options), seen
+
+
+@row("callbacks: the model at each batch", CALLBACKS)
+def _(make):
+    return seen_by_hooks(make, "on_train_batch_begin", "on_train_batch_end")
+
+
+@row("callbacks: the model at each batch of a validation", CALLBACKS)
+def _(make):
+    return seen_by_hooks(make, "on_test_batch_begin", "on_test_batch_end")
+
+
+@row("callbacks: the points of keras.callbacks.TensorBoard at each batch", CALLBACKS)
+def _(make):
+    with tempfile.TemporaryDirectory() as directory:
+        board = keras.callbacks.TensorBoard(directory, update_freq=1, write_graph=False)
+        found = with_callbacks(make, board, epochs=2)
+        points = []
+        for path in sorted(pathlib.Path(directory).glob("*/events*")):
+            for event in tf.compat.v1.train.summary_iterator(str(path)):
+                for value in event.summary.value:
+                    number = tf.make_ndarray(value.tensor)
+                    if number.dtype.kind == "f":
+                        points.append([value.tag, event.step, number])
+        return found, points
 
 
 @row("callbacks: a single callback, not in a list", CALLBACKS)

@@ -8,14 +8,19 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mnist_keras.console.start import import_quietly
     from mnist_keras.model.losses import SumSquaredError
     from mnist_keras.model.tape_model import TapeModel
 
 __version__ = "0.1.0"
 __path__.append(os.path.join(__path__[0], "aliases"))
 
-_HOME = {"TapeModel": "model.tape_model", "SumSquaredError": "model.losses"}
-__all__ = ["SumSquaredError", "TapeModel", "__version__"]
+_HOME = {
+    "TapeModel": "model.tape_model",
+    "SumSquaredError": "model.losses",
+    "import_quietly": "console.start",
+}
+__all__ = ["SumSquaredError", "TapeModel", "__version__", "import_quietly"]
 
 
 def __getattr__(name: str) -> Any:

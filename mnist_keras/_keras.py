@@ -41,6 +41,7 @@ Private attributes of Keras:
   holds the mean of each output's loss.
 - ``Model._distribute_strategy``: the public ``distribute_strategy`` is TensorFlow's default one
   for a model without a strategy.
+- ``Model._initial_epoch``: with which epoch ``fit`` begins; a callback can set it nowhere else.
 - ``Model._loss_tracker``: a ``train_step`` that replaces Keras's has to update it.
 - ``Model._maybe_symbolic_build``: overridden in ``TapeModel``: ``fit`` has no public hook between
   creating the data's iterator and calling the first callback.
@@ -54,6 +55,9 @@ Private attributes of Keras:
   ``._backend_update_step``, ``._overwrite_model_variables_with_average_value``: patched by
   `updates_without_strategy`.
 
+- ``Progbar._last_update``, ``._prev_total_width``: say whether Keras's progress bar stands on the
+  line on which a callback prints, and how wide it is.
+
 Patches of Keras's public methods, and an attribute that is set while a step is traced:
 
 - ``BatchNormalization.synchronized``: set by `synchronized_normalization`.
@@ -63,6 +67,12 @@ Patches of Keras's public methods, and an attribute that is set while a step is 
   step gives to a metric.
 - ``Optimizer.apply``: patched by `updates_without_strategy`, and by `hooked`, to know which
   optimizers a step applies.
+- ``ProgbarLogger.on_epoch_end``: followed by `after`: there the line of the bar ends.
+
+Local variables of Keras's functions, which `calling_list` and `running_epochs` look for:
+
+- ``CallbackList.on_train_begin.self``: a callback is told nothing about the others.
+- ``Model.fit.epoch_iterator``: nor about the data.
 
 Of TensorFlow:
 
@@ -90,6 +100,7 @@ Of TensorFlow:
 
 import contextlib
 import functools
+import inspect
 import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
@@ -104,7 +115,7 @@ try:
     from keras.src.models.functional import Functional
     from keras.src.optimizers.base_optimizer import BaseOptimizer
     from keras.src.random import seed_generator
-    from keras.src.trainers import data_adapters
+    from keras.src.trainers import data_adapters, epoch_iterator
     from keras.src.trainers.data_adapters.data_adapter import DataAdapter
     from tensorflow.compiler.xla.tsl.protobuf.coordination_config_pb2 import CoordinatedJob
     from tensorflow.core.framework.graph_pb2 import GraphDef
@@ -371,6 +382,59 @@ def hooked(owners: Iterable[Any], name: str, hook: Callable[..., Any]) -> Iterat
                 entry[0] -= 1
                 if not entry[0]:
                     _restore(owner, name, _HOOKS.pop((id(owner), name))[1])
+
+
+def after(owner: Any, name: str, then: Callable[[], object]) -> None:
+    """From now on, call a function after each call of an object's method."""
+    method = getattr(owner, name)
+
+    @functools.wraps(method)
+    def both(*args, **kwargs):
+        result = method(*args, **kwargs)
+        then()
+        return result
+
+    _set(owner, name, both)
+
+
+def calling_list() -> keras.callbacks.CallbackList | None:
+    """The list of callbacks by which the caller, a hook of a callback, is called; None without."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        caller = frame.f_locals.get("self")
+        if isinstance(caller, keras.callbacks.CallbackList):
+            return caller
+        frame = frame.f_back
+    return None
+
+
+def running_epochs() -> "EpochIterator | None":
+    """The iterator over the epochs of the ``fit`` that is running in this thread, or None."""
+    frame = inspect.currentframe()
+    while frame is not None:
+        found = frame.f_locals.get("epoch_iterator")
+        if isinstance(found, epoch_iterator.EpochIterator):
+            return EpochIterator(found)
+        frame = frame.f_back
+    return None
+
+
+def set_initial_epoch(model: keras.Model, epoch: int | None) -> None:
+    """Let ``fit``, which has called the first hook, begin with another epoch; None: its argument.
+
+    It stays for later fits unless it is set back.
+    """
+    model._initial_epoch = epoch
+
+
+def drawn_at(bar: keras.utils.Progbar) -> float:
+    """When Keras's progress bar was drawn last, in seconds since 1970; 0 before the first time."""
+    return bar._last_update
+
+
+def width_of_bar(bar: keras.utils.Progbar) -> int:
+    """How many columns Keras's progress bar takes; 0 before it is drawn."""
+    return bar._prev_total_width
 
 
 def graph_of_call(operation: tf.Operation) -> Any:

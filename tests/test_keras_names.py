@@ -6,6 +6,7 @@ If a new version moves a name, a test here fails with that name.
 import ast
 import contextlib
 import inspect
+import io
 import pathlib
 import re
 import threading
@@ -557,6 +558,48 @@ def callbacks_are_called_in_the_calling_thread():
     callback_list.on_train_batch_end(0)
     callback_list.on_train_end()
     assert threads == [threading.current_thread()]
+
+
+class Asking(keras.callbacks.Callback):
+    """Keeps what `_keras` finds about the running fit."""
+
+    def on_train_begin(self, logs=None):
+        self.found = _keras.calling_list(), _keras.running_epochs()
+        _keras.set_initial_epoch(self.model, 2)
+
+
+@canary("Model._initial_epoch")
+@canary("CallbackList.on_train_begin.self")
+@canary("Model.fit.epoch_iterator")
+def a_callback_finds_its_fit_and_sets_the_first_epoch():
+    model = keras.Sequential([keras.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    asking = Asking()
+    history = model.fit(X, Y, batch_size=4, epochs=3, verbose=0, callbacks=[asking])
+    callbacks, epochs = asking.found
+    assert asking in callbacks.callbacks
+    assert (epochs.kind, epochs.examples, epochs.num_batches) == ("arrays", 8, 2)
+    assert history.epoch == [2]
+    assert (_keras.calling_list(), _keras.running_epochs()) == (None, None)
+
+
+@canary("Progbar._last_update")
+@canary("Progbar._prev_total_width")
+@canary("ProgbarLogger.on_epoch_end")
+def a_bar_tells_when_it_was_drawn_and_how_wide_it_is():
+    logger, ends = keras.callbacks.ProgbarLogger(), []
+    _keras.after(logger, "on_epoch_end", lambda: ends.append(_keras.drawn_at(logger.progbar)))
+    logger.set_params({"verbose": 1, "epochs": 1, "steps": 2})
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        logger.on_epoch_begin(0)
+        assert (_keras.drawn_at(logger.progbar), _keras.width_of_bar(logger.progbar)) == (0, 0)
+        logger.on_train_batch_end(0, {"loss": 1.0})
+        drawn, shown = _keras.drawn_at(logger.progbar), printed.getvalue()
+        assert _keras.width_of_bar(logger.progbar) == len(re.sub(r"\x1b\[\d*m|\s$|\r", "", shown))
+        logger.on_epoch_end(0, {"loss": 1.0})
+    assert 0 < drawn < ends[0]
+    assert "\n" not in shown
+    assert printed.getvalue().endswith("\n")
 
 
 @canary("ModelCheckpoint._batches_seen_since_last_saving", "_batches_seen_since_last_saving", 2)

@@ -9,6 +9,7 @@ from typing import Any
 
 from absl import app, flags
 
+from mnist_keras.app import keras_settings
 from mnist_keras.app.config import MODES_WITH_PATHS, RunConfig
 from mnist_keras.app.help_text import default_text, help_text, range_text
 from mnist_keras.app.run_directory import RunDirectory, newest_run
@@ -56,8 +57,8 @@ def parse(argv: Sequence[str]) -> RunConfig:
         A `RunConfig`.
 
     Raises:
-        UsageError: an unknown flag, a wrong value, a flag file that cannot be read, or arguments
-            that are not flags.
+        UsageError: an unknown flag, a wrong value, a flag file that cannot be read, arguments
+            that are not flags, or settings of Keras with which this package cannot train.
         SystemExit: after the help was printed, with status 0.
     """
     words = _parse_once(argv)
@@ -71,6 +72,8 @@ def parse(argv: Sequence[str]) -> RunConfig:
         # The directory may have been moved or renamed since its recipe was written.
         place = [f"--logdir={run.path.parent}", f"--run_name={run.name}"]
         _parse_once([argv[0], f"--flagfile={run.recipe}", *place, *argv[1:]])
+    if flags.FLAGS.mode != "compare":  # It reads files alone.
+        keras_settings.require_usable()
     values = {name: _value(setting, flags.FLAGS[name].value) for name, setting in _SETTINGS.items()}
     return RunConfig(**values, paths=tuple(words))
 

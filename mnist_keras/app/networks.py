@@ -24,10 +24,11 @@ def mlp(*, dtype: str | None = None, description: DatasetDescription = MNIST) ->
     >>> mlp().count_params()
     535818
     """
+    options = _options(dtype)
     return keras.Sequential(
         [
             keras.Input(description.image_shape, name="image"),
-            layers.Flatten(name="flatten", dtype=dtype),
+            layers.Flatten(name="flatten", **options),
             layers.Dense(512, activation="relu", name="dense_512", dtype=dtype),
             layers.Dense(256, activation="relu", name="dense_256", dtype=dtype),
             layers.Dense(description.classes, name="scores", dtype="float32"),
@@ -45,15 +46,16 @@ def cnn(*, dtype: str | None = None, description: DatasetDescription = MNIST) ->
     >>> cnn().output_shape
     (None, 10)
     """
+    options = _options(dtype)
     return keras.Sequential(
         [
             keras.Input(description.image_shape, name="image"),
             layers.Reshape(_with_channels(description), name="channel", dtype=dtype),
-            layers.Conv2D(24, 5, activation="relu", name="conv_5x5", dtype=dtype),
-            layers.MaxPooling2D(name="pool_1", dtype=dtype),
-            layers.Conv2D(32, 3, activation="relu", name="conv_3x3", dtype=dtype),
-            layers.MaxPooling2D(name="pool_2", dtype=dtype),
-            layers.Flatten(name="flatten", dtype=dtype),
+            layers.Conv2D(24, 5, activation="relu", name="conv_5x5", **options),
+            layers.MaxPooling2D(name="pool_1", **options),
+            layers.Conv2D(32, 3, activation="relu", name="conv_3x3", **options),
+            layers.MaxPooling2D(name="pool_2", **options),
+            layers.Flatten(name="flatten", **options),
             layers.Dropout(0.25, name="dropout", dtype=dtype),
             layers.Dense(256, activation="relu", name="dense_256", dtype=dtype),
             layers.Dense(description.classes, name="scores", dtype="float32"),
@@ -73,15 +75,16 @@ def cnn_fast(
     >>> cnn_fast().count_params()
     108874
     """
+    options = _options(dtype)
     return keras.Sequential(
         [
             keras.Input(description.image_shape, name="image"),
             layers.Reshape(_with_channels(description), name="channel", dtype=dtype),
-            layers.Conv2D(16, 5, activation="relu", name="conv_5x5", dtype=dtype),
-            layers.MaxPooling2D(name="pool_1", dtype=dtype),
-            layers.Conv2D(32, 3, activation="relu", name="conv_3x3", dtype=dtype),
-            layers.MaxPooling2D(name="pool_2", dtype=dtype),
-            layers.Flatten(name="flatten", dtype=dtype),
+            layers.Conv2D(16, 5, activation="relu", name="conv_5x5", **options),
+            layers.MaxPooling2D(name="pool_1", **options),
+            layers.Conv2D(32, 3, activation="relu", name="conv_3x3", **options),
+            layers.MaxPooling2D(name="pool_2", **options),
+            layers.Flatten(name="flatten", **options),
             layers.Dense(128, activation="relu", name="dense_128", dtype=dtype),
             layers.Dense(description.classes, name="scores", dtype="float32"),
         ],
@@ -103,6 +106,7 @@ def deep_cnn(
     >>> deep_cnn().output_shape
     (None, 10)
     """
+    options = _options(dtype)
     return keras.Sequential(
         [
             keras.Input(description.image_shape, name="image"),
@@ -111,12 +115,18 @@ def deep_cnn(
             *_convolution(96, 3, name="conv_2", dtype=dtype),
             *_convolution(96, 3, name="conv_3", pools=True, dtype=dtype),
             *_convolution(192, 3, name="conv_4", dtype=dtype),
-            layers.Flatten(name="flatten", dtype=dtype),
+            layers.Flatten(name="flatten", **options),
             layers.Dropout(0.4, name="dropout", dtype=dtype),
             layers.Dense(description.classes, name="scores", dtype="float32"),
         ],
         name="deep_cnn",
     )
+
+
+def _options(dtype):
+    """The options of a layer that looks at the axes of an image."""
+    # Keras's default is the user's keras.json, and would give another network.
+    return {"dtype": dtype, "data_format": "channels_last"}
 
 
 def _with_channels(description):
@@ -127,10 +137,11 @@ def _with_channels(description):
 
 def _convolution(filters, size, *, name, pools=False, dtype=None):
     """A convolution, optional 2x2 max pooling, batch normalization and relu."""
+    options = _options(dtype)
     # Pooling first leaves a quarter of the positions to normalize.
-    pool = [layers.MaxPooling2D(name=f"{name}_pool", dtype=dtype)] if pools else []
+    pool = [layers.MaxPooling2D(name=f"{name}_pool", **options)] if pools else []
     return [
-        layers.Conv2D(filters, size, use_bias=False, name=name, dtype=dtype),
+        layers.Conv2D(filters, size, use_bias=False, name=name, **options),
         *pool,
         layers.BatchNormalization(momentum=0.9, name=f"{name}_norm", dtype=dtype),
         layers.ReLU(name=f"{name}_relu", dtype=dtype),

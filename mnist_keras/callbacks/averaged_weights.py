@@ -7,6 +7,7 @@ import numpy as np
 
 from mnist_keras.annotations import Logs
 from mnist_keras.callbacks.base import StepCallback
+from mnist_keras.checkpoint import backends
 from mnist_keras.errors import UsageError
 
 
@@ -57,8 +58,12 @@ class AveragedWeights(StepCallback):
         if not has_averages(self.model.optimizer):
             return  # Evaluated before any training.
         variables = self.model.trainable_variables
-        self._weights = [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+        self._weights = [backends.host_array(variable) for variable in variables]
         self.model.optimizer.finalize_variable_values(variables)
+        if backends.name() == "jax":
+            # The weights share their memory with the averages then, and the validation frees it.
+            for variable in variables:
+                variable.assign(backends.host_array(variable))
 
     def on_test_end(self, logs: Logs = None) -> None:
         self.close()

@@ -38,7 +38,9 @@ import keras
 import numpy as np
 from typing_extensions import Self
 
+from mnist_keras import _keras
 from mnist_keras.annotations import Logs
+from mnist_keras.callbacks.keras_bar import share_the_terminal
 from mnist_keras.checkpoint.data_position import StreamPosition
 from mnist_keras.checkpoint.step_graph import StepGraph
 from mnist_keras.checkpoint.training_state import Position
@@ -201,6 +203,7 @@ class StepCallback(keras.callbacks.Callback):
             _CALLBACKS.setdefault(model, weakref.WeakSet()).add(self)
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        share_the_terminal(_keras.calling_list())
         self._take_models_step()
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:

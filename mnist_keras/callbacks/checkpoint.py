@@ -13,8 +13,9 @@ from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks import checkpoint_lines
 from mnist_keras.callbacks.base import StepCallback, scalars
 from mnist_keras.callbacks.exactness import Exactness, NotExactError
+from mnist_keras.callbacks.plain_fit import PlainFit
 from mnist_keras.callbacks.resumption import Resumption
-from mnist_keras.checkpoint import ranking, stored_weights, training_state, worker_places
+from mnist_keras.checkpoint import backends, ranking, stored_weights, training_state, worker_places
 from mnist_keras.checkpoint.background_writer import BackgroundWriter
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.checkpoint.storage import Disk
@@ -50,6 +51,9 @@ space left on device: ...
 
 class Checkpoint(StepCallback):
     """Saves the complete training state; ``fit`` of a `TapeModel` resumes from the newest one.
+
+    With JAX and PyTorch, where there is no `TapeModel`, ``fit`` of any ``keras.Model`` resumes:
+    exactly for arrays and torch loaders, else with a line that says why it is not exact.
 
     The state is copied between two steps. A background thread writes it, one checkpoint at a time.
     If a write fails, it is reported, earlier checkpoints stay as they are, and the next
@@ -188,6 +192,7 @@ class Checkpoint(StepCallback):
             notice=notice,
         )
         self._can_resume = True
+        self._plain_fit: PlainFit | None = None
         self._notice = notice
         self._has_checked_metrics = False
         self._peers: Sequence[keras.callbacks.Callback] = [self]
@@ -241,6 +246,13 @@ class Checkpoint(StepCallback):
         self._resumption.discard()
 
     def on_train_begin(self, logs: Logs = None) -> None:
+        self._find_plain_fit()
+        if self._plain_fit is None:
+            self._begin_fit(logs)
+        else:
+            self._plain_fit.call_last(lambda: self._begin_fit(logs))
+
+    def _begin_fit(self, logs):
         self._failure = self._saved = self._mid_epoch = None
         self._saved_at_s = self._clock()
         self._has_checked_metrics = False
@@ -250,11 +262,15 @@ class Checkpoint(StepCallback):
         )
         if found is not None:
             self._mid_epoch = found if found.position.step_in_epoch > 0 else None
-        elif self._resume and not self.fit.counts_steps and self._checkpoints.steps():
+            if self._plain_fit is not None:
+                self._plain_fit.begin_at(self._resumption.position or found.position)
+        elif self._resume and not self._can_resume_now() and self._checkpoints.steps():
             newest = self._checkpoints.directory(self._checkpoints.steps()[-1])
             self._tell(checkpoint_lines.begins_anew(newest))
         self._resume = False
-        self._can_resume = self.fit.counts_steps
+        self._can_resume = self._can_resume_now()
+        for reason in [] if self._plain_fit is None else self._plain_fit.inexact:
+            self._exactness.report(reason)
         if self._can_resume:
             self._exactness.look_for_obstacles(self.fit, self.model)
         super().on_train_begin(logs)
@@ -264,6 +280,8 @@ class Checkpoint(StepCallback):
         if self._mid_epoch is not None:
             training_state.restore_metrics(self._mid_epoch, self.model)
             self._mid_epoch = None
+        if self._plain_fit is not None:
+            self._plain_fit.begin_epoch()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch, logs)
@@ -274,6 +292,8 @@ class Checkpoint(StepCallback):
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_end(epoch, logs)
+        if self._plain_fit is not None:
+            self._plain_fit.end_epoch()
         metrics = scalars(logs)
         self._check_metrics(epoch, metrics)
         self._take_result()
@@ -352,6 +372,9 @@ class Checkpoint(StepCallback):
     def close(self) -> None:
         """Wait for the write in flight."""
         self._peers = [self]
+        if self._plain_fit is not None:
+            self._plain_fit.close()
+            self._plain_fit = None
         self._writer.close()
         self._take_result()
 
@@ -366,6 +389,23 @@ class Checkpoint(StepCallback):
         False once a reason against it is known, and for a plain ``keras.Model``, which starts anew.
         """
         return self._can_resume and self._exactness.holds
+
+    def _find_plain_fit(self):
+        """Find the position of a ``keras.Model`` whose backend has no `TapeModel`."""
+        if self.fit.counts_steps or backends.is_tensorflow():
+            return
+        self._plain_fit = PlainFit.running(self)
+        if self._plain_fit is None:
+            return
+        self._peers = self._plain_fit.callbacks
+        if self.resume_position(self._peers) is None:
+            return
+        if self._plain_fit.is_resumed:
+            self.discard_position()
+        self._plain_fit.is_resumed = True
+
+    def _can_resume_now(self):
+        return self.fit.counts_steps or self._plain_fit is not None
 
     def _tell(self, line):
         if workers_of(self.model).is_chief:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mnist_keras.callbacks.base import Fit
-from mnist_keras.checkpoint import closures, model_variables
+from mnist_keras.checkpoint import backends, closures, model_variables
 from mnist_keras.errors import MnistKerasError
 
 
@@ -77,7 +77,7 @@ class Exactness:
 
     def look_for_obstacles(self, fit: Fit, model: Any) -> None:
         """Report the reasons that are known at the start of a fit."""
-        self._numbers = closures.numbers(model) if model.run_eagerly else {}
+        self._numbers = closures.numbers(model) if _is_eager(model) else {}
         if fit.data is not None:
             fit.data.report_to(self.report_own)
             for reason in fit.data.obstacles():
@@ -94,11 +94,15 @@ class Exactness:
 
     def look_for_changes(self, model: Any) -> None:
         """Report the Python numbers of an eager model that its steps have changed."""
-        if not model.run_eagerly:
+        if not _is_eager(model):
             return
         for name, number in closures.numbers(model).items():
             if number != self._numbers.get(name):
                 self.report(
                     f"the attribute {name} of the model changes during training and is not saved; "
-                    "use a tf.Variable"
+                    f"use a {'tf.Variable' if backends.is_tensorflow() else 'keras.Variable'}"
                 )
+
+
+def _is_eager(model):
+    return model.run_eagerly or backends.name() == "torch"

@@ -3,6 +3,7 @@
 import keras
 
 from mnist_keras import _keras
+from mnist_keras.checkpoint import backends
 
 
 def examples_in_epoch(callback, *, batches):
@@ -15,6 +16,7 @@ def examples_in_epoch(callback, *, batches):
         batches: the number of batches trained on in this epoch.
     """
     model, stream = callback.model, callback.stream
+    backends.synchronize(model)
     if stream is not None:
         return float(min(batches * stream.batch_size, stream.examples))
     counted = getattr(model, "examples_in_epoch", None)

@@ -28,7 +28,7 @@ class Progress(StepCallback):
 
     Args:
         examples: what to call the examples; None: images for a stream of
-            `mnist_keras.data.batches`, examples for other data.
+            `mnist_keras.data.batches` whose examples have two axes or more, else examples.
         line_every_s: seconds between two lines of plain text, if stderr is not a terminal.
         clock: returns the time in seconds.
 
@@ -171,7 +171,8 @@ class Progress(StepCallback):
         return {name: losses[name] for name in missing if name in losses}
 
     def _name_of_examples(self):
-        return self._examples or ("examples" if self.stream is None else "images")
+        are_images = self.stream is not None and len(self.stream.description.image_shape) > 1
+        return self._examples or ("images" if are_images else "examples")
 
     def _examples_since(self, first):
         """The mean number of examples in a batch since some batch; None if it is not known."""

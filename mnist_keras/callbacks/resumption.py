@@ -34,6 +34,7 @@ class Resumption:
         notice: called with a message for each damaged checkpoint.
 
     Attributes:
+        position: where the training begins, as `find` returned it last.
         learning_rates: {attribute: rate} that the program had when the training began.
     """
 
@@ -56,6 +57,7 @@ class Resumption:
         self._found: TrainingState | None = None
         self._starts_anew = False
         self._workers: Any = None
+        self.position: Position | None = None
         self.learning_rates: dict[str, float] | None = None
 
     def find(
@@ -73,8 +75,10 @@ class Resumption:
         if workers.are_several:
             files = file_bundle.unpack(workers.broadcast(file_bundle.pack(files)))
         self._found = found = None if files is None else TrainingState.from_files(files)
-        if found is None:
-            return None
+        self.position = None if found is None else self._begin_at(found, callbacks, epochs)
+        return self.position
+
+    def _begin_at(self, found, callbacks, epochs):
         if self._starts_anew:
             return Position(step=0, epoch=0, step_in_epoch=0)
         if early_stop.still_stops(found, callbacks):
@@ -138,7 +142,8 @@ class Resumption:
             return None
         is_over = early_stop.still_stops(found, callbacks)
         training_state.restore(found, model, callbacks, step=fit.step_graph, data=fit.data_identity)
-        model.steps_trained = found.position.step
+        if fit.counts_steps:
+            model.steps_trained = found.position.step
         self._tell_where_from(found.position, epochs=epochs, is_over=is_over)
         if not is_over:
             early_stop.forget(found, callbacks)

@@ -138,6 +138,11 @@ class StepObserver:
             _OBSERVER.reset(token)
 
     @property
+    def known_rates(self) -> dict[str, Any]:
+        """{name: learning rate} of all optimizers, before the step."""
+        return self._rates
+
+    @property
     def learning_rates(self) -> dict[str, Any]:
         """{name: learning rate} of the optimizers that the step applied, before the step."""
         return {name: self._rates[name] for name in self.applied if name in self._rates}
@@ -159,7 +164,7 @@ class StepObserver:
                 continue
             _, metric, key = self._results.get(id(value), (None, None, None))
             if metric is None and self._is_computed_in_step(value):
-                found[name] = tf.convert_to_tensor(value)
+                found[name] = keras.ops.convert_to_tensor(value)
                 computed.append(name)
                 continue
             own = None if metric is None else self._of_metric(metric, key)
@@ -183,7 +188,8 @@ class StepObserver:
             self.applied[name] = None, None
         else:
             # Before the update: it may change the scale.
-            self.applied[name] = list(gradients), optimizer.scale_loss(tf.ones(()))
+            scale = optimizer.scale_loss(keras.ops.ones((), "float32"))
+            self.applied[name] = list(gradients), scale
 
     def _is_computed_in_step(self, value):
         """Whether a log that no metric gave is a value of this step, not read from the state."""
@@ -206,7 +212,7 @@ class StepObserver:
         if _is_plain_mean(metric) and len(updates) == 1:
             values = _values(*updates[0][0], **updates[0][1])
             if _is_scalar(values) and not getattr(values, "shape", ()):
-                return tf.convert_to_tensor(values)
+                return keras.ops.convert_to_tensor(values)
         if model_variables.has_own_variables(metric):
             return None  # An update would change them.
         with contextlib.suppress(Exception):  # A metric may do more than Keras expects of it.
@@ -282,7 +288,7 @@ def _is_scalar(value):
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is None or dtype is None or tf.TensorShape(shape).num_elements() != 1:
         return False
-    return tf.as_dtype(dtype).is_floating or tf.as_dtype(dtype).is_integer
+    return keras.backend.standardize_dtype(dtype).startswith(("float", "bfloat", "int", "uint"))
 
 
 def _is_plain_mean(metric):

@@ -11,7 +11,15 @@ from mnist_keras._keras import flatten_layers
 
 _LIBRARIES = ("builtins", "jax", "keras", "mnist_keras", "numpy", "tensorflow", "torch")
 # Keras and this package change them during a training.
-_OWN_NUMBERS = ("built", "examples_in_epoch", "steps_trained", "stop_training")
+_OWN_NUMBERS = (
+    "built",
+    "examples_in_epoch",
+    "steps_trained",
+    "stop_evaluating",
+    "stop_predicting",
+    "stop_training",
+    "training",
+)
 
 
 def referenced(model: keras.Model) -> Iterator[tuple[str, Any]]:

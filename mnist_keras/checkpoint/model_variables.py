@@ -13,7 +13,7 @@ import keras
 import tensorflow as tf
 
 from mnist_keras._keras import global_generators
-from mnist_keras.checkpoint import closures
+from mnist_keras.checkpoint import backends, closures
 from mnist_keras.checkpoint.step_graph import StepGraph
 
 _CONTAINERS = (list, tuple, dict)
@@ -135,11 +135,18 @@ def not_finite(model: Any) -> str | None:
     >>> not_finite(model)
     'net/last/bias'
     """
+    backends.synchronize(model)
     for variable in (*model.variables, *_of_optimizer(model)):
-        value = tf.convert_to_tensor(_own(variable))
-        if value.dtype.is_floating and not tf.reduce_all(tf.math.is_finite(value)):
+        if not _is_finite(_own(variable)):
             return variable.path
     return None
+
+
+def _is_finite(held):
+    if not backends.is_tensorflow():
+        return bool(keras.ops.all(keras.ops.isfinite(held)))
+    value = tf.convert_to_tensor(held)
+    return not value.dtype.is_floating or bool(tf.reduce_all(tf.math.is_finite(value)))
 
 
 def _of_optimizer(model):
@@ -219,5 +226,6 @@ def _is_followed(value):
 
 
 def _own(variable):
-    """The object that holds the numbers: a Keras variable and its ``value`` count as one."""
-    return variable.value if isinstance(variable, keras.Variable) else variable
+    """The object that holds the numbers: a Keras variable and its ``tf.Variable`` count as one."""
+    is_wrapper = isinstance(variable, keras.Variable) and backends.is_tensorflow()
+    return variable.value if is_wrapper else variable

@@ -8,6 +8,7 @@ some variables ``aggregation`` asks for the mean or the first replica's value in
 import numpy as np
 import tensorflow as tf
 
+from mnist_keras.checkpoint import backends
 from mnist_keras.distributed.replicas import replica_id
 from mnist_keras.distributed.workers import workers_of
 
@@ -53,6 +54,9 @@ def assign(variable, *, total, rows=None):
     """
     strategy = tf.distribute.get_strategy()
     count = strategy.num_replicas_in_sync
+    if not backends.is_tensorflow():
+        variable.assign(total)
+        return
     if count == 1 or not _is_apart(variable):
         variable.assign(tf.cast(total, variable.dtype))
         return

@@ -18,7 +18,7 @@ import ml_dtypes
 import numpy as np
 import tensorflow as tf
 
-from mnist_keras.checkpoint import callback_state, model_variables, replica_metrics
+from mnist_keras.checkpoint import backends, callback_state, model_variables, replica_metrics
 from mnist_keras.checkpoint.nested import put_arrays, take_arrays
 from mnist_keras.errors import MnistKerasError
 
@@ -119,6 +119,7 @@ def capture(model, callbacks, position, *, step=None, place=None, notes=None):
             `mnist_keras.checkpoint.data_position.DataPosition.capture`; None: it is not saved.
         notes: further entries of the description, in types that JSON can represent.
     """
+    backends.synchronize(model)
     sums = {_sums_key(number): rows for number, rows in replica_metrics.read(model).items()}
     arrays, variables = dict(sums), []
     for group, members in model_variables.groups(model, step).items():
@@ -230,6 +231,8 @@ def _sums_key(number):
 
 def _copy(variable):
     """A variable's numbers in host memory; Keras's conversion would copy them twice."""
+    if not backends.is_tensorflow():
+        return backends.host_array(variable)
     held = variable.value if isinstance(variable, keras.Variable) else variable
     return np.asarray(tf.convert_to_tensor(held).numpy())
 

@@ -9,9 +9,32 @@ import tempfile
 from mnist_keras.console import threads
 
 
+def import_quietly() -> None:
+    """Import TensorFlow and Keras without the lines that TensorFlow logs meanwhile.
+
+    For a notebook or a program, as its first line: later, TensorFlow has written them already.
+    From then on TensorFlow logs errors of its C++ code alone, and its warnings in Python as ever.
+    With ``TF_CPP_MIN_LOG_LEVEL`` in the environment, or if TensorFlow is imported, it does nothing.
+
+    Example:
+
+    >>> import mnist_keras
+    >>> mnist_keras.import_quietly()
+    """
+    if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
+        return
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
+    with stderr_held_back():
+        import keras  # noqa: F401
+        import tensorflow as tf
+
+        tf.config.list_physical_devices()
+
+
 def import_tensorflow(*, quiet=True, silent=False, parts=1):
     """Import TensorFlow and Keras, find the devices, and log only errors from then on.
 
+    Keras gets its own defaults instead of the settings in the user's ``keras.json``.
     TensorFlow 2.21 logs some lines during its import, whatever ``TF_CPP_MIN_LOG_LEVEL`` says. So
     stderr is held back during the import; if the import fails, the held-back text is printed.
 
@@ -25,9 +48,13 @@ def import_tensorflow(*, quiet=True, silent=False, parts=1):
     if quiet:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if silent else "2")
     with _no_garbage(), stderr_held_back() if quiet else contextlib.nullcontext():
-        import keras  # noqa: F401
+        import keras
         import tensorflow as tf
 
+        # The user's keras.json must not change the numbers of a run.
+        keras.config.set_image_data_format("channels_last")
+        keras.config.set_floatx("float32")
+        keras.config.set_epsilon(1e-7)
         if quiet:
             tf.get_logger().setLevel("ERROR")
         threads.set_threads(parts)

@@ -6,8 +6,33 @@ import os
 import shlex
 import shutil
 import sys
+import weakref
+from typing import Any, Protocol
 
 _speaker = ""
+
+
+class Bar(Protocol):
+    """A progress bar of another library on stdout, drawn without a line break.
+
+    Attributes:
+        is_drawn: whether it is on the line of the cursor.
+        rows: how many lines of the terminal it takes.
+    """
+
+    is_drawn: bool
+    rows: int
+
+    def leave(self) -> None:
+        """Note that the cursor has left its line."""
+
+
+_bars: "weakref.WeakSet[Any]" = weakref.WeakSet()
+
+
+def add_bar(bar: Any) -> None:
+    """Print no line from now on behind this `Bar`, while it exists."""
+    _bars.add(bar)
 
 
 def speak_as(name):
@@ -16,10 +41,38 @@ def speak_as(name):
     _speaker = name and f"{name}: "
 
 
+def print_line(*words):
+    """Print words on stdout, on a line of their own."""
+    _leave_bars(sys.stdout)
+    print(*words, flush=True)
+
+
 def notice(line):
     """Print a line on stderr in one write, because other processes may write there too."""
     with contextlib.suppress(OSError):  # A closed stderr must not end the program.
+        _leave_bars(sys.stderr)
         print(f"{_speaker}{line}\n", end="", file=sys.stderr, flush=True)
+
+
+def _leave_bars(stream):
+    """Take the cursor to an empty line, if a bar is on the line where a stream prints next."""
+    for bar in list(_bars):
+        if bar.is_drawn and _are_shown_together(stream, sys.stdout):
+            # On a terminal the bar is erased: its owner draws it again below.
+            up = f"\x1b[{bar.rows - 1}A" if bar.rows > 1 else ""
+            sys.stdout.write(f"\r{up}\x1b[J" if is_terminal(sys.stdout) else "\n")
+            sys.stdout.flush()
+            bar.leave()
+
+
+def _are_shown_together(one, other):
+    """Whether two streams write to the same terminal, file or pipe."""
+    if one is other or (is_terminal(one) and is_terminal(other)):
+        return True
+    try:
+        return os.path.samestat(os.fstat(one.fileno()), os.fstat(other.fileno()))
+    except (AttributeError, OSError, ValueError):  # None, closed, or not a file.
+        return False
 
 
 def is_terminal(stream):

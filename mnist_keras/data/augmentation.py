@@ -107,7 +107,11 @@ class Augmentation:
 
         Returns:
             float32 of the same shape.
+
+        Raises:
+            UsageError: the channels come before the height.
         """
+        _require_channels_last(images.shape)
         if images.shape.rank == 3:
             return self._deformed(images[..., tf.newaxis], seed, begin, of)[..., 0]
         return self._deformed(images, seed, begin, of)
@@ -179,6 +183,15 @@ def _bumps(size):
     distances = (np.arange(size)[:, np.newaxis] - knots) / _SMOOTHNESS_PIXELS
     weights = np.exp(-0.5 * distances**2)
     return (weights / np.linalg.norm(weights, axis=1, keepdims=True)).astype(np.float32)
+
+
+def _require_channels_last(shape):
+    if shape.rank == 4 and shape[1] in (1, 3) and shape[3] not in (1, 3):
+        raise UsageError(
+            "the images have their channels first. "
+            f"Received: (n, {', '.join(map(str, shape[1:]))}). "
+            "Expected: (n, height, width, channels)."
+        )
 
 
 def _positions(matrices, offsets, displacements):

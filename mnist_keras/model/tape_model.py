@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from mnist_keras import _keras
 from mnist_keras._keras import Functional
-from mnist_keras.checkpoint import model_variables
+from mnist_keras.checkpoint import backends, model_variables
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.distributed import replicas
 from mnist_keras.model import batch_split
@@ -65,8 +65,9 @@ class TapeModel(keras.Model):
             order, so the losses agree with those of 1 part to about 1e-6.
 
     Raises:
-        UsageError: ``batch_parts`` is not an integer of at least 1; or it is above 1, and there is
-            no wrapped network or the network normalizes over the batch.
+        UsageError: Keras has another backend than TensorFlow; or ``batch_parts`` is not an integer
+            of at least 1; or it is above 1, and there is no wrapped network or the network
+            normalizes over the batch.
 
     Attributes:
         steps_trained: number of updates since the first fit, including those before an
@@ -94,6 +95,7 @@ class TapeModel(keras.Model):
     _steps_per_execution: Any
 
     def __init__(self, *args: Any, batch_parts: int = 1, **kwargs: Any) -> None:
+        backends.require_tensorflow("TapeModel")
         network: Any = None
         if are_functional(args, kwargs):
             # keras.Model.__init__ would permanently add Functional to the bases of TapeModel.

@@ -13,6 +13,7 @@ import tensorflow as tf
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, Interrupted, Progress, progress
 from mnist_keras.callbacks.base import StepCallback
+from mnist_keras.data import batches
 from tests.terminals import Screen, Terminal, use_terminal
 
 
@@ -360,3 +361,15 @@ def test_the_first_epoch_reveals_an_unknown_length(make, examples, attach, reque
 
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(progress).failed == 0
+
+
+@pytest.mark.parametrize(("shape", "unit"), [((4, 6), "images"), ((5,), "examples")])
+def test_only_examples_with_two_axes_are_images(shape, unit, without_terminal):
+    lines, clock = without_terminal(), Clock()
+    stream = batches(np.zeros((8, *shape), np.uint8), np.arange(8), batch_size=2)
+    layers = [keras.layers.Flatten(), keras.layers.Dense(10)]
+    model = TapeModel(keras.Sequential([keras.Input(shape), *layers]))
+    model.compile("sgd", "mse")
+    callbacks = [Slow(clock, seconds=2), Progress(clock=clock)]
+    model.fit(stream, verbose=0, callbacks=callbacks)
+    assert lines()[-1].endswith(f"1 {unit}/s")

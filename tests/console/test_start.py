@@ -1,3 +1,4 @@
+import doctest
 import gc
 import logging
 import os
@@ -8,7 +9,9 @@ import types
 import keras  # noqa: F401 - its import needs the real TensorFlow
 import pytest
 
-from mnist_keras.console.start import import_tensorflow
+from mnist_keras.console import start
+from mnist_keras.console.start import import_quietly, import_tensorflow
+from tests.command_line import environment
 
 
 @pytest.fixture
@@ -93,3 +96,29 @@ def test_disabled_garbage_collection_stays_disabled():
     finally:
         gc.unfreeze()
         gc.enable()
+
+
+NOTEBOOK = "import mnist_keras; {}; import os; from mnist_keras import TapeModel; TapeModel()"
+
+
+@pytest.mark.slow
+def test_a_program_can_import_tensorflow_without_its_log_lines():
+    def run(line, **variables):
+        command = [sys.executable, "-c", NOTEBOOK.format(line)]
+        env = environment(**variables)
+        return subprocess.run(command, capture_output=True, text=True, env=env).stderr
+
+    assert run("mnist_keras.import_quietly()") == ""
+    assert "oneDNN" in run("pass")
+    # Whoever sets a level wants to see the lines.
+    assert "oneDNN" in run("mnist_keras.import_quietly()", TF_CPP_MIN_LOG_LEVEL="0")
+
+
+def test_importing_quietly_changes_nothing_after_tensorflow(monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    import_quietly()
+    assert "TF_CPP_MIN_LOG_LEVEL" not in os.environ
+
+
+def test_the_example_is_true():
+    assert doctest.testmod(start).failed == 0

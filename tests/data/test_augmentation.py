@@ -167,6 +167,15 @@ def test_each_channel_is_deformed_like_a_grey_image(elastic_pixels):
     np.testing.assert_array_equal(deform(images, **amounts), np.stack(channels, axis=-1))
 
 
+def test_images_with_their_channels_first_are_refused():
+    with pytest.raises(UsageError) as caught:
+        Augmentation(shift_pixels=1)(tf.zeros((2, 3, 20, 28)), tf.constant((1, 2)))
+    assert str(caught.value) == (
+        "the images have their channels first. Received: (n, 3, 20, 28). "
+        "Expected: (n, height, width, channels)."
+    )
+
+
 def test_augmentations_with_different_amounts_have_different_identities():
     identities = [Augmentation(**{name: 0.5}).identity for name in Augmentation().identity]
     assert all(sum(one == other for other in identities) == 1 for one in identities)

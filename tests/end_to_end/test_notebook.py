@@ -45,11 +45,16 @@ def notebook():
     return nbformat.read(NOTEBOOK, as_version=4)
 
 
+def is_stderr(output):
+    return output.get("name") == "stderr"
+
+
 def said(messages):
     return "".join(m["content"]["text"] for m in messages if m["msg_type"] == "stream")
 
 
-def test_it_runs_from_top_to_bottom(notebook, place):
+def test_it_runs_from_top_to_bottom(notebook, place, monkeypatch):
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL")
     client = nbclient.NotebookClient(
         notebook, timeout=300, resources={"metadata": {"path": str(place)}}
     )
@@ -57,6 +62,11 @@ def test_it_runs_from_top_to_bottom(notebook, place):
     *_, fit, scores, _ = [cell for cell in notebook.cells if cell.cell_type == "code"]
     printed = "".join(output.get("text", "") for output in fit.outputs)
     assert LOSS.findall(printed) == [("0", "0")]
+    first, *_ = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert first.outputs == []
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    on_stderr = "".join(output.text for output in outputs if is_stderr(output))
+    assert not re.search("oneDNN|cuda|cpu_feature_guard", on_stderr)
     assert "'accuracy'" in scores.outputs[-1]["data"]["text/plain"]
     assert (place / "logs/notebook/model.keras").is_file()
 

@@ -13,6 +13,7 @@ from mnist_keras.callbacks.inference import call, last_activation, validated_wei
 from mnist_keras.callbacks.tensorboard import class_labels
 from mnist_keras.callbacks.tensorboard.first_examples import first_examples
 from mnist_keras.callbacks.tensorboard.input_images import forms, index_of_images, require_images
+from mnist_keras.checkpoint import backends
 from mnist_keras.console.terminal import notice
 from mnist_keras.data.description import DatasetDescription
 from mnist_keras.data.stream import BatchStream
@@ -197,6 +198,7 @@ class Exam:
         Raises:
             UsageError: the model is not a classifier of these examples.
         """
+        backends.synchronize(model)
         optimizer = getattr(model, "optimizer", None)
         iterations = None if optimizer is None else int(_numpy(optimizer.iterations))
         if self._model is None or model is not self._model():

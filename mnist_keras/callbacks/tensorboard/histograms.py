@@ -12,6 +12,7 @@ from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.inference import call
 from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
+from mnist_keras.checkpoint import backends
 
 
 class Histograms(EveryEpochsCallback):
@@ -59,14 +60,33 @@ class Histograms(EveryEpochsCallback):
 
 
 def _gradients(model, x, y):
-    x, y = tf.nest.map_structure(tf.convert_to_tensor, (x, y))
-    with tf.GradientTape() as tape:
-        loss = model.compute_loss(x=x, y=y, y_pred=call(model, x))
-    return tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+    """The gradient of the loss for each trainable variable, or None."""
+    x, y = keras.tree.map_structure(keras.ops.convert_to_tensor, (x, y))
+    held = [variable.value for variable in model.trainable_variables]
+
+    def loss():
+        return model.compute_loss(x=x, y=y, y_pred=call(model, x))
+
+    if backends.is_tensorflow():
+        with tf.GradientTape() as tape:
+            computed = loss()
+        return tape.gradient(computed, held)
+    if backends.name() == "torch":
+        import torch
+
+        return torch.autograd.grad(loss(), held, allow_unused=True)
+    import jax
+
+    def pure_loss(values):
+        pairs = list(zip(model.trainable_variables, values, strict=True))
+        with keras.StatelessScope(state_mapping=pairs):
+            return loss()
+
+    return jax.grad(pure_loss)(held)
 
 
 def _summaries(tag, tensor):
-    numbers = np.asarray(keras.ops.convert_to_numpy(tf.convert_to_tensor(tensor)), np.float32)
+    numbers = np.asarray(keras.ops.convert_to_numpy(tensor), np.float32)
     finite = numbers[np.isfinite(numbers)]
     if finite.size:
         yield histogram_pb(tag, finite)

@@ -1,12 +1,16 @@
 """The losses of a single step of a plain keras.Model, whose logs are means over the epoch."""
 
 import functools
+from typing import Any
 
 import keras
 import tensorflow as tf
 
 from mnist_keras import _keras
 from mnist_keras.callbacks.step_observer import EPOCH_MEAN, PartsFinder, StepObserver, is_loss, tags
+from mnist_keras.callbacks.tensorboard import step_functions
+from mnist_keras.callbacks.tensorboard.step_functions import JaxTrainFunction
+from mnist_keras.checkpoint import backends
 from mnist_keras.distributed import replicas
 
 _RECORD = "record of the step"  # The logs that carry it out of the graph; nobody else sees it.
@@ -22,13 +26,13 @@ class ObservedTrainFunction:
     the fit: another one would be traced again, and ``tf.random`` would begin again.
 
     Attributes:
-        record: {tag: float32 scalar} of the last step, still on the device: its losses and learning
-            rates, as a `mnist_keras.callbacks.step_observer.StepObserver` finds them.
         made: the function that Keras made of the observed step.
+        is_due: whether the next step's values are needed; it is found for each step anyway.
     """
 
     def __init__(self, model):
-        self.record = {}
+        self.is_due = False
+        self._record = {}
         self._examples = 0
         self._uncounted = []
         step = functools.partial(_observed_step, PartsFinder(model))
@@ -39,11 +43,15 @@ class ObservedTrainFunction:
     def __call__(self, iterator):
         """Run one step; return its logs."""
         logs = self.made(iterator)
-        self.record = logs.pop(_RECORD, {}) if isinstance(logs, dict) else {}
-        self._uncounted.append(self.record.pop(_EXAMPLES, 0))
+        self._record = logs.pop(_RECORD, {}) if isinstance(logs, dict) else {}
+        self._uncounted.append(self._record.pop(_EXAMPLES, 0))
         if len(self._uncounted) == _MOST_UNCOUNTED:
             self._count()
         return logs
+
+    def values(self):
+        """{tag: number} of the last step: its losses and learning rates."""
+        return {tag: value.numpy() for tag, value in self._record.items()}
 
     @property
     def examples(self):
@@ -66,7 +74,7 @@ class LossProbe:
 
     def __init__(self):
         self._was_traced = False
-        self._function: ObservedTrainFunction | None = None
+        self._function: Any = None
         self._learning_rate: float | None = None
 
     def __getstate__(self):
@@ -82,6 +90,9 @@ class LossProbe:
         made = model.train_function
         if isinstance(made, ObservedTrainFunction):
             self._function = made
+        elif not backends.is_tensorflow():
+            self._function = step_functions.train_function(model)
+            model.train_function = self._function or made
         elif _can_be_observed(model) and not (self._was_traced and _keras.draws_in_graph(made)):
             self._function = model.train_function = ObservedTrainFunction(model)
         else:
@@ -94,7 +105,10 @@ class LossProbe:
     def begin_step(self, model):
         """Call before a batch whose values are needed."""
         optimizer = getattr(model, "optimizer", None)
-        if self._function is None and optimizer is not None:
+        if self._function is not None:
+            self._function.is_due = True
+        if optimizer is not None and self._asks_optimizer:
+            backends.synchronize(model)
             # After the batch a schedule returns the next step's rate.
             rate = keras.ops.convert_to_numpy(optimizer.learning_rate)
             self._learning_rate = float(rate)
@@ -110,21 +124,26 @@ class LossProbe:
         Args:
             logs: those of the step, {name: number}.
         """
-        if self._function is not None:
-            return {tag: value.numpy() for tag, value in self._function.record.items()}
-        losses = {n + EPOCH_MEAN: value for n, value in (logs or {}).items() if is_loss(n)}
-        rate = self._learning_rate
-        return losses if rate is None else {**losses, "learning_rate": rate}
+        if self._function is None:
+            losses = {n + EPOCH_MEAN: value for n, value in (logs or {}).items() if is_loss(n)}
+        else:
+            losses = self._function.values()
+        if not self._asks_optimizer or self._learning_rate is None:
+            return losses
+        return {**losses, "learning_rate": self._learning_rate}
+
+    @property
+    def _asks_optimizer(self):
+        """Whether the train function does not give the learning rate."""
+        return self._function is None or isinstance(self._function, JaxTrainFunction)
 
 
 def _can_be_observed(model):
     """Whether the step of a model can be observed without a risk for what it computes."""
     # The workers of a cluster would have to reduce the record.
     strategy = getattr(model, "distribute_strategy", None)
-    return (
-        keras.backend.backend() == "tensorflow"
-        and type(model).make_train_function is keras.Model.make_train_function
-        and not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
+    return type(model).make_train_function is keras.Model.make_train_function and not isinstance(
+        strategy, tf.distribute.MultiWorkerMirroredStrategy
     )
 
 

@@ -12,13 +12,17 @@ from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.inference import call, network_of
 from mnist_keras.callbacks.tensorboard.event_callback import RUN, EventCallback
 from mnist_keras.callbacks.tensorboard.event_files import GRAPH
+from mnist_keras.checkpoint import backends
+from mnist_keras.checkpoint.backends import unavailable
+from mnist_keras.console import terminal
 from mnist_keras.errors import UsageError
 
 
 class NetworkGraph(EventCallback):
     """Writes the network's operations once per run, under the layers' names.
 
-    It works for all kinds of models: sequential, functional, wrapped and subclassed.
+    It works for all kinds of models: sequential, functional, wrapped and subclassed. With another
+    backend than TensorFlow there are no such operations: it prints one line and writes nothing.
 
     Args:
         logdir: the run's directory.
@@ -44,8 +48,13 @@ class NetworkGraph(EventCallback):
         self._example = example
         self._is_due = False
 
+    def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
+        if not backends.is_tensorflow():
+            terminal.notice(unavailable("NetworkGraph"))
+
     def on_log_begin(self) -> None:
-        self._is_due = not self.has_logged(GRAPH)
+        self._is_due = backends.is_tensorflow() and not self.has_logged(GRAPH)
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         # Not earlier: the first batch builds a plain subclassed model.

@@ -8,7 +8,9 @@ import tensorflow as tf
 
 from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.base import StepCallback, require_single_steps
-from mnist_keras.checkpoint import storage
+from mnist_keras.checkpoint import backends, storage
+from mnist_keras.checkpoint.backends import unavailable
+from mnist_keras.console import terminal
 from mnist_keras.errors import MnistKerasError, UsageError
 
 
@@ -18,7 +20,8 @@ class Profiler(StepCallback):
     An execution of a `TapeModel` is split so that each of these steps runs by itself. The profile
     is saved in ``logdir/plugins/profile/steps_FIRST-LAST``. If training is interrupted between
     these steps, the profile so far is saved, and the resumed run saves the other steps in a second
-    directory. To view it: ``pip install xprof``, then TensorBoard's page "Profile".
+    directory. To view it: ``pip install xprof``, then TensorBoard's page "Profile". With the torch
+    backend of Keras it prints one line and writes nothing.
 
     Args:
         logdir: the run's directory.
@@ -60,16 +63,21 @@ class Profiler(StepCallback):
         """Whether step ``step`` is profiled, or is the step after the last profiled one."""
         return self._first <= step <= self._last + 1
 
+    def on_train_begin(self, logs: Logs = None) -> None:
+        super().on_train_begin(logs)
+        if backends.name() == "torch":
+            terminal.notice(unavailable("Profiler", backends="tensorflow or jax"))
+
     def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_begin(batch, logs)
         require_single_steps(self)
-        if not self._first <= self.step <= self._last:
+        if not self._first <= self.step <= self._last or backends.name() == "torch":
             return
         if self._temporary is None:
             self._began_at = self.step
             self._temporary = tempfile.TemporaryDirectory()
-            tf.profiler.experimental.start(self._temporary.name)
-        self._trace = tf.profiler.experimental.Trace("train", step_num=self.step, _r=1)
+            _start(self._temporary.name)
+        self._trace = _step(self.step)
         self._trace.__enter__()
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
@@ -93,7 +101,7 @@ class Profiler(StepCallback):
         if temporary is None:
             return
         with temporary:
-            tf.profiler.experimental.stop()
+            _stop()
             target = self._directory / f"steps_{self._began_at}-{self.step - 1}"
             try:
                 target.mkdir(parents=True, exist_ok=True)
@@ -104,3 +112,30 @@ class Profiler(StepCallback):
                     f"the profile cannot be written: {error.strerror}. "
                     f"Received: {target}. Expected: a directory with space left."
                 ) from error
+
+
+def _start(directory):
+    if backends.name() == "jax":
+        import jax
+
+        jax.profiler.start_trace(directory)
+    else:
+        tf.profiler.experimental.start(directory)
+
+
+def _stop():
+    if backends.name() == "jax":
+        import jax
+
+        jax.profiler.stop_trace()
+    else:
+        tf.profiler.experimental.stop()
+
+
+def _step(number):
+    """A context whose time is shown as that of a step."""
+    if backends.name() == "jax":
+        import jax
+
+        return jax.profiler.StepTraceAnnotation("train", step_num=number)
+    return tf.profiler.experimental.Trace("train", step_num=number, _r=1)

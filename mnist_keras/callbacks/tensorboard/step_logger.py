@@ -15,6 +15,7 @@ from mnist_keras.callbacks.sinks.sink import Sink
 from mnist_keras.callbacks.step_observer import EPOCH_MEAN, is_loss
 from mnist_keras.callbacks.tensorboard.event_callback import EventCallback
 from mnist_keras.callbacks.tensorboard.loss_probe import LossProbe
+from mnist_keras.console import terminal
 
 
 class StepLogger(EventCallback):
@@ -195,4 +196,4 @@ class StepLogger(EventCallback):
 
     def _print(self, *words):
         if self._echo:
-            print(*words, flush=True)
+            terminal.print_line(*words)

@@ -9,6 +9,7 @@ from mnist_keras import triggers
 from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.base import require_single_steps
 from mnist_keras.callbacks.tensorboard.event_callback import EventCallback
+from mnist_keras.checkpoint import backends
 
 
 class WeightNorms(EventCallback):
@@ -62,12 +63,12 @@ class WeightNorms(EventCallback):
         super().on_train_batch_begin(batch, logs)
         require_single_steps(self)
         is_due = self.step == self._update_step
-        self._before = _tensors(self.model.trainable_variables) if is_due else []
+        self._before = _tensors(self.model) if is_due else []
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         if self._before:
-            variables = self.model.trainable_variables
-            norms = _norms(variables, self._before, _tensors(variables))
+            after = _tensors(self.model)
+            norms = _norms(self.model.trainable_variables, self._before, after)
             self.log_scalars(norms, keep=False)
             self._before = []
         super().on_train_batch_end(batch, logs)
@@ -77,9 +78,15 @@ def _inner(optimizer):
     return getattr(optimizer, "inner_optimizer", optimizer)
 
 
-def _tensors(variables):
+def _tensors(model):
+    backends.synchronize(model)
     # Casting a variable to its own dtype returns the variable, not its current value.
-    return [tf.cast(tf.convert_to_tensor(variable.value), tf.float32) for variable in variables]
+    return [tf.cast(_held(variable), tf.float32) for variable in model.trainable_variables]
+
+
+def _held(variable):
+    is_tensor = backends.is_tensorflow()
+    return tf.convert_to_tensor(variable.value if is_tensor else backends.host_array(variable))
 
 
 def _norms(variables, before, after):

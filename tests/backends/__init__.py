@@ -1,0 +1,1 @@
+"""Programs on each of Keras's backends, and their tests."""

@@ -286,7 +286,7 @@ def begin_anew(*, is_seeded):
     other = random.SystemRandom().getrandbits(31)
     random.seed(other)
     np.random.seed(other)
-    tf.random.set_seed(other)
+    tf.random.set_seed(None)
     if is_seeded:
         keras.utils.set_random_seed(SEED)
 

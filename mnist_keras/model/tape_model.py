@@ -432,11 +432,24 @@ class TapeModel(keras.Model):
             _keras.build_symbolically(self, data_batch)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the config of the wrapped network, or of the functional model."""
+        """Return the config of the wrapped network, or of the functional model.
+
+        Raises:
+            NotImplementedError: ``__init__`` of a subclass requires arguments, and the subclass
+                does not define ``get_config``; as in Keras.
+        """
         config = super().get_config()
         if self._wraps_network:
             config["network"] = keras.saving.serialize_keras_object(self.network)
             config["batch_parts"] = self.batch_parts
+        missing = _required_arguments(type(self)) - config.keys()
+        if missing and "layers" not in config and not _has_own_config(type(self)):
+            raise NotImplementedError(
+                f"{type(self).__name__} cannot be saved, because its config has not all arguments "
+                f"that its __init__ requires. Received: a config without "
+                f"{', '.join(sorted(missing))}. Expected: a get_config that returns them, or "
+                "save_weights."
+            )
         return config
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -453,6 +466,21 @@ class TapeModel(keras.Model):
             network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
             return cls(**{**config, "network": network})
         return super().from_config(config, custom_objects)
+
+
+def _has_own_config(model_class):
+    """Whether a subclass defines how it is saved or loaded."""
+    return (
+        model_class.get_config is not TapeModel.get_config
+        or model_class.from_config.__func__ is not TapeModel.from_config.__func__  # type: ignore[attr-defined]
+    )
+
+
+def _required_arguments(model_class):
+    """The names of the arguments of ``__init__`` that have no default."""
+    _, *arguments = inspect.signature(model_class.__init__).parameters.values()
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {a.name for a in arguments if a.default is a.empty and a.kind not in variadic}
 
 
 def _mean_over_replicas(values):

@@ -30,6 +30,7 @@ DOCS = ["furo>=2024.8", "sphinx>=8.1"]
 EXAMPLES = [
     # The first one that ends connections on which no request comes.
     "aiohttp>=3.14.5,<4",
+    "optuna>=4",
 ]
 
 setup(

@@ -17,6 +17,7 @@ from tests.command_line import write_small_mnist
 
 EXAMPLES = pathlib.Path(__file__).parent.parent / "examples"
 PROGRAMS = sorted(path.stem for path in EXAMPLES.glob("*.py"))
+SEARCH = "search"  # It has tests of its own, in tests/examples/test_search.py.
 # Each accepts --examples, and runs in seconds with few of them.
 SMALL = {
     "diffusion": [],
@@ -61,7 +62,7 @@ def run(small_mnist, trained, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(PROGRAMS) - SMALL.keys()))
+@pytest.mark.parametrize("name", sorted(set(PROGRAMS) - SMALL.keys() - {SEARCH}))
 def test_it_learns_and_resumes_when_run_again(name, run, tmp_path):
     lines = run(name, "--epochs=3")
     scores = [float(re.search(r"accuracy: ([\d.]+)$", line)[1]) for line in lines if "acc" in line]

@@ -16,6 +16,7 @@ ALLOWED = {
     ("app/config.py", WHITE): "bytes in the name of a file",
     ("callbacks/tensorboard/drawing.py", WHITE): "gray levels of a picture that is drawn",
     ("callbacks/tensorboard/lettering.py", WHITE): "gray levels of a picture that is drawn",
+    ("callbacks/tensorboard/sweep_picture.py", WHITE): "gray levels of a picture that is drawn",
     ("photos/ink.py", WHITE): "gray levels of a photo",
     ("photos/photo_file.py", WHITE): "gray levels of a photo",
 }

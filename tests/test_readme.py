@@ -54,7 +54,7 @@ def test_the_ten_lines_run_and_resume(tmp_path, monkeypatch, capsys):
 def test_the_program_about_dashboards_shows_its_answers(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "dashboards.md").read_text(encoding="utf-8")
-    (program,) = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)
+    program = re.findall(r"^```python\n(.*?)^```$", page, re.DOTALL | re.MULTILINE)[0]
     exec(program, {})
     captured = capsys.readouterr()
     assert captured.out == ""

@@ -8,6 +8,7 @@ import shutil
 import sys
 
 from mnist_keras.app.config import RunConfig
+from mnist_keras.app.hyperparameters import hyperparameters
 from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.app.setting import Decides, settings
 from mnist_keras.checkpoint import storage
@@ -29,7 +30,9 @@ class Run:
 
     Attributes:
         path: its directory.
-        recipe: {flag: text} of every flag that has a value.
+        recipe: {flag: text} of every flag that has a value; {hyperparameter: text} without flags.
+        has_flags: whether it is a run of main.py; others are of programs with callbacks of this
+            package, which write no flags.txt.
         epochs: the number of epochs done, as "30", or as "12/30" if the run is not finished.
         steps: number of steps; None: unknown.
         metrics: {name: number or None} at the end of the last saved epoch. If the run is finished,
@@ -45,6 +48,7 @@ class Run:
     metrics: dict
     seconds: float | None
     images_per_second: float | None
+    has_flags: bool = True
 
 
 def compare(config):
@@ -82,7 +86,7 @@ def read_run(path):
     """The `Run` in a directory.
 
     Raises:
-        UsageError: the directory is not a run's.
+        UsageError: the directory has neither flags.txt nor hyperparameters.
         MnistKerasError: the run's recipe cannot be read.
     """
     run = RunDirectory(path)
@@ -90,20 +94,22 @@ def read_run(path):
         recipe = run.stored_recipe()
     except UsageError:
         recipe = None
+    has_flags = recipe is not None
+    recipe = recipe if has_flags else hyperparameters(path)
     if recipe is None:
         raise UsageError(
             f"this is not a run's directory. Received: {path}. "
-            "Expected: a directory with flags.txt."
+            "Expected: a directory with flags.txt, or with events of HParams."
         )
-    summary = run.finished()
+    summary = run.finished() if has_flags else None
     position, seconds, metrics = _newest_state(run)
     facts = {"steps": position["step"], "seconds": seconds}
-    epochs = f"{position['epoch']}/{recipe['epochs']}"
+    epochs = f"{position['epoch']}/{recipe['epochs']}" if has_flags else f"{position['epoch']}"
     is_whole = summary is not None and str(summary["epochs"]) == recipe["epochs"]
     if summary is not None and (is_whole or summary.get("stopped_early")):
         facts, epochs = summary, recipe["epochs"] if is_whole else epochs
         metrics = {**metrics, **{name: summary.get(name) for name in _SCORES}}
-    elif seconds and recipe["batch_size"].isdecimal():
+    elif seconds and recipe.get("batch_size", "").isdecimal():
         images = position["step"] * int(recipe["batch_size"])
         facts["images_per_second"] = images / seconds
     return Run(
@@ -114,6 +120,7 @@ def read_run(path):
         metrics={name: _number(value) for name, value in metrics.items()},
         seconds=_number(facts.get("seconds")),
         images_per_second=_number(facts.get("images_per_second")),
+        has_flags=has_flags,
     )
 
 
@@ -161,7 +168,9 @@ def table(runs, *, columns=None):
     """
     cells = []
     for name in _differing(runs):
-        cells.append([f"--{name}", *(run.recipe.get(name) for run in runs)])
+        is_flag = any(run.has_flags and name in run.recipe for run in runs)
+        title = f"--{name}" if is_flag else name
+        cells.append([title, *(run.recipe.get(name) for run in runs)])
     cells.append(["epochs", *(run.epochs for run in runs)])
     cells.append(["steps", *(_text(run.steps, "{:.0f}".format) for run in runs)])
     metrics = dict.fromkeys(name for run in runs for name in run.metrics)

@@ -243,7 +243,7 @@ class DataPosition(StreamPosition):
         pipeline = self._epochs.pipeline
         if pipeline is None:
             return self._epochs.kind == "generator"
-        return iterator_state.calls_python(pipeline) or iterator_state.needs_state(pipeline)
+        return iterator_state.keeps_state(pipeline) or iterator_state.needs_state(pipeline)
 
     def _has_one_pass(self):
         """Whether one iterator serves all epochs."""
@@ -392,7 +392,7 @@ _FIRST = (1, 0)
 _SEED = "give each source of randomness a seed, and resume with the same data"
 _ADVICE = {
     "arrays": "resume with the same arrays, and call keras.utils.set_random_seed first",
-    "tf.data": "give .shuffle() a seed, and resume with the same files and arrays",
+    "tf.data": "give .shuffle(), maps and generators a seed, and resume with the same files",
     "generator": "make the generator yield the same batches every time, for example with a seed",
 }
 

@@ -36,6 +36,14 @@ _PARALLEL = (
     "ParallelInterleaveDatasetV4",
 )
 _PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "GeneratorDataset")
+# A tf.random.Generator, a Keras seed generator or a counter in a map.
+_CHANGES_OF_VARIABLES = (
+    "AssignAddVariableOp",
+    "AssignSubVariableOp",
+    "AssignVariableOp",
+    "RngReadAndSkip",
+    "RngSkip",
+)
 
 
 def save(iterator: Any) -> bytes | None:
@@ -91,6 +99,9 @@ def obstacles(dataset: Any) -> list[str]:
     >>> noisy = numbers.map(lambda x: tf.random.uniform([], seed=1), num_parallel_calls=2)
     >>> obstacles(noisy)
     ['tf.data uses RandomUniform in a parallel map, whose order varies']
+    >>> generator = tf.random.Generator.from_seed(1)
+    >>> obstacles(numbers.map(lambda x: generator.normal(()), num_parallel_calls=2))
+    ['tf.data uses RngReadAndSkip in a parallel map, whose order varies']
     """
     graph = graph_of(dataset)
     functions = {function.signature.name: function.node_def for function in graph.library.function}
@@ -132,17 +143,20 @@ def needs_state(dataset: Any) -> bool:
     return False
 
 
-def calls_python(dataset: Any) -> bool:
-    """Whether a pipeline calls Python functions, which may keep a state between calls.
+def keeps_state(dataset: Any) -> bool:
+    """Whether the functions of a pipeline may keep a state between calls, in Python or a variable.
 
     >>> numbers = tf.data.Dataset.range(2)
     >>> python = numbers.map(lambda x: tf.py_function(abs, [x], x.dtype))
-    >>> calls_python(numbers), calls_python(python)
-    (False, True)
+    >>> generator = tf.random.Generator.from_seed(1)
+    >>> noise = numbers.map(lambda x: generator.normal(()))
+    >>> keeps_state(numbers), keeps_state(python), keeps_state(noise)
+    (False, True, True)
     """
     graph = graph_of(dataset)
     bodies = (graph.node, *(function.node_def for function in graph.library.function))
-    return any(node.op in _PYTHON for nodes in bodies for node in nodes)
+    stateful = (*_PYTHON, *_CHANGES_OF_VARIABLES)
+    return any(node.op in stateful for nodes in bodies for node in nodes)
 
 
 def _nodes(*bodies):
@@ -162,11 +176,16 @@ def _called(node):
 
 
 def _random_ops(name, functions, seen=None):
-    """Yield (random operation, whether it has a seed) for a function and the functions it calls."""
+    """Yield (random operation, whether it has a seed) for a function and the functions it calls.
+
+    A change of a variable counts as one with a seed: its value is known at the beginning.
+    """
     seen = {name} if seen is None else seen
     for node in functions[name]:
         if node.op in STATEFUL_RANDOM_OPS:
             yield node.op, bool(node.attr["seed"].i or node.attr["seed2"].i)
+        elif node.op in _CHANGES_OF_VARIABLES:
+            yield node.op, True
         for called in _called(node):
             if called in functions and called not in seen:
                 yield from _random_ops(called, functions, seen | {called})

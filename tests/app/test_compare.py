@@ -3,12 +3,16 @@ import json
 import pathlib
 import sys
 
+import keras
+import numpy as np
 import pytest
 
+from mnist_keras import TapeModel
 from mnist_keras.app import compare as module
 from mnist_keras.app.compare import compare
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.callbacks import Checkpoint, HParams
 from mnist_keras.checkpoint import storage
 from mnist_keras.errors import UsageError
 from tests.command_line import run_main, tree
@@ -94,6 +98,40 @@ def test_flags_that_change_only_the_display_are_omitted(table):
     assert titles.split().count("loss") == 1
 
 
+def train_with_hyperparameters(name, **recipe):
+    """Train without main.py: two epochs of two steps."""
+    keras.utils.set_random_seed(0)
+    model = TapeModel(keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]))
+    model.compile("sgd", "mse")
+    x, y = np.ones((8, 3), "float32"), np.zeros((8, 1), "float32")
+    watchers = [HParams(f"logs/{name}", recipe), Checkpoint(f"logs/{name}/checkpoints")]
+    return model.fit(x, y, batch_size=4, epochs=2, verbose=0, callbacks=watchers).history
+
+
+@pytest.mark.slow
+def test_runs_without_flags_are_compared_by_hyperparameters(table):
+    first = train_with_hyperparameters("a", rate=0.001, width=100, is_wide=False, loss="mse")
+    second = train_with_hyperparameters("b", rate=0.01, width=10, is_wide=True, loss="mse")
+    lines, notices = table("logs/a", "logs/b")
+    assert [line.split() for line in lines] == [
+        ["run", "is_wide", "rate", "width", "epochs", "steps", "loss", "time", "images/s"],
+        ["a", "false", "0.001", "100", "2", "4", f"{first['loss'][-1]:.4f}", "-", "-"],
+        ["b", "true", "0.01", "10", "2", "4", f"{second['loss'][-1]:.4f}", "-", "-"],
+    ]
+    assert notices == []
+
+
+@pytest.mark.slow
+def test_flags_and_hyperparameters_of_one_name_share_a_column(table):
+    finish(begin("a"))
+    train_with_hyperparameters("b", learning_rate=0.25, width=10)
+    lines, _ = table("logs/a", "logs/b")
+    titles, *rows = (line.split() for line in lines)
+    column = titles.index("--learning_rate")
+    assert [row[column] for row in rows] == ["0.001", "0.25"]
+    assert "width" in titles
+
+
 def test_without_paths_all_runs_in_the_logdir_are_compared(table):
     for name in ("b", "a"):
         finish(begin(name))
@@ -170,7 +208,8 @@ def test_paths_that_are_not_runs_are_reported_others_shown(table):
     assert [line.split()[0] for line in lines] == ["run", "a"]
     no_run = "skipped: this is not a run's directory. Received: {}. Expected: a directory with "
     assert notices[:3] == [
-        no_run.format(path) + "flags.txt." for path in ("logs/notes.txt", "logs/strange", "no\\nne")
+        no_run.format(path) + "flags.txt, or with events of HParams."
+        for path in ("logs/notes.txt", "logs/strange", "no\\nne")
     ]
     assert notices[3].startswith("skipped: the run's recipe cannot be read. Received: logs/dam")
     assert len(notices) == 4

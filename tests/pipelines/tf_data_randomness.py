@@ -80,11 +80,7 @@ def stateful(arrays, batch_size, seed):
     return {"x": shuffled(arrays, seed).map(augment).batch(batch_size)}
 
 
-@pipeline(
-    "tf.data, a tf.random.Generator in a map",
-    exact="the generator is a variable of the graph of the data, not of the model",
-    fits=has_float_inputs,
-)
+@pipeline("tf.data, a tf.random.Generator in a map", fits=has_float_inputs)
 def generator(arrays, batch_size, seed):
     source = tf.random.Generator.from_seed(seed)
 
@@ -94,11 +90,7 @@ def generator(arrays, batch_size, seed):
     return {"x": shuffled(arrays, seed).map(augment).batch(batch_size)}
 
 
-@pipeline(
-    "tf.data, a Keras layer that draws in a map",
-    exact="the layer's seed generator is a variable of the graph of the data, not of the model",
-    fits=has_float_inputs,
-)
+@pipeline("tf.data, a Keras layer that draws in a map", fits=has_float_inputs)
 def layer(arrays, batch_size, seed):
     noise = keras.layers.GaussianNoise(0.1, seed=seed)
 

@@ -10,7 +10,6 @@ from tensorboard.plugins.image import metadata
 from tensorboard.util.tensor_util import make_tensor_proto
 
 from mnist_keras.callbacks.tensorboard.lettering import LINE_PIXELS, fitted, mask, write
-from mnist_keras.errors import UsageError
 
 _TILE_PIXELS = 84
 _GAP_PIXELS = 6
@@ -19,7 +18,6 @@ _MOST_CELLS_WITH_TEXT, _LEAST_CELL_PIXELS_WITH_TEXT = 40, 26
 _MOST_NAME_PIXELS = 160
 _PAPER, _SHADE, _INK = 255, 110, 0  # As grays.
 _WHITE, _BLUE, _RED, _BLACK = (255, 255, 255), (33, 102, 172), (178, 24, 43), (0, 0, 0)
-_CHANNELS = (1, 3)
 _SHADES = 31  # On each side of 0. More shades cost bytes, and the eye cannot tell them apart.
 
 
@@ -51,25 +49,14 @@ def gray(images):
     and the largest of them.
 
     Args:
-        images: (n, height, width), or with one or three channels as the last axis, or else as the
-            second one.
+        images: (n, height, width), or with a last axis of one or three channels.
 
     Returns:
-        uint8 (n, height, width) or (n, height, width, 3).
-
-    Raises:
-        UsageError: the images have another shape.
+        uint8 of the same shape; a channel axis of length 1 is removed.
     """
     images = np.asarray(images)
-    if images.ndim == 4 and images.shape[-1] not in _CHANNELS and images.shape[1] in _CHANNELS:
-        images = np.moveaxis(images, 1, -1)
     if images.ndim == 4 and images.shape[-1] == 1:
         images = images[..., 0]
-    if images.ndim != 3 and images.shape[3:] != (3,):
-        raise UsageError(
-            f"the images cannot be drawn. Received: the shape {images.shape}. Expected: (n, "
-            "height, width), or with an axis of one or three channels at its end."
-        )
     if images.dtype == np.uint8:
         return images
     images = np.nan_to_num(images.astype(np.float32))

@@ -8,7 +8,6 @@ from tensorboard.util.tensor_util import make_ndarray
 
 from mnist_keras.callbacks.tensorboard import drawing
 from mnist_keras.callbacks.tensorboard.lettering import LINE_PIXELS, mask
-from mnist_keras.errors import UsageError
 
 
 def pixels(picture):
@@ -66,19 +65,6 @@ def test_colour_images_keep_their_colours_and_captions_are_black():
     below = found[90:]
     assert (below == below[..., :1]).all()
     assert below.min() < 100
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_images_may_have_their_channels_first(channels):
-    images = np.random.default_rng(0).integers(0, 256, (2, 7, 9, channels)).astype(np.uint8)
-    np.testing.assert_array_equal(drawing.gray(np.moveaxis(images, -1, 1)), drawing.gray(images))
-
-
-@pytest.mark.parametrize("shape", [(2, 7, 9, 4), (2, 9), (2, 4, 9, 7, 3)])
-def test_other_shapes_are_refused_with_the_shape(shape):
-    with pytest.raises(UsageError, match=r"cannot be drawn\. Received: the shape") as caught:
-        drawing.gray(np.zeros(shape))
-    assert str(shape) in str(caught.value)
 
 
 @pytest.mark.parametrize("lines", [["cat", "Ankle boot: 100%"], ["is " + "w" * 99, "gj"]])

@@ -1,0 +1,45 @@
+"""The hyperparameters of a run, read from the event files that `HParams` wrote."""
+
+import pathlib
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.hparams import metadata
+
+from mnist_keras.annotations import StrPath
+from mnist_keras.data.formats.record_framing import read_record
+
+
+def hyperparameters(logdir: StrPath) -> dict[str, str] | None:
+    """The hyperparameters that `mnist_keras.callbacks.HParams` wrote; needs no TensorFlow.
+
+    Args:
+        logdir: the run's directory.
+
+    Returns:
+        {name: text}, sorted by name; None: the run has not written any.
+
+    Example:
+
+    >>> import tempfile
+    >>> print(hyperparameters(tempfile.mkdtemp()))
+    None
+    """
+    for path in sorted(pathlib.Path(logdir).glob("events.out.tfevents.*")):
+        with open(path, "rb") as file:
+            while (record := read_record(file)) is not None:
+                for value in Event.FromString(record).summary.value:
+                    if value.tag == metadata.SESSION_START_INFO_TAG:
+                        return _texts(value.metadata.plugin_data.content)
+    return None
+
+
+def _texts(content):
+    start = metadata.parse_session_start_info_plugin_data(content)
+    return {name: _text(value) for name, value in sorted(start.hparams.items())}
+
+
+def _text(value):
+    kind = value.WhichOneof("kind")
+    if kind == "number_value":  # HParams has no integers.
+        return f"{value.number_value:.6g}"
+    return str(value.bool_value).lower() if kind == "bool_value" else value.string_value

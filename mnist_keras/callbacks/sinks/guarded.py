@@ -15,10 +15,14 @@ class GuardedSinks:
         sinks: each a `Sink`.
 
     Raises:
-        UsageError: one of them is not a `Sink`.
+        UsageError: one of them is not a `Sink`, or they are a single one.
     """
 
     def __init__(self, sinks: Iterable[Sink]) -> None:
+        if isinstance(sinks, Sink):
+            raise UsageError(
+                f"the sinks are wrong. Received: {sinks!r}. Expected: a list of sinks."
+            )
         self._sinks = tuple(sinks)
         self._failing: set[int] = set()
         self._is_open = False

@@ -33,10 +33,17 @@ class GuardedSinks:
                     "from mnist_keras.callbacks.sinks.Sink."
                 )
 
-    def begin(self, step: int) -> None:
-        """Open the sinks, unless they are open."""
+    def begin(self, step: int, *, resumes: bool = True) -> None:
+        """Open the sinks, unless they are open.
+
+        Args:
+            step: the fit's first step.
+            resumes: whether the fit continues a training, or would if there was a checkpoint.
+        """
         if not self._is_open:
             self._is_open = True
+            if step == 0 and not resumes:
+                self._call_each(lambda sink: sink.keep_earlier())
             self._call_each(lambda sink: sink.begin(step))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

@@ -691,23 +691,28 @@ class EpochIterator:
         """Correct Keras's count: the last execution ran ``steps`` steps.
 
         Keras adds ``steps_per_execution`` for each execution. It would begin a new pass over the
-        data too early if ``steps_per_epoch`` is not a multiple of that.
+        data too early if ``steps_per_epoch``, or the number of batches that it has found out, is
+        not a multiple of that.
         """
         epochs = self._epochs
-        if epochs.steps_per_epoch and epochs._num_batches:
+        is_found_out = epochs._num_batches and self.adapter.num_batches is None
+        if epochs.steps_per_epoch or is_found_out:
             epochs._steps_seen += steps - epochs.steps_per_execution
 
-    def warn_of_missing_steps(self, steps: int) -> None:
-        """Warn as Keras does if the data ended in the last execution of an epoch.
+    def end_data(self, *, begin: int) -> None:
+        """Do what Keras does at the end of the data, if it is in the last execution of an epoch.
 
-        Keras itself notices it only when it begins another execution.
+        Keras itself would notice it only in another execution. Call `count_steps` first.
 
         Args:
-            steps: how many were run in this epoch.
+            begin: the first step of the execution, which ran fewer steps than it should.
         """
-        wanted = self.steps_per_epoch
-        if wanted and steps < wanted <= steps + self.steps_per_execution:
-            self._epochs._interrupted_warning()
+        epochs, wanted = self._epochs, self.steps_per_epoch
+        if wanted and begin + self.steps_per_execution >= wanted:
+            epochs._interrupted_warning()
+            if self.adapter.num_batches is None:
+                epochs._num_batches = epochs._num_batches or epochs._steps_seen + 1
+                epochs._current_iterator = None
 
     def replay_epoch(self, num_batches: int | None) -> None:
         """Do what an epoch did to the iterators and the data, without drawing a batch.
@@ -721,7 +726,7 @@ class EpochIterator:
             adapter.enqueuer = None  # It would begin to draw in another thread.
         try:
             steps = epochs._enumerate_iterator()
-            if epochs.steps_per_epoch or epochs._num_batches:
+            if epochs.steps_per_epoch or adapter.num_batches:
                 for begin, end, _ in steps:
                     self.count_steps(min(end + 1, epochs.steps_per_epoch or end + 1) - begin)
             else:  # Keras finds the end of the data by running into it.

@@ -369,10 +369,9 @@ def data_that_end_in_the_last_execution_are_reported():
     epochs = epochs_of(X, Y, batch_size=2, steps_per_epoch=9)
     epochs.steps_per_execution = 4
     with pytest.warns(UserWarning, match="ran out of data"):
-        epochs.warn_of_missing_steps(6)
+        epochs.end_data(begin=8)
     with warnings.catch_warnings(action="error"):
-        epochs.warn_of_missing_steps(4)  # Keras begins another execution and notices it.
-        epochs.warn_of_missing_steps(9)
+        epochs.end_data(begin=4)  # Keras begins another execution and notices it.
 
 
 @canary("EpochIterator._steps_seen")

@@ -300,6 +300,11 @@ class DataPosition(StreamPosition):
         """Move an iterator to the saved place; batches that are drawn again are compared."""
         place, self._resuming = self._resuming or {}, None
         draws, state = place["draws"], place.get("iterator")
+        if self._made != place["made"]:  # Fingerprints are those of a numbered pass.
+            self._report(
+                f"pass {place['made']} over the data is pass {self._made} now, so its order may "
+                "differ; resume with the same program and the same version of Keras"
+            )
         before = random_state.capture(*self._owners)
         if state is not None:
             self._compare_first(iterator)

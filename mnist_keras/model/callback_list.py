@@ -195,7 +195,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         Raises:
             StopIteration: no batch is left.
         """
-        begin = self._begin
+        begin, is_ended = self._begin, False
         logs: dict[str, Any] = {}
         end = begin + self.model.steps_per_execution
         stream = self.fit.stream
@@ -215,8 +215,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
             if ran == 0 and not logs:
                 raise StopIteration
             if ran == 0:
-                if self._epochs is not None:
-                    self._epochs.warn_of_missing_steps(begin)
+                is_ended = True
                 break
             begin, logs = begin + ran, new_logs
             self.fit.last_logs = new_logs
@@ -229,6 +228,8 @@ class FitCallbacks(keras.callbacks.CallbackList):
                 self.model.stop_training = stop_training
         if self._epochs is not None:
             self._epochs.count_steps(begin - self._begin)
+            if is_ended:
+                self._epochs.end_data(begin=self._begin)
         return logs
 
     def agreed_request(self, callback: StepCallback) -> int:

@@ -56,7 +56,7 @@ class Evaluation:
         if self._epochs is not None:
             self._epochs.count_steps(ran)
             if is_short:
-                self._epochs.warn_of_missing_steps(self.steps)
+                self._epochs.end_data(begin=self.steps - ran)
 
 
 @contextlib.contextmanager

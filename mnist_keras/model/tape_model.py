@@ -15,6 +15,7 @@ from mnist_keras._keras import Functional
 from mnist_keras.checkpoint import backends, model_variables
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.distributed import replicas
+from mnist_keras.errors import UsageError
 from mnist_keras.model import batch_split
 from mnist_keras.model.callback_list import FitCallbacks
 from mnist_keras.model.evaluation import Evaluation, MultiStepTestFunction, evaluating
@@ -65,9 +66,9 @@ class TapeModel(keras.Model):
             order, so the losses agree with those of 1 part to about 1e-6.
 
     Raises:
-        UsageError: Keras has another backend than TensorFlow; or ``batch_parts`` is not an integer
-            of at least 1; or it is above 1, and there is no wrapped network or the network
-            normalizes over the batch.
+        UsageError: Keras has another backend than TensorFlow; ``network`` is neither a layer nor a
+            model; or ``batch_parts`` is not an integer of at least 1; or it is above 1, and there is
+            no wrapped network or the network normalizes over the batch.
 
     Attributes:
         steps_trained: number of updates since the first fit, including those before an
@@ -106,6 +107,11 @@ class TapeModel(keras.Model):
             Functional.__init__(self, *args, **kwargs)
         else:
             network, *others = args or (kwargs.pop("network", None),)
+            if network is not None and not callable(network):
+                raise UsageError(
+                    f"the network cannot be wrapped. Received: {type(network).__name__}. Expected: "
+                    "a layer or a model, such as keras.Sequential(layers)."
+                )
             super().__init__(*others, **kwargs)
         # A subclass may define its own `network`, which is not wrapped.
         self._wraps_network = network is not None

@@ -67,8 +67,8 @@ class TapeModel(keras.Model):
 
     Raises:
         UsageError: Keras has another backend than TensorFlow; ``network`` is neither a layer nor a
-            model; or ``batch_parts`` is not an integer of at least 1; or it is above 1, and there is
-            no wrapped network or the network normalizes over the batch.
+            model; or ``batch_parts`` is not an integer of at least 1; or it is above 1, and there
+            is no wrapped network or the network normalizes over the batch.
 
     Attributes:
         steps_trained: number of updates since the first fit, including those before an

@@ -117,6 +117,38 @@ def test_a_copied_model_is_equal_and_trains_equally(kind, way, trained, tmp_path
     assert any((a != b).any() for a, b in zip(copied.get_weights(), before, strict=True))
 
 
+class OfParts(TapeModel):
+    """As the GAN and the VAE of Keras's guides; its config has no encoder."""
+
+    def __init__(self, encoder, scale=1.0, **arguments):
+        super().__init__(**arguments)
+        self.encoder, self.scale = encoder, scale
+
+    def call(self, x):
+        return self.scale * self.encoder(x)
+
+
+def test_saving_without_a_required_argument_is_refused(tmp_path):
+    model = OfParts(network())
+    model(X)
+    with pytest.raises(NotImplementedError, match=r"OfParts cannot be saved.*without encoder\."):
+        model.save(tmp_path / "model.keras")
+    model.save_weights(tmp_path / "model.weights.h5")
+
+
+def test_own_from_config_can_supply_required_arguments(tmp_path):
+    class Loadable(OfParts):
+        @classmethod
+        def from_config(cls, config):
+            return cls(network(), **config)
+
+    model = Loadable(network())
+    model(X)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras", {"Loadable": Loadable})
+    np.testing.assert_array_equal(loaded(X), model(X))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKE)
 def test_saved_weights_load_into_a_new_model(kind, trained, tmp_path):

@@ -79,7 +79,7 @@ class DivergenceGuard(StepCallback):
         raise DivergedError(
             f"{_listed(broken)} not finite at step {step} (epoch {self.epoch}, step "
             f"{step_in_epoch}). Received: {', '.join([_values(broken, losses), *norms])}"
-            f"{_said_before(broken, before)}. Expected: a finite loss.",
+            f"{_said_before(broken, before, are_logs=records is None)}. Expected: a finite loss.",
             step,
         )
 
@@ -114,6 +114,8 @@ def _values(names, values):
     return ", ".join(f"{name} {values[name]}" for name in names)
 
 
-def _said_before(names, before):
+def _said_before(names, before, *, are_logs):
+    """The values one step earlier; Keras's logs are usually means over the epoch so far."""
     known = [name for name in names if not math.isnan(before.get(name, math.nan))]
-    return f"; {_values(known, before)} at the step before" if known else ""
+    where = "in the logs of the step before" if are_logs else "at the step before"
+    return f"; {_values(known, before)} {where}" if known else ""

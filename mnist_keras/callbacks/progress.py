@@ -131,7 +131,7 @@ class Progress(StepCallback):
     def _place(self, speed, *, ended):
         epochs, steps = self.params["epochs"], self._steps_per_epoch
         parts = [Part(f"{self.epoch}/{epochs} epochs", 0)]
-        if self.epoch < epochs:
+        if self.epoch < epochs and (self.step_in_epoch or not ended):
             of_steps = f"/{steps}" if steps else ""
             parts.append(Part(f"{self.step_in_epoch}{of_steps} steps", 2))
         if ended:

@@ -53,15 +53,11 @@ class FitCallbacks(keras.callbacks.CallbackList):
     ) -> None:
         if isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = callbacks.callbacks
-        super().__init__(
-            callbacks,
-            add_history=True,
-            add_progbar=verbose != 0,
-            model=model,
-            verbose=verbose,
-            epochs=epochs,
-            steps=None,
-        )
+        super().__init__(callbacks, add_history=True, add_progbar=verbose != 0, model=model)
+        # Others get them from `set_data`: Keras tells its callbacks once, with the steps.
+        self.params = {"verbose": verbose, "epochs": epochs, "steps": None}
+        for callback in self._followers(self.callbacks):
+            callback.set_params(self.params)
         self.fit = _Fit(self, stream if isinstance(stream, BatchStream) else None)
         for callback in self._followers(self.callbacks):
             callback.fit = self.fit

@@ -70,9 +70,8 @@ def evaluating(model: Any, callbacks: Any, *, verbose: Any) -> Iterator[Evaluati
     steps = _steps_per_execution(model, callbacks)
     if not isinstance(callbacks, keras.callbacks.CallbackList):
         add_progbar = verbose != 0
-        callbacks = _TrueSteps(
-            callbacks, add_progbar=add_progbar, model=model, verbose=verbose, epochs=1, steps=None
-        )
+        callbacks = _TrueSteps(callbacks, add_progbar=add_progbar, model=model)
+        callbacks.params = {"verbose": verbose, "epochs": 1}  # `begin` adds the steps.
     former, model.evaluation = model.evaluation, Evaluation(steps, callbacks)
     try:
         yield model.evaluation

@@ -15,6 +15,7 @@ from mnist_keras._keras import Functional
 from mnist_keras.checkpoint import backends, model_variables
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.distributed import replicas
+from mnist_keras.errors import UsageError
 from mnist_keras.model import batch_split
 from mnist_keras.model.callback_list import FitCallbacks
 from mnist_keras.model.evaluation import Evaluation, MultiStepTestFunction, evaluating
@@ -65,9 +66,9 @@ class TapeModel(keras.Model):
             order, so the losses agree with those of 1 part to about 1e-6.
 
     Raises:
-        UsageError: Keras has another backend than TensorFlow; or ``batch_parts`` is not an integer
-            of at least 1; or it is above 1, and there is no wrapped network or the network
-            normalizes over the batch.
+        UsageError: Keras has another backend than TensorFlow; ``network`` is neither a layer nor a
+            model; or ``batch_parts`` is not an integer of at least 1; or it is above 1, and there
+            is no wrapped network or the network normalizes over the batch.
 
     Attributes:
         steps_trained: number of updates since the first fit, including those before an
@@ -106,6 +107,11 @@ class TapeModel(keras.Model):
             Functional.__init__(self, *args, **kwargs)
         else:
             network, *others = args or (kwargs.pop("network", None),)
+            if network is not None and not callable(network):
+                raise UsageError(
+                    f"the network cannot be wrapped. Received: {type(network).__name__}. Expected: "
+                    "a layer or a model, such as keras.Sequential(layers)."
+                )
             super().__init__(*others, **kwargs)
         # A subclass may define its own `network`, which is not wrapped.
         self._wraps_network = network is not None
@@ -432,11 +438,24 @@ class TapeModel(keras.Model):
             _keras.build_symbolically(self, data_batch)
 
     def get_config(self) -> dict[str, Any]:
-        """Return the config of the wrapped network, or of the functional model."""
+        """Return the config of the wrapped network, or of the functional model.
+
+        Raises:
+            NotImplementedError: ``__init__`` of a subclass requires arguments, and the subclass
+                does not define ``get_config``; as in Keras.
+        """
         config = super().get_config()
         if self._wraps_network:
             config["network"] = keras.saving.serialize_keras_object(self.network)
             config["batch_parts"] = self.batch_parts
+        missing = _required_arguments(type(self)) - config.keys()
+        if missing and "layers" not in config and not _has_own_config(type(self)):
+            raise NotImplementedError(
+                f"{type(self).__name__} cannot be saved, because its config has not all arguments "
+                f"that its __init__ requires. Received: a config without "
+                f"{', '.join(sorted(missing))}. Expected: a get_config that returns them, or "
+                "save_weights."
+            )
         return config
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -453,6 +472,21 @@ class TapeModel(keras.Model):
             network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
             return cls(**{**config, "network": network})
         return super().from_config(config, custom_objects)
+
+
+def _has_own_config(model_class):
+    """Whether a subclass defines how it is saved or loaded."""
+    return (
+        model_class.get_config is not TapeModel.get_config
+        or model_class.from_config.__func__ is not TapeModel.from_config.__func__  # type: ignore[attr-defined]
+    )
+
+
+def _required_arguments(model_class):
+    """The names of the arguments of ``__init__`` that have no default."""
+    _, *arguments = inspect.signature(model_class.__init__).parameters.values()
+    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return {a.name for a in arguments if a.default is a.empty and a.kind not in variadic}
 
 
 def _mean_over_replicas(values):

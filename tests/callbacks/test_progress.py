@@ -113,6 +113,16 @@ def test_it_shows_position_loss_speed_and_remaining_time(make_model, stream, att
     assert screen.lines == [f"2/2 epochs  took 0:28  {slow.losses[-1]}  5 images/s"]
 
 
+def test_a_training_stopped_after_an_epoch_shows_no_steps(make_model, stream, attach):
+    screen, clock = attach(), Clock()
+    stopping = keras.callbacks.EarlyStopping("loss", patience=0, min_delta=1e9)
+    callbacks = [Progress(clock=clock), stopping]
+    history = make_model(metrics=[]).fit(stream, epochs=9, verbose=0, callbacks=callbacks)
+    epochs = len(history.epoch)
+    assert epochs < 9
+    assert screen.lines[0].startswith(f"{epochs}/9 epochs  took 0:00  loss ")
+
+
 class Attributes(SimpleNamespace):
     """A namespace that supports weak references, like a model."""
 

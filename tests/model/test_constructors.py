@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mnist_keras import TapeModel
 from mnist_keras.checkpoint.model_variables import groups
+from mnist_keras.errors import UsageError
 
 pytestmark = pytest.mark.slow
 X = np.random.default_rng(0).random((12, 6), np.float32)
@@ -252,3 +253,8 @@ def test_a_network_can_be_wrapped_after_any_subclass(make):
     assert model.wrapped_network is not None
     model.compile("sgd", "mse")
     assert list(model.fit(X, Y, verbose=0).history) == ["loss"]
+
+
+def test_a_list_of_layers_is_not_a_network():
+    with pytest.raises(UsageError, match=r"Received: list\. Expected:.*keras\.Sequential"):
+        TapeModel([keras.layers.Dense(1)])

@@ -15,10 +15,14 @@ class GuardedSinks:
         sinks: each a `Sink`.
 
     Raises:
-        UsageError: one of them is not a `Sink`.
+        UsageError: one of them is not a `Sink`, or they are a single one.
     """
 
     def __init__(self, sinks: Iterable[Sink]) -> None:
+        if isinstance(sinks, Sink):
+            raise UsageError(
+                f"the sinks are wrong. Received: {sinks!r}. Expected: a list of sinks."
+            )
         self._sinks = tuple(sinks)
         self._failing: set[int] = set()
         self._is_open = False
@@ -29,10 +33,17 @@ class GuardedSinks:
                     "from mnist_keras.callbacks.sinks.Sink."
                 )
 
-    def begin(self, step: int) -> None:
-        """Open the sinks, unless they are open."""
+    def begin(self, step: int, *, resumes: bool = True) -> None:
+        """Open the sinks, unless they are open.
+
+        Args:
+            step: the fit's first step.
+            resumes: whether the fit continues a training, or would if there was a checkpoint.
+        """
         if not self._is_open:
             self._is_open = True
+            if step == 0 and not resumes:
+                self._call_each(lambda sink: sink.keep_earlier())
             self._call_each(lambda sink: sink.begin(step))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

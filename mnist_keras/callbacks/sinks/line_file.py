@@ -1,6 +1,7 @@
 """A text file of lines, of a run that may be killed and resumed any number of times."""
 
 import csv
+import itertools
 import os
 import pathlib
 import threading
@@ -9,6 +10,7 @@ from typing import IO
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.sinks.sink import Sink, outlasts
+from mnist_keras.console.terminal import notice
 from mnist_keras.errors import UsageError
 
 
@@ -18,7 +20,8 @@ class LineSink(Sink):
     A run that resumes truncates the file at the first line that it will repeat, or that a kill has
     cut off. That is one operation of the operating system, so a kill loses nothing. Each line
     reaches the operating system at once. While the disk is full, the lines are held in memory; they
-    are written with the next one.
+    are written with the next one. A training that begins anew keeps the file of an earlier one, as
+    ``NAME-earlier-1``.
 
     Args:
         path: the file.
@@ -43,6 +46,21 @@ class LineSink(Sink):
         """The step and the names in a line; raises ValueError if the line is damaged."""
         raise NotImplementedError
 
+    def keep_earlier(self) -> None:
+        """Rename the file of an earlier training, unless it has no values."""
+        try:
+            size = self.path.stat().st_size
+        except FileNotFoundError:
+            return
+        if size > len(self.header):
+            paths = (self._earlier_path(number) for number in itertools.count(1))
+            target = next(path for path in paths if not path.exists())
+            self.path.rename(target)
+            notice(
+                f"the values of an earlier training are kept in {target}: this training does not "
+                "continue it. A TapeModel with a Checkpoint would."
+            )
+
     def begin(self, step: int) -> None:
         self._file = _LineFile(self, step=step)
         self._file.write()
@@ -60,6 +78,9 @@ class LineSink(Sink):
         file, self._file = self._file, None
         if file is not None:
             file.close()
+
+    def _earlier_path(self, number):
+        return self.path.with_name(f"{self.path.stem}-earlier-{number}{self.path.suffix}")
 
     def _require_own_file(self):
         try:

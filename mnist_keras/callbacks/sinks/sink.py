@@ -30,6 +30,9 @@ class Sink:
     {0: {'loss': 2.5}}
     """
 
+    def keep_earlier(self) -> None:
+        """Keep what an earlier training wrote; called before `begin` if the fit begins anew."""
+
     def begin(self, step: int) -> None:
         """Open; called before the first step of each fit, after a checkpoint was restored.
 

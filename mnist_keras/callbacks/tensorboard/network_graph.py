@@ -21,16 +21,14 @@ from mnist_keras.errors import UsageError
 class NetworkGraph(EventCallback):
     """Writes the network's operations once per run, under the layers' names.
 
-    It works for all kinds of models: sequential, functional, wrapped and subclassed. With another
-    backend than TensorFlow there are no such operations: it prints one line and writes nothing.
+    It works for all kinds of models: sequential, functional, wrapped and subclassed. If the input
+    of the model is unknown, if the model has no ``call``, or with another backend than TensorFlow,
+    it prints one line and writes nothing.
 
     Args:
         logdir: the run's directory.
         example: an input of the model, arrays with the batch as first axis; None: the input shapes
             that Keras recorded, with dtype float32 if the model is subclassed.
-
-    Raises:
-        UsageError: during ``fit``, the shape of the model's input is unknown.
 
     Example:
 
@@ -59,7 +57,12 @@ class NetworkGraph(EventCallback):
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         # Not earlier: the first batch builds a plain subclassed model.
         if self._is_due and self._log is not None:
-            self._log.graph(RUN, network_graph(self.model, self._example), self.step)
+            try:
+                graph = network_graph(self.model, self._example)
+            except UsageError as error:
+                terminal.notice(f"NetworkGraph shows nothing: {error}")
+            else:
+                self._log.graph(RUN, graph, self.step)
             self._is_due = False
         super().on_train_batch_end(batch, logs)
 
@@ -71,19 +74,35 @@ def network_graph(model: keras.Model, example: Any = None) -> tf.compat.v1.Graph
     >>> model = keras.Sequential(layers, name="sequential")
     >>> [node.name for node in network_graph(model).node if node.op == "MatMul"]
     ['sequential/score/MatMul']
+
+    Raises:
+        UsageError: the input of the model is unknown, or the model cannot be called with it.
     """
     spec = _input_spec(model) if example is None else tf.nest.map_structure(_spec_of, example)
-
-    def outputs(inputs):
-        return call(network_of(model), inputs)
-
-    graph = tf.function(outputs, autograph=False).get_concrete_function(spec).graph.as_graph_def()
+    graph = _traced(network_of(model), spec).as_graph_def()
     names = [node.name for node in graph.node]
     for node in graph.node:
         node.name = _as_named(node.name, names)
         for number, source in enumerate(node.input):
             node.input[number] = _as_named(source, names)
     return graph
+
+
+def _traced(network, spec):
+    """The ``tf.Graph`` of a network's outputs for an input."""
+
+    def outputs(inputs):
+        return call(network, inputs)
+
+    try:
+        return tf.function(outputs, autograph=False).get_concrete_function(spec).graph
+    except UsageError:
+        raise
+    except Exception as error:  # Any error of the user's own call, for an input that is a guess.
+        raise UsageError(
+            f"the model cannot be called with this input. Received: {spec}. "
+            "Expected: NetworkGraph(..., example=...) with an input of the model."
+        ) from error
 
 
 def _as_named(name, names):

@@ -77,7 +77,7 @@ class ExamCallback(PictureCallback):
         every_epochs: interval in epochs; the last epoch is always written too.
 
     Raises:
-        UsageError: ``every_epochs`` is not an integer of at least 1.
+        UsageError: ``every_epochs`` is not an integer of at least 1, or ``exam`` is not an `Exam`.
 
     Example:
 
@@ -96,6 +96,10 @@ class ExamCallback(PictureCallback):
 
     def __init__(self, logdir: StrPath, exam: Exam, *, every_epochs: int) -> None:
         super().__init__(logdir, every_epochs=every_epochs)
+        if not isinstance(exam, Exam):
+            raise UsageError(
+                f"the exam is wrong. Received: {type(exam).__name__}. Expected: Exam(x, y)."
+            )
         self._exam = exam
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:

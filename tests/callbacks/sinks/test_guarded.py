@@ -75,3 +75,8 @@ def test_a_sink_may_stop_the_program():
 def test_what_is_not_a_sink_is_refused(wrong):
     with pytest.raises(UsageError, match="a sink is wrong"):
         GuardedSinks([wrong])
+
+
+def test_a_single_sink_outside_a_list_is_refused():
+    with pytest.raises(UsageError, match=r"Received: <.*Own.*Expected: a list of sinks\."):
+        GuardedSinks(Own())

@@ -107,3 +107,42 @@ def test_after_an_exception_the_sinks_are_closed(make_model, stream, crash, tmp_
 def test_a_wrong_sink_is_refused_at_construction(tmp_path):
     with pytest.raises(UsageError, match="a sink is wrong"):
         StepLogger(None, sinks=[tmp_path / "steps.csv"])
+
+
+def fitted_anew(directory):
+    """A plain model that is trained in a directory where others may have been."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+    model.compile(optimizer="sgd", loss="mse")
+    sinks = [CsvSink(directory / "steps.csv"), JsonLinesSink(directory / "steps.jsonl")]
+    logger = StepLogger(None, every_steps=1, echo=False, sinks=sinks)
+    model.fit(np.ones((8, 3)), np.ones(8), batch_size=4, verbose=0, callbacks=[logger])
+
+
+def test_a_training_that_begins_anew_keeps_the_earlier_files(tmp_path, capsys):
+    kept = []
+    for _ in range(3):
+        fitted_anew(tmp_path)
+        kept.append({name: (tmp_path / name).read_bytes() for name in ("steps.csv", "steps.jsonl")})
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert found == {
+        **{name.replace(".", "-earlier-1."): values for name, values in kept[0].items()},
+        **{name.replace(".", "-earlier-2."): values for name, values in kept[1].items()},
+        **kept[2],
+    }
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" are kept in ")[0] for line in lines] == 4 * [
+        "the values of an earlier training"
+    ]
+
+
+@pytest.mark.slow
+def test_a_training_killed_before_a_checkpoint_repeats_its_lines(make_model, stream, tmp_path):
+    for kill in ([Kill(3)], []):
+        logger = StepLogger(None, every_steps=1, sinks=[CsvSink(tmp_path / "steps.csv")])
+        callbacks = [logger, Checkpoint(tmp_path / "checkpoints", every_steps=50), *kill]
+        try:
+            make_model().fit(stream, epochs=1, verbose=0, callbacks=callbacks)
+        except Killed:
+            logger.close()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoints", "steps.csv"]
+    assert [*stores.csv_points(tmp_path / "steps.csv")["loss"]] == [*range(7)]

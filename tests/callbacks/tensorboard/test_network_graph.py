@@ -156,5 +156,43 @@ def test_a_model_with_unknown_inputs_is_reported():
         network_graph(Words())
 
 
+class WithoutCall(TapeModel):
+    """As a GAN: networks in attributes and a train_step."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = KINDS["sequential"]()
+        self.built = True
+
+    def train_step(self, data):
+        return {"loss": tf.reduce_mean(self.generator(data[0]))}
+
+
+class OfPairs(TapeModel):
+    """Takes two inputs in a tuple, but is built by Keras with the first."""
+
+    def __init__(self):
+        super().__init__()
+        self.hidden, _ = dense()
+
+    def call(self, pair):
+        first, second = pair
+        return self.hidden(first) - self.hidden(second)
+
+    def train_step(self, data):
+        return {"loss": tf.reduce_mean(self.hidden(data[0]))}
+
+
+@pytest.mark.parametrize("kind", [WithoutCall, OfPairs])
+def test_a_model_without_a_graph_trains_and_says_so(kind, tmp_path, capfd):
+    model = kind()
+    model.compile(optimizer="sgd")
+    x, y = np.ones((6, 4), np.float32), np.ones((6, 2), np.float32)
+    callbacks = [NetworkGraph(tmp_path)]
+    history = model.fit(x, y, batch_size=2, epochs=2, verbose=0, callbacks=callbacks)
+    assert len(history.history["loss"]) == 2
+    assert capfd.readouterr().err.count("NetworkGraph shows nothing: the ") == 1
+
+
 def test_the_example_is_true():
     assert doctest.testmod(module).failed == 0

@@ -16,6 +16,7 @@ from mnist_keras.callbacks.tensorboard.event_log import read_scalars
 from mnist_keras.callbacks.tensorboard.exam import Exam
 from mnist_keras.callbacks.tensorboard.pr_curves import PRCurves
 from mnist_keras.callbacks.tensorboard.projector import Projector
+from mnist_keras.errors import UsageError
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +32,11 @@ def trained(callbacks, *, outputs=3, fits=1):
         for _ in range(fits):
             model.fit(X, np.zeros((12, outputs)), epochs=2, verbose=0, callbacks=callbacks)
     return [line for line in lines.getvalue().splitlines() if " shows " in line]
+
+
+def test_a_callback_refuses_examples_that_are_no_exam(tmp_path):
+    with pytest.raises(UsageError, match=r"Received: tuple\. Expected: Exam\(x, y\)\."):
+        ConfusionMatrix(tmp_path, (X, np.arange(12) % 3))
 
 
 def test_each_callback_says_once_what_it_does_not_show(tmp_path):

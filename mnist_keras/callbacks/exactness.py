@@ -81,7 +81,7 @@ class Exactness:
         if fit.data is not None:
             fit.data.report_to(self.report_own)
             for reason in fit.data.obstacles():
-                self.report(f"{reason}; give it a seed, or use tf.random.stateless operations")
+                self.report(reason)
         if fit.step_graph is None:
             return
         for path in model_variables.unsaved(model, fit.step_graph):

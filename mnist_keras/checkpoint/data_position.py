@@ -28,6 +28,7 @@ from mnist_keras._keras import EpochIterator, global_seed
 from mnist_keras.checkpoint import fingerprint, iterator_state, random_state
 from mnist_keras.checkpoint.loader_states import loader_states
 from mnist_keras.checkpoint.training_state import StateMismatchError
+from mnist_keras.checkpoint.unseeded_calls import unseeded_calls
 from mnist_keras.console.progress_display import task_progress
 
 # Drawing again costs less than saving a larger iterator state, such as a shuffle's buffer.
@@ -163,8 +164,16 @@ class DataPosition(StreamPosition):
         return {name: value for name, value in identity.items() if value is not None}
 
     def obstacles(self) -> list[str]:
-        pipeline = self._epochs.pipeline
-        return [] if pipeline is None else iterator_state.obstacles(pipeline)
+        pipeline, source = self._epochs.pipeline, self._epochs.source
+        if pipeline is not None:
+            reasons = iterator_state.obstacles(pipeline)
+            advice = "give it a seed, or use tf.random.stateless operations"
+        elif self._epochs.kind == "PyDataset" and self._source is None:
+            reasons = unseeded_calls(source, base=keras.utils.PyDataset)
+            advice = "give it a seed, or keep one generator in an attribute"
+        else:
+            return []
+        return [f"{reason}; {advice}" for reason in reasons]
 
     def note(self, draw: int, value: Any) -> None:
         self._prints[self._made, draw] = value
@@ -215,7 +224,9 @@ class DataPosition(StreamPosition):
         epochs = self._epochs
         self._validations = self._validations_to_replay = place["validations"]
         self._began, self._first_epoch = place["began"], place["first_epoch"]
-        self._hooks = _with_repeats(place["hooks"])
+        hooks = _with_repeats(place["hooks"])
+        self._compare_generators(hooks)
+        self._hooks = hooks
         self._prints = {(int(made), int(draw)): int(v) for made, draw, v in place["prints"]}
         if place["shuffle_seed"] is not None and self._shuffles:
             self._shuffle_seed = int(place["shuffle_seed"])
@@ -235,6 +246,15 @@ class DataPosition(StreamPosition):
         elif step_in_epoch == 0:
             self._resuming = None
             random_state.restore(place["now"], *self._owners)
+
+    def _compare_generators(self, hooks):
+        """Compare the data's own generators at the first hook, which Keras has already called."""
+        for now, before in zip(self._hooks[:1], hooks[:1], strict=False):
+            if not random_state.same(now["held"], before["held"]):
+                self._report(
+                    "a random generator of the data began with another state before the "
+                    f"interruption; {_SEED}"
+                )
 
     def _remembers_passes(self):
         """Whether a pass over the data may depend on the draws of earlier passes."""

@@ -96,6 +96,36 @@ def test_fingerprints_detect_changed_data_values(tmp_path):
     assert not checkpoint.is_exact
 
 
+class OwnOrder(keras.utils.PyDataset):
+    """Batches of 4, in an order drawn by a generator in an attribute."""
+
+    def __init__(self, seed):
+        super().__init__()
+        self.generator = np.random.default_rng(seed)
+        self.order = np.arange(len(X))
+
+    def __len__(self):
+        return len(X) // 4
+
+    def __getitem__(self, index):
+        rows = self.order[4 * index : 4 * index + 4]
+        return X[rows], Y[rows]
+
+    def on_epoch_end(self):
+        self.generator.shuffle(self.order)
+
+
+@pytest.mark.parametrize(("seed", "lines"), [(5, 0), (None, 1)])
+def test_an_unseeded_generator_is_reported_between_two_epochs(seed, lines, tmp_path):
+    arguments = {"epochs": 3, "y": None, "batch_size": None, "shuffle": False}
+    train(tmp_path, x=OwnOrder(seed), kill=13, **arguments)
+    _, checkpoint, said = train(tmp_path, x=OwnOrder(seed), **arguments)
+    assert said[0].startswith("resumed after 12 steps")
+    assert len(inexact(said)) == lines
+    assert all("a random generator of the data began" in line for line in inexact(said))
+    assert checkpoint.is_exact == (lines == 0)
+
+
 @pytest.mark.parametrize(
     ("data", "numbers"),
     [

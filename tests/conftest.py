@@ -13,6 +13,14 @@ ROOT = pathlib.Path(__file__).parent.parent
 REAL_MNIST = ROOT.parent / "shared" / "mnist"
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Run the tests of a file on one worker, so that each of its fixtures is made once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return LoadFileScheduling(config, log)
+
+
 @pytest.fixture(scope="session")
 def real_mnist():
     """The directory of the real MNIST; the test is skipped without it."""

@@ -24,8 +24,6 @@ def unknown(dataset):
 DATA = {
     "shuffled": lambda: numbers().shuffle(EXAMPLES, seed=3).batch(BATCH_SIZE),
     "unknown length": lambda: unknown(numbers().shuffle(EXAMPLES, seed=3)).batch(BATCH_SIZE),
-    "by the global seed": lambda: unknown(numbers()).shuffle(EXAMPLES).batch(BATCH_SIZE),
-    "two passes": lambda: unknown(numbers().shuffle(9, seed=3)).repeat(2).batch(BATCH_SIZE),
     "two shuffles": lambda: (
         numbers().shuffle(EXAMPLES, seed=3).batch(2).shuffle(4, seed=4).unbatch().batch(BATCH_SIZE)
     ),
@@ -74,13 +72,13 @@ def drawn(base, make_data, *, steps=None, ends_at=None, callbacks=(), **fit_argu
 def test_the_batches_are_those_of_keras_model(name, steps_per_epoch):
     expected = drawn(keras.Model, DATA[name], steps_per_epoch=steps_per_epoch)
     assert len(expected) >= 12
-    for steps in (None, 1, 4, 6):
+    for steps in (None, 1, 4):
         found = drawn(TapeModel, DATA[name], steps=steps, steps_per_epoch=steps_per_epoch)
         assert found == expected, steps
 
 
 @pytest.mark.filterwarnings("ignore:.*ran out of data:UserWarning")
-@pytest.mark.parametrize("ends_at", [4, 15, 22])
+@pytest.mark.parametrize("ends_at", [15, 22])
 @pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.parametrize("name", DATA)
 def test_a_resumed_training_draws_the_rest(name, steps, ends_at, tmp_path, capsys):

@@ -57,6 +57,7 @@ def finished(loss=1.0, *, lines=(), examples=()):
 
 
 STOPPED = Ending("stopped", [])
+RESUMED = "resumed after 4 steps, from a directory"
 CASES = {
     "the same": ("exact", [finished(), STOPPED, finished()], "same bits"),
     "another loss": (
@@ -79,7 +80,16 @@ CASES = {
         [finished(lines=[NOTICE]), STOPPED, finished(2.0)],
         "said",
     ),
-    "another loss unsaid": ("inexact", [finished(), STOPPED, finished(2.0)], "SILENTLY DIFFERENT"),
+    "another loss unsaid": (
+        "inexact",
+        [finished(), STOPPED, finished(2.0, lines=[RESUMED])],
+        "SILENTLY DIFFERENT",
+    ),
+    "another loss of a training anew": (
+        "inexact",
+        [finished(), STOPPED, finished(2.0), finished(3.0)],
+        "not reproducible",
+    ),
     "the same, but said": ("exact", [finished(), STOPPED, finished(lines=[NOTICE])], "said"),
     "refused": ("exact", [finished(), STOPPED, Ending("refused", [], "an error")], "refused"),
     "crashed": ("exact", [finished(), Ending("crashed", [], "an error")], "CRASHED"),
@@ -91,7 +101,7 @@ CASES = {
     ),
     "an example twice": (
         "unseeded",
-        [finished(examples=["abc"]), STOPPED, finished(examples=["aac"])],
+        [finished(examples=["abc"]), STOPPED, finished(examples=["aac"], lines=[RESUMED])],
         "SILENTLY DIFFERENT",
     ),
 }

@@ -43,7 +43,7 @@ def test_wandb_stores_values_and_parameters(sink, tmp_path, capfd):
         "a_loss": {7: math.inf},
     }
     stored = [record.run for record in stores.wandb_records(tmp_path / "run")[run]]
-    (first, _) = (record for record in stored if record.run_id)
+    first = next(record for record in stored if record.run_id)
     assert (first.run_id, first.project, first.display_name) == (run, "digits", "mine")
     assert {item.key: json.loads(item.value_json) for item in first.config.update}[
         "batch_size"

@@ -8,7 +8,6 @@ import shutil
 import sys
 
 from mnist_keras.app.config import RunConfig
-from mnist_keras.app.hyperparameters import hyperparameters
 from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.app.setting import Decides, settings
 from mnist_keras.checkpoint import storage
@@ -95,7 +94,11 @@ def read_run(path):
     except UsageError:
         recipe = None
     has_flags = recipe is not None
-    recipe = recipe if has_flags else hyperparameters(path)
+    if recipe is None:
+        # Imported here, because it imports TensorBoard.
+        from mnist_keras.app.hyperparameters import hyperparameters
+
+        recipe = hyperparameters(path)
     if recipe is None:
         raise UsageError(
             f"this is not a run's directory. Received: {path}. "

@@ -18,7 +18,8 @@ SCHEDULES = ("constant", "cosine", "one_cycle")
 DTYPE_POLICIES = ("float32", "mixed_bfloat16", "mixed_float16")
 DISTRIBUTIONS = ("auto", "one_device", "mirrored", "multi_worker")
 TRACKERS = ("mlflow", "wandb", "aim")  # Each is the name of its package, and of its extra.
-SINKS = ("csv", "jsonl", *TRACKERS)
+SINK_FILES = ("csv", "jsonl")  # Each is the ending of its file's name.
+SINKS = (*SINK_FILES, *TRACKERS)
 FORMATS = ("saved_model", "litert", "litert_int8", "onnx")
 
 

@@ -41,5 +41,5 @@ def _texts(content):
 def _text(value):
     kind = value.WhichOneof("kind")
     if kind == "number_value":  # HParams has no integers.
-        return f"{value.number_value:.6g}"
+        return f"{value.number_value:.15g}"
     return str(value.bool_value).lower() if kind == "bool_value" else value.string_value

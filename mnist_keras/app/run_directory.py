@@ -6,14 +6,13 @@ import datetime
 import json
 import os
 import pathlib
-import shutil
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import filelock
 
 from mnist_keras.annotations import StrPath
-from mnist_keras.app.config import TRACKERS, RunConfig
+from mnist_keras.app.config import SINK_FILES, TRACKERS, RunConfig
 from mnist_keras.app.setting import settings
 from mnist_keras.checkpoint import storage
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
@@ -21,8 +20,8 @@ from mnist_keras.errors import MnistKerasError, UsageError
 
 # TensorBoard's: the curves, and the files that its plugins read.
 _EVENT_DIRECTORIES = ("train", "validation", "plugins")
-_EVENT_FILES = "events.out.tfevents.*"
-_EARLIER = "earlier-*"  # Curves of a training whose checkpoints were removed.
+# Event files, and the curves of a training whose checkpoints were removed.
+_PATTERNS = ("events.out.tfevents.*", "earlier-*")
 
 
 class RunDirectory:
@@ -63,15 +62,9 @@ class RunDirectory:
         """The file of `write_report`."""
         return self.path / "report.html"
 
-    @property
-    def steps_csv(self) -> pathlib.Path:
-        """The file of ``--sinks=csv``."""
-        return self.path / "steps.csv"
-
-    @property
-    def steps_jsonl(self) -> pathlib.Path:
-        """The file of ``--sinks=jsonl``."""
-        return self.path / "steps.jsonl"
+    def steps_file(self, name: str) -> pathlib.Path:
+        """The file of a sink that writes one, such as "csv"."""
+        return self.path / f"steps.{name}"
 
     def tracker(self, name: str) -> pathlib.Path:
         """The directory that an experiment tracker's sink keeps its files in."""
@@ -159,23 +152,8 @@ class RunDirectory:
         The recipe is removed last: after an interruption this is still the directory of a run.
         """
         with _writing(self.path):
-            self.summary.unlink(missing_ok=True)
-            self.model.unlink(missing_ok=True)
-            self.report.unlink(missing_ok=True)
-            self.steps_csv.unlink(missing_ok=True)
-            self.steps_jsonl.unlink(missing_ok=True)
-            for path in self.path.glob(_EVENT_FILES):
-                path.unlink()
-            for directory in (
-                *map(self.path.joinpath, _EVENT_DIRECTORIES),
-                *self.path.glob(_EARLIER),
-                *map(self.tracker, TRACKERS),
-                self.checkpoints,
-                self.exports,
-            ):
-                if directory.exists():
-                    shutil.rmtree(directory)
-            self.recipe.unlink(missing_ok=True)
+            for path in (*self._left(), self.recipe):
+                storage.Disk().remove(path)
 
     def flags(self, config: RunConfig) -> dict[str, str]:
         """The recipe of a config in this directory, {flag: text}, with absolute paths."""
@@ -235,15 +213,23 @@ class RunDirectory:
         """
         if os.path.lexists(self.recipe):
             return
-        files = (self.checkpoints, self.exports, self.model, self.report, self.summary)
-        names = [*_EVENT_DIRECTORIES, *(path.name for path in files)]
-        left = [name for name in names if os.path.lexists(self.path / name)]
-        left += [path.name for it in (_EARLIER, _EVENT_FILES) for path in self.path.glob(it)]
+        left = [path.name for path in self._left()]
         if left:
             raise UsageError(
                 f"this is not a run's directory. Received: {self.path} with {', '.join(left)}, "
                 f"without {self.recipe.name}. Expected: another --run_name."
             )
+
+    def _left(self) -> list[pathlib.Path]:
+        """What a run leaves in the directory, besides the recipe."""
+        paths = [
+            *map(self.path.joinpath, _EVENT_DIRECTORIES),
+            *(self.checkpoints, self.exports, self.model, self.report, self.summary),
+            *map(self.steps_file, SINK_FILES),
+            *map(self.tracker, TRACKERS),
+        ]
+        present = [path for path in paths if os.path.lexists(path)]
+        return [*present, *(path for it in _PATTERNS for path in self.path.glob(it))]
 
     def steps_saved(self) -> list[int]:
         """The step of each checkpoint, ascending."""

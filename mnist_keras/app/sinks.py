@@ -36,8 +36,8 @@ def sinks(run: RunDirectory, config: RunConfig) -> list["Sink"]:
     experiment = os.environ.get("MLFLOW_EXPERIMENT_NAME", _PROJECT)
     project = os.environ.get("WANDB_PROJECT", _PROJECT)
     make: dict[str, Callable[[], Sink]] = {
-        "csv": lambda: CsvSink(run.steps_csv),
-        "jsonl": lambda: JsonLinesSink(run.steps_jsonl),
+        "csv": lambda: CsvSink(run.steps_file("csv")),
+        "jsonl": lambda: JsonLinesSink(run.steps_file("jsonl")),
         "mlflow": lambda: MlflowSink(
             run.tracker("mlflow"), tracking_uri=store, experiment=experiment, **shown
         ),

@@ -17,14 +17,14 @@ def write(logdir, **recipe):
 
 
 def test_every_kind_of_value_is_read_as_text(tmp_path):
-    write(tmp_path, width=512, rate=1e-5, shuffle=True, loss="mse", decay=None, layers=[64, 10])
+    write(tmp_path, width=1234567, rate=1e-5, shuffle=True, loss="mse", decay=None, layers=[64, 10])
     assert list(hyperparameters(tmp_path).items()) == [
         ("decay", "none"),
         ("layers", "[64, 10]"),
         ("loss", "mse"),
         ("rate", "1e-05"),
         ("shuffle", "true"),
-        ("width", "512"),
+        ("width", "1234567"),
     ]
 
 

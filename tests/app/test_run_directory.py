@@ -31,8 +31,8 @@ def run(tmp_path):
         (run.path / name / "events").write_text("points")
     (run.checkpoints / "step-00000020").mkdir(parents=True)
     (run.exports / "saved_model").mkdir(parents=True)
-    run.steps_csv.write_text("step,name,value\n")
-    run.steps_jsonl.write_text('{"step": 0}\n')
+    run.steps_file("csv").write_text("step,name,value\n")
+    run.steps_file("jsonl").write_text('{"step": 0}\n')
     (run.tracker("mlflow") / "steps").mkdir(parents=True)
     (run.path / "my notes.txt").write_text("mine")
     return run
@@ -133,7 +133,9 @@ def test_clearing_removes_the_curves_of_earlier_trainings(run):
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "validation", "earlier-1", "checkpoints", "export", "model.keras"]
+    "name",
+    ["train", "validation", "earlier-1", "checkpoints", "export", "model.keras", "steps.csv"]
+    + ["wandb"],
 )
 def test_a_directory_without_a_recipe_is_refused(name, tmp_path):
     (tmp_path / "photos" / name).mkdir(parents=True)

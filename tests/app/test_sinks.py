@@ -113,3 +113,4 @@ def test_a_tracker_shows_the_run_and_its_recipe(name, start, monkeypatch):
     (run / "notes").write_text("mine")
     start(sinks=("csv",), overwrite=True)
     assert name not in tree(run)
+    assert tree(run)["notes"] == b"mine"

@@ -44,7 +44,10 @@ class CsvSink(LineSink):
         ).encode()
 
     def read_line(self, line: bytes) -> tuple[int, Iterable[str]]:
-        step, name, value = next(csv.reader([line.decode()]))
+        try:
+            step, name, value = next(csv.reader([line.decode()]))
+        except csv.Error as error:
+            raise ValueError(str(error)) from error
         float(value)
         return int(step), (name,)
 

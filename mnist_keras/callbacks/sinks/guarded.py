@@ -42,9 +42,8 @@ class GuardedSinks:
         """
         if not self._is_open:
             self._is_open = True
-            if step == 0 and not resumes:
-                self._call_each(lambda sink: sink.keep_earlier())
-            self._call_each(lambda sink: sink.begin(step))
+            begins_anew = step == 0 and not resumes
+            self._call_each(lambda sink: _begin(sink, step, begins_anew=begins_anew))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         """Write the values of a step into each sink."""
@@ -74,6 +73,12 @@ class GuardedSinks:
                     terminal.notice(_line(sink, error))
             else:
                 self._failing.discard(number)
+
+
+def _begin(sink, step, *, begins_anew):
+    if begins_anew:
+        sink.keep_earlier()  # If it fails, the sink stays closed and the earlier values stay.
+    sink.begin(step)
 
 
 def _line(sink: Sink, error: Exception) -> str:

@@ -63,6 +63,8 @@ def _row(line):
     if not isinstance(row, dict) or not isinstance(row.get("step"), int):
         raise ValueError("no step")
     step = row.pop("step")
+    if not all(isinstance(value, (int, float, str)) for value in row.values()):
+        raise ValueError("no number")
     return step, {name: float(value) for name, value in row.items()}
 
 

@@ -1,6 +1,5 @@
 """A text file of lines, of a run that may be killed and resumed any number of times."""
 
-import csv
 import itertools
 import os
 import pathlib
@@ -20,8 +19,8 @@ class LineSink(Sink):
     A run that resumes truncates the file at the first line that it will repeat, or that a kill has
     cut off. That is one operation of the operating system, so a kill loses nothing. Each line
     reaches the operating system at once. While the disk is full, the lines are held in memory; they
-    are written with the next one. A training that begins anew keeps the file of an earlier one, as
-    ``NAME-earlier-1``.
+    are written with the next one. A training without a `Checkpoint` keeps the file of an earlier
+    one, as ``NAME-earlier-1``.
 
     Args:
         path: the file.
@@ -181,7 +180,7 @@ class _LineFile:
     def _keeps(self, line):
         try:
             step, names = self._sink.read_line(line)
-        except (ValueError, csv.Error):
+        except ValueError:
             return False
         if step == self._step > 0 and outlasts(names):
             self._kept |= {*names}

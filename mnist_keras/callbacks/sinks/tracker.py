@@ -140,9 +140,8 @@ class TrackerSink(Sink):
 
     def _repeats(self, step, values):
         """Whether the session before, which was killed, began with the same values."""
-        for first in read_rows(self.journal)[:1]:
-            return _comparable(*first) == _comparable(step, values)
-        return True
+        rows = read_rows(self.journal)
+        return not rows or _comparable(*rows[0]) == _comparable(step, values)
 
     def _note_run(self, run):
         self._run = run

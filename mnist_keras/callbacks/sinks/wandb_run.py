@@ -98,7 +98,7 @@ class WandbSink(TrackerSink):
 
     def send(self, rows: list[tuple[int, dict[str, float]]]) -> None:
         for step, values in rows:
-            self._wandb_run.log({"step": step, **values}, step=_row(step, values), commit=True)
+            self._wandb_run.log({**values, "step": step}, step=_row(step, values), commit=True)
 
     def end_run(self) -> None:
         self._wandb_run.finish()

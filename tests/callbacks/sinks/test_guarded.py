@@ -43,6 +43,18 @@ def test_every_sink_gets_every_call_once():
     assert first.calls == second.calls == [("begin", 0), *writes, ("flush",), ("close",)]
 
 
+def test_a_sink_that_cannot_keep_earlier_values_stays_closed(capsys):
+    class Full(Own):
+        def keep_earlier(self):
+            raise OSError("the disk is full")
+
+    guarded = GuardedSinks([full := Full(), working := Own()])
+    guarded.begin(0, resumes=False)
+    assert full.calls == []
+    assert working.calls == [("begin", 0)]
+    assert "the disk is full" in capsys.readouterr().err
+
+
 def test_a_failing_sink_is_told_once_until_it_works(capsys):
     guarded = GuardedSinks([failing := Own(), working := Own()])
     failing.error = OSError("the disk\nis full")

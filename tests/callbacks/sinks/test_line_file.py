@@ -107,7 +107,7 @@ def test_values_after_damage_are_removed(make):
     data = sink.path.read_bytes()
     sink.path.write_bytes(data.replace(b"2.5", b"\0\0\0"))
     write(sink, [], begins=6)
-    assert {step for step, *_ in values_in(sink.path)} <= {0, 2, 4}
+    assert {step for step, *_ in values_in(sink.path)} == {0, 2}
     assert data.startswith(sink.path.read_bytes())
 
 

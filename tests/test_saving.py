@@ -1,6 +1,7 @@
 """Models and checkpoints in another process, another program, another version."""
 
 import copy
+import doctest
 import pathlib
 import pickle
 import shutil
@@ -15,7 +16,7 @@ from mnist_keras.callbacks import Checkpoint
 from mnist_keras.checkpoint import storage
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.checkpoint.training_state import TrainingState
-from mnist_keras.model import optimizers
+from mnist_keras.model import optimizers, saved_config
 
 FILES = pathlib.Path(__file__).parent / "data_files"
 RANDOM = np.random.default_rng(0)
@@ -126,6 +127,10 @@ class OfParts(TapeModel):
 
     def call(self, x):
         return self.scale * self.encoder(x)
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(saved_config).failed == 0
 
 
 def test_saving_without_a_required_argument_is_refused(tmp_path):

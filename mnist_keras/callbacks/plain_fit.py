@@ -9,6 +9,7 @@ import keras
 from mnist_keras import _keras
 from mnist_keras.callbacks.base import Fit, StepCallback
 from mnist_keras.checkpoint import backends, random_state
+from mnist_keras.checkpoint.data_identity import data_identity
 from mnist_keras.checkpoint.data_position import StreamPosition
 from mnist_keras.checkpoint.training_state import Position
 
@@ -130,14 +131,7 @@ class PlainPosition(StreamPosition):
         self._resuming: dict[str, Any] | None = None
         self._report: Callable[[str], None] = lambda reason: None
         self._batch: Any = None
-        identity = {
-            "kind": epochs.kind,
-            "examples": epochs.examples,
-            "batch_size": epochs.adapter.batch_size,
-            "batches": epochs.adapter.num_batches,
-            "steps_per_epoch": epochs.steps_per_epoch,
-        }
-        self.identity = {name: value for name, value in identity.items() if value is not None}
+        self.identity = data_identity(epochs)
 
     def report_to(self, report: Callable[[str], None]) -> None:
         self._report = report

@@ -26,6 +26,7 @@ import tensorflow as tf
 
 from mnist_keras._keras import EpochIterator, global_seed
 from mnist_keras.checkpoint import fingerprint, iterator_state, random_state
+from mnist_keras.checkpoint.data_identity import data_identity
 from mnist_keras.checkpoint.loader_states import loader_states
 from mnist_keras.checkpoint.training_state import StateMismatchError
 from mnist_keras.checkpoint.unseeded_calls import unseeded_calls
@@ -152,16 +153,7 @@ class DataPosition(StreamPosition):
     @functools.cached_property
     def identity(self) -> dict[str, Any]:  # type: ignore[override]  # Computed on first use.
         """Properties that must be equal in the data of a resumed training, {name: value}."""
-        epochs = self._epochs
-        identity = {
-            "kind": epochs.kind,
-            "examples": epochs.examples,
-            "batch_size": epochs.adapter.batch_size,
-            "batches": epochs.adapter.num_batches,
-            "steps_per_epoch": epochs.steps_per_epoch,
-            "columns": _columns(epochs.dataset.element_spec),
-        }
-        return {name: value for name, value in identity.items() if value is not None}
+        return data_identity(self._epochs, element_spec=self._epochs.dataset.element_spec)
 
     def obstacles(self) -> list[str]:
         pipeline, source = self._epochs.pipeline, self._epochs.source
@@ -452,19 +444,3 @@ def _without_repeats(states):
 
 def _with_repeats(saved):
     return [saved["states"][number] for number in saved["order"]]
-
-
-def _columns(spec, name=""):
-    """The names, dtypes and shapes in a batch, without the batch size."""
-    if isinstance(spec, dict):
-        return "; ".join(_columns(part, f"{name}{key} ") for key, part in spec.items())
-    if isinstance(spec, (tuple, list)):
-        return "; ".join(_columns(part, name) for part in spec)
-    return f"{name}{_column(spec)}"
-
-
-def _column(spec):
-    shape = getattr(spec, "shape", None)
-    if shape is None or shape.rank is None:
-        return type(spec).__name__
-    return f"{spec.dtype.name} {tuple(shape[1:])}" if shape.rank else spec.dtype.name

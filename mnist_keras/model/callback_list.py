@@ -1,8 +1,9 @@
 """The callbacks of one fit of a `TapeModel`, called at the exact steps that they ask for."""
 
 import contextlib
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import keras
 
@@ -36,7 +37,6 @@ class FitCallbacks(keras.callbacks.CallbackList):
     a callback of any worker asks to end an execution, it ends on all workers at the same step.
 
     Attributes:
-        everywhere: the callbacks, also those that only the first worker calls.
         pace: the `mnist_keras.model.pace.Pace` of the training.
     """
 
@@ -64,7 +64,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
         # Callbacks that save the state of others, or end the run, must be called after them.
         self.callbacks.sort(key=_priority)
         self._workers = workers_of(model)
-        self.everywhere = list(self.callbacks)
+        self._everywhere = list(self.callbacks)
         if not self._workers.is_chief:
             self.callbacks = [c for c in self.callbacks if not _is_for_the_chief(c)]
         own = self._followers(self.callbacks)
@@ -72,10 +72,10 @@ class FitCallbacks(keras.callbacks.CallbackList):
         self._norms = _overridden(own, "needs_gradient_norm")
         self._requesting = [
             request.__self__
-            for request in _overridden(self._followers(self.everywhere), "local_request")
+            for request in _overridden(self._followers(self._everywhere), "local_request")
         ]
         self._agreed: dict[StepCallback, int] = {}
-        self._resuming = _overridden(self._followers(self.everywhere), "resume_position")
+        self._resuming = _overridden(self._followers(self._everywhere), "resume_position")
         self._is_resumed = False
         self._first_epoch = 0
         self._began: dict[str, Any] = {}
@@ -86,16 +86,15 @@ class FitCallbacks(keras.callbacks.CallbackList):
         self._begin = 0
         self.pace = Pace()
 
-    @property
-    def see_batches(self) -> bool:
-        """Whether a callback of any worker has a hook that Keras calls for each batch."""
-        return self._workers.any(see_batches(self.everywhere, "train"))
+    def see_batches(self, phase: Literal["train", "test"]) -> bool:
+        """Whether a callback of any worker has a hook for each batch; a collective call."""
+        return self._workers.any(see_batches(self._everywhere, phase))
 
     def resume(self, initial_epoch: int) -> int:
         """Accept the furthest position that a callback has, and return the epoch to begin with."""
         if self.fit.stream is not None and self._workers.are_several:
             self._workers.require_same("data", self.fit.stream.identity)
-        positions = {ask.__self__: ask(self.everywhere) for ask in self._resuming}
+        positions = {ask.__self__: ask(self._everywhere) for ask in self._resuming}
         found = {callback: position for callback, position in positions.items() if position}
         self._first_epoch = initial_epoch
         if found:
@@ -208,8 +207,9 @@ class FitCallbacks(keras.callbacks.CallbackList):
             stop = self._earliest_break(begin, end)
             super().on_train_batch_begin(begin)
             due, prints = self._norms_due(stop - begin), self._prints_due(begin, stop)
-            with self.pace.measure(steps=stop - begin):
-                ran, new_logs = run(iterator, begin, stop, due=due, prints=prints, stream=stream)
+            options = {"due": due, "prints": prints, "stream": stream}
+            steps = functools.partial(run, iterator, begin, stop, **options)
+            ran, new_logs = self.pace.timed(steps)
             self._note_draws(ran, prints)
             self._count_examples(ran)
             if ran == 0 and not logs:
@@ -302,7 +302,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
                 stack.callback(self.fit.stream.close)
             for callback in reversed(self._followers(self.callbacks)):
                 stack.callback(callback.close)
-        for callback in self._followers(self.everywhere):
+        for callback in self._followers(self._everywhere):
             callback.fit = Fit()
 
     @staticmethod

@@ -1,6 +1,7 @@
 """Evaluation with many batches in one call of the device."""
 
 import contextlib
+import functools
 import itertools
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +15,7 @@ from mnist_keras.distributed.workers import workers_of
 from mnist_keras.model.batch_hooks import see_batches
 from mnist_keras.model.callback_list import FitCallbacks
 from mnist_keras.model.multi_step import initial_logs, loop, none_where_absent
-from mnist_keras.model.pace import Pace
+from mnist_keras.model.pace import MOST_STEPS, Pace
 
 
 class Evaluation:
@@ -82,15 +83,18 @@ def evaluating(model: Any, callbacks: Any, *, verbose: Any) -> Iterator[Evaluati
 def _steps_per_execution(model, callbacks):
     if not model.chooses_steps:
         return model.steps_per_execution
-    fit = callbacks if isinstance(callbacks, FitCallbacks) else None
-    listed = fit.everywhere if fit else getattr(callbacks, "callbacks", callbacks)
-    if workers_of(model).any(see_batches(listed or (), "test")):
+    paces = [getattr(model.test_function, "pace", None)]
+    if isinstance(callbacks, FitCallbacks):
+        needs_single_steps = callbacks.see_batches("test")
+        paces.append(callbacks.pace)
+    else:
+        listed = getattr(callbacks, "callbacks", callbacks) or ()
+        needs_single_steps = workers_of(model).any(see_batches(listed, "test"))
+    if needs_single_steps:
         return 1
-    most = model.steps_per_execution
     if _keras.strategy_of(model) is not None:  # The same number on each worker.
-        return most
-    paces = [fit and fit.pace, getattr(model.test_function, "pace", None)]
-    return min(most, max([1, *(pace.steps for pace in paces if pace)]))
+        return MOST_STEPS
+    return min(MOST_STEPS, max([1, *(pace.steps for pace in paces if pace)]))
 
 
 class _TrueSteps(keras.callbacks.CallbackList):
@@ -135,8 +139,7 @@ class MultiStepTestFunction:
         """
         evaluation = self._model.evaluation
         count = 1 if evaluation is None else evaluation.next_count
-        with self.pace.measure(steps=count):
-            ran, logs = self._run_batches(iterator, count)
+        ran, logs = self.pace.timed(functools.partial(self._run_batches, iterator, count))
         if not ran:
             raise StopIteration
         if evaluation is not None:

@@ -1,7 +1,12 @@
 """How many steps to run before the callbacks are called again."""
 
-import contextlib
 import time
+from collections.abc import Callable
+from typing import TypeVar
+
+T = TypeVar("T")
+
+MOST_STEPS = 100  # in one execution, chosen by "auto"
 
 
 class Pace:
@@ -20,8 +25,8 @@ class Pace:
 
     >>> now = iter([0.0, 0.125])
     >>> pace = Pace(clock=lambda: next(now))
-    >>> with pace.measure(steps=1):
-    ...     pass
+    >>> pace.timed(lambda: (1, "logs"))
+    (1, 'logs')
     >>> pace.steps
     4
     """
@@ -31,14 +36,15 @@ class Pace:
         self._seconds = seconds
         self._clock = clock
 
-    @contextlib.contextmanager
-    def measure(self, *, steps):
-        """Measure how long steps take; use it while they run.
+    def timed(self, run: Callable[[], tuple[int, T]]) -> tuple[int, T]:
+        """Call a function and measure how long its steps take.
 
         Args:
-            steps: how many steps run.
+            run: returns (number of steps run, result). If none was run, nothing is measured.
         """
         began = self._clock()
-        yield
-        per_step = max(self._clock() - began, 1e-6) / steps
-        self.steps = max(1, int(self._seconds / per_step))
+        ran, result = run()
+        if ran:
+            per_step = max(self._clock() - began, 1e-6) / ran
+            self.steps = max(1, int(self._seconds / per_step))
+        return ran, result

@@ -25,9 +25,9 @@ from mnist_keras.model.functional_twin import are_functional, functional_twin
 from mnist_keras.model.losses import SumSquaredError  # noqa: F401
 from mnist_keras.model.multi_step import MultiStepFunction, StepRecord, StepRecords, is_wholly_built
 from mnist_keras.model.optimizers import SGD  # noqa: F401
+from mnist_keras.model.pace import MOST_STEPS
 from mnist_keras.model.replicated_steps import ReplicatedStepFunction, ReplicatedTestFunction
-
-MOST_STEPS_PER_EXECUTION = 100  # chosen by "auto"
+from mnist_keras.model.saved_config import require_complete
 
 Gradients = list[tf.Tensor | None]  # None if the loss does not depend on the weight
 
@@ -329,7 +329,7 @@ class TapeModel(keras.Model):
         runs_own = any(getattr(type(self), m) is not getattr(TapeModel, m) for m in _MAKERS)
         self.chooses_steps = steps == "auto" and not runs_own
         if steps == "auto":
-            steps = 1 if runs_own else MOST_STEPS_PER_EXECUTION
+            steps = 1 if runs_own else MOST_STEPS
         self._steps_per_execution = steps
 
     @contextlib.contextmanager
@@ -380,7 +380,7 @@ class TapeModel(keras.Model):
         arguments["callbacks"] = self.fit_callbacks = callbacks
         arguments["initial_epoch"] = callbacks.resume(arguments["initial_epoch"])
         try:
-            with self._single_steps(are_needed=callbacks.see_batches):
+            with self._single_steps(are_needed=callbacks.see_batches("train")):
                 return super().fit(**arguments)
         finally:
             self.fit_callbacks = None
@@ -448,14 +448,7 @@ class TapeModel(keras.Model):
         if self._wraps_network:
             config["network"] = keras.saving.serialize_keras_object(self.network)
             config["batch_parts"] = self.batch_parts
-        missing = _required_arguments(type(self)) - config.keys()
-        if missing and "layers" not in config and not _has_own_config(type(self)):
-            raise NotImplementedError(
-                f"{type(self).__name__} cannot be saved, because its config has not all arguments "
-                f"that its __init__ requires. Received: a config without "
-                f"{', '.join(sorted(missing))}. Expected: a get_config that returns them, or "
-                "save_weights."
-            )
+        require_complete(config, type(self), base=TapeModel)
         return config
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -472,21 +465,6 @@ class TapeModel(keras.Model):
             network = keras.saving.deserialize_keras_object(config["network"], custom_objects)
             return cls(**{**config, "network": network})
         return super().from_config(config, custom_objects)
-
-
-def _has_own_config(model_class):
-    """Whether a subclass defines how it is saved or loaded."""
-    return (
-        model_class.get_config is not TapeModel.get_config
-        or model_class.from_config.__func__ is not TapeModel.from_config.__func__  # type: ignore[attr-defined]
-    )
-
-
-def _required_arguments(model_class):
-    """The names of the arguments of ``__init__`` that have no default."""
-    _, *arguments = inspect.signature(model_class.__init__).parameters.values()
-    variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return {a.name for a in arguments if a.default is a.empty and a.kind not in variadic}
 
 
 def _mean_over_replicas(values):

@@ -134,8 +134,10 @@ def test_clearing_removes_the_curves_of_earlier_trainings(run):
 
 @pytest.mark.parametrize(
     "name",
-    ["train", "validation", "earlier-1", "checkpoints", "export", "model.keras", "steps.csv"]
-    + ["wandb"],
+    [
+        *("train", "validation", "earlier-1", "checkpoints", "export", "model.keras"),
+        *("steps.csv", "wandb"),
+    ],
 )
 def test_a_directory_without_a_recipe_is_refused(name, tmp_path):
     (tmp_path / "photos" / name).mkdir(parents=True)

@@ -17,9 +17,16 @@ def test_the_examples_in_the_docstrings_hold():
 def test_the_number_of_steps_meets_the_target_time(steps, seconds, expected):
     times = iter([7.0, 7.0 + seconds])
     measured = Pace(1.0, clock=lambda: next(times))
-    with measured.measure(steps=steps):
-        pass
+    assert measured.timed(lambda: (steps, "logs")) == (steps, "logs")
     assert measured.steps == expected
+
+
+def test_a_call_that_runs_no_step_is_not_measured():
+    times = iter([0.0, 1.0, 1.0, 1.001])
+    measured = Pace(3.0, clock=lambda: next(times))
+    measured.timed(lambda: (2, None))
+    measured.timed(lambda: (0, None))
+    assert measured.steps == 6
 
 
 def test_it_starts_with_one_step():

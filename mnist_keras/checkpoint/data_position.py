@@ -28,12 +28,11 @@ from mnist_keras._keras import EpochIterator, global_seed
 from mnist_keras.checkpoint import fingerprint, iterator_state, random_state
 from mnist_keras.checkpoint.data_identity import data_identity
 from mnist_keras.checkpoint.loader_states import loader_states
+from mnist_keras.checkpoint.saved_iterator import SavedIterator
 from mnist_keras.checkpoint.training_state import StateMismatchError
 from mnist_keras.checkpoint.unseeded_calls import unseeded_calls
 from mnist_keras.console.progress_display import task_progress
 
-# Drawing again costs less than saving a larger iterator state, such as a shuffle's buffer.
-_MOST_STATE_BYTES = 2**24
 _CHUNK_STEPS = 100  # between two updates of the progress display while batches are drawn again
 _RECENT = 3  # fingerprints kept in addition to the first one
 _TO_THE_END = 2**31 - 1
@@ -131,12 +130,11 @@ class DataPosition(StreamPosition):
         self._prints: dict[tuple[int, int], Any] = {}
         self._draws_whole_epochs = False
         self._shuffle_seed = 0
-        self._saves_iterator = (
-            epochs.kind == "tf.data"
+        self._saved = SavedIterator(
+            can_save=epochs.kind == "tf.data"
             and isinstance(epochs.dataset, tf.data.Dataset)
             and not self._remembers_passes()
         )
-        self._new_state: bytes | None = None
         self._report: Callable[[str], None] = lambda reason: None
         self._source = loader_states(epochs)
         self._shuffles = epochs.shuffles_arrays and global_seed() is None
@@ -198,19 +196,11 @@ class DataPosition(StreamPosition):
         }
         if self._source is not None:
             place["source"] = self._source.at(self.draws)
-        elif self._saves_iterator:
-            place["iterator"] = self._iterator_state(self._newest)
-            place["new_iterator"] = self._new_state
+        else:
+            state, draws = self._saved.at(self._newest, self.draws)
+            if state is not None:
+                place["tf_data"] = {"state": state, "draws": draws, "new": self._saved.new}
         return place
-
-    def _iterator_state(self, iterator):
-        """The state of an iterator; None once an iterator could not be saved."""
-        if self._saves_iterator:
-            state = iterator_state.save(iterator)
-            if state is not None and len(state) <= _MOST_STATE_BYTES:
-                return state
-        self._saves_iterator = False
-        return None
 
     def resume(self, place: dict[str, Any], *, epoch: int, step_in_epoch: int) -> None:
         epochs = self._epochs
@@ -269,7 +259,7 @@ class DataPosition(StreamPosition):
         if self._source is not None:
             self._source.begin()
         if self._replayed is None:
-            self._new_state = None if self._has_one_pass() else self._iterator_state(iterator)
+            self._saved.begin(iterator, is_only=self._has_one_pass())
             if self._resuming is not None:
                 self._go_to(iterator)
 
@@ -311,35 +301,42 @@ class DataPosition(StreamPosition):
     def _go_to(self, iterator):
         """Move an iterator to the saved place; batches that are drawn again are compared."""
         place, self._resuming = self._resuming or {}, None
-        draws, state = place["draws"], place.get("iterator")
+        draws, saved = place["draws"], place.get("tf_data")
         if self._made != place["made"]:  # Fingerprints are those of a numbered pass.
             self._report(
                 f"pass {place['made']} over the data is pass {self._made} now, so its order may "
                 "differ; resume with the same program and the same version of Keras"
             )
         before = random_state.capture(*self._owners)
-        if state is not None:
+        if saved is not None:
             self._compare_first(iterator)
-            self._restore(iterator, state)
-            if place["new_iterator"] is not None:
-                # The state of an exhausted shuffle does not fix the seeds that come next.
-                self._restore(iter(self._epochs.dataset), place["new_iterator"])
-                self._new_state = bytes(place["new_iterator"])
-            is_redrawn = False
+            done = self._restore(iterator, **saved)
+        elif self._source is not None:
+            done = self._source.resume(place.get("source"))
         else:
-            done = self._source.resume(place.get("source")) if self._source is not None else 0
-            if self._draw_again(iterator, draws, done=done) < draws:
-                self._ended(draws)
-            is_redrawn = draws > done
+            done = 0
+        if self._draw_again(iterator, draws, done=done) < draws:
+            self._ended(draws)
         self.draws = draws
-        if not is_redrawn or random_state.same(before, random_state.capture(*self._owners)):
+        if draws == done or random_state.same(before, random_state.capture(*self._owners)):
             # The data did not draw from the generators, so only the draws of the steps matter.
             random_state.restore(place["now"], *self._owners)
 
-    def _restore(self, iterator, state):
+    def _restore(self, iterator, *, state, draws, new):
+        """Restore the state of an iterator; returns the number of batches drawn until then."""
+        self._restore_state(iterator, state)
+        self._saved.set(bytes(state), draws)
+        if new is not None:
+            # The state of an exhausted shuffle does not fix the seeds that come next.
+            self._restore_state(iter(self._epochs.dataset), new)
+            self._saved.new = bytes(new)
+        return draws
+
+    @staticmethod
+    def _restore_state(iterator, state):
         try:
             iterator_state.restore(iterator, bytes(state))
-        except (tf.errors.OpError, AssertionError) as error:
+        except tf.errors.OpError as error:
             raise StateMismatchError(
                 "the position in the data does not match this tf.data pipeline. Received: "
                 f"{type(error).__name__}. Expected: the pipeline of the checkpoint."

@@ -1,10 +1,7 @@
-"""Saves a tf.data iterator as bytes, and finds the parts of a pipeline that cannot be saved."""
+"""The state of a tf.data iterator as bytes, and the parts of a pipeline that cannot be saved."""
 
-import pathlib
-import tempfile
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from mnist_keras._keras import graph_of
@@ -36,6 +33,8 @@ _PARALLEL = (
     "ParallelInterleaveDatasetV4",
 )
 _PYTHON = ("PyFunc", "PyFuncStateless", "EagerPyFunc", "GeneratorDataset")
+# For a state outside of the pipeline, such as a variable.
+_FAIL = tf.data.experimental.ExternalStatePolicy.FAIL.value
 # A tf.random.Generator, a Keras seed generator or a counter in a map.
 _CHANGES_OF_VARIABLES = (
     "AssignAddVariableOp",
@@ -62,29 +61,30 @@ def save(iterator: Any) -> bytes | None:
     >>> int(next(another))
     2
     """
-    with tempfile.TemporaryDirectory() as directory:
-        try:
-            tf.train.Checkpoint(iterator=iterator).write(f"{directory}/state")
-        except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError, ValueError):
-            return None
-        files = sorted(pathlib.Path(directory).iterdir())
-        parts = [path.read_bytes() for path in files]
-    lengths = np.array([len(part) for part in parts], "<i8").tobytes()
-    return b"".join([np.array([len(parts)], "<i8").tobytes(), lengths, *parts])
+    try:
+        # Through tf.train.Checkpoint, which writes files, it takes up to 15 ms longer.
+        state = tf.raw_ops.SerializeIterator(
+            resource_handle=_resource(iterator), external_state_policy=_FAIL
+        )
+    except (tf.errors.FailedPreconditionError, tf.errors.UnimplementedError):
+        return None
+    return tf.io.serialize_tensor(state).numpy()
 
 
 def restore(iterator: Any, state: bytes) -> None:
-    """Set an iterator of the same pipeline to the state that `save` returned."""
-    count = int(np.frombuffer(state[:8], "<i8")[0])
-    lengths = np.frombuffer(state[8 : 8 + 8 * count], "<i8")
-    begin = 8 + 8 * count
-    with tempfile.TemporaryDirectory() as directory:
-        for number, length in enumerate(lengths):
-            # Sorted by name, the index comes last; TensorFlow writes a single data file.
-            name = "state.index" if number == count - 1 else "state.data-00000-of-00001"
-            pathlib.Path(directory, name).write_bytes(state[begin : begin + int(length)])
-            begin += int(length)
-        tf.train.Checkpoint(iterator=iterator).read(f"{directory}/state").assert_consumed()
+    """Set an iterator of the same pipeline to the state that `save` returned.
+
+    Raises:
+        tf.errors.OpError: the state is damaged, or that of another pipeline.
+    """
+    tf.raw_ops.DeserializeIterator(
+        resource_handle=_resource(iterator), serialized=tf.io.parse_tensor(state, tf.variant)
+    )
+
+
+def _resource(iterator):
+    (resource,) = tf.nest.flatten(iterator, expand_composites=True)
+    return resource
 
 
 def obstacles(dataset: Any) -> list[str]:

@@ -14,6 +14,7 @@ from mnist_keras._keras import EpochIterator
 from mnist_keras.distributed.workers import workers_of
 from mnist_keras.model.batch_hooks import see_batches
 from mnist_keras.model.callback_list import FitCallbacks
+from mnist_keras.model.graph_function import graph_function
 from mnist_keras.model.multi_step import initial_logs, loop, none_where_absent
 from mnist_keras.model.pace import MOST_STEPS, Pace
 
@@ -119,14 +120,11 @@ class MultiStepTestFunction:
         self._model = model
         self._one_step: Any = self._test_step
         if not model.run_eagerly:
-            self._one_step = tf.function(
-                self._test_step,
-                autograph=False,
-                reduce_retracing=True,
-                jit_compile=model.jit_compile,
+            self._one_step = graph_function(
+                self._test_step, reduce_retracing=True, jit_compile=model.jit_compile
             )
         self.pace = Pace()
-        self._loop = tf.function(self._run, autograph=False, reduce_retracing=True)
+        self._loop = graph_function(self._run, reduce_retracing=True)
 
     def __call__(self, iterator):
         """Evaluate the next batches, or fewer at the end of the data.

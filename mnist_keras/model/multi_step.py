@@ -15,6 +15,7 @@ from mnist_keras.callbacks.step_observer import PartsFinder, StepObserver, tags
 from mnist_keras.checkpoint import fingerprint
 from mnist_keras.distributed import replicas
 from mnist_keras.errors import UsageError
+from mnist_keras.model.graph_function import graph_function
 
 _FINGERPRINT = "fingerprint of the batch"
 _EXAMPLES = "examples in the batch"
@@ -151,18 +152,13 @@ class MultiStepFunction:
         self._parts = PartsFinder(model)
         self._one_step: Any = self._recorded_step
         if not model.run_eagerly:
-            self._one_step = tf.function(
-                self._recorded_step,
-                autograph=False,
-                reduce_retracing=True,
-                jit_compile=model.jit_compile,
+            self._one_step = graph_function(
+                self._recorded_step, reduce_retracing=True, jit_compile=model.jit_compile
             )
         self.fingerprints = self.examples = None
         self._loss_names: dict[str, None] = {}  # In their order; of all traces.
         self._stream_loops = {}
-        self._iterator_loop = tf.function(
-            self._run_iterator, autograph=False, reduce_retracing=True
-        )
+        self._iterator_loop = graph_function(self._run_iterator, reduce_retracing=True)
 
     def __call__(self, iterator):
         """Run the next steps_per_execution steps, or fewer at the end of the data.
@@ -198,7 +194,7 @@ class MultiStepFunction:
             return self._one_step_function(batch_spec)
         if builds and not is_wholly_built(self._model):
             try:
-                step = tf.function(self._recorded_step, autograph=False)
+                step = graph_function(self._recorded_step)
                 step.get_concrete_function(batch_spec, tf.TensorSpec([], tf.bool))
             except Exception as error:
                 raise UsageError(

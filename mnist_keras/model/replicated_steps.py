@@ -11,6 +11,7 @@ from mnist_keras.callbacks.step_observer import Parts
 from mnist_keras.distributed import replicas
 from mnist_keras.distributed.global_batch import layers_use_global_batch
 from mnist_keras.errors import UsageError
+from mnist_keras.model.graph_function import graph_function
 from mnist_keras.model.multi_step import MultiStepFunction, loop_steps, with_facts
 
 _EXAMPLES = "examples in the epoch"
@@ -47,7 +48,7 @@ class ReplicatedStepFunction(MultiStepFunction):
     def _in_graph(self, function):
         if self._model.run_eagerly:
             return function
-        return tf.function(function, autograph=False, reduce_retracing=True)
+        return graph_function(function, reduce_retracing=True)
 
     def _loops_over(self, iterator):
         # Data of unknown length end with an error, which would discard the results of the loop.
@@ -215,8 +216,8 @@ class ReplicatedTestFunction:
         self._model = model
         self._step, self._read_metrics = self._run_step, functools.partial(read_metrics, model)
         if not model.run_eagerly:
-            self._step = tf.function(self._step, autograph=False, reduce_retracing=True)
-            self._read_metrics = tf.function(self._read_metrics, autograph=False)
+            self._step = graph_function(self._step, reduce_retracing=True)
+            self._read_metrics = graph_function(self._read_metrics)
 
     def __call__(self, iterator):
         """Evaluate the next batches, or fewer at the end of the data.

@@ -78,7 +78,6 @@ class WandbSink(TrackerSink):
         if run is None:
             run = uuid.uuid4().hex[:8]
             created(run)
-        held = last_row(self._directory / "wandb", run)
         self._wandb_run = wandb.init(
             id=run,
             resume="allow",
@@ -88,8 +87,10 @@ class WandbSink(TrackerSink):
             settings=wandb.Settings(console="off", silent=True),
             **self._where,
         )
-        # The server knows better than the files what it has.
-        self._next = held + 1 if self._wandb_run.offline else self._wandb_run.starting_step
+        if self._wandb_run.offline:
+            self._next = last_row(self._directory / "wandb", run) + 1
+        else:
+            self._next = self._wandb_run.starting_step
         self._wandb_run.define_metric("*", step_metric="step")
         return {}
 

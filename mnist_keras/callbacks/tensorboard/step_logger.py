@@ -96,7 +96,6 @@ class StepLogger(EventCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
-        self._sinks.close()  # An earlier fit may have ended by an exception.
         if not self.fit.counts_steps:
             require_single_steps(self)
             self._probe.begin_fit(self.model)

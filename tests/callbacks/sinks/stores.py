@@ -98,3 +98,11 @@ def wandb_runs(directory):
         assert rows == sorted(set(rows))  # W&B drops all others.
         found[run] = points
     return found
+
+
+# {tracker: a function that reads a directory, [{name: {step: value}} of each run]}.
+RUNS = {
+    "mlflow": lambda path: [p for _, p in mlflow_runs(f"sqlite:///{path}/mlflow.db").values()],
+    "wandb": lambda path: [*wandb_runs(path / "wandb").values()],
+    "aim": lambda path: [points for _, points in aim_runs(path / "repo").values()],
+}

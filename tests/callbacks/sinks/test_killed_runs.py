@@ -14,25 +14,17 @@ from tests.callbacks.sinks import stores
 PROGRAM = pathlib.Path(__file__).with_name("killed_program.py")
 ROOT = PROGRAM.parents[3]
 READ = {
-    "csv": lambda path: {"": stores.csv_points(path / "steps.csv")},
-    "jsonl": lambda path: {"": stores.json_points(path / "steps.jsonl")},
-    "mlflow": lambda path: {
-        run: points
-        for run, (_, points) in stores.mlflow_runs(f"sqlite:///{path}/mlflow.db").items()
-    },
-    "wandb": lambda path: stores.wandb_runs(path / "wandb"),
-    "aim": lambda path: {
-        run: points for run, (_, points) in stores.aim_runs(path / "repo").items()
-    },
+    "csv": lambda path: [stores.csv_points(path / "steps.csv")],
+    "jsonl": lambda path: [stores.json_points(path / "steps.jsonl")],
+    **stores.RUNS,
 }
-TRACKERS = ["mlflow", "wandb", "aim"]
 # Before the first checkpoint; between two; at once, so that the trackers may lack some values.
 KILLS = ["sent3", "sent13", "22"]
 
 
 def is_installed(name):
     spec = importlib.util.find_spec(name)
-    return name not in TRACKERS or (spec is not None and spec.origin is not None)
+    return name not in stores.RUNS or (spec is not None and spec.origin is not None)
 
 
 def run(directory, when, names):
@@ -53,7 +45,8 @@ def killed(tmp_path_factory):
     directory = tmp_path_factory.mktemp("killed")
     names = [name for name in READ if is_installed(name)]
     for when in KILLS:
-        assert run(directory, when, names).returncode == -signal.SIGKILL
+        ended = run(directory, when, names)
+        assert ended.returncode == -signal.SIGKILL, ended.stderr
     done = run(directory, "never", names)
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
@@ -65,7 +58,7 @@ def killed(tmp_path_factory):
 def test_a_killed_run_has_each_step_once_in_one_run(name, uninterrupted, request):
     if not is_installed(name):
         pytest.skip(f"{name} is not installed: pip install 'mnist_keras[{name}]'")
-    (points,) = READ[name](request.getfixturevalue("killed")).values()
+    (points,) = READ[name](request.getfixturevalue("killed"))
     for curves in (points, uninterrupted := {**uninterrupted}):
         assert curves.pop("examples_per_second").keys() == set(range(30))
     assert points == uninterrupted

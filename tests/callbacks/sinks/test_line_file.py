@@ -8,6 +8,7 @@ import pytest
 
 from mnist_keras.callbacks.sinks import CsvSink, JsonLinesSink
 from mnist_keras.errors import UsageError
+from tests.callbacks.sinks.sessions import write
 
 SINKS = {"csv": CsvSink, "jsonl": JsonLinesSink}
 # Two epochs of 4 steps; a batch and an epoch's end have the same number, and names come later.
@@ -24,13 +25,6 @@ ROWS = [
 @pytest.fixture(params=SINKS)
 def make(request, tmp_path):
     return lambda name="steps": SINKS[request.param](tmp_path / f"{name}.{request.param}")
-
-
-def write(sink, rows, *, begins):
-    sink.begin(begins)
-    for step, values in rows:
-        sink.write(step, values)
-    sink.close()
 
 
 def rows_from(step):

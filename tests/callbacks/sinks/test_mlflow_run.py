@@ -5,6 +5,7 @@ import pytest
 
 from mnist_keras.callbacks.sinks import MlflowSink, mlflow_run
 from tests.callbacks.sinks import stores
+from tests.callbacks.sinks.sessions import write
 
 pytest.importorskip("mlflow.tracking", reason="pip install 'mnist_keras[mlflow]'")
 pytestmark = [
@@ -26,14 +27,6 @@ def sink(tmp_path, uri):
         run_name="mine",
         parameters={"batch_size": 200, "schedule": None},
     )
-
-
-def write(sink, rows, *, begins):
-    sink.patience_s = 240
-    sink.begin(begins)
-    for row in rows:
-        sink.write(*row)
-    sink.close()
 
 
 def test_mlflow_shows_values_parameters_and_the_end(sink, uri):
@@ -62,20 +55,6 @@ def test_mlflow_accepts_any_name_and_many_values(sink, uri):
     write(sink, [(0, dict.fromkeys(names, 1.0))], begins=0)
     ((_, points),) = stores.mlflow_runs(uri).values()
     assert len(points) == len(names)
-
-
-def test_mlflow_gets_no_step_twice_at_a_resume(sink, uri):
-    write(sink, [(step, {"loss": float(step)}) for step in range(5)], begins=0)
-    write(sink, [(step, {"loss": -1.0}) for step in range(2, 7)], begins=2)
-    ((_, points),) = stores.mlflow_runs(uri).values()
-    assert points == {"loss": {0: 0.0, 1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0, 5: -1.0, 6: -1.0}}
-
-
-def test_a_run_that_starts_anew_is_a_new_mlflow_run(sink, uri):
-    for _ in range(2):
-        write(sink, [(0, {"loss": 2.0})], begins=0)
-    found = stores.mlflow_runs(uri)
-    assert [points for _, points in found.values()] == [{"loss": {0: 2.0}}] * 2
 
 
 def test_the_experiment_is_created_or_found(tmp_path, uri):

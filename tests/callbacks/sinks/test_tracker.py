@@ -1,11 +1,13 @@
 import math
 import threading
+import time
 
 import pytest
 
 from mnist_keras.callbacks.sinks.json_lines import read_rows
 from mnist_keras.callbacks.sinks.tracker import TrackerSink
 from mnist_keras.errors import UsageError
+from tests.callbacks.sinks.sessions import write
 
 ROWS = [
     (0, {"loss": 4.0, "examples_per_second": 70.0}),
@@ -95,13 +97,6 @@ def killed(tmp_path, store):
     return write
 
 
-def write(sink, rows, *, begins):
-    sink.begin(begins)
-    for row in rows:
-        sink.write(*row)
-    sink.close()
-
-
 def points(rows):
     """[(step, name, text)]; texts because NaN is not equal to itself."""
     return [(step, name, repr(v)) for step, values in rows for name, v in values.items()]
@@ -172,8 +167,9 @@ def test_a_tracker_that_fails_gets_the_values_later(sink, store, capsys):
     store.error = ConnectionError("no route\nto host")
     sink.begin(0)
     sink.write(*ROWS[0])
-    while not (told := capsys.readouterr().err):
-        pass
+    told, deadline = "", time.monotonic() + LONG_S
+    while not told and time.monotonic() < deadline:
+        told = capsys.readouterr().err
     for row in ROWS[1:]:
         sink.write(*row)
     store.error = None

@@ -8,6 +8,7 @@ from mnist_keras.callbacks.sinks import WandbSink, wandb_run
 from mnist_keras.callbacks.sinks.wandb_log import last_row, records
 from mnist_keras.errors import UsageError
 from tests.callbacks.sinks import stores
+from tests.callbacks.sinks.sessions import write
 
 pytest.importorskip("wandb.proto", reason="pip install 'mnist_keras[wandb]'")
 
@@ -21,14 +22,6 @@ def sink(tmp_path):
         mode="offline",
         parameters={"batch_size": 200},
     )
-
-
-def write(sink, rows, *, begins):
-    sink.patience_s = 240
-    sink.begin(begins)
-    for row in rows:
-        sink.write(*row)
-    sink.close()
 
 
 @pytest.mark.slow
@@ -49,21 +42,6 @@ def test_wandb_stores_values_and_parameters(sink, tmp_path, capfd):
         "batch_size"
     ] == 200
     assert capfd.readouterr().out == ""
-
-
-@pytest.mark.slow
-def test_wandb_gets_no_step_twice_at_a_resume(sink, tmp_path):
-    write(sink, [(step, {"loss": float(step)}) for step in range(5)], begins=0)
-    write(sink, [(step, {"loss": -1.0}) for step in range(2, 7)], begins=2)
-    (points,) = stores.wandb_runs(tmp_path / "run").values()
-    assert points == {"loss": {0: 0.0, 1: 1.0, 2: 2.0, 3: 3.0, 4: 4.0, 5: -1.0, 6: -1.0}}
-
-
-@pytest.mark.slow
-def test_a_run_that_starts_anew_is_a_new_wandb_run(sink, tmp_path):
-    for _ in range(2):
-        write(sink, [(0, {"loss": 2.0})], begins=0)
-    assert [*stores.wandb_runs(tmp_path / "run").values()] == [{"loss": {0: 2.0}}] * 2
 
 
 @pytest.mark.slow

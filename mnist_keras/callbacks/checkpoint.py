@@ -84,7 +84,8 @@ class Checkpoint(StepCallback):
             epoch. None: checkpoints are not ranked.
         mode: "min" or "max": whether lower or higher values of the metric are better. "auto" asks
             the metric, as Keras's own callbacks do; any loss is best at its minimum.
-        resume: whether the first ``fit`` resumes from the newest checkpoint.
+        resume: whether the first ``fit`` resumes from the newest checkpoint. So does the next
+            ``fit`` with this object if one was interrupted, as in a notebook.
         start_from: the checkpoint directory of another training. If this training has no
             checkpoint yet, the first ``fit`` takes the weights and the optimizer's state from the
             newest one there. The learning rate is the present model's, and its schedule,
@@ -191,6 +192,7 @@ class Checkpoint(StepCallback):
             tell=self._tell,
             notice=notice,
         )
+        self._was_interrupted = False
         self._can_resume = True
         self._plain_fit: PlainFit | None = None
         self._notice = notice
@@ -267,7 +269,9 @@ class Checkpoint(StepCallback):
         elif self._resume and not self._can_resume_now() and self._checkpoints.steps():
             newest = self._checkpoints.directory(self._checkpoints.steps()[-1])
             self._tell(checkpoint_lines.begins_anew(newest))
-        self._resume = False
+        elif self._was_interrupted and self._resume and self.step > 0:
+            self._exactness.report(checkpoint_lines.NOTHING_SAVED)
+        self._was_interrupted = True  # Until it ends.
         self._can_resume = self._can_resume_now()
         for reason in [] if self._plain_fit is None else self._plain_fit.inexact:
             self._exactness.report(reason)
@@ -372,6 +376,7 @@ class Checkpoint(StepCallback):
     def close(self) -> None:
         """Wait for the write in flight."""
         self._peers = [self]
+        self._resumption.note_end(self.model)
         if self._plain_fit is not None:
             self._plain_fit.close()
             self._plain_fit = None
@@ -379,6 +384,7 @@ class Checkpoint(StepCallback):
         self._take_result()
 
     def on_train_end(self, logs: Logs = None) -> None:
+        self._resume = self._was_interrupted = False
         self.close()
         self._raise_failure()
 

@@ -3,6 +3,12 @@
 import pathlib
 from collections.abc import Iterable
 
+# A reason why a resume is not exact.
+NOTHING_SAVED = (
+    "the fit before was interrupted before its first checkpoint, so this one continues with the "
+    "weights that the model has; build the model again to begin anew"
+)
+
 
 def resumed(*, step: int, path: pathlib.Path) -> str:
     """The training continues."""

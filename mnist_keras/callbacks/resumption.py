@@ -57,6 +57,7 @@ class Resumption:
         self._found: TrainingState | None = None
         self._starts_anew = False
         self._workers: Any = None
+        self._rates_at_end: dict[str, float] | None = None
         self.position: Position | None = None
         self.learning_rates: dict[str, float] | None = None
 
@@ -132,6 +133,8 @@ class Resumption:
         rates = learning_rates.learning_rates(model)
         if self.learning_rates is None:
             self.learning_rates = rates
+        elif rates == self._rates_at_end:  # A callback of the fit before may have set them.
+            rates = self.learning_rates
         if found is None:
             return None
         if self._starts_anew:
@@ -151,6 +154,10 @@ class Resumption:
         if fit.data is not None:
             self._find_place(found, fit, workers_of(model))
         return found
+
+    def note_end(self, model: Any) -> None:
+        """Note what a fit leaves, at its end or at an exception."""
+        self._rates_at_end = None if model is None else learning_rates.learning_rates(model)
 
     def _directory(self, step):
         another = self._start_from if self._starts_anew else None

@@ -259,7 +259,7 @@ class DataPosition(StreamPosition):
         if self._source is not None:
             self._source.begin()
         if self._replayed is None:
-            self._saved.begin(iterator, is_only=self._has_one_pass())
+            self._saved.begin(iterator)
             if self._resuming is not None:
                 self._go_to(iterator)
 
@@ -309,7 +309,6 @@ class DataPosition(StreamPosition):
             )
         before = random_state.capture(*self._owners)
         if saved is not None:
-            self._compare_first(iterator)
             done = self._restore(iterator, **saved)
         elif self._source is not None:
             done = self._source.resume(place.get("source"))
@@ -324,12 +323,16 @@ class DataPosition(StreamPosition):
 
     def _restore(self, iterator, *, state, draws, new):
         """Restore the state of an iterator; returns the number of batches drawn until then."""
+        if self._made == 1 and _FIRST in self._prints:
+            # A pipeline that this process has drawn from begins with another order.
+            self._restore_state(iterator, new)
+            self._compare(next(iter(iterator), None), 0)
         self._restore_state(iterator, state)
-        self._saved.set(bytes(state), draws)
-        if new is not None:
+        if not self._has_one_pass():
             # The state of an exhausted shuffle does not fix the seeds that come next.
             self._restore_state(iter(self._epochs.dataset), new)
-            self._saved.new = bytes(new)
+        self._saved.set(bytes(state), draws)
+        self._saved.new = bytes(new)
         return draws
 
     @staticmethod
@@ -341,11 +344,6 @@ class DataPosition(StreamPosition):
                 "the position in the data does not match this tf.data pipeline. Received: "
                 f"{type(error).__name__}. Expected: the pipeline of the checkpoint."
             ) from error
-
-    def _compare_first(self, iterator):
-        """Draw and compare the first batch; the caller then restores the iterator's state."""
-        if self._made == 1 and _FIRST in self._prints:
-            self._compare(next(iter(iterator), None), 0)
 
     def _draw_again(self, iterator, draws, *, done):
         """Draw the batches ``done`` to ``draws`` - 1 again; returns the number reached."""

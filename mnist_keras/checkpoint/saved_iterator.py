@@ -42,19 +42,15 @@ class SavedIterator:
     ) -> None:
         self.new: bytes | None = None
         self._can_save = can_save
+        self._is_large = False
         self._clock = clock
         self._state: bytes | None = None
         self._draws = 0
         self._due = 0.0
 
-    def begin(self, iterator: Any, *, is_only: bool) -> None:
-        """Note a new iterator.
-
-        Args:
-            iterator: the iterator, from which no batch was drawn.
-            is_only: whether it serves all epochs.
-        """
-        self._state = self.new = None if is_only else self._save(iterator)
+    def begin(self, iterator: Any) -> None:
+        """Note a new iterator, from which no batch was drawn."""
+        self._state = self.new = self._save(iterator)
         self._draws = 0
 
     def at(self, iterator: Any, draws: int) -> tuple[bytes | None, int]:
@@ -67,13 +63,14 @@ class SavedIterator:
         Returns:
             (the state, or None if it cannot be saved; how many batches were drawn until then).
         """
-        now = self._clock()
-        if self._state is None or now >= self._due:
+        began = self._clock()
+        if not self._is_large and began >= self._due:
             state = self._save(iterator)
-            if state is not None:
+            self._is_large = state is not None and len(state) > _MOST_BYTES
+            if state is not None and not self._is_large:
                 self.set(state, draws)
-                after = self._clock()
-                self._due = after + (after - now) / _COST
+                ended = self._clock()
+                self._due = ended + (ended - began) / _COST
         return self._state, self._draws
 
     def set(self, state: bytes, draws: int) -> None:
@@ -82,5 +79,5 @@ class SavedIterator:
 
     def _save(self, iterator):
         state = iterator_state.save(iterator) if self._can_save else None
-        self._can_save = state is not None and len(state) <= _MOST_BYTES
-        return state if self._can_save else None
+        self._can_save = state is not None
+        return state

@@ -53,9 +53,11 @@ def test_a_resume_draws_what_came_after_the_saved_state(name, tmp_path, monkeypa
 
 
 def test_a_state_that_is_too_large_is_not_saved_again(monkeypatch):
-    states = iter([b"new", b"too large", b"small"])
+    states = iter([b"new", b"too large", b"newer"])
     monkeypatch.setattr(saved_iterator, "_MOST_BYTES", 5)
     monkeypatch.setattr(saved_iterator.iterator_state, "save", lambda iterator: next(states))
     saved = SavedIterator(clock=lambda: 1.0)
-    saved.begin(None, is_only=False)
+    saved.begin(None)
     assert [saved.at(None, 7), saved.at(None, 8)] == [(b"new", 0)] * 2
+    saved.begin(None)
+    assert saved.at(None, 7) == (b"newer", 0)

@@ -16,6 +16,7 @@ from mnist_keras.callbacks.exactness import Exactness, NotExactError
 from mnist_keras.callbacks.plain_fit import PlainFit
 from mnist_keras.callbacks.resumption import Resumption
 from mnist_keras.checkpoint import backends, ranking, stored_weights, training_state, worker_places
+from mnist_keras.checkpoint.arithmetic import arithmetic
 from mnist_keras.checkpoint.background_writer import BackgroundWriter
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.checkpoint.storage import Disk
@@ -463,8 +464,8 @@ class Checkpoint(StepCallback):
         # If the checkpoint is on the disk, all earlier log entries must be there too.
         for peer in peers:
             peer.flush()
-        # Done in this thread, because reading through all the data is slow.
-        state = state.of(fit.data_identity)
+        # Done in this thread, because reading through all the data is slow; so is the arithmetic.
+        state = state.noting(data=fit.data_identity, arithmetic=arithmetic())
         self._checkpoints.save(step, state.to_files(), metrics)
         self._on_disk_at_s = taken_at_s
         for peer in peers:

@@ -10,6 +10,7 @@ from mnist_keras.callbacks import checkpoint_lines
 from mnist_keras.callbacks.base import Fit
 from mnist_keras.callbacks.exactness import Exactness
 from mnist_keras.checkpoint import (
+    arithmetic,
     early_stop,
     file_bundle,
     learning_rates,
@@ -150,6 +151,9 @@ class Resumption:
         self._tell_where_from(found.position, epochs=epochs, is_over=is_over)
         if not is_over:
             early_stop.forget(found, callbacks)
+        if self._workers.is_chief:
+            for reason in arithmetic.changes(found.description.get("arithmetic")):
+                self._exactness.report_own(reason)
         self._take_learning_rates(model, rates, begun=found.description.get("learning_rates", {}))
         if fit.data is not None:
             self._find_place(found, fit, workers_of(model))

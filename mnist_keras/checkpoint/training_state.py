@@ -73,12 +73,12 @@ class TrainingState:
     arrays: dict
     description: dict
 
-    def of(self, data):
-        """A copy of this state with the identity of its training data, {name: value}.
+    def noting(self, **notes):
+        """A copy of this state with further entries of the description.
 
-        A state without an identity, or with None, can resume with any data.
+        A state whose "data", the identity of its training data, is None can resume with any data.
         """
-        return dataclasses.replace(self, description={**self.description, "data": data})
+        return dataclasses.replace(self, description={**self.description, **notes})
 
     @property
     def place(self):

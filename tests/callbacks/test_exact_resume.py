@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, NotExactError
+from mnist_keras.checkpoint import arithmetic
 from mnist_keras.checkpoint.training_state import StateMismatchError
 from tests.callbacks.killing import Kill, Killed
 
@@ -93,6 +94,17 @@ def test_fingerprints_detect_changed_data_values(tmp_path):
     _, checkpoint, said = train(tmp_path, x=X + 1)
     (line,) = inexact(said)
     assert line.startswith("resume is not exact: batch ")
+    assert not checkpoint.is_exact
+
+
+def test_another_version_of_tensorflow_is_reported(tmp_path, monkeypatch):
+    train(tmp_path, kill=9)
+    monkeypatch.setattr(tf, "__version__", "2.99.0")
+    arithmetic.arithmetic.cache_clear()
+    _, checkpoint, said = train(tmp_path)
+    arithmetic.arithmetic.cache_clear()
+    (line,) = inexact(said)
+    assert line.startswith("resume is not exact: tensorflow was 2.")
     assert not checkpoint.is_exact
 
 

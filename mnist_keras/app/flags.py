@@ -16,6 +16,7 @@ from mnist_keras.app.run_directory import RunDirectory, newest_run
 from mnist_keras.app.setting import Setting, settings
 from mnist_keras.errors import UsageError
 
+_OF_ABSL = ("help", "?", "helpshort", "helpfull", "flagfile", "only_check_args")
 _SETTINGS = {name: it for name, it in settings(RunConfig).items() if it.is_flag}
 
 
@@ -31,11 +32,11 @@ class _HelpFlag(flags.BooleanFlag):
 
 def define() -> None:
     """Define the flags; once in a process."""
-    if "log_dir" in flags.FLAGS:
-        # absl's own, which does nothing here, would accept a mistyped --logdir.
-        flags.FLAGS.remove_flag_values(["log_dir"])
     app.define_help_flags()
-    for name, short_name in (("help", "?"), ("helpshort", None)):
+    for name in {"log_dir", "helpxml"} & {*flags.FLAGS}:
+        # absl's log_dir, which does nothing here, would accept a mistyped --logdir.
+        flags.FLAGS.remove_flag_values([name])
+    for name, short_name in (("help", "?"), ("helpshort", None), ("helpfull", None)):
         help_flag = _HelpFlag(
             name, False, "Print this help.", short_name=short_name, allow_override=True
         )
@@ -92,7 +93,18 @@ def _parse_once(argv: Sequence[str]) -> list[str]:
             f"a flag file includes itself. Received: {_flag_files(argv)}. "
             "Expected: each flag file once."
         )
+    _refuse_flags_of_absl(argv)
     return words
+
+
+def _refuse_flags_of_absl(argv):
+    """Refuse what else absl defines, such as a debugger and a flag that hides mistyped flags."""
+    given = {name for name in flags.FLAGS if flags.FLAGS[name].present}
+    for word in flags.FLAGS.read_flags_from_files(argv[1:]):
+        if word.lstrip("-").startswith("undefok=") and word.startswith("-"):
+            given.add("undefok")
+    for name in sorted(given.difference(_SETTINGS, _OF_ABSL)):
+        raise UsageError(f"unknown flag. Received: --{name}. Expected: a flag of --help.")
 
 
 def _in_our_form(error: Exception, argv: Sequence[str]) -> str:
@@ -114,7 +126,7 @@ def _in_our_form(error: Exception, argv: Sequence[str]) -> str:
     if isinstance(error, flags.IllegalFlagValueError) and cause is not None:
         name, _, value = str(error).removeprefix("flag --").partition("=")
         value = value.removesuffix(f": {cause}")
-        expected = _expected(_SETTINGS[name]) if name in _SETTINGS else "a value as in --helpfull"
+        expected = _expected(_SETTINGS[name]) if name in _SETTINGS else "a value as in --help"
         return f"--{name} is wrong. Received: {value!r}. Expected: {expected}."
     return f"{error}. Received: {' '.join(argv[1:])}. Expected: flags as in --help."
 

@@ -25,7 +25,7 @@ def help_text(settings: Iterable[Setting]) -> str:
         *_wrap(
             "Each flag is written --name=VALUE; a flag --[no]name is on as --name and off as "
             "--noname. --flagfile=FILE reads flags from a file, one a line. Of a flag that is "
-            "given twice the last one counts.",
+            "given twice the last one counts. --only_check_args checks the flags and ends.",
             width,
         ),
     ]
@@ -34,8 +34,6 @@ def help_text(settings: Iterable[Setting]) -> str:
         for it in flags:
             if it.group is group:
                 lines += _lines_of(it, width)
-    also = "--helpfull also prints the flags of absl, the library that reads the command line."
-    lines += ["", *_wrap(also, width)]
     return "\n".join(lines)
 
 

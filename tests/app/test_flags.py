@@ -297,3 +297,17 @@ def test_evaluation_of_a_missing_run_is_refused(tmp_path):
         "there is no such run. Received: logs/a. Expected: a run's name."
     )
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "flag", ["--run_with_pdb", "--undefok=epoch", "--verbosity=1", "--helpxml"]
+)
+def test_flags_that_absl_defines_are_refused(flag):
+    with pytest.raises(UsageError, match="unknown flag"):
+        parse(flag)
+
+
+def test_a_flag_file_cannot_hide_mistyped_flags(tmp_path):
+    (tmp_path / "flags.txt").write_text("--undefok=epoch\n--epoch=3\n")
+    with pytest.raises(UsageError, match=r"unknown flag\. Received: --undefok"):
+        parse(f"--flagfile={tmp_path / 'flags.txt'}")

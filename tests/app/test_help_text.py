@@ -76,7 +76,7 @@ def narrow_terminal(monkeypatch):
 def blocks(text):
     """{title of a group: its lines} in the help."""
     found = {}
-    for block in text.split("\n\n")[1:-1]:
+    for block in text.split("\n\n")[1:]:
         title, *lines = block.splitlines()
         found[title.removesuffix(":")] = lines
     return found

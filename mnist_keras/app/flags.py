@@ -97,7 +97,7 @@ def _parse_once(argv: Sequence[str]) -> list[str]:
     return words
 
 
-def _refuse_flags_of_absl(argv):
+def _refuse_flags_of_absl(argv: Sequence[str]) -> None:
     """Refuse what else absl defines, such as a debugger and a flag that hides mistyped flags."""
     given = {name for name in flags.FLAGS if flags.FLAGS[name].present}
     for word in flags.FLAGS.read_flags_from_files(argv[1:]):

@@ -1,27 +1,31 @@
 """How workers find each other before TensorFlow starts, which would wait an hour without a word.
 
 Each worker listens at its own address. It calls every other address until it has an answer from
-each worker and each worker has called it. Both sides of a call send one line of JSON over TCP, with
-their index and the settings that have to agree:
+each worker and each worker has called it. Both sides of a call send one message, with their index
+and the settings that have to agree:
 
     {"index": 1, "settings": {"workers": [...], "keras": "3.15.1", ...}, "failure": null,
      "status": 0}
 
-A worker that finds an error sends it to every worker that calls, then exits.
+A worker that finds an error sends it to every worker that calls, then exits. Whatever else connects
+is ignored. `mnist_keras.distributed.messages` describes how messages travel, and the secret that
+keeps strangers from taking part.
 """
 
+import collections
 import contextlib
-import json
 import socket
 import threading
 import time
 
+from mnist_keras.distributed import messages
+from mnist_keras.distributed.messages import Channel, StrangerError, WrongSecretError
 from mnist_keras.errors import MnistKerasError, UsageError
 
 _CALL_EVERY_S = 0.2
-_ANSWER_TIMEOUT_S = 5
+_INTRODUCTION_S = 1.0
 _LINGER_S = 2  # After an error, so that workers that call meanwhile receive it.
-_MAX_LINE_BYTES = 2**20
+_MOST_CONNECTIONS = 200  # Open ones; more than there are workers, and no burden.
 
 
 def meet(cluster, *, settings, timeout_s):
@@ -45,7 +49,7 @@ def meet(cluster, *, settings, timeout_s):
             while missing or not listener.was_called_by_all:
                 listener.raise_failure()
                 if time.monotonic() > deadline_s:
-                    raise _not_all_started(cluster, missing or listener.not_calling, timeout_s)
+                    raise listener.not_all_started(missing or listener.not_calling, timeout_s)
                 missing -= {index for index in missing if listener.call(index)}
                 if missing or not listener.was_called_by_all:
                     time.sleep(_CALL_EVERY_S)
@@ -61,13 +65,15 @@ def meet(cluster, *, settings, timeout_s):
 
 
 class _Listener:
-    """Answers the other workers in its own thread."""
+    """Answers the other workers, each connection in its own thread."""
 
     def __init__(self, cluster, settings):
         self.failure = None
         self._cluster = cluster
         self._own = {"index": cluster.index, "settings": settings}
         self._called_by = {cluster.index}
+        self._has_wrong_secret = False
+        self._connections: collections.deque[socket.socket] = collections.deque()
         port = int(cluster.addresses[cluster.index].rpartition(":")[2])
         is_dual = socket.has_dualstack_ipv6()
         family = socket.AF_INET6 if is_dual else socket.AF_INET
@@ -87,10 +93,10 @@ class _Listener:
     def _introduce_itself_at(self, port):
         """Let a worker on this machine that has the same index find out."""
         with (
-            contextlib.suppress(OSError, ValueError),
-            socket.create_connection(("localhost", port), _ANSWER_TIMEOUT_S) as connection,
+            contextlib.suppress(OSError, StrangerError),
+            _called(("localhost", port), timeout_s=_INTRODUCTION_S) as channel,
         ):
-            connection.sendall(self._line())
+            channel.send(self._message())
 
     def __enter__(self):
         self._thread.start()
@@ -98,8 +104,10 @@ class _Listener:
 
     def __exit__(self, *exception):
         self._is_closed = True
-        self._thread.join(_ANSWER_TIMEOUT_S)
+        self._thread.join(messages.TIMEOUT_S)
         self._server.close()
+        while self._connections:
+            _shut(self._connections.popleft())
 
     @property
     def not_calling(self):
@@ -120,11 +128,10 @@ class _Listener:
         """Call a worker; whether it answers."""
         host, _, port = self._cluster.addresses[index].rpartition(":")
         try:
-            address = host.strip("[]"), int(port)
-            with socket.create_connection(address, _ANSWER_TIMEOUT_S) as connection:
-                connection.sendall(self._line())
-                other = _read(connection)
-        except (OSError, ValueError):
+            with _called((host.strip("[]"), int(port))) as channel:
+                channel.send(self._message())
+                other = self._receive(channel)
+        except (OSError, StrangerError):
             return False
         self._compare(other, expected=index)
         self.raise_failure()
@@ -136,23 +143,72 @@ class _Listener:
             with contextlib.suppress(MnistKerasError):
                 self.call(index)
 
+    def not_all_started(self, missing, timeout_s):
+        """The error that names the workers that are missing.
+
+        Args:
+            missing: their indices.
+            timeout_s: how long this worker has waited, in seconds.
+        """
+        addresses = self._cluster.addresses
+        names = ", ".join(f"worker {index} ({addresses[index]})" for index in sorted(missing))
+        secret = (
+            f", and the same {messages.SECRET} on all: a message had another one"
+            if self._has_wrong_secret
+            else ""
+        )
+        return MnistKerasError(
+            f"not all workers have started within {timeout_s} s. Received: nothing from {names}. "
+            f"Expected: all {len(addresses)} started within that time, each at an address "
+            f"that the others can reach{secret}."
+        )
+
     def _serve(self):
         while not self._is_closed:
-            with contextlib.suppress(OSError, ValueError):
+            with contextlib.suppress(OSError):
                 connection, _ = self._server.accept()
-                with connection:
-                    connection.settimeout(_ANSWER_TIMEOUT_S)
-                    other = _read(connection)
-                    self._compare(other)
-                    connection.sendall(self._line())
-                    self._called_by.add(other["index"])
+                self._connections.append(connection)
+                if len(self._connections) > _MOST_CONNECTIONS:
+                    _shut(self._connections.popleft())
+                answer = threading.Thread(target=self._answer, args=(connection,), daemon=True)
+                answer.start()
 
-    def _line(self):
+    def _answer(self, connection):
+        with (
+            contextlib.suppress(OSError, StrangerError),
+            connection,
+            Channel(connection, "listener") as channel,
+        ):
+            other = self._receive(channel)
+            self._compare(other)
+            channel.send(self._message())
+            self._called_by.add(other["index"])
+        with contextlib.suppress(ValueError):  # Another thread has removed it.
+            self._connections.remove(connection)
+
+    def _receive(self, channel):
+        """The other worker's message, with the types and bounds that it must have."""
+        try:
+            message = {"failure": None, "status": 0, **channel.receive()}
+        except WrongSecretError:
+            self._has_wrong_secret = True
+            raise
+        settings, failure = message.get("settings"), message["failure"]
+        workers = settings.get("workers") if isinstance(settings, dict) else None
+        if not (
+            isinstance(workers, list)
+            and type(message.get("index")) is int
+            and message["index"] in range(len(workers))
+            and (failure is None or isinstance(failure, str))
+        ):
+            raise StrangerError("another program listens there")
+        return message
+
+    def _message(self):
         failure, status = None, 0
         if self.failure is not None:
             failure, status = str(self.failure), self.failure.exit_status
-        message = {**self._own, "failure": failure, "status": status}
-        return json.dumps(message).encode() + b"\n"
+        return {**self._own, "failure": failure, "status": status}
 
     def _compare(self, other, expected=None):
         """Keep as the failure whatever does not fit in the messages of two workers."""
@@ -181,21 +237,19 @@ class _Listener:
         self.failure = self.failure or failure
 
 
-def _not_all_started(cluster, missing, timeout_s):
-    names = ", ".join(f"worker {index} ({cluster.addresses[index]})" for index in sorted(missing))
-    return MnistKerasError(
-        f"not all workers have started within {timeout_s} s. Received: nothing from {names}. "
-        f"Expected: all {len(cluster.addresses)} started within that time, each at an address "
-        "that the others can reach."
-    )
+def _called(address, *, timeout_s=messages.TIMEOUT_S):
+    connection = socket.create_connection(address, timeout_s)
+    try:
+        return Channel(connection, "caller", timeout_s=timeout_s)
+    except BaseException:
+        connection.close()
+        raise
 
 
-def _read(connection):
-    with connection.makefile("rb") as lines:
-        message = json.loads(lines.readline(_MAX_LINE_BYTES))
-    if not (isinstance(message, dict) and isinstance(message.get("settings"), dict)):
-        raise ValueError("another program listens there")
-    return {"failure": None, "status": 0, **message, "index": int(message.get("index", -1))}
+def _shut(connection):
+    with contextlib.suppress(OSError):  # Its thread may have closed it.
+        connection.shutdown(socket.SHUT_RDWR)
+        connection.close()
 
 
 def _text(value):

@@ -1,4 +1,5 @@
 import concurrent.futures
+import contextlib
 import json
 import re
 import socket
@@ -8,7 +9,7 @@ import time
 
 import pytest
 
-from mnist_keras.distributed import rendezvous
+from mnist_keras.distributed import messages, rendezvous
 from mnist_keras.distributed.cluster import Cluster
 from mnist_keras.errors import MnistKerasError, UsageError
 from tests.cluster import free_addresses
@@ -108,21 +109,86 @@ def test_an_address_in_use_is_refused():
             rendezvous.meet(cluster, settings={}, timeout_s=LONG_S)
 
 
-@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.0\r\n\r\n", b"[]\n", b'{"settings": 1}\n'])
-def test_other_programs_are_ignored(said):
-    addresses = tuple(free_addresses(2))
-    host, _, port = addresses[1].partition(":")
-    with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        early = pool.submit(meet_all, addresses, [1])
+def line(value):
+    return json.dumps(value).encode() + b"\n"
+
+
+def body(**message):
+    return line({"nonce": "1"}) + line({"body": json.dumps(message)})
+
+
+STRANGERS = {
+    "nothing": b"",
+    "HTTP": b"GET / HTTP/1.0\r\n\r\n",
+    "a list": b"[]\n",
+    "no settings": body(settings=1),
+    "settings without workers": body(index=1, settings={"workers": 5}),
+    "infinity as its index": body(index=float("inf"), settings={"workers": ["a", "b"]}),
+    "an index that no worker has": body(index=7, settings={"workers": ["a", "b"]}),
+    "a failure that is no text": body(index=1, settings={"workers": ["a", "b"]}, failure=[1]),
+    "deeply nested": line({"nonce": "1"}) + b"[" * 100_000 + b"\n",
+}
+
+
+@contextlib.contextmanager
+def waiting_worker(addresses):
+    """Worker 1, which waits for worker 0: a future of its error, and a function that connects."""
+
+    def connect():
+        host, _, port = addresses[1].partition(":")
         while True:
             try:
-                with socket.create_connection((host, int(port))) as stranger:
-                    stranger.sendall(said)
-                break
+                return socket.create_connection((host, int(port)))
             except ConnectionRefusedError:
                 continue
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        yield pool.submit(meet_all, addresses, [1]), connect
+
+
+@pytest.mark.parametrize("name", STRANGERS)
+def test_other_programs_are_ignored(name):
+    addresses = tuple(free_addresses(2))
+    with waiting_worker(addresses) as (early, connect):
+        with connect() as stranger:
+            stranger.sendall(STRANGERS[name])
+            while stranger.recv(1000):  # Until the worker has closed the connection.
+                if not STRANGERS[name]:
+                    break
         assert meet_all(addresses, [0]) == [None]
         assert early.result() == [None]
+
+
+def test_silent_connections_do_not_keep_workers_apart():
+    addresses = tuple(free_addresses(2))
+    with contextlib.ExitStack() as open_ones:
+        early, connect = open_ones.enter_context(waiting_worker(addresses))
+        for _ in range(300):
+            open_ones.enter_context(connect())
+        assert meet_all(addresses, [0]) == [None]
+        assert early.result() == [None]
+
+
+def test_workers_with_one_secret_meet_and_ignore_others(monkeypatch):
+    monkeypatch.setenv(messages.SECRET, "ours")
+    addresses = tuple(free_addresses(2))
+    with waiting_worker(addresses) as (early, connect):
+        with connect() as stranger:  # As a worker that stops all others.
+            settings = {"workers": list(addresses)}
+            stranger.sendall(body(index=0, settings=settings, failure="stop"))
+            while stranger.recv(1000):
+                pass
+        assert meet_all(addresses, [0]) == [None]
+        assert early.result() == [None]
+
+
+def test_a_wrong_secret_is_named_when_time_is_up(monkeypatch):
+    addresses = tuple(free_addresses(2))
+    secrets = iter([b"ours", b"theirs"] * 10_000)
+    monkeypatch.setattr(messages, "_secret", lambda: next(secrets))
+    for error in meet_all(addresses, [0, 1], timeout_s=1):
+        assert type(error) is MnistKerasError
+        assert f"and the same {messages.SECRET} on all: a message had another one." in str(error)
 
 
 def test_a_duplicate_worker_index_is_reported():
@@ -131,10 +197,9 @@ def test_a_duplicate_worker_index_is_reported():
 
         def answer_as_worker_0():
             connection, _ = server.accept()
-            with connection:
-                connection.recv(2**16)
-                said = {"index": 0, "settings": {"workers": addresses}}
-                connection.sendall(json.dumps(said).encode() + b"\n")
+            with messages.Channel(connection, "listener") as channel:
+                channel.receive()
+                channel.send({"index": 0, "settings": {"workers": addresses}})
 
         with concurrent.futures.ThreadPoolExecutor(1) as pool:
             answered = pool.submit(answer_as_worker_0)

@@ -92,8 +92,6 @@ class FitCallbacks(keras.callbacks.CallbackList):
 
     def resume(self, initial_epoch: int) -> int:
         """Accept the furthest position that a callback has, and return the epoch to begin with."""
-        if self.fit.stream is not None and self._workers.are_several:
-            self._workers.require_same("data", self.fit.stream.identity)
         positions = {ask.__self__: ask(self._everywhere) for ask in self._resuming}
         found = {callback: position for callback, position in positions.items() if position}
         self._first_epoch = initial_epoch

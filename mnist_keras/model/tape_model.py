@@ -369,7 +369,9 @@ class TapeModel(keras.Model):
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         del arguments["self"]
-        self._share_streams(arguments["x"], arguments["validation_data"])
+        self._share_streams(
+            {"data": arguments["x"], "validation data": arguments["validation_data"]}
+        )
         callbacks = FitCallbacks(
             self,
             arguments["callbacks"],
@@ -392,7 +394,8 @@ class TapeModel(keras.Model):
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         del arguments["self"]
-        self._share_streams(arguments["x"])
+        if self.fit_callbacks is None:  # Otherwise `fit` has shared it.
+            self._share_streams({"data": arguments["x"]})
         with evaluating(self, arguments["callbacks"], verbose=arguments["verbose"]) as evaluation:
             arguments["callbacks"] = evaluation.callbacks
             return super().evaluate(**arguments.pop("kwargs"), **arguments)
@@ -413,10 +416,14 @@ class TapeModel(keras.Model):
         else:
             super().export(*args, **kwargs)
 
-    def _share_streams(self, *data):
-        for stream in data:
+    def _share_streams(self, data):
+        """Divide the batches of streams, {what they are: data}, among the replicas."""
+        workers = workers_of(self)
+        for what, stream in data.items():
             if isinstance(stream, BatchStream):
                 stream.share_among(self.distribute_strategy)
+                if workers.are_several:
+                    workers.require_same(what, stream.identity)
 
     # Overrides a private method of Keras; see mnist_keras/_keras.py.
     def _maybe_symbolic_build(self, iterator=None, data_batch=None):

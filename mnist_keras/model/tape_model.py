@@ -15,6 +15,7 @@ from mnist_keras._keras import Functional
 from mnist_keras.checkpoint import backends, model_variables
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.distributed import replicas
+from mnist_keras.distributed.workers import workers_of
 from mnist_keras.errors import UsageError
 from mnist_keras.model import batch_split
 from mnist_keras.model.callback_list import FitCallbacks

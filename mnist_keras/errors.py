@@ -49,8 +49,12 @@ integer of at least 1.
 class Interrupted(SystemExit):
     """A signal stopped training, between two batches; the exit status is 128 + signal.
 
-    Attributes:
+    Args:
         signum: the signal's number.
+        resumable: what can resume the training, for the message.
+
+    Attributes:
+        signum: as given.
 
     Example:
 
@@ -61,13 +65,13 @@ class Interrupted(SystemExit):
     143
     """
 
-    def __init__(self, signum: int) -> None:
+    def __init__(self, signum: int, *, resumable: str = "a TapeModel with a Checkpoint") -> None:
         super().__init__(128 + signum)
         self.signum = signum
+        self._resumable = resumable
 
     def __str__(self) -> str:
         name = signal.Signals(self.signum).name
         return (
-            f"{name} stopped training between two steps; "
-            "a TapeModel with a Checkpoint can resume from there."
+            f"{name} stopped training between two steps; {self._resumable} can resume from there."
         )

@@ -71,6 +71,13 @@ def test_the_step_in_the_readme_matches_the_code():
     assert missing == ["..."]
 
 
+def test_the_samples_in_the_dashboards_match_the_example():
+    page = (ROOT / "docs" / "dashboards.md").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"^class Samples.*?(?=^\S|\n\n)", page, re.DOTALL | re.MULTILINE)
+    source = (ROOT / "examples" / "gan.py").read_text(encoding="utf-8")
+    assert [line for line in shown.splitlines() if line not in source.splitlines()] == []
+
+
 PAGES = [
     ROOT / "README.md",
     ROOT / "CONTRIBUTING.md",

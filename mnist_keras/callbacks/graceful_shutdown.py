@@ -7,6 +7,7 @@ from typing import Any
 
 from mnist_keras.annotations import Logs
 from mnist_keras.callbacks.base import StepCallback
+from mnist_keras.checkpoint import backends
 from mnist_keras.console import sigterm
 from mnist_keras.errors import Interrupted
 
@@ -63,7 +64,7 @@ class GracefulShutdown(StepCallback):
         super().on_train_end(logs)
         # A signal after the last boundary needs no save: the end of training has saved already.
         if self.agreed_request():
-            raise Interrupted(self.agreed_request())
+            raise _interrupted(self.agreed_request())
 
     def local_request(self) -> int:
         """The number of the signal that was received, or 0."""
@@ -90,4 +91,8 @@ class GracefulShutdown(StepCallback):
                 peer.save_now(self.position)
         finally:
             self.close()
-        raise Interrupted(signum)
+        raise _interrupted(signum)
+
+
+def _interrupted(signum):
+    return Interrupted(signum, resumable=backends.resumable())

@@ -17,10 +17,28 @@ def call(model, x):
     try:
         return model(x, training=False) if _keras.takes_training_argument(model) else model(x)
     except NotImplementedError as error:
-        raise UsageError(
-            f"the model cannot be called. Received: {type(model).__name__} without a call method. "
-            "Expected: a model that evaluate can call."
-        ) from error
+        raise _not_callable(model) from error
+
+
+def require_call(model):
+    """Refuse a model without ``call``; nothing is called.
+
+    Raises:
+        UsageError: the model has no ``call``, as a GAN that only has a ``train_step``.
+    """
+    network = network_of(model)
+    owner = next(kind for kind in type(network).__mro__ if "call" in vars(kind))
+    # The one of `TapeModel` calls the network that it wraps, or else Keras's ``call``.
+    is_inherited = owner is keras.Model or "wrapped_network" in vars(owner)
+    if is_inherited and not isinstance(network, _keras.Functional):
+        raise _not_callable(network)
+
+
+def _not_callable(model):
+    return UsageError(
+        f"the model cannot be called. Received: {type(model).__name__} without a call method. "
+        "Expected: a model that evaluate can call."
+    )
 
 
 def network_of(model):
@@ -43,29 +61,33 @@ def last_activation(model):
     return getattr(activation, "__name__", type(layer).__name__.lower())
 
 
-def input_shapes(model):
-    """The shapes of a built model's inputs, without the batch; None if they are unknown.
+def model_inputs(model):
+    """The inputs of a built model as ``keras.KerasTensor``, one or a nested structure; or None.
 
-    >>> input_shapes(keras.Sequential([keras.Input((28, 28)), keras.layers.Flatten()]))
-    [(28, 28)]
+    None means that they are unknown. Keras does not record the dtype of a subclassed model's
+    inputs: it is float32 here.
+
+    >>> model = keras.Sequential([keras.Input((28, 28), dtype="uint8"), keras.layers.Flatten()])
+    >>> model_inputs(model).shape, model_inputs(model).dtype
+    ((None, 28, 28), 'uint8')
     """
     network = network_of(model)
-    inputs = getattr(network, "inputs", None)  # Only sequential and functional models have them.
-    if inputs:
-        return [tuple(tensor.shape)[1:] for tensor in inputs]
-    shapes = [*_shapes((model.get_build_config() or {}).get("input_shape"))]
-    return [shape[1:] for shape in shapes] or None
+    if isinstance(network, _keras.Functional):
+        return network.input
+    if isinstance(network, keras.Sequential) and getattr(network, "inputs", None):
+        return network.inputs[0]
+    return _tensors((model.get_build_config() or {}).get("input_shape"))
 
 
-def _shapes(nested):
-    """The shapes in a structure of dicts and lists; a shape may be a list itself."""
-    if isinstance(nested, dict):
-        nested = list(nested.values())
-    if nested and all(isinstance(size, (int, type(None))) for size in nested):
-        yield tuple(nested)
-        return
-    for part in nested or ():
-        yield from _shapes(part)
+def _tensors(shapes):
+    """The inputs of these shapes, in their structure; a shape may be a list itself."""
+    if shapes is None:
+        return None
+    if isinstance(shapes, dict):
+        return {name: _tensors(shape) for name, shape in shapes.items()}
+    if any(isinstance(part, (dict, list, tuple)) for part in shapes):
+        return [_tensors(shape) for shape in shapes]
+    return keras.KerasTensor(shapes)
 
 
 @contextlib.contextmanager

@@ -51,6 +51,15 @@ def unavailable(what: str, *, backends: str = "tensorflow") -> str:
     return f"{what} writes nothing. Received: KERAS_BACKEND={name()}. Expected: {backends}."
 
 
+def resumable() -> str:
+    """What resumes a training with the present backend, for a message.
+
+    >>> resumable()
+    'a TapeModel with a Checkpoint'
+    """
+    return "a TapeModel with a Checkpoint" if is_tensorflow() else "a Checkpoint"
+
+
 def synchronize(model: Any) -> None:
     """Give the variables of a model their values in the middle of an epoch.
 

@@ -16,6 +16,7 @@ from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.callbacks import Checkpoint, StepLogger
 from mnist_keras.callbacks.tensorboard import drawing
 from mnist_keras.callbacks.tensorboard.input_sample import InputSample
+from mnist_keras.callbacks.tensorboard.picture_callback import ExamCallback
 from mnist_keras.data import Examples, batches
 from mnist_keras.data.datasets.descriptions import describe
 
@@ -239,7 +240,7 @@ def test_the_model_is_examined_on_held_out_or_training_images(train_set, tmp_pat
         made = dashboards.callbacks(
             RunDirectory(tmp_path), config, stream=None, train_set=train_set
         )
-        (exam,) = {vars(c)["_exam"] for c in made if "_exam" in vars(c)}
+        (exam,) = {c.exam for c in made if isinstance(c, ExamCallback)}
         np.testing.assert_array_equal(exam.images, train_set.images[first:])
         np.testing.assert_array_equal(exam.labels, train_set.labels[first:])
 
@@ -253,7 +254,7 @@ def test_class_names_are_those_of_the_data_set(dataset, third, digits, tmp_path)
     stream = batches(train_set.images, train_set.labels, batch_size=10)
     run = RunDirectory(tmp_path)
     made = dashboards.callbacks(run, config, stream=stream, train_set=train_set)
-    (exam,) = {vars(c)["_exam"] for c in made if "_exam" in vars(c)}
+    (exam,) = {c.exam for c in made if isinstance(c, ExamCallback)}
     assert exam.class_names(10)[2] == third
     (sample,) = (c for c in made if isinstance(c, InputSample))
     (summary,) = sample.summaries()

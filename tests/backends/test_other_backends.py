@@ -110,6 +110,18 @@ def test_what_is_not_exact_is_said_in_a_line(resumed, backend):
     }
 
 
+def test_the_output_of_a_network_is_drawn(backend):
+    script = """if True:
+        import keras
+        from mnist_keras.callbacks.tensorboard import builders
+        network = keras.Sequential([keras.Input((4, 4)), keras.layers.Dense(4, "sigmoid")])
+        outputs = network(keras.ops.ones((2, 4, 4)))  # With torch it has a gradient.
+        print(builders.images("samples", outputs).value[0].tag)
+    """
+    done = run(backend, "-c", script)
+    assert (done.stdout, done.returncode) == ("samples\n", 0), done.stderr
+
+
 def test_a_tape_model_needs_tensorflow(backend):
     script = "from mnist_keras import TapeModel; TapeModel()"
     done = run(backend, "-c", script)

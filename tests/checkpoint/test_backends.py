@@ -16,6 +16,15 @@ def test_another_backend_is_refused_in_one_line(monkeypatch):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "resumable"),
+    [("tensorflow", "a TapeModel with a Checkpoint"), ("jax", "a Checkpoint")],
+)
+def test_the_advice_to_resume_fits_the_backend(name, resumable, monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: name)
+    assert backends.resumable() == resumable
+
+
 def test_a_host_array_keeps_its_numbers_when_the_variable_changes():
     variable = keras.Variable([1.0, 2.0])
     kept = backends.host_array(variable)

@@ -9,6 +9,7 @@ from typing import IO
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.sinks.sink import Sink, outlasts
+from mnist_keras.checkpoint import backends
 from mnist_keras.console.terminal import notice
 from mnist_keras.errors import UsageError
 
@@ -57,7 +58,7 @@ class LineSink(Sink):
             self.path.rename(target)
             notice(
                 f"the values of an earlier training are kept in {target}: this training does not "
-                "continue it. A TapeModel with a Checkpoint would."
+                f"continue it; {backends.resumable()} would."
             )
 
     def begin(self, step: int) -> None:

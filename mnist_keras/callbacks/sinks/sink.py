@@ -48,7 +48,8 @@ class Sink:
             step: the number of the batch, over all epochs; at the end of an epoch the number of
                 updates done.
             values: {name: value}. The names are TensorBoard's tags. At the end of an epoch they
-                are ``epoch_NAME`` for each NAME in Keras's logs, such as ``epoch_val_loss``.
+                are ``epoch_NAME`` for each NAME in Keras's logs, such as ``epoch_val_loss``, and
+                ``epoch_NAME/INDEX`` for the entries of an array.
         """
 
     def flush(self) -> None:

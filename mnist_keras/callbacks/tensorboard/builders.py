@@ -10,8 +10,10 @@ import wave
 from collections.abc import Sequence
 from typing import Any
 
+import keras
 import numpy as np
 import numpy.typing as npt
+import tensorflow as tf
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.audio import metadata as audio_metadata
@@ -223,9 +225,11 @@ def histogram(
 
 
 def _array(values):
+    if isinstance(values, tf.RaggedTensor):  # Keras would fill its rows with zeros.
+        return np.asarray(None)
     try:
-        return np.asarray(values)
-    except (TypeError, ValueError):  # A ragged list, or a tensor of a graph.
+        return keras.ops.convert_to_numpy(values)
+    except (NotImplementedError, TypeError, ValueError):  # A tensor of a graph, or a ragged list.
         return np.asarray(None)
 
 

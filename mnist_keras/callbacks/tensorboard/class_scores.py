@@ -43,10 +43,10 @@ class ClassScores(ExamCallback):
         super().__init__(logdir, exam, every_epochs=every_epochs)
 
     def drawn(self) -> Iterator[Summary]:
-        probabilities = self._exam.probabilities(self.model, self.step)
+        probabilities = self.exam.probabilities(self.model, self.step)
         classes = probabilities.shape[1]
-        counts = count(self._exam.labels, probabilities.argmax(-1), classes=classes)
-        names = self._exam.class_names(classes)
+        counts = count(self.exam.labels, probabilities.argmax(-1), classes=classes)
+        names = self.exam.class_names(classes)
         scores = dict(zip(("precision", "recall"), precision_and_recall(counts), strict=True))
         for kind, values in scores.items():
             for name, value in zip(names, values, strict=True):

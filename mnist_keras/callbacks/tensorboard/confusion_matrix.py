@@ -44,11 +44,11 @@ class ConfusionMatrix(ExamCallback):
         super().__init__(logdir, exam, every_epochs=every_epochs)
 
     def drawn(self) -> Iterator[Summary]:
-        probabilities = self._exam.probabilities(self.model, self.step)
+        probabilities = self.exam.probabilities(self.model, self.step)
         classes = probabilities.shape[1]
-        counts = count(self._exam.labels, probabilities.argmax(-1), classes=classes)
+        counts = count(self.exam.labels, probabilities.argmax(-1), classes=classes)
         precision, recall = precision_and_recall(counts)
-        names = self._exam.class_names(classes)
+        names = self.exam.class_names(classes)
         texts = [[str(number or "") for number in row] for row in counts]
         texts = [[*row, percent] for row, percent in zip(texts, _percents(recall), strict=True)]
         texts.append([*_percents(precision), ""])
@@ -59,7 +59,7 @@ class ConfusionMatrix(ExamCallback):
             shades,
             row_names=[*names, "precision %"],
             column_names=[*names, "recall"],
-            title=f"{len(self._exam)} {self._exam.name}; row: true class, column: predicted class",
+            title=f"{len(self.exam)} {self.exam.name}; row: true class, column: predicted class",
         )
         yield drawing.image_summary(TAG, picture)
 

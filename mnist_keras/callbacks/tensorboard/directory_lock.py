@@ -25,9 +25,14 @@ class DirectoryLock:
     program they belong to, and neither does that program when it resumes. Both would also save
     their checkpoints in one directory.
 
-    The lock is one of POSIX, not of filelock. A forked process, such as a worker that loads data,
-    does not inherit it, so a worker that outlives a killed program does not keep others out. Also,
-    filelock 3.13 takes each error of a network file system for a lock that is held.
+    The lock is one of POSIX, not of filelock, whose oldest supported version, 3.13, has two faults
+    that version 4.3 no longer has. A forked process, such as a worker that loads data, inherits its
+    lock, so a worker that outlives a killed program keeps others out. Also, it takes the errors of
+    a network file system for a lock that is held.
+
+    The price: a POSIX lock belongs to the process, which is not refused a second one, so
+    `shared_log` makes only one per directory. And the process loses the lock as soon as it closes
+    any descriptor of the lock file, such as that of code which copies the directory.
 
     Where there are no locks, or the directory cannot be written, nothing is locked.
 

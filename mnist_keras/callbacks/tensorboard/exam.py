@@ -35,10 +35,12 @@ class Exam:
             once, here, up to the batch with the last example that is needed.
         y: the classes: integers (n,) or (n, 1), or one-hot (n, classes); None for a data set.
         name: a name for the examples, used in titles.
-        class_names: a text for each class; None: the description's, or else its number.
+        class_names: a text for each class; None: the names in ``description``, or in the stream's
+            own description if x is the result of `batches`. A class without a name is shown by its
+            number.
         most: the maximum number of examples; the first ones are used.
-        description: the data set's `mnist_keras.data.DatasetDescription`: how uint8 is scaled, and
-            the names of the classes; None: no names.
+        description: the data set's `mnist_keras.data.DatasetDescription`, with the preprocessing of
+            uint8 and the names of the classes; None: no names, and uint8 as said above.
 
     Attributes:
         images: x as an array; of several inputs the one that looks like images. None if the batches

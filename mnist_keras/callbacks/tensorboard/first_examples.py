@@ -102,7 +102,7 @@ def _of_arrays(x, y, most):
     rows = [{_rows(part) for part in keras.tree.flatten(data)} for data in (x, y)]
     if len(set.union(*rows)) != 1 or set.union(*rows) == {0}:
         raise _mismatch(*(" and ".join(map(str, sorted(counts))) for counts in rows))
-    return keras.tree.map_structure(lambda part: _first(part, most), (x, y))
+    return keras.tree.map_structure(lambda part: first_rows(part, most), (x, y))
 
 
 def _without_lists(data):
@@ -142,8 +142,14 @@ def _of_data_set(data, most):
             return
 
 
-def _first(part, most):
-    """The first rows of an input, copied only if it has more: a view would keep all in memory."""
+def first_rows(part: Any, most: int) -> Any:
+    """The first rows of an input, as an array or as the ragged or sparse tensor that it is.
+
+    They are copied only if there are more: a view would keep all in memory.
+
+    >>> first_rows([[1, 2], [3, 4]], 5).shape, first_rows(np.zeros((9, 4)), 5).shape
+    ((2, 2), (5, 4))
+    """
     if _rows(part) > most:
         return _copied(part, most)
     return part if _is_composite(part) else np.asarray(part)

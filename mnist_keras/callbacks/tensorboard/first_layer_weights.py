@@ -10,8 +10,9 @@ import numpy.typing as npt
 from tensorboard.compat.proto.summary_pb2 import Summary
 
 from mnist_keras.annotations import StrPath
-from mnist_keras.callbacks.inference import input_shapes
+from mnist_keras.callbacks.inference import model_inputs
 from mnist_keras.callbacks.tensorboard import drawing
+from mnist_keras.callbacks.tensorboard.input_images import is_image_shape
 from mnist_keras.callbacks.tensorboard.picture_callback import PictureCallback
 from mnist_keras.errors import UsageError
 
@@ -22,13 +23,18 @@ _TILE_PIXELS = 56
 class FirstLayerWeights(PictureCallback):
     """Shows the weights of the first dense or convolutional layer, one image per unit or filter.
 
-    White is 0, blue is positive, red is negative. The largest magnitude has the full colour. If no
-    layer has weights that form images, a line on stderr says so.
+    White is 0, blue is positive, red is negative. The largest magnitude has the full colour. These
+    weights form images; if there are none, a line on stderr says so:
+
+    - those of a 2-D convolution, (height, width, channels, filters);
+    - those of a dense layer on an input of the model, with a weight for each pixel. The input is
+      (height, width), or with a last axis of 1, 3 or 4 channels. A flat input is taken for a square
+      image if its size is a square number, also if it is a table.
 
     Args:
         logdir: the run's directory.
-        image_shape: (height, width) or (height, width, channels) of a dense layer's input; None:
-            that of the model's input, or a square if the model's input is flat or unknown.
+        image_shape: (height, width) or (height, width, channels) of a dense layer's input, needed
+            if the model's input is unknown or flat and not square; None: as above.
         every_epochs: interval in epochs; the last epoch is always written too.
         most: the maximum number of units; the first ones are shown.
 
@@ -100,35 +106,38 @@ def images(kernel: npt.NDArray[Any], *, image_shape: tuple[int, ...] | None) -> 
 
 def _first_images(model, *, image_shape):
     """(name, images) of the first kernel that forms images."""
-    shapes = input_shapes(model)
+    inputs = keras.tree.flatten(model_inputs(model))
+    shapes = [tuple(tensor.shape)[1:] for tensor in inputs if tensor is not None]
     failures = []
-    for variable in model.weights:
-        if variable.name != "kernel" or len(variable.shape) not in (2, 4):
+    kernels = (variable for variable in model.weights if variable.name == "kernel")
+    for number, variable in enumerate(kernels):
+        # Each input has one first layer; the later dense layers are hidden.
+        is_dense = len(variable.shape) == 2 and number < (len(shapes) or math.inf)
+        if not is_dense and len(variable.shape) != 4:
             continue
         kernel = np.asarray(keras.ops.convert_to_numpy(variable), np.float32)
         try:
-            shape = image_shape or _shape_of_image(kernel, shapes)
+            shape = image_shape or (_shape_of_image(len(kernel), shapes) if is_dense else None)
             return variable.path, images(kernel, image_shape=shape)
         except UsageError as failure:
             failures.append(failure)
     if failures:
         raise failures[0]
     raise UsageError(
-        "no layer has weights that form images. Received: a model without dense and "
-        "convolution layers. Expected: at least one of them."
+        "no layer has weights that form images. Received: a model without a 2-D convolution and "
+        "without a dense layer on its input. Expected: one of them."
     )
 
 
-def _shape_of_image(kernel, shapes):
-    """The shape of the input image with a pixel for each weight of a unit; None: a square."""
-    if kernel.ndim == 4 or shapes is None or (len(kernel),) in shapes:
+def _shape_of_image(pixels, shapes):
+    """The shape of the input that has so many pixels; None: it is flat, so a square."""
+    if (pixels,) in shapes and pixels > 1:
         return None
     for shape in shapes:
-        is_image = len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))
-        if is_image and None not in shape and math.prod(shape) == len(kernel):
+        if is_image_shape(shape) and math.prod(shape) == pixels:
             return shape
+    received = f"of the shapes {', '.join(map(str, shapes))}" if shapes else "of unknown shapes"
     raise UsageError(
-        f"the weights of a unit are not an image. Received: {len(kernel)} weights, inputs of the "
-        f"shapes {', '.join(map(str, shapes))}. Expected: as many weights as pixels of an input, "
-        "or image_shape."
+        f"the weights of a unit are not an image. Received: {pixels} weights, inputs {received}. "
+        "Expected: as many weights as pixels of an input, or image_shape."
     )

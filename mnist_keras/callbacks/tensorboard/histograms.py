@@ -11,17 +11,19 @@ from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.inference import call
-from mnist_keras.callbacks.tensorboard.event_callback import EveryEpochsCallback
+from mnist_keras.callbacks.tensorboard.picture_callback import PictureCallback
 from mnist_keras.checkpoint import backends
+from mnist_keras.errors import UsageError
 
 
-class Histograms(EveryEpochsCallback):
+class Histograms(PictureCallback):
     """Writes ``weights/VARIABLE`` and ``gradients/VARIABLE``.
 
     TensorBoard also shows them in its distributions dashboard.
 
     The gradients are computed on the given batch, with the weights at the end of the epoch and
-    without dropout, so no random numbers are drawn. Values that are not finite are left out.
+    without dropout, so no random numbers are drawn. Values that are not finite are left out. If the
+    model has no ``call`` or no loss, a line on stderr says so, and only weights are written.
 
     Args:
         logdir: the run's directory.
@@ -47,25 +49,41 @@ class Histograms(EveryEpochsCallback):
         super().__init__(logdir, every_epochs=every_epochs)
         self._batch = batch
 
-    def summaries(self) -> Iterator[Summary]:
+    def drawn(self) -> Iterator[Summary]:
         variables = self.model.trainable_variables
         for variable in variables:
             yield from _summaries(f"weights/{variable.path}", variable)
         if self._batch is None:
             return
-        gradients = _gradients(self.model, *self._batch)
+        try:
+            gradients = _gradients(self.model, *self._batch)
+        except UsageError as reason:
+            self._say_missing("no gradients", reason)
+            return
         for variable, gradient in zip(variables, gradients, strict=True):
             if gradient is not None:
                 yield from _summaries(f"gradients/{variable.path}", gradient)
 
 
 def _gradients(model, x, y):
-    """The gradient of the loss for each trainable variable, or None."""
+    """The gradient of the loss for each trainable variable, or None.
+
+    Raises:
+        UsageError: the model has no ``call``, or its loss of this batch cannot be computed.
+    """
     x, y = keras.tree.map_structure(keras.ops.convert_to_tensor, (x, y))
     held = [variable.value for variable in model.trainable_variables]
 
     def loss():
-        return model.compute_loss(x=x, y=y, y_pred=call(model, x))
+        y_pred = call(model, x)
+        try:
+            return model.compute_loss(x=x, y=y, y_pred=y_pred)
+        except ValueError as error:
+            reason = " ".join(str(error).split())
+            raise UsageError(
+                f"the loss of the batch cannot be computed. Received: {reason} "
+                "Expected: a model that was compiled with a loss of (x, y)."
+            ) from error
 
     if backends.is_tensorflow():
         with tf.GradientTape() as tape:

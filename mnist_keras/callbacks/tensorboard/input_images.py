@@ -12,6 +12,20 @@ from mnist_keras.errors import UsageError
 _CHANNELS = ((), (1,), (3,), (4,))
 
 
+def is_image_shape(shape: Sequence[int | None]) -> bool:
+    """Whether one example of that shape looks like an image with its channels last.
+
+    Args:
+        shape: (height, width), or with a last axis of 1, 3 or 4 channels. Both sides have at least
+            2 pixels.
+
+    >>> is_image_shape((9, 9)), is_image_shape((9, 9, 3)), is_image_shape((9, 1))
+    (True, True, False)
+    """
+    sides = [size for size in shape[:2] if size is not None]
+    return len(sides) == 2 and min(sides) >= 2 and tuple(shape[2:]) in _CHANNELS
+
+
 def as_images(array: Any) -> npt.NDArray[Any] | None:
     """An array as images that can be drawn; None if it does not look like images.
 
@@ -29,7 +43,7 @@ def as_images(array: Any) -> npt.NDArray[Any] | None:
         return None
     if array.shape[3:] not in _CHANNELS and array.shape[1] in (1, 3):
         array = np.moveaxis(array, 1, -1)
-    if array.shape[3:] not in _CHANNELS or min(array.shape[1:3]) < 2:
+    if not is_image_shape(array.shape[1:]):
         return None
     return array[..., :3] if array.ndim == 4 else array
 
@@ -57,7 +71,8 @@ def require_images(arrays: Sequence[Any]) -> npt.NDArray[Any]:
     if index is None:
         raise UsageError(
             f"the examples are not images. Received: {forms(arrays)}. "
-            "Expected: (n, height, width), or with a last axis of 1, 3 or 4 channels."
+            "Expected: (n, height, width), or with a last axis of 1, 3 or 4 channels, or (n, "
+            "channels, height, width) with 1 or 3 channels."
         )
     return as_images(arrays[index])  # type: ignore[return-value]  # Not None at this index.
 

@@ -9,6 +9,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.tensorboard import class_labels, drawing
+from mnist_keras.callbacks.tensorboard.first_examples import first_rows
 from mnist_keras.callbacks.tensorboard.input_images import require_images
 from mnist_keras.callbacks.tensorboard.picture_callback import PictureCallback
 
@@ -25,8 +26,9 @@ class InputSample(PictureCallback):
         logdir: the run's directory.
         first_batch: a function without arguments that returns a batch of the current epoch, (x, y)
             or (x, y, sample_weight). Of several inputs in x, the one that looks like images is
-            shown: (n, height, width), or with a last axis of 1, 3 or 4 channels. The captions are
-            the classes in y, integers (n,) or one-hot (n, classes); or else a number per example.
+            shown: (n, height, width), or with a last axis of 1, 3 or 4 channels, or (n, channels,
+            height, width) with 1 or 3 channels. The captions are the classes in y, integers (n,) or
+            one-hot (n, classes); or else a number per example.
         every_epochs: interval in epochs; the first and last epoch are always written too.
         most: the maximum number of images.
         class_names: a text for each class; None: its number.
@@ -62,7 +64,7 @@ class InputSample(PictureCallback):
     def drawn(self) -> Iterator[Summary]:
         x, y, _ = keras.utils.unpack_x_y_sample_weight(self._first_batch())
         inputs, targets = (
-            [np.asarray(part[: self._most]) for part in keras.tree.flatten(data)]
+            [first_rows(part, self._most) for part in keras.tree.flatten(data)]
             for data in (x, y if y is not None else [])
         )
         images = drawing.gray(require_images(inputs))
@@ -74,6 +76,6 @@ class InputSample(PictureCallback):
         numbers = class_labels.class_numbers(y)
         if numbers is not None:
             return [class_labels.class_name(self._class_names, number) for number in numbers]
-        if y.size == len(y) and class_labels.is_numeric(y):
+        if isinstance(y, np.ndarray) and y.size == len(y) and class_labels.is_numeric(y):
             return [f"{number:.3g}" for number in y.ravel()]
         return None

@@ -47,13 +47,13 @@ class Mistakes(ExamCallback):
         self._most = most
 
     def drawn(self) -> Iterator[Summary]:
-        pictures = self._exam.pictures
-        probabilities = self._exam.probabilities(self.model, self.step)
-        guesses, labels = probabilities.argmax(-1), self._exam.labels
+        pictures = self.exam.pictures
+        probabilities = self.exam.probabilities(self.model, self.step)
+        guesses, labels = probabilities.argmax(-1), self.exam.labels
         wrong = np.flatnonzero(guesses != labels)
         confidence = probabilities[wrong, guesses[wrong]]
         order = np.argsort(-confidence, kind="stable")[: self._most]
-        shown, names = wrong[order], self._exam.class_names(probabilities.shape[1])
+        shown, names = wrong[order], self.exam.class_names(probabilities.shape[1])
         if len(shown):
             captions = [
                 f"is {names[labels[i]]}\nnot {names[guess]}: {probabilities[i, guess]:.0%}"
@@ -63,7 +63,7 @@ class Mistakes(ExamCallback):
         else:
             picture = drawing.note("no mistakes")
         description = (
-            f"{len(wrong)} of {len(labels)} {self._exam.name} are classified wrongly. The most "
+            f"{len(wrong)} of {len(labels)} {self.exam.name} are classified wrongly. The most "
             "confident mistakes come first, each with its class and the predicted class."
         )
         yield drawing.image_summary(TAG, picture, description=description)

@@ -7,9 +7,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from mnist_keras._keras import Functional
 from mnist_keras.annotations import Logs, StrPath
-from mnist_keras.callbacks.inference import call, network_of
+from mnist_keras.callbacks.inference import call, model_inputs, network_of, require_call
 from mnist_keras.callbacks.tensorboard.event_callback import RUN, EventCallback
 from mnist_keras.callbacks.tensorboard.event_files import GRAPH
 from mnist_keras.checkpoint import backends
@@ -117,27 +116,16 @@ def _as_named(name, names):
 
 def _input_spec(model):
     """The ``tf.TensorSpec`` of a model's input, or a nested structure of them."""
-    network = network_of(model)
-    if isinstance(network, Functional):
-        return tf.nest.map_structure(lambda t: tf.TensorSpec(t.shape, t.dtype), network.input)
-    if isinstance(network, keras.Sequential) and network.inputs:
-        (tensor,) = network.inputs
-        return tf.TensorSpec(tensor.shape, tensor.dtype)
-    shapes = (model.get_build_config() or {}).get("input_shape")
-    if shapes is None:
+    inputs = model_inputs(model)
+    if inputs is None:
+        require_call(model)
         raise UsageError(
             "the input of the model is unknown. Received: a model that was built without an "
             "input shape. Expected: NetworkGraph(..., example=...)."
         )
-    return _specs(shapes)
-
-
-def _specs(shapes):
-    if isinstance(shapes, dict):
-        return {name: _specs(shape) for name, shape in shapes.items()}
-    if any(isinstance(part, (dict, list, tuple)) for part in shapes):
-        return [_specs(shape) for shape in shapes]
-    return tf.TensorSpec(shapes, tf.float32)
+    return tf.nest.map_structure(
+        lambda part: None if part is None else tf.TensorSpec(part.shape, part.dtype), inputs
+    )
 
 
 def _spec_of(example):

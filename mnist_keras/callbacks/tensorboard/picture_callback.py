@@ -76,6 +76,9 @@ class ExamCallback(PictureCallback):
         exam: a `mnist_keras.callbacks.tensorboard.exam.Exam`.
         every_epochs: interval in epochs; the last epoch is always written too.
 
+    Attributes:
+        exam: as given.
+
     Raises:
         UsageError: ``every_epochs`` is not an integer of at least 1, or ``exam`` is not an `Exam`.
 
@@ -85,7 +88,7 @@ class ExamCallback(PictureCallback):
     >>> from tensorboard.plugins.scalar.summary_v2 import scalar_pb
     >>> class Confidence(ExamCallback):
     ...     def drawn(self):
-    ...         probabilities = self._exam.probabilities(self.model, self.step)
+    ...         probabilities = self.exam.probabilities(self.model, self.step)
     ...         yield scalar_pb("confidence", float(probabilities.max(1).mean()))
     >>> model = keras.Sequential([keras.layers.Dense(2, activation="softmax")])
     >>> model.compile(optimizer="sgd", loss="sparse_categorical_crossentropy")
@@ -100,7 +103,7 @@ class ExamCallback(PictureCallback):
             raise UsageError(
                 f"the exam is wrong. Received: {type(exam).__name__}. Expected: Exam(x, y)."
             )
-        self._exam = exam
+        self.exam = exam
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
@@ -109,7 +112,7 @@ class ExamCallback(PictureCallback):
     def summaries(self) -> Iterator[Summary]:
         stream = self.stream if self.fit.counts_steps else begun_stream.first()
         description = None if stream is None else stream.description
-        self._exam.trained_on(self.model, description=description, specs=self._batch_specs())
+        self.exam.trained_on(self.model, description=description, specs=self._batch_specs())
         yield from super().summaries()
 
     def _batch_specs(self) -> list[Any]:

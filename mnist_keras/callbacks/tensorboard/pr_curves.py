@@ -34,7 +34,7 @@ class PRCurves(ExamCallback):
     """
 
     def drawn(self) -> Iterator[Summary]:
-        probabilities = self._exam.probabilities(self.model, self.step).clip(0, 1)
-        names = self._exam.class_names(probabilities.shape[1])
+        probabilities = self.exam.probabilities(self.model, self.step).clip(0, 1)
+        names = self.exam.class_names(probabilities.shape[1])
         for number, name in enumerate(names):
-            yield pb(f"pr_curve/{name}", self._exam.labels == number, probabilities[:, number])
+            yield pb(f"pr_curve/{name}", self.exam.labels == number, probabilities[:, number])

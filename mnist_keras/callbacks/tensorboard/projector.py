@@ -104,7 +104,7 @@ class Projector(ExamCallback):
     def _points(self):
         points, count = [], 0
         with validated_weights(self.model):
-            for x in self._exam.batches(self.model):
+            for x in self.exam.batches(self.model):
                 points.append(input_of_layer(self.model, x, layer=self._layer))
                 count += len(points[-1])
                 if count >= self._most:
@@ -114,16 +114,16 @@ class Projector(ExamCallback):
     def _rows(self):
         """The lines of the labels file; None if the targets are not classes."""
         try:
-            labels = self._exam.labels[: self._most]
+            labels = self.exam.labels[: self._most]
         except UsageError as reason:
             self._say_missing("no classes", reason)
             return None
         try:
-            probabilities = self._exam.probabilities(self.model, self.step)
+            probabilities = self.exam.probabilities(self.model, self.step)
         except UsageError as reason:
             self._say_missing("no predictions", reason)
-            return map(self._exam.class_name, labels)  # A single column has no header.
-        names = self._exam.class_names(probabilities.shape[1])
+            return map(self.exam.class_name, labels)  # A single column has no header.
+        names = self.exam.class_names(probabilities.shape[1])
         guesses = probabilities[: self._most].argmax(-1)
         rows = [f"{names[i]}\t{names[j]}" for i, j in zip(labels, guesses, strict=True)]
         return ["class\tprediction", *rows]
@@ -131,7 +131,7 @@ class Projector(ExamCallback):
     def _images(self):
         """The images of the points, or None."""
         try:
-            return self._exam.pictures[: self._most]
+            return self.exam.pictures[: self._most]
         except UsageError as reason:
             self._say_missing("no images", reason)
             return None

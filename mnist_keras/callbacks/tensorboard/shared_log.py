@@ -10,6 +10,7 @@ import weakref
 from mnist_keras.callbacks.tensorboard import earlier_runs
 from mnist_keras.callbacks.tensorboard.directory_lock import DirectoryLock
 from mnist_keras.callbacks.tensorboard.event_log import EventLog, reported_disk_errors
+from mnist_keras.checkpoint import backends
 from mnist_keras.console import terminal
 
 _LOGS: weakref.WeakValueDictionary[str, "SharedLog"] = weakref.WeakValueDictionary()
@@ -90,6 +91,6 @@ class SharedLog:
 def _kept(earlier):
     return (
         f"the TensorBoard points of an earlier training, of steps {earlier.first} to "
-        f"{earlier.last}, are kept in {earlier.directory}: this training does not continue it. "
-        "A TapeModel with a Checkpoint would."
+        f"{earlier.last}, are kept in {earlier.directory}: this training does not continue it; "
+        f"{backends.resumable()} would."
     )

@@ -8,11 +8,12 @@ import keras
 
 from mnist_keras import triggers
 from mnist_keras.annotations import Logs, StrPath
-from mnist_keras.callbacks.base import require_single_steps, scalars
+from mnist_keras.callbacks.base import require_single_steps
 from mnist_keras.callbacks.loss_tracker import examples_in_epoch
 from mnist_keras.callbacks.sinks.guarded import GuardedSinks
 from mnist_keras.callbacks.sinks.sink import Sink
 from mnist_keras.callbacks.step_observer import EPOCH_MEAN, is_loss
+from mnist_keras.callbacks.tensorboard.epoch_curves import epoch_curves
 from mnist_keras.callbacks.tensorboard.event_callback import EventCallback
 from mnist_keras.callbacks.tensorboard.loss_probe import LossProbe
 from mnist_keras.console import terminal
@@ -25,9 +26,10 @@ class StepLogger(EventCallback):
     start. ``logdir/train`` contains ``loss``, ``learning_rate``, ``gradient_norm`` (only for a
     `TapeModel`) and ``examples_per_second`` at these steps. At the end of each epoch it also gets
     ``epoch_NAME`` for each metric; its step is the number of updates done. ``logdir/validation``
-    contains ``epoch_NAME`` for each validation metric. However often the run is resumed,
-    TensorBoard shows each step once. A training that begins anew keeps the earlier curves: see
-    `EventCallback`.
+    contains ``epoch_NAME`` for each validation metric. The entries of a metric that returns an
+    array, such as a score per class, are ``epoch_NAME/0`` and so on; if there are more than 32,
+    their mean is ``epoch_NAME/mean``. However often the run is resumed, TensorBoard shows each step
+    once. A training that begins anew keeps the earlier curves: see `EventCallback`.
 
     A ``train_step`` of your own needs nothing for that. Each log whose name ends with "loss" is
     logged under its name, for example ``kl_loss``. If the log is the result of a metric, so a mean
@@ -137,7 +139,7 @@ class StepLogger(EventCallback):
         super().on_epoch_end(epoch, logs)
         self._epoch_begun = None
         values: dict[str, dict[str, float]] = {"train": {}, "validation": {}}
-        numbers = scalars(logs)
+        numbers = epoch_curves(logs)
         for name, value in numbers.items():
             subdirectory = "validation" if name.startswith("val_") else "train"
             values[subdirectory][f"epoch_{name.removeprefix('val_')}"] = value

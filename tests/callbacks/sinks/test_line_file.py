@@ -3,6 +3,7 @@ import math
 import pickle
 import resource
 
+import keras
 import pandas
 import pytest
 
@@ -46,6 +47,20 @@ def values_in(path):
         for name, value in row.items()
         if name != "step"
     ]
+
+
+@pytest.mark.parametrize(
+    ("backend", "who"), [("tensorflow", "a TapeModel with a Checkpoint"), ("jax", "a Checkpoint")]
+)
+def test_a_kept_file_is_told_with_what_would_resume(backend, who, make, monkeypatch, capsys):
+    monkeypatch.setattr(keras.backend, "backend", lambda: backend)
+    sink = make()
+    write(sink, ROWS, begins=0)
+    sink.keep_earlier()
+    assert capsys.readouterr().err == (
+        f"the values of an earlier training are kept in {sink.path.parent}/steps-earlier-1"
+        f"{sink.path.suffix}: this training does not continue it; {who} would.\n"
+    )
 
 
 def test_a_file_has_each_value_with_its_step(make):

@@ -40,6 +40,12 @@ def test_an_image_is_shown_pixel_for_pixel(image):
     assert picture(builders.image("digit", image)).tolist() == GRAYS.tolist()
 
 
+def test_a_tensor_of_a_graph_is_refused():
+    with tf.Graph().as_default(), pytest.raises(UsageError) as error:
+        builders.image("digit", tf.zeros((2, 2), name="gray"))
+    assert "the image is wrong. Received: <tf.Tensor 'gray:0' shape=(2, 2)" in str(error.value)
+
+
 def test_half_precision_flags_and_nan_are_shown():
     levels = [[0.0, 0.2], [np.nan, 1.0]]
     for dtype in (tf.bfloat16, tf.float16):
@@ -65,6 +71,10 @@ WRONG = {
     "complex": (np.zeros((2, 2), np.complex64), "complex64 of shape (2, 2)"),
     "texts": ([["a"]], "<U1 of shape (1, 1)"),
     "ragged": ([[1.0], [1.0, 2.0]], "[[1.0], [1.0, 2.0]]"),
+    "a ragged tensor": (
+        tf.ragged.constant([[0.0], [0.0, 1.0]]),
+        "<tf.RaggedTensor [[0.0], [0.0, 1.0]]>",
+    ),
     "none": (None, "None"),
 }
 

@@ -140,7 +140,7 @@ def test_a_rerun_keeps_the_curves_and_says_where(plain, train, tmp_path):
     assert train(1, plain=plain) == ""
     assert train(2, plain=plain) == (
         f"the TensorBoard points of an earlier training, of steps 0 to 7, are kept in {tmp_path}"
-        "/earlier-1: this training does not continue it. A TapeModel with a Checkpoint would.\n"
+        "/earlier-1: this training does not continue it; a TapeModel with a Checkpoint would.\n"
     )
     assert values(tmp_path / "earlier-1") == dict.fromkeys(range(7), 1.0)
     assert values(tmp_path) == dict.fromkeys(range(7), 2.0)

@@ -205,18 +205,35 @@ def test_all_callbacks_of_a_fit_write_to_the_same_files(make, stream, tmp_path, 
     assert len(list(tmp_path.glob("events*"))) == len(list(tmp_path.glob("train/events*"))) == 1
 
 
-def test_a_fit_after_a_failed_one_starts_fresh(make_plain, stream, crash, tmp_path, points_of):
+@pytest.fixture
+def failed(make_plain, stream, crash, tmp_path):
+    """A model and its callback, whose training failed in the second epoch."""
+
     class PlainCrash(crash):
         def on_train_batch_end(self, batch, logs=None):
-            if batch == 2:
+            if (self.epoch, batch) == (1, 2):
                 raise RuntimeError("crash")
 
     model, callback = make_plain(), Value(tmp_path, every_epochs=1)
     with pytest.raises(RuntimeError, match="crash"):
-        model.fit(stream, verbose=0, callbacks=[callback, PlainCrash()])
-    assert callback.step == 3
+        model.fit(stream, epochs=2, verbose=0, callbacks=[callback, PlainCrash()])
+    assert callback.step == 10
+    return model, callback
+
+
+@pytest.mark.slow
+def test_a_training_after_a_failed_one_has_files_of_its_own(failed, stream, tmp_path, points_of):
+    model, _ = failed
     model.fit(stream, verbose=0, callbacks=[Value(tmp_path, every_epochs=1)])
-    assert points_of(tmp_path) == {"steps": {7: 7.0}}
+    assert points_of(tmp_path / "earlier-1") == points_of(tmp_path) == {"steps": {7: 7.0}}
+
+
+@pytest.mark.slow
+def test_a_callback_of_a_failed_fit_opens_a_new_file(failed, stream, tmp_path, points_of):
+    model, callback = failed
+    model.fit(stream, verbose=0, callbacks=[callback])
+    assert points_of(tmp_path) == {"steps": {7: 7.0, 17: 17.0}}
+    assert len(list(tmp_path.glob("events*"))) == 2
 
 
 @pytest.mark.slow

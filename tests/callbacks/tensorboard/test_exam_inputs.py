@@ -33,8 +33,8 @@ class Accuracy(ExamCallback):
     values: Any = ()
 
     def drawn(self):
-        answers = self._exam.probabilities(self.model, self.step).argmax(1)
-        self.values = [*self.values, float(np.mean(answers == self._exam.labels))]
+        answers = self.exam.probabilities(self.model, self.step).argmax(1)
+        self.values = [*self.values, float(np.mean(answers == self.exam.labels))]
         return ()
 
 

@@ -9,7 +9,7 @@ import tensorflow as tf
 from mnist_keras.callbacks.tensorboard import class_labels, first_examples, input_images
 from mnist_keras.callbacks.tensorboard.exam import Exam
 from mnist_keras.callbacks.tensorboard.first_examples import first_examples as read
-from mnist_keras.data import batches
+from mnist_keras.data import DatasetDescription, batches
 from mnist_keras.data.sharded import Sharded
 from mnist_keras.errors import UsageError
 
@@ -78,9 +78,13 @@ def test_all_that_evaluate_takes_gives_the_first_examples(form, most):
 
 
 def test_a_stream_gives_its_scaled_images_and_names():
-    exam = Exam(batches(IMAGES, LABELS, batch_size=BATCH), most=13)
+    names = tuple("abcdefghij")
+    description = DatasetDescription(image_shape=(6, 6), class_names=names)
+    exam = Exam(batches(IMAGES, LABELS, batch_size=BATCH, description=description), most=13)
     np.testing.assert_allclose(exam.images, IMAGES[:13] / np.float32(255))
     np.testing.assert_array_equal(exam.labels, LABELS[:13])
+    assert exam.class_names(10) == names
+    assert Exam(IMAGES, LABELS, description=description).class_names(10) == names
 
 
 def test_torch_tensors_are_read_as_arrays():
@@ -109,6 +113,18 @@ def test_no_batch_is_read_after_the_last_example(most, read):
     data = Batches()
     Exam(data, most=most)
     assert data.read == read
+
+
+def test_an_error_names_the_shapes_of_images_that_are_drawn():
+    with pytest.raises(UsageError) as error:
+        Exam(np.zeros((5, 20)), np.arange(5)).pictures  # noqa: B018
+    assert str(error.value) == (
+        "the examples are not images. Received: float64 (5, 20). Expected: (n, height, width), or "
+        "with a last axis of 1, 3 or 4 channels, or (n, channels, height, width) with 1 or 3 "
+        "channels."
+    )
+    shown = Exam(np.zeros((5, 3, 8, 9)), np.arange(5)).pictures
+    assert shown.shape == (5, 8, 9, 3)
 
 
 TABLE = np.random.default_rng(1).random((COUNT, 5))

@@ -94,7 +94,8 @@ def test_a_model_without_such_a_layer_is_named_on_stderr(tmp_path, capsys):
     model.fit(x, x, verbose=0, callbacks=[FirstLayerWeights(tmp_path)])
     assert capsys.readouterr().err == (
         "FirstLayerWeights shows nothing: no layer has weights that form images. Received: a model "
-        "without dense and convolution layers. Expected: at least one of them.\n"
+        "without a 2-D convolution and without a dense layer on its input. Expected: one of "
+        "them.\n"
     )
     assert [*tmp_path.iterdir()] == []
 
@@ -164,6 +165,51 @@ def test_weights_of_tables_and_hidden_layers_are_not_images(monkeypatch, tmp_pat
         )
     (found,) = drawn_of(table, monkeypatch, tmp_path, image_shape=(5, 4))
     assert found.shape == (4, 5, 4)
+
+
+def sequence(shape, *layers):
+    return keras.Sequential([keras.Input(shape), *layers, keras.layers.Dense(3)])
+
+
+class Generator(keras.Model):
+    """As a GAN: a network of random numbers in an attribute."""
+
+    def __init__(self):
+        super().__init__()
+        self.generator = sequence((64,))
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (
+            sequence((64, 1), keras.layers.Flatten()),
+            "the weights of a unit are not an image. Received: 64 weights, inputs of the shapes "
+            "(64, 1). Expected: as many weights as pixels of an input, or image_shape.",
+        ),
+        (
+            sequence((1,)),
+            "the weights of a unit are not an image. Received: 1 weights, inputs of the shapes "
+            "(1,). Expected: as many weights as pixels of an input, or image_shape.",
+        ),
+        (
+            sequence(
+                (8, 8), keras.layers.Conv1D(4, 3), keras.layers.Flatten(), keras.layers.Dense(64)
+            ),
+            "no layer has weights that form images. Received: a model without a 2-D convolution "
+            "and without a dense layer on its input. Expected: one of them.",
+        ),
+        (
+            Generator(),
+            "the weights of a unit are not an image. Received: 64 weights, inputs of unknown "
+            "shapes. Expected: as many weights as pixels of an input, or image_shape.",
+        ),
+    ],
+    ids=["a series", "one number", "a hidden layer", "an unknown input"],
+)
+def test_what_is_not_an_image_is_not_drawn(model, reason, tmp_path, monkeypatch, capsys):
+    assert drawn_of(model, monkeypatch, tmp_path) == []
+    assert capsys.readouterr().err == f"FirstLayerWeights shows nothing: {reason}\n"
 
 
 def test_the_example_is_true():

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mnist_keras import TapeModel
 from mnist_keras.callbacks.tensorboard import histograms
 from mnist_keras.callbacks.tensorboard.histograms import Histograms
 
@@ -100,6 +101,45 @@ def test_a_weight_unused_by_the_loss_has_no_gradient(tmp_path):
         "gradients/network/used/kernel",
         "gradients/network/used/bias",
     ]
+
+
+class OnlyStep(TapeModel):
+    """Has a network and no call."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = dense()
+
+
+def dense():
+    return keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [
+        (
+            OnlyStep,
+            "the model cannot be called. Received: OnlyStep without a call method. "
+            "Expected: a model that evaluate can call.",
+        ),
+        (
+            dense,
+            "the loss of the batch cannot be computed. Received: No loss to compute. Provide a "
+            "`loss` argument in `compile()`. Expected: a model that was compiled with a loss of "
+            "(x, y).",
+        ),
+    ],
+)
+def test_without_a_call_or_a_loss_only_weights_are_shown(kind, reason, tmp_path, capsys):
+    model = kind()
+    model.compile()
+    histogram = Histograms(tmp_path, (np.ones((2, 3)), np.ones((2, 1))), every_epochs=1)
+    histogram.set_model(model)
+    for _ in range(2):
+        tags = [summary.value[0].tag for summary in histogram.summaries()]
+        assert [tag.partition("/")[0] for tag in tags] == ["weights", "weights"]
+    assert capsys.readouterr().err == f"Histograms shows no gradients: {reason}\n"
 
 
 def test_the_example_is_true():

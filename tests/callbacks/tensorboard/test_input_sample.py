@@ -3,6 +3,7 @@ import io
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from mnist_keras.callbacks.tensorboard import drawing, input_sample
@@ -80,6 +81,22 @@ def test_captions_are_classes_or_numbers(y, captions, tmp_path, monkeypatch):
     ((shown, texts),) = found
     np.testing.assert_array_equal(shown, images)
     assert texts == captions
+
+
+def test_sparse_and_ragged_parts_beside_images_are_left_out(tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        input_sample.drawing, "grid", lambda images, texts, **_: found.append((images, texts))
+    )
+    monkeypatch.setattr(input_sample.drawing, "image_summary", lambda *_, **__: None)
+    images = np.arange(48, dtype=np.uint8).reshape(3, 4, 4)
+    sparse = tf.sparse.from_dense(np.eye(3))
+    for y in (sparse, tf.ragged.constant([[1], [2, 3], [4]])):
+        callback = InputSample(tmp_path, lambda y=y: ((sparse, images), y), most=2)
+        list(callback.summaries())
+        np.testing.assert_array_equal(found[-1][0], images[:2])
+        assert found[-1][1] is None
+    assert len(found) == 2
 
 
 def test_the_example_is_true():

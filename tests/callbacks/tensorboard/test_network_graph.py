@@ -183,15 +183,31 @@ class OfPairs(TapeModel):
         return {"loss": tf.reduce_mean(self.hidden(data[0]))}
 
 
-@pytest.mark.parametrize("kind", [WithoutCall, OfPairs])
-def test_a_model_without_a_graph_trains_and_says_so(kind, tmp_path, capfd):
+CANNOT_BE_CALLED = (
+    "the model cannot be called. Received: WithoutCall without a call method. Expected: a model "
+    "that evaluate can call.\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"),
+    [(WithoutCall, CANNOT_BE_CALLED), (OfPairs, "the input of the model is unknown. ")],
+)
+def test_a_model_without_a_graph_trains_and_says_so(kind, reason, tmp_path, capfd):
     model = kind()
     model.compile(optimizer="sgd")
     x, y = np.ones((6, 4), np.float32), np.ones((6, 2), np.float32)
     callbacks = [NetworkGraph(tmp_path)]
     history = model.fit(x, y, batch_size=2, epochs=2, verbose=0, callbacks=callbacks)
     assert len(history.history["loss"]) == 2
-    assert capfd.readouterr().err.count("NetworkGraph shows nothing: the ") == 1
+    assert capfd.readouterr().err.count(f"NetworkGraph shows nothing: {reason}") == 1
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, TapeModel])
+def test_a_network_without_a_call_is_refused_at_once(wrap):
+    model = wrap(keras.Model(name="network"))
+    with pytest.raises(UsageError, match=r"Received: Model without a call method\."):
+        network_graph(model)
 
 
 def test_the_example_is_true():

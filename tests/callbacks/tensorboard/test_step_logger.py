@@ -8,6 +8,7 @@ import tensorflow as tf
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, StepLogger
 from mnist_keras.callbacks.base import StepCallback
+from mnist_keras.callbacks.sinks import CsvSink
 from mnist_keras.callbacks.tensorboard import step_logger
 from mnist_keras.data import batches
 from mnist_keras.errors import UsageError
@@ -122,6 +123,29 @@ def test_validation_points_are_in_their_own_directory(
         for tag, name in names.items()
     }
     assert set(points_of(tmp_path / "train")) >= {"epoch_loss", "epoch_accuracy", "loss"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["make_model", "make_plain"])
+def test_each_entry_of_a_vector_metric_has_its_curve(
+    kind, request, stream, held_out, tmp_path, points_of
+):
+    sink = CsvSink(tmp_path / "steps.csv")
+    history = request.getfixturevalue(kind)(metrics=[keras.metrics.F1Score(name="f1")]).fit(
+        stream,
+        epochs=2,
+        validation_data=batches(*held_out, batch_size=10),
+        verbose=0,
+        callbacks=[StepLogger(tmp_path, every_steps=100, sinks=[sink])],
+    )
+    for directory, name in (("train", "f1"), ("validation", "val_f1")):
+        found = points_of(tmp_path / directory)
+        scores = np.float32(history.history[name])
+        assert {tag: found[tag] for tag in found if "f1" in tag} == {
+            f"epoch_f1/{number}": dict(zip([7, 14], scores[:, number], strict=True))
+            for number in range(10)
+        }
+        assert f"\n14,epoch_{name}/9," in sink.path.read_text()
 
 
 class Clock(keras.callbacks.Callback):

@@ -111,8 +111,7 @@ def test_with_gradient_accumulation_the_first_real_update_counts(make, stream, t
     assert points_of(tmp_path) == by_hand(weights, [2, 8, 14])
 
 
-@pytest.mark.parametrize("step", [1, 2, 5, 7, 8, 10])
-def test_a_resumed_run_has_the_same_values(step, make, stream, crash, tmp_path, points_of):
+def test_a_resumed_run_has_the_same_values(make, stream, crash, tmp_path, points_of):
     def session(name, *others):
         checkpoint = Checkpoint(tmp_path / name / "checkpoints", every_steps=1)
         callbacks = [WeightNorms(tmp_path / name), checkpoint, *others]
@@ -120,7 +119,8 @@ def test_a_resumed_run_has_the_same_values(step, make, stream, crash, tmp_path, 
             make(steps_per_execution=100).fit(stream, epochs=2, verbose=0, callbacks=callbacks)
 
     session("whole")
-    session("resumed", crash(step=step, saved=True))
+    for step in (1, 2, 5, 7, 8, 10):
+        session("resumed", crash(step=step, saved=True))
     session("resumed")
     points = points_of(tmp_path / "resumed")
     assert {len(values) for values in points.values()} == {2}

@@ -222,7 +222,7 @@ def failed(make_plain, stream, crash, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_training_after_a_failed_one_has_files_of_its_own(failed, stream, tmp_path, points_of):
+def test_a_training_after_a_failed_one_has_its_own_files(failed, stream, tmp_path, points_of):
     model, _ = failed
     model.fit(stream, verbose=0, callbacks=[Value(tmp_path, every_epochs=1)])
     assert points_of(tmp_path / "earlier-1") == points_of(tmp_path) == {"steps": {7: 7.0}}

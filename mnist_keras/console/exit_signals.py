@@ -1,23 +1,43 @@
-"""Ends the process at SIGTERM, and remembers the signal if the process survives it."""
+"""Ends the process at a signal, and remembers the signal if the process survives it."""
 
+import math
 import signal
 import sys
+import time
+
+# Ctrl-C, kill, a closed terminal and Ctrl-\; Windows has the first two.
+SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT")
+    if hasattr(signal, name)
+)
+# Schedulers send a signal several times: what comes within this time counts as one.
+BURST_S = 1.0
 
 _received = 0
+_handled_at_s = -math.inf
 
 
-def exit_at_sigterm() -> None:
-    """From now on SIGTERM raises ``SystemExit`` with status 143 in the main thread.
+def exit_at_signals() -> None:
+    """From now on each of `SIGNALS` raises ``SystemExit`` in the main thread, status 128 + signal.
 
-    Code that suppresses every exception, such as ``__del__`` or a ``hasattr`` in C, can lose it.
+    A signal that the process was started to ignore, as by ``nohup``, stays ignored. Code that
+    suppresses every exception, such as ``__del__`` or a ``hasattr`` in C, can lose the exception.
     `received` then still returns the signal, and `mnist_keras.callbacks.GracefulShutdown` ends the
     training at its first step.
     """
-    signal.signal(signal.SIGTERM, _exit)
+    for signum in SIGNALS:
+        if not is_ignored(signum):
+            signal.signal(signum, _exit)
+
+
+def is_ignored(signum: int) -> bool:
+    """Whether the process ignores a signal."""
+    return signal.getsignal(signum) == signal.SIG_IGN
 
 
 def received() -> int:
-    """The number of the signal that `exit_at_sigterm` handled, or 0.
+    """The number of the signal that `exit_at_signals` handled, or 0.
 
     Example:
 
@@ -27,7 +47,16 @@ def received() -> int:
     return _received
 
 
+def note_handled() -> None:
+    """Ignore the signals of the next second: another handler has begun to end the process."""
+    global _handled_at_s
+    _handled_at_s = time.monotonic()
+
+
 def _exit(signum, frame):
     global _received
+    if time.monotonic() - _handled_at_s < BURST_S:
+        return
     _received = signum
+    note_handled()
     sys.exit(128 + signum)

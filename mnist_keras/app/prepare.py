@@ -52,7 +52,7 @@ def resolve_auto(run: RunDirectory, config: RunConfig) -> dict[str, Any] | None:
         run.require_run()
     else:
         stored = _matching_recipe(run, config)
-        if stored is not None and _is_finished(run, config):
+        if stored is not None and _is_finished(run, config, stored):
             return None
     if stored is None:
         _require_another_run(run, config)
@@ -198,7 +198,7 @@ def _matching_recipe(run: RunDirectory, config: RunConfig) -> dict[str, str] | N
     return stored
 
 
-def _is_finished(run: RunDirectory, config: RunConfig) -> bool:
+def _is_finished(run: RunDirectory, config: RunConfig, stored: Mapping[str, str]) -> bool:
     summary = run.finished()
     if summary is None:
         return False
@@ -210,7 +210,9 @@ def _is_finished(run: RunDirectory, config: RunConfig) -> bool:
         _require_last_checkpoint(run, summary)
         return False
     if isinstance(summary.get("steps"), int):
-        checkpoints = CheckpointDirectory(run.checkpoints, **kept_checkpoints(config))
+        # As it was trained: to look at a run with other flags removes nothing.
+        kept = kept_checkpoints(dataclasses.replace(config, **_stored_numbers(stored)))
+        checkpoints = CheckpointDirectory(run.checkpoints, **kept)
         run.tidy(checkpoints, newest_step=summary["steps"])
     flags = [f"--epochs={2 * summary['epochs']}"]
     if stopped:  # With more epochs it would have stopped there too.
@@ -231,6 +233,12 @@ def kept_checkpoints(config: RunConfig) -> dict[str, Any]:
         "keep_every_steps": config.keep_every_steps,
         "monitor": BEST_BY if config.validation_examples else None,
     }
+
+
+def _stored_numbers(stored: Mapping[str, str]) -> dict[str, Any]:
+    """The values in a recipe that `kept_checkpoints` reads."""
+    names = ("keep_checkpoints", "keep_best_checkpoints", "keep_every_steps")
+    return {name: int(stored[name]) for name in names if stored.get(name, "").isdecimal()}
 
 
 def _require_last_checkpoint(run: RunDirectory, summary: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """The checkpoints of a run: lists them, reads the newest undamaged one, removes old ones."""
 
 import contextlib
+import itertools
 import math
 import os
 import pathlib
@@ -196,13 +197,12 @@ class CheckpointDirectory:
             return []  # The best are not known.
         # Later steps are damaged or from another run, and do not count as newest.
         steps = [step for step in self.steps() if step <= saved_step]
-        newest = [step for step in steps if self._has_manifest(step)][-self._keep :]
-        kept = {*newest, *(step for _, step in self._best())}
-        return [
-            step
-            for step in steps
-            if newest and step < newest[0] and step not in kept and not self._keeps_for_ever(step)
-        ]
+        newest = list(itertools.islice(filter(self._has_manifest, reversed(steps)), self._keep))
+        if len(newest) < self._keep:
+            return []
+        best = {step for _, step in self._best()}
+        older = [step for step in steps if step < newest[-1]]
+        return [step for step in older if step not in best and not self._keeps_for_ever(step)]
 
     def _has_manifest(self, step):
         try:

@@ -68,7 +68,8 @@ def test_a_look_at_a_finished_run_tidies_up(run, config):
     for path in (run.path, run.checkpoints, run.path / "train"):
         (path / ".unfinished-it-01234567").mkdir(parents=True)
     (run.path / ".lock").touch()
-    assert prepare.resolve_auto(run, dataclasses.replace(config, keep_checkpoints=1)) is None
+    run.store_recipe(dataclasses.replace(config, keep_checkpoints=1))
+    assert prepare.resolve_auto(run, config) is None
     assert [name for name, data in tree(run.path).items() if data is None] == [
         "checkpoints",
         "checkpoints/step-00000020",
@@ -77,11 +78,17 @@ def test_a_look_at_a_finished_run_tidies_up(run, config):
     assert not (run.path / ".lock").exists()
 
 
+def test_a_look_with_other_flags_removes_no_checkpoint(run, config):
+    assert prepare.resolve_auto(run, dataclasses.replace(config, keep_checkpoints=1)) is None
+    assert run.steps_saved() == [10, 20]
+
+
 def test_a_look_leaves_a_run_that_another_process_trains(run, config):
     other = RunDirectory(run.path)
     other.open()
+    run.store_recipe(dataclasses.replace(config, keep_checkpoints=1))
     before = tree(run.path)
-    assert prepare.resolve_auto(run, dataclasses.replace(config, keep_checkpoints=1)) is None
+    assert prepare.resolve_auto(run, config) is None
     assert tree(run.path) == before
     other.close()
 

@@ -1,9 +1,9 @@
 """Train a network on MNIST: ``python main.py --flagfile=flags.txt``; ``--help`` lists the flags."""
 
-from mnist_keras.console.exit_signals import exit_at_signals
+from mnist_keras.console.exit_signals import exit_at_once, exit_at_signals
 
 if __name__ == "__main__":
-    exit_at_signals()  # Before the other imports, which take a while.
+    exit_at_once()  # Before the other imports, which take a while.
 
 import importlib
 import os
@@ -21,6 +21,7 @@ from mnist_keras.errors import MnistKerasError
 def main(config):
     """Do what the recipe says; an error becomes one line and an exit status."""
     try:
+        exit_at_signals()
         # Imported here, because a mode imports what the others do not need.
         mode = importlib.import_module(f"mnist_keras.app.{config.mode}")
         sys.exit(getattr(mode, config.mode)(config))

@@ -1,6 +1,7 @@
 """Ends the process at a signal, and remembers the signal if the process survives it."""
 
 import math
+import os
 import signal
 import sys
 import time
@@ -18,6 +19,15 @@ _received = 0
 _handled_at_s = -math.inf
 
 
+def exit_at_once() -> None:
+    """From now on each of `SIGNALS` ends the process, status 128 + signal, without an exception.
+
+    For the time of the imports, when there is nothing to clean up: code of Python's own can lose an
+    exception there, and prints it.
+    """
+    _handle(lambda signum, frame: os._exit(128 + signum))
+
+
 def exit_at_signals() -> None:
     """From now on each of `SIGNALS` raises ``SystemExit`` in the main thread, status 128 + signal.
 
@@ -26,9 +36,7 @@ def exit_at_signals() -> None:
     `received` then still returns the signal, and `mnist_keras.callbacks.GracefulShutdown` ends the
     training at its first step.
     """
-    for signum in SIGNALS:
-        if not is_ignored(signum):
-            signal.signal(signum, _exit)
+    _handle(_exit)
 
 
 def is_ignored(signum: int) -> bool:
@@ -51,6 +59,12 @@ def note_handled() -> None:
     """Ignore the signals of the next second: another handler has begun to end the process."""
     global _handled_at_s
     _handled_at_s = time.monotonic()
+
+
+def _handle(handler):
+    for signum in SIGNALS:
+        if not is_ignored(signum):
+            signal.signal(signum, handler)
 
 
 def _exit(signum, frame):

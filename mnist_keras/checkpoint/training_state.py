@@ -275,7 +275,7 @@ def _check_variables(state, groups, *, only=_ALL):
         if entry["key"].partition("/")[0] in only
     }
     present = {
-        key_of(group, number): _describe(path, variable)
+        (key := key_of(group, number)): {"key": key, **_describe(path, variable)}
         for group, members in groups.items()
         for number, (path, variable) in enumerate(members)
         if group in only

@@ -1,16 +1,19 @@
 """Train a network on MNIST: ``python main.py --flagfile=flags.txt``; ``--help`` lists the flags."""
 
+from mnist_keras.console.exit_signals import exit_at_once, exit_at_signals
+
+if __name__ == "__main__":
+    exit_at_once()  # Before the other imports, which take a while.
+
 import importlib
 import os
-import signal
 import sys
 import traceback
 
 from absl import app
 
 from mnist_keras.app import flags
-from mnist_keras.console.sigterm import exit_at_sigterm
-from mnist_keras.console.terminal import notice, speak_as
+from mnist_keras.console.terminal import drop_unwritten, notice, speak_as
 from mnist_keras.distributed.cluster import speaker
 from mnist_keras.errors import MnistKerasError
 
@@ -18,12 +21,10 @@ from mnist_keras.errors import MnistKerasError
 def main(config):
     """Do what the recipe says; an error becomes one line and an exit status."""
     try:
-        exit_at_sigterm()
+        exit_at_signals()
         # Imported here, because a mode imports what the others do not need.
         mode = importlib.import_module(f"mnist_keras.app.{config.mode}")
         sys.exit(getattr(mode, config.mode)(config))
-    except KeyboardInterrupt:
-        sys.exit(128 + signal.SIGINT)
     except Exception as error:
         if config.debug:
             traceback.print_exc()
@@ -40,16 +41,10 @@ def _parse(argv):
 
 def _fail(error):
     message = str(error)
-    if isinstance(error, BrokenPipeError):
-        message = f"the output cannot be written. Received: {error}. Expected: an open stdout."
-    elif not isinstance(error, MnistKerasError):
+    if not isinstance(error, MnistKerasError):
         first_line = str(error).strip().partition("\n")[0]
         message = f"{type(error).__name__}: {first_line}. --debug shows where."
     notice(f"error: {' '.join(message.splitlines())}")
-    try:
-        sys.stdout.flush()
-    except OSError:  # Python would try once more when it ends, and complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(getattr(error, "exit_status", 1))
 
 
@@ -58,5 +53,8 @@ if __name__ == "__main__":
         # A closed one is None, and its number goes to the next file that is opened.
         if getattr(sys, name) is None:
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
-    flags.define()
-    app.run(main, flags_parser=_parse)
+    try:
+        flags.define()
+        app.run(main, flags_parser=_parse)
+    finally:
+        drop_unwritten()

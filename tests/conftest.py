@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 REAL_MNIST = ROOT.parent / "shared" / "mnist"
 
 
@@ -102,10 +103,10 @@ def crash():
 def nothing_left_behind():
     """No test leaves a signal handler, a thread or a file."""
     files = set(ROOT.glob("[!.]*"))
-    handlers = [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)]
+    handlers = [signal.getsignal(s) for s in SIGNALS]
     threads = set(threading.enumerate())
     yield
-    assert [signal.getsignal(s) for s in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert [signal.getsignal(s) for s in SIGNALS] == handlers
     left = [t for t in threading.enumerate() if t not in threads and not t.daemon]
     assert left == []
     assert set(ROOT.glob("[!.]*")) == files

@@ -5,14 +5,17 @@ TensorFlow and Keras are replaced by packages that end the process with status 9
 
 import concurrent.futures
 import shutil
+import signal
 import struct
 import subprocess
+import sys
 
 import numpy as np
 import pytest
 
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.data import read_idx, write_idx
 from tests.command_line import command, environment, run_main, tree, write_small_mnist
 
@@ -51,7 +54,7 @@ def place(tmp_path_factory):
             run.write_summary({"epochs": 2, "test_accuracy": 0.5})
     (place / "logs/garbled/flags.txt").write_bytes(bytes(range(256)))
     (place / "logs/emptied/flags.txt").write_bytes(b"")
-    (place / "logs/past/checkpoints/step-00000015").mkdir(parents=True)
+    CheckpointDirectory(place / "logs/past/checkpoints", keep=1).save(15, {}, {})
     (place / "logs/strange/train").mkdir(parents=True)
     (place / "logs/strange/train/holiday.jpg").write_bytes(b"sun")
     for name in ("tensorflow", "keras"):
@@ -245,6 +248,53 @@ def test_an_unexpected_error_shows_a_traceback_only_with_debug(place):
     assert (quiet.returncode, quiet.stdout, quiet.stderr) == (1, "", line)
     assert loud.stderr.startswith("Traceback (most recent call last):\n")
     assert (loud.returncode, loud.stdout, loud.stderr[-len(line) :]) == (1, "", line)
+
+
+@pytest.fixture(params=["SIGINT", "SIGTERM", "SIGHUP", "SIGQUIT"])
+def signalled_import(request, place, tmp_path):
+    """(signal, PYTHONPATH of an absl that sends it to this process when it is imported)."""
+    (tmp_path / "absl").mkdir()
+    program = f"import os, signal\nos.kill(os.getpid(), signal.{request.param})\n"
+    (tmp_path / "absl" / "__init__.py").write_text(program)
+    return getattr(signal, request.param), str(tmp_path)
+
+
+def test_a_signal_during_the_imports_shows_no_traceback(signalled_import, place):
+    signum, path = signalled_import
+    done = run_main(cwd=place, PYTHONPATH=path)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + signum, "", "")
+
+
+def test_ignored_signals_stay_ignored(place):
+    script = 'trap "" HUP INT TERM QUIT; exec "$@"'
+    program = (
+        "import signal; from mnist_keras.console import exit_signals as s; s.exit_at_signals(); "
+        "print([signal.getsignal(it) == signal.SIG_IGN for it in s.SIGNALS])"
+    )
+    begun = ["sh", "-c", script, "sh", sys.executable, "-c", program]
+    done = subprocess.run(begun, env=environment(), capture_output=True, text=True)
+    assert done.stdout == "[True, True, True, True]\n", done.stderr
+
+
+def test_a_full_disk_at_stdout_is_reported_in_one_line(place):
+    with open("/dev/full", "w") as full:
+        for arguments in (["--help"], ["--mode=compare"]):
+            begun = command(*arguments)
+            done = subprocess.run(
+                begun, cwd=place, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True
+            )
+            assert done.returncode == 1
+            assert done.stderr.splitlines()[-1] == (
+                "error: the output cannot be written. Received: No space left on device. "
+                "Expected: a stdout that can be written."
+            )
+
+
+@pytest.mark.parametrize(("arguments", "status"), [([DONE], 0), (["--bogus"], USAGE)])
+def test_a_broken_stderr_does_not_change_the_status(arguments, status, place):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command(*arguments), cwd=place, env=environment(), stderr=full)
+    assert done.returncode == status
 
 
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- 2>&-", "<&- >&- 2>&-"])

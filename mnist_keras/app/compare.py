@@ -12,7 +12,7 @@ from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.app.setting import Decides, settings
 from mnist_keras.checkpoint import storage
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
-from mnist_keras.console.terminal import duration, is_terminal, notice, printable
+from mnist_keras.console.terminal import duration, is_terminal, notice, print_line, printable
 from mnist_keras.errors import MnistKerasError, UsageError
 
 # Other columns show the length; places and displays do not change the results.
@@ -78,7 +78,7 @@ def compare(config):
         )
     columns = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
     for line in table(list(runs.values()), columns=columns):
-        print(line)
+        print_line(line)
 
 
 def read_run(path):

@@ -1,8 +1,12 @@
 """``--mode=evaluate``: the loss and accuracy on the test set, which every run ends with too."""
 
+import gc
+import traceback
+import zipfile
+
 from mnist_keras.app.run_directory import run_directory
 from mnist_keras.console.start import import_tensorflow
-from mnist_keras.console.terminal import command
+from mnist_keras.console.terminal import command, print_line
 from mnist_keras.errors import MnistKerasError, UsageError
 
 TEST_BATCH_SIZE = 1000
@@ -70,12 +74,28 @@ def open_model_file(path):
     import keras
 
     try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise zipfile.BadZipFile(f"{damaged} has another checksum")
         return keras.models.load_model(path)
     except Exception as error:  # Keras passes on the exceptions of zipfile, json and h5py.
+        _forget_variables(error)
         raise MnistKerasError(
             f"{path} cannot be opened. Received: {type(error).__name__}: {error}. "
             "Expected: the model that the run saved."
         ) from error
+
+
+def _forget_variables(error):
+    """Free what the functions held that an exception left.
+
+    h5py crashes if it closes its file when the interpreter has ended.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+    gc.collect()
 
 
 def test_scores(model, test_set):
@@ -92,4 +112,4 @@ def test_scores(model, test_set):
 
 def print_scores(loss, accuracy):
     """Print the last line of a run."""
-    print(f"test loss: {loss} accuracy: {accuracy}", flush=True)
+    print_line(f"test loss: {loss} accuracy: {accuracy}")

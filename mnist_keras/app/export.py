@@ -24,7 +24,7 @@ from mnist_keras.app.export_formats import (
 )
 from mnist_keras.checkpoint import storage
 from mnist_keras.console.start import import_tensorflow, stderr_held_back
-from mnist_keras.console.terminal import notice, printable
+from mnist_keras.console.terminal import notice, print_line, printable
 from mnist_keras.data.sharded import those_here
 from mnist_keras.errors import MnistKerasError
 
@@ -147,7 +147,7 @@ def _place(name, path):
 
 
 def _print(figures, config):
-    print(json.dumps(figures) if config.json else _as_text(figures), flush=True)
+    print_line(json.dumps(figures) if config.json else _as_text(figures))
 
 
 def _as_text(figures):

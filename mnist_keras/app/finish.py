@@ -1,5 +1,6 @@
 """The end of a run: the scores on the test set, model.keras, report.html and summary.json."""
 
+import hashlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -74,11 +75,12 @@ def _write(
     from mnist_keras.app.model_file import model_file
 
     test_loss, test_accuracy = summary["test_loss"], summary["test_accuracy"]
-    run.write_model(model_file(model.network))
+    data = model_file(model.network)
+    run.write_model(data)
     dashboards.write_scores(run, step=model.steps_trained, loss=test_loss, accuracy=test_accuracy)
     if config.report:
         _write_report(run, config, model, test_set, summary)
-    run.write_summary(summary)
+    run.write_summary({**summary, "model_sha256": hashlib.sha256(data).hexdigest()})
     print_scores(test_loss, test_accuracy)
     if config.report:
         notice(f"report: {run.report}")

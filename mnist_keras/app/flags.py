@@ -3,7 +3,6 @@
 import contextlib
 import io
 import os
-import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from mnist_keras.app.config import MODES_WITH_PATHS, RunConfig
 from mnist_keras.app.help_text import default_text, help_text, range_text
 from mnist_keras.app.run_directory import RunDirectory, newest_run
 from mnist_keras.app.setting import Setting, settings
+from mnist_keras.console.terminal import OutputError, print_line
 from mnist_keras.errors import UsageError
 
 _OF_ABSL = ("help", "?", "helpshort", "helpfull", "flagfile", "only_check_args")
@@ -189,6 +189,7 @@ def _value(setting: Setting, value: Any) -> Any:
 def _print_page(text: str) -> None:
     """Print a text; a reader that stops early, as in ``--help | head``, is not an error."""
     try:
-        print(text, flush=True)
-    except BrokenPipeError:  # Python flushes again at exit, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print_line(text)
+    except OutputError as error:
+        if not isinstance(error.__cause__, BrokenPipeError):
+            raise

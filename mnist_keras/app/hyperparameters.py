@@ -1,12 +1,14 @@
 """The hyperparameters of a run, read from the event files that `HParams` wrote."""
 
+import contextlib
 import pathlib
 
+from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams import metadata
 
 from mnist_keras.annotations import StrPath
-from mnist_keras.data.formats.record_framing import read_record
+from mnist_keras.data.formats.record_framing import records_in
 
 
 def hyperparameters(logdir: StrPath) -> dict[str, str] | None:
@@ -26,10 +28,11 @@ def hyperparameters(logdir: StrPath) -> dict[str, str] | None:
     """
     for path in sorted(pathlib.Path(logdir).glob("events.out.tfevents.*")):
         with open(path, "rb") as file:
-            while (record := read_record(file)) is not None:
-                for value in Event.FromString(record).summary.value:
-                    if value.tag == metadata.SESSION_START_INFO_TAG:
-                        return _texts(value.metadata.plugin_data.content)
+            for _, _, record in records_in(file):
+                with contextlib.suppress(DecodeError):  # Damaged, as the file may be.
+                    for value in Event.FromString(record).summary.value:
+                        if value.tag == metadata.SESSION_START_INFO_TAG:
+                            return _texts(value.metadata.plugin_data.content)
     return None
 
 

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,7 @@ from mnist_keras.app.config import RunConfig
 from mnist_keras.app.evaluate import finished_run, open_model
 from mnist_keras.checkpoint import storage
 from mnist_keras.console.start import import_tensorflow
-from mnist_keras.console.terminal import printable
+from mnist_keras.console.terminal import notice, print_line, printable
 from mnist_keras.data.datasets.descriptions import MNIST
 from mnist_keras.errors import DataError, MnistKerasError
 from mnist_keras.photos.reading import read
@@ -42,7 +41,7 @@ def predict(config: RunConfig) -> int:
         try:
             readings.append(read(path))
         except DataError as error:
-            print(f"error: {error}", file=sys.stderr, flush=True)
+            notice(f"error: {error}")
     none = np.zeros((0, *MNIST.image_shape), np.uint8)
     images = np.concatenate([none, *(reading.images for reading in readings)])
     chances: npt.NDArray[np.float64] = np.zeros((0, MNIST.classes))
@@ -52,7 +51,7 @@ def predict(config: RunConfig) -> int:
     ends = np.cumsum([len(reading.images) for reading in readings])
     chances_of = np.split(chances, ends[:-1]) if readings else []
     for reading, chance in zip(readings, chances_of, strict=True):
-        print(_as_json(reading, chance) if config.json else _as_text(reading, chance))
+        print_line(_as_json(reading, chance) if config.json else _as_text(reading, chance))
     if config.contact_sheet is not None:
         _write_contact_sheet(config.contact_sheet, readings, chances_of)
     return int(len(readings) < len(config.paths))

@@ -1,20 +1,26 @@
 """What a run needs before its first step: a recipe that may run, the directory, the data."""
 
 import dataclasses
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mnist_keras.app import batch_parts
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.resume_rules import require_same_recipe, require_steps
 from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.console.terminal import command, notice
 from mnist_keras.distributed import strategy as strategies
-from mnist_keras.errors import UsageError
+from mnist_keras.errors import MnistKerasError, UsageError
 
 if TYPE_CHECKING:
     from mnist_keras.data import Examples
     from mnist_keras.data.stream import BatchStream
     from mnist_keras.distributed.workers import Workers
+
+# The result on the held-out images that ranks checkpoints and ends a training early.
+BEST_BY = "val_loss"
 
 
 @dataclasses.dataclass
@@ -37,17 +43,19 @@ def resolve_auto(run: RunDirectory, config: RunConfig) -> dict[str, Any] | None:
     They are those that the run was started with; a new run chooses them.
 
     Raises:
-        UsageError: the run was started with other flags, or ``start_from`` has no checkpoint.
-        MnistKerasError: the run's recipe cannot be read.
+        UsageError: the run was started with other flags, or ``start_from`` has no checkpoint or is
+            the run itself.
+        MnistKerasError: the run's recipe or the checkpoint of ``start_from`` cannot be read.
     """
     stored = None
     if config.overwrite:
         run.require_run()
     else:
         stored = _matching_recipe(run, config)
-        if stored is not None and _is_finished(run, config):
+        if stored is not None and _is_finished(run, config, stored):
             return None
     if stored is None:
+        _require_another_run(run, config)
         require_checkpoint(config)
     dataset, parts = config.dataset, config.batch_parts
     if stored is not None and dataset == "auto":
@@ -65,16 +73,36 @@ def fastest_parts(config: RunConfig) -> int:
 
 
 def require_checkpoint(config: RunConfig) -> None:
-    """Refuse a ``start_from`` that has no checkpoint.
+    """Refuse a ``start_from`` that has no undamaged checkpoint.
 
     Raises:
-        UsageError: names the directory.
+        UsageError: there is no checkpoint.
+        MnistKerasError: the newest one cannot be used, or all are damaged.
     """
-    start_from = config.start_from
-    if start_from is not None and not RunDirectory(start_from).steps_saved():
+    if config.start_from is None:
+        return
+    donor = RunDirectory(config.start_from)
+    if not donor.steps_saved():
         raise UsageError(
-            f"--start_from has no checkpoint. Received: {start_from}. "
+            f"--start_from has no checkpoint. Received: {config.start_from}. "
             "Expected: the directory of a run that has saved one."
+        )
+    if donor.newest_step() is None:
+        raise MnistKerasError(
+            f"all checkpoints of --start_from are damaged. Received: {config.start_from}. "
+            "Expected: the directory of a run with an undamaged one."
+        )
+
+
+def _require_another_run(run: RunDirectory, config: RunConfig) -> None:
+    """Refuse a new run that would start from the checkpoints that it replaces."""
+    if config.start_from is None:
+        return
+    ours, theirs = (it.checkpoints for it in (run, RunDirectory(config.start_from)))
+    if os.path.realpath(ours) == os.path.realpath(theirs):
+        raise UsageError(
+            f"--start_from is the run itself. Received: {config.start_from}. "
+            "Expected: another run, or another --run_name."
         )
 
 
@@ -122,13 +150,24 @@ def load(config: RunConfig, workers: "Workers | strategies.SingleWorker") -> Dat
     return data
 
 
-def streams(config: RunConfig, train_set: "Examples") -> tuple["BatchStream", "BatchStream | None"]:
-    """The batches to train on, and those held out for validation or None."""
+def streams(
+    config: RunConfig, train_set: "Examples", *, test_set: "Examples | None" = None
+) -> tuple["BatchStream", "BatchStream | None"]:
+    """The batches to train on, and those held out for validation or None.
+
+    Args:
+        config: the settings of the run.
+        train_set: the training images, with the held-out ones last.
+        test_set: the images that the run ends with, which a resume must not exchange.
+    """
     from mnist_keras.app.recipe import augmentation
     from mnist_keras.data import batches
 
     held_out = config.validation_examples
     split = len(train_set) - held_out
+    scored_on = {} if test_set is None else {"test": test_set.digest()}
+    if held_out and config.data_partitions == 1:  # Else some of them may be on other machines.
+        scored_on["validation"] = train_set[split:].digest()
     stream = batches(
         train_set.images[:split],
         train_set.labels[:split],
@@ -138,6 +177,7 @@ def streams(config: RunConfig, train_set: "Examples") -> tuple["BatchStream", "B
         augmentation=augmentation(config),
         partitions=config.data_partitions,
         description=train_set.description,
+        scored_on=scored_on,
     )
     if not held_out:
         return stream, None
@@ -158,7 +198,7 @@ def _matching_recipe(run: RunDirectory, config: RunConfig) -> dict[str, str] | N
     return stored
 
 
-def _is_finished(run: RunDirectory, config: RunConfig) -> bool:
+def _is_finished(run: RunDirectory, config: RunConfig, stored: Mapping[str, str]) -> bool:
     summary = run.finished()
     if summary is None:
         return False
@@ -166,6 +206,14 @@ def _is_finished(run: RunDirectory, config: RunConfig) -> bool:
     if summary["epochs"] < config.epochs and not stopped:
         return False
     early = f", stopped early with --epochs={config.epochs}" if stopped else ""
+    if not run.has_model_of(summary):
+        _require_last_checkpoint(run, summary)
+        return False
+    if isinstance(summary.get("steps"), int):
+        # As it was trained: to look at a run with other flags removes nothing.
+        kept = kept_checkpoints(dataclasses.replace(config, **_stored_numbers(stored)))
+        checkpoints = CheckpointDirectory(run.checkpoints, **kept)
+        run.tidy(checkpoints, newest_step=summary["steps"])
     flags = [f"--epochs={2 * summary['epochs']}"]
     if stopped:  # With more epochs it would have stopped there too.
         flags = [f"--run_name={run.name}_longer", f"--start_from={run.path}"]
@@ -175,6 +223,37 @@ def _is_finished(run: RunDirectory, config: RunConfig) -> bool:
         f"To train it longer: {command(run.flagfile, *flags)}. --overwrite starts it anew."
     )
     return True
+
+
+def kept_checkpoints(config: RunConfig) -> dict[str, Any]:
+    """Which checkpoints of a run are kept: arguments of `mnist_keras.callbacks.Checkpoint`."""
+    return {
+        "keep": config.keep_checkpoints,
+        "keep_best": config.keep_best_checkpoints,
+        "keep_every_steps": config.keep_every_steps,
+        "monitor": BEST_BY if config.validation_examples else None,
+    }
+
+
+def _stored_numbers(stored: Mapping[str, str]) -> dict[str, Any]:
+    """The values in a recipe that `kept_checkpoints` reads."""
+    names = ("keep_checkpoints", "keep_best_checkpoints", "keep_every_steps")
+    return {name: int(stored[name]) for name in names if stored.get(name, "").isdecimal()}
+
+
+def _require_last_checkpoint(run: RunDirectory, summary: Mapping[str, Any]) -> None:
+    """Announce that model.keras is written again.
+
+    Raises:
+        MnistKerasError: the run's last checkpoint is not there.
+    """
+    if run.newest_step() != summary.get("steps"):
+        raise MnistKerasError(
+            f"{run.model} is damaged, and the run's last checkpoint is gone or damaged too. "
+            f"Received: no undamaged checkpoint after {summary.get('steps')} steps in "
+            f"{run.checkpoints}. Expected: one, or --overwrite to start the run anew."
+        )
+    notice(f"{run.model} is damaged: it is written again from the run's last checkpoint.")
 
 
 def _require_fitting(config: RunConfig, *, examples: int) -> None:

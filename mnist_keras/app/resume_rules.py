@@ -55,8 +55,10 @@ def require_steps(run: RunDirectory, config: RunConfig, *, steps_per_epoch: int)
     Raises:
         UsageError: names the smallest possible number of epochs.
     """
-    done = max(run.steps_saved(), default=0)
-    if done > config.epochs * steps_per_epoch:
+    last = config.epochs * steps_per_epoch
+    # Only a step past the end is worth reading a checkpoint, to see whether it is one.
+    done = run.newest_step() or 0 if max(run.steps_saved(), default=0) > last else 0
+    if done > last:
         raise UsageError(
             f"run {run.name} is already past its end. Received: --epochs={config.epochs}. "
             f"Expected: at least {-(-done // steps_per_epoch)}, as {done} steps of "

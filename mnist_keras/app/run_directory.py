@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import datetime
+import hashlib
 import json
 import os
 import pathlib
@@ -20,8 +21,9 @@ from mnist_keras.errors import MnistKerasError, UsageError
 
 # TensorBoard's: the curves, and the files that its plugins read.
 _EVENT_DIRECTORIES = ("train", "validation", "plugins")
-# Event files, and the curves of a training whose checkpoints were removed.
-_PATTERNS = ("events.out.tfevents.*", "earlier-*")
+# Event files, those set aside as damaged, and the curves of a training whose checkpoints were
+# removed.
+_PATTERNS = ("events.out.tfevents.*", "damaged.events.*", "earlier-*")
 
 
 class RunDirectory:
@@ -99,7 +101,7 @@ class RunDirectory:
         try:
             self._lock = filelock.FileLock(self._lock_file)
             self._lock.acquire(timeout=0)
-            storage.remove_leftovers(self.path)
+            self._remove_leftovers()
         except filelock.Timeout:
             self._lock = None
             raise MnistKerasError(
@@ -108,6 +110,24 @@ class RunDirectory:
             ) from None
         except OSError as error:
             raise self._not_written(error) from error
+
+    def _remove_leftovers(self) -> None:
+        for directory in (".", *_EVENT_DIRECTORIES, *TRACKERS):
+            storage.remove_leftovers(self.path / directory)
+
+    def tidy(self, checkpoints: CheckpointDirectory, *, newest_step: int) -> None:
+        """Remove what killed processes have left, unless another process is training this run.
+
+        Args:
+            checkpoints: those of the run.
+            newest_step: the step of the newest one.
+        """
+        with contextlib.suppress(MnistKerasError, OSError):  # It may be read-only.
+            self.open()
+            try:
+                checkpoints.tidy(newest_step)
+            finally:
+                self.close()
 
     def make(self) -> None:
         """Make the directory.
@@ -153,7 +173,8 @@ class RunDirectory:
         """
         with _writing(self.path):
             for path in (*self._left(), self.recipe):
-                storage.Disk().remove(path)
+                if os.path.lexists(path):
+                    storage.Disk().remove(path)
 
     def flags(self, config: RunConfig) -> dict[str, str]:
         """The recipe of a config in this directory, {flag: text}, with absolute paths."""
@@ -232,8 +253,15 @@ class RunDirectory:
         return [*present, *(path for it in _PATTERNS for path in self.path.glob(it))]
 
     def steps_saved(self) -> list[int]:
-        """The step of each checkpoint, ascending."""
-        return CheckpointDirectory(self.checkpoints, keep=1).steps()
+        """The step of each checkpoint, ascending; damaged ones and other directories included."""
+        return self._any_checkpoints().steps()
+
+    def newest_step(self) -> int | None:
+        """The step of the newest undamaged checkpoint, or None; reads all of its bytes."""
+        return self._any_checkpoints().newest_step()
+
+    def _any_checkpoints(self) -> CheckpointDirectory:
+        return CheckpointDirectory(self.checkpoints, keep=1)
 
     def finished(self) -> dict[str, Any] | None:
         """The summary of the run, {name: value}; None: it is not finished, or has lost a file."""
@@ -243,6 +271,19 @@ class RunDirectory:
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return summary if is_whole and self.model.exists() else None
+
+    def has_model_of(self, summary: Mapping[str, Any]) -> bool:
+        """Whether model.keras has the bytes that a summary was written with.
+
+        A summary of an earlier version does not say.
+        """
+        expected = summary.get("model_sha256")
+        if expected is None:
+            return True
+        try:
+            return hashlib.sha256(self.model.read_bytes()).hexdigest() == expected
+        except OSError:
+            return False
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json."""

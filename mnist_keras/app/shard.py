@@ -9,6 +9,7 @@ import argparse
 import signal
 import sys
 
+from mnist_keras.console.terminal import notice
 from mnist_keras.errors import MnistKerasError
 
 
@@ -36,7 +37,7 @@ def main(arguments=None):
         write_shards(options.to, train, count=options.count, form=options.format)
         write_shards(options.to, test, half="test", count=1, form=options.format)
     except MnistKerasError as error:
-        print(f"error: {error}", file=sys.stderr)
+        notice(f"error: {error}")
         return error.exit_status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

@@ -10,16 +10,15 @@ from mnist_keras.app.config import RunConfig
 from mnist_keras.app.finish import finish
 from mnist_keras.app.run_directory import RunDirectory, run_directory
 from mnist_keras.app.setting import settings
+from mnist_keras.console.exit_signals import SIGNALS
 from mnist_keras.console.start import import_tensorflow
-from mnist_keras.console.terminal import command, notice, tensorboard_command
+from mnist_keras.console.terminal import command, notice, print_line, tensorboard_command
 from mnist_keras.distributed import strategy as strategies
 
 if TYPE_CHECKING:
     from mnist_keras.data import Examples
     from mnist_keras.data.stream import BatchStream
     from mnist_keras.distributed.workers import Workers
-
-_BEST_BY = "val_loss"
 
 
 class Trained(NamedTuple):
@@ -47,7 +46,7 @@ def train(config: RunConfig) -> None:
     Raises:
         MnistKerasError: what stops it. The run's directory then holds its former files and the
             checkpoints written since.
-        Interrupted: after SIGINT or SIGTERM.
+        Interrupted: after a signal.
     """
     cluster = strategies.find_cluster(config)
     if cluster is None:
@@ -113,7 +112,7 @@ def _fit(
     from mnist_keras.callbacks import DivergedError, Interrupted
     from mnist_keras.callbacks.stopwatch import Stopwatch
 
-    stream, validation = prepare.streams(config, data.train)
+    stream, validation = prepare.streams(config, data.train, test_set=data.test)
     if isinstance(config.steps_per_execution, int):
         steps_per_execution = min(config.steps_per_execution, len(stream))
         config = dataclasses.replace(config, steps_per_execution=steps_per_execution)
@@ -167,7 +166,7 @@ def _announce(
     *,
     images_shape: tuple[int, ...],
 ) -> None:
-    print("datasets:", (stream.examples, *images_shape), (stream.examples,), flush=True)
+    print_line("datasets:", (stream.examples, *images_shape), (stream.examples,))
     replicas = model.distribute_strategy.num_replicas_in_sync
     shared = f" {replicas} replicas share each batch." if replicas > 1 else ""
     notice(
@@ -197,7 +196,7 @@ def callbacks(
     patience = config.early_stopping_patience
     return [
         *averaged,
-        *([EarlyStopping(_BEST_BY, mode="min", patience=patience)] if patience else []),
+        *([EarlyStopping(prepare.BEST_BY, mode="min", patience=patience)] if patience else []),
         StepLogger(run.path, every_steps=config.log_every_steps, sinks=sinks.sinks(run, config)),
         DivergenceGuard(),
         Progress(),
@@ -205,14 +204,11 @@ def callbacks(
             run.checkpoints,
             every_steps=config.checkpoint_every_steps,
             every_minutes=config.checkpoint_every_minutes,
-            keep=config.keep_checkpoints,
-            keep_best=config.keep_best_checkpoints,
-            keep_every_steps=config.keep_every_steps,
-            monitor=_BEST_BY if config.validation_examples else None,
+            **prepare.kept_checkpoints(config),
             start_from=config.start_from and RunDirectory(config.start_from).checkpoints,
             notice=notice,
         ),
-        GracefulShutdown(),
+        GracefulShutdown(SIGNALS),
         *dashboards.callbacks(run, config, stream=stream, train_set=train_set),
     ]
 

@@ -90,7 +90,9 @@ class Checkpoint(StepCallback):
         start_from: the checkpoint directory of another training. If this training has no
             checkpoint yet, the first ``fit`` takes the weights and the optimizer's state from the
             newest one there. The learning rate is the present model's, and its schedule,
-            the epochs and the steps begin at 0.
+            the epochs and the steps begin at 0. Which checkpoint it was is recorded in
+            ``started_from.json``: a training that is killed before its own first checkpoint begins
+            with the same one again.
         use_new_learning_rate: what a resume does if the program's learning rate is no longer the
             one that the training began with. True: it uses the program's. False: it uses the
             checkpoint's, and prints a line. A rate that a callback has changed is restored.
@@ -109,6 +111,8 @@ class Checkpoint(StepCallback):
         StateMismatchError: raised from ``fit`` if the newest checkpoint belongs to another model,
             other data or other callbacks.
         LaterFormatError: raised from ``fit`` if a later version of this package wrote it.
+        UsageError, DamagedError, MnistKerasError: raised from ``fit`` if ``start_from`` has no
+            checkpoint, only damaged ones, or no longer the one that the training began with.
 
     Example:
 
@@ -180,6 +184,7 @@ class Checkpoint(StepCallback):
             monitor=monitor,
             mode=None if mode == "auto" else mode,
             disk=disk,
+            notice=notice,
         )
         self._resume = resume
         self._exactness = Exactness(is_required=require_exact, tell=self._tell, notice=notice)
@@ -265,6 +270,8 @@ class Checkpoint(StepCallback):
         )
         if found is not None:
             self._mid_epoch = found if found.position.step_in_epoch > 0 else None
+            if workers_of(self.model).is_chief:
+                self._checkpoints.tidy(found.position.step)
             if self._plain_fit is not None:
                 self._plain_fit.begin_at(self._resumption.position or found.position)
         elif self._resume and not self._can_resume_now() and self._checkpoints.steps():

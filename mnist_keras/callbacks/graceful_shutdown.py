@@ -1,27 +1,35 @@
-"""Ends training after SIGTERM or SIGINT, at the next batch boundary, after a checkpoint."""
+"""Ends training after SIGTERM, SIGINT or SIGHUP, at the next batch boundary, after a checkpoint."""
 
 import signal
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from mnist_keras.annotations import Logs
 from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.checkpoint import backends
-from mnist_keras.console import sigterm
+from mnist_keras.console import exit_signals
 from mnist_keras.errors import Interrupted
+
+_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 
 
 class GracefulShutdown(StepCallback):
     """Raises `Interrupted` at the first batch boundary after a signal.
 
     A `Checkpoint` of the same fit saves there first. A signal to one worker ends all workers at
-    the same boundary. The handler only sets a flag. A second signal ends the process at once, as
-    without this callback. The previous handlers are restored when training ends. Outside the main
-    thread Python does not allow handlers, so this callback does nothing there.
+    the same boundary. The handler only sets a flag. Signals within a second of the first count as
+    one, because schedulers send them in bursts. A later one ends the process at once, as without
+    this callback. A signal that the process ignores, as SIGHUP under ``nohup``, stays ignored. The
+    previous handlers are restored when training ends. Outside the main thread Python does not allow
+    handlers, so this callback does nothing there.
 
     Args:
-        signals: the signal numbers to handle.
+        signals: the signal numbers to handle; SIGHUP only where the system has it.
+        clock: returns the time in seconds.
 
     Raises:
         Interrupted: raised from ``fit`` after a signal.
@@ -38,19 +46,27 @@ class GracefulShutdown(StepCallback):
 
     priority = 2
 
-    def __init__(self, signals: Sequence[int] = (signal.SIGINT, signal.SIGTERM)) -> None:
+    def __init__(
+        self,
+        signals: Sequence[int] = _SIGNALS,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         super().__init__()
         self._signals = signals
+        self._clock = clock
         self._former: dict[int, Any] = {}
         self._received: int | None = None
+        self._received_at_s = 0.0
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
         if self._former:
             return
-        self._received = sigterm.received() or None
+        self._received, self._received_at_s = exit_signals.received() or None, self._clock()
         if threading.current_thread() is threading.main_thread():
-            self._former = {s: signal.signal(s, self._handle) for s in self._signals}
+            handled = [s for s in self._signals if not exit_signals.is_ignored(s)]
+            self._former = {s: signal.signal(s, self._handle) for s in handled}
 
     def on_train_batch_end(self, batch: int, logs: Logs = None) -> None:
         super().on_train_batch_end(batch, logs)
@@ -77,10 +93,12 @@ class GracefulShutdown(StepCallback):
         self._former = {}
 
     def _handle(self, signum, frame):
-        if self._received is not None:
+        if self._received is None:
+            self._received, self._received_at_s = signum, self._clock()
+            exit_signals.note_handled()
+        elif self._clock() - self._received_at_s >= exit_signals.BURST_S:
             signal.signal(signum, signal.SIG_DFL)
             signal.raise_signal(signum)
-        self._received = signum
 
     def _stop_if_asked(self):
         signum = self.agreed_request()

@@ -11,6 +11,7 @@ from mnist_keras.callbacks.base import Fit
 from mnist_keras.callbacks.exactness import Exactness
 from mnist_keras.checkpoint import (
     arithmetic,
+    donor,
     early_stop,
     file_bundle,
     learning_rates,
@@ -19,6 +20,7 @@ from mnist_keras.checkpoint import (
     worker_places,
 )
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
+from mnist_keras.checkpoint.storage import Stored
 from mnist_keras.checkpoint.training_state import Position, TrainingState
 from mnist_keras.distributed.workers import workers_of
 
@@ -57,6 +59,7 @@ class Resumption:
         self._notice = notice
         self._found: TrainingState | None = None
         self._starts_anew = False
+        self._taken: Stored | None = None
         self._workers: Any = None
         self._rates_at_end: dict[str, float] | None = None
         self.position: Position | None = None
@@ -70,6 +73,10 @@ class Resumption:
         Returns:
             Where to begin: past the last epoch if the training was stopped early, None if there is
             no state.
+
+        Raises:
+            UsageError, DamagedError, MnistKerasError: ``start_from`` has no checkpoint to begin
+                with, as `mnist_keras.checkpoint.donor.take` describes.
         """
         self._workers = workers = workers_of(model)
         files = self._read() if workers.is_chief else None
@@ -90,10 +97,10 @@ class Resumption:
 
     def _read(self):
         stored = self._checkpoints.newest(self._notice)
-        self._starts_anew = False
+        self._taken = None
         if stored is None and self._start_from is not None:
-            stored = self._start_from.newest(self._notice)
-            self._starts_anew = True
+            stored = self._taken = donor.take(self._start_from, self._checkpoints, self._notice)
+        self._starts_anew = self._taken is not None
         return stored and stored.files
 
     def restore_generators(self) -> None:
@@ -129,6 +136,7 @@ class Resumption:
 
         Raises:
             StateMismatchError: the state is of another model, other data or other callbacks.
+            MnistKerasError: the checkpoint of ``start_from`` cannot be recorded.
         """
         found, self._found = self._found, None
         rates = learning_rates.learning_rates(model)
@@ -142,6 +150,8 @@ class Resumption:
             training_state.assign_variables(found, model, step=fit.step_graph)
             learning_rates.assign(model, rates)
             learning_rates.begin_schedules(model)
+            if self._taken is not None:  # None on all workers but the chief.
+                donor.record(self._taken, self._start_from, self._checkpoints)
             self._tell(checkpoint_lines.started_from(self._directory(found.position.step)))
             return None
         is_over = early_stop.still_stops(found, callbacks)

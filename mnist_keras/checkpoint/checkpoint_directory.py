@@ -1,11 +1,15 @@
 """The checkpoints of a run: lists them, reads the newest undamaged one, removes old ones."""
 
 import contextlib
+import itertools
 import math
+import os
+import pathlib
 import re
 
 from mnist_keras import triggers
 from mnist_keras.checkpoint import storage
+from mnist_keras.errors import UsageError
 
 _NAME = re.compile(r"step-(\d{8,})")
 
@@ -23,13 +27,23 @@ class CheckpointDirectory:
         mode: "min" or "max": whether lower or higher values of the metric are better; None: not
             known yet.
         disk: a `mnist_keras.checkpoint.storage.Disk`.
+        notice: called with one line for each path that cannot be removed, once; None: not at all.
 
     Attributes:
         monitor, mode: the arguments; ``mode`` has to be set before checkpoints are ranked.
     """
 
     def __init__(
-        self, path, *, keep, keep_best=1, keep_every_steps=None, monitor=None, mode="min", disk=None
+        self,
+        path,
+        *,
+        keep,
+        keep_best=1,
+        keep_every_steps=None,
+        monitor=None,
+        mode="min",
+        disk=None,
+        notice=None,
     ):
         self.path = path
         self._keep = keep
@@ -40,13 +54,26 @@ class CheckpointDirectory:
         self.monitor = monitor
         self.mode = mode
         self._disk = disk or storage.Disk()
+        self._notice = notice or (lambda line: None)
+        self._not_removed: set[pathlib.Path] = set()
 
     def steps(self):
-        """The step numbers of all checkpoints, damaged ones included, in ascending order."""
+        """The step numbers of all checkpoints, damaged ones included, in ascending order.
+
+        Raises:
+            DamagedError: the directory is a link to one that is gone, as on a disk that is not
+                mounted.
+        """
         if not self.path.is_dir():
+            if self.path.is_symlink():
+                raise storage.DamagedError(
+                    f"the directory of the checkpoints cannot be read. Received: {self.path}, a "
+                    f"link to {os.readlink(self.path)}. Expected: a link to a directory."
+                )
             return []
-        matches = map(_NAME.fullmatch, storage.directory_names(self.path))
-        return sorted(int(match[1]) for match in matches if match)
+        names = storage.directory_names(self.path)
+        steps = {int(match[1]) for name in names if (match := _NAME.fullmatch(name))}
+        return sorted(step for step in steps if self.directory(step).name in names)
 
     def directory(self, step):
         """The path of the checkpoint of a step."""
@@ -75,6 +102,37 @@ class CheckpointDirectory:
                 notice(f"{error} {remedy}.")
         return None
 
+    def require_newest(self, notice):
+        """Read the newest undamaged checkpoint, as `newest` does.
+
+        Raises:
+            UsageError: there is no checkpoint.
+            DamagedError: all of them are damaged.
+            LaterFormatError: as for `newest`.
+        """
+        stored = self.newest(notice)
+        if stored is None and not self.steps():
+            raise UsageError(
+                f"there is no checkpoint. Received: {self.path}. "
+                "Expected: a directory in which a Checkpoint has saved one."
+            )
+        if stored is None:
+            raise storage.DamagedError(
+                f"all checkpoints are damaged. Received: {self.path} with "
+                f"{', '.join(self.directory(step).name for step in self.steps())}. "
+                "Expected: at least one undamaged checkpoint."
+            )
+        return stored
+
+    def newest_step(self):
+        """The step of the newest undamaged checkpoint, or None.
+
+        Raises:
+            LaterFormatError: as for `newest`.
+        """
+        stored = self.newest(lambda line: None)
+        return None if stored is None else int(stored.path.name.rpartition("-")[2])
+
     def improves(self, metrics):
         """Whether a checkpoint with these metrics would be one of the best, which are kept."""
         best = self._best()
@@ -83,6 +141,8 @@ class CheckpointDirectory:
 
     def save(self, step, files, metrics):
         """Write a checkpoint, then remove the checkpoints that are not to be kept.
+
+        What cannot be removed, such as another user's files, is reported once and then left alone.
 
         Args:
             step: updates done.
@@ -93,21 +153,65 @@ class CheckpointDirectory:
             OSError: the write failed; the other checkpoints are unchanged.
         """
         storage.make_directories(self.path, disk=self._disk)
-        storage.remove_leftovers(self.path)
+        self._remove_leftovers()
         description = {"step": step, "metrics": metrics}
         if self.monitor is not None:
             description |= {"monitor": self.monitor, "mode": self.mode}
         storage.write_directory(self.directory(step), files, description, disk=self._disk)
-        for old in self._dispensable(step):
-            storage.remove_directory(self.directory(old), disk=self._disk)
+        self._remove_surplus(step)
+
+    def tidy(self, newest_step):
+        """Remove what a kill during `save` has left: old checkpoints and unfinished files.
+
+        Args:
+            newest_step: the step of the newest checkpoint; later ones stay.
+        """
+        self._remove_leftovers()
+        self._remove_surplus(newest_step)
+
+    def _remove_leftovers(self):
+        for path, error in storage.remove_leftovers(self.path).items():
+            self._report(path, error)
+
+    def _remove_surplus(self, newest_step):
+        for path in map(self.directory, self._dispensable(newest_step)):
+            if path in self._not_removed:
+                continue
+            try:
+                storage.remove_directory(path, disk=self._disk)
+            except OSError as error:
+                if os.path.lexists(path):  # Otherwise it is a leftover of the next save.
+                    self._report(path, error)
+
+    def _report(self, path, error):
+        if path in self._not_removed:
+            return
+        self._not_removed.add(path)
+        self._notice(
+            f"{path} cannot be removed and stays. Received: {error.strerror or error}. "
+            "Expected: a directory in which this user may remove files."
+        )
 
     def _dispensable(self, saved_step):
         if self.monitor is not None and self.mode is None:
             return []  # The best are not known.
         # Later steps are damaged or from another run, and do not count as newest.
         steps = [step for step in self.steps() if step <= saved_step]
-        kept = {*steps[-self._keep :], *(step for _, step in self._best())}
-        return [step for step in steps if step not in kept and not self._keeps_for_ever(step)]
+        newest = list(itertools.islice(filter(self._has_manifest, reversed(steps)), self._keep))
+        if len(newest) < self._keep:
+            return []
+        best = {step for _, step in self._best()}
+        older = [step for step in steps if step < newest[-1]]
+        return [step for step in older if step not in best and not self._keeps_for_ever(step)]
+
+    def _has_manifest(self, step):
+        try:
+            storage.read_manifest(self.directory(step))
+        except storage.DamagedError:
+            return False
+        except storage.LaterFormatError:
+            return True
+        return True
 
     def ranked(self):
         """[(score, step), ...] of the checkpoints that have the metric, best first.

@@ -10,8 +10,10 @@ The crash protocol:
   the two renames, readers find the old directory under the other name.
 - A crash at any instant therefore leaves the complete old directory, the complete new one, or
   nothing. The next writer removes temporary directories that a crash left.
-- To remove a directory, it is first renamed, so readers never see a partly removed directory.
-- Every read is checked against the manifest.
+- To remove a directory, it is first renamed, so readers never see a partly removed directory. Of a
+  symbolic link, the link is removed and never its target.
+- Every read is checked against the manifest. Files that it does not list, such as those of a file
+  browser or a network file system, are ignored.
 """
 
 import contextlib
@@ -76,8 +78,9 @@ class Disk:
         os.replace(source, target)
 
     def remove(self, path: StrPath) -> None:
-        """Remove a file, or a directory with its contents."""
-        shutil.rmtree(path) if os.path.isdir(path) else os.unlink(path)
+        """Remove a file, a symbolic link, or a directory with its contents."""
+        is_tree = os.path.isdir(path) and not os.path.islink(path)
+        shutil.rmtree(path) if is_tree else os.unlink(path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,16 +162,16 @@ def _replace(path, make, disk):
     _bring_back(path)
     try:
         result = make(temporary)
-        if path.exists() and (path.is_dir() or temporary.is_dir()):
+        if os.path.lexists(path) and (path.is_dir() or temporary.is_dir()):
             disk.rename(path, aside)  # A rename can only replace a file by a file.
         disk.rename(temporary, path)
     except BaseException:
         _bring_back(path)
-        _remove_quietly(temporary)
+        _remove_quietly(temporary, Disk())
         raise
     disk.sync_directory(path.parent)
-    if aside.exists():
-        disk.remove(aside)
+    if os.path.lexists(aside):
+        _remove_quietly(aside, disk)  # The new one is there; the next writer tries again.
     return result
 
 
@@ -189,17 +192,11 @@ def read_directory(path: StrPath) -> Stored:
         A `Stored`.
 
     Raises:
-        DamagedError: a file is missing, left over, or differs in size or bytes.
+        DamagedError: a file is missing, or differs in size or bytes.
     """
     directory = _where(pathlib.Path(path))
     manifest = read_manifest(directory)
     listed = manifest["files"]
-    found = {entry.name for entry in directory.iterdir()} - {MANIFEST}
-    if found != set(listed):
-        raise DamagedError(
-            f"{directory} does not hold the files of its manifest. "
-            f"Received: {_names(found)}. Expected: {_names(listed)}."
-        )
     files = {name: _read_listed(directory / name, entry) for name, entry in listed.items()}
     return Stored(directory, files, manifest["description"])
 
@@ -276,19 +273,32 @@ def read_manifest(path):
 
 
 def remove_directory(path, *, disk=None):
-    """Remove a directory so that readers never see it partly removed."""
+    """Remove a directory, or a link to one, so that readers never see it partly removed.
+
+    Raises:
+        OSError: it, or a part of it, cannot be removed.
+    """
     disk = disk or Disk()
-    aside = _temporary_name(pathlib.Path(path))
-    disk.rename(path, aside)
-    disk.remove(aside)
+    path = pathlib.Path(path)
+    temporary = _temporary_name(path)
+    disk.rename(_where(path), temporary)
+    disk.remove(temporary)
 
 
 def remove_leftovers(parent):
-    """Remove the temporary files of killed writers; restore directories that they put aside."""
-    for entry in pathlib.Path(parent).glob(_ASIDE + "*"):
-        _bring_back(entry.with_name(entry.name.removeprefix(_ASIDE)))
-    for entry in pathlib.Path(parent).glob(_TEMPORARY + "*"):
-        _remove_quietly(entry)
+    """Remove the temporary files of killed writers; restore directories that they put aside.
+
+    Returns:
+        {path: OSError} of those that could not be removed, such as another user's.
+    """
+    failures = {}
+    for prefix, settle in ((_ASIDE, _settle), (_TEMPORARY, Disk().remove)):
+        for entry in sorted(pathlib.Path(parent).glob(prefix + "*")):
+            try:
+                settle(entry)
+            except OSError as error:
+                failures[entry] = error
+    return failures
 
 
 def directory_names(parent):
@@ -348,21 +358,24 @@ def _where(path):
 
 
 def _bring_back(path):
+    with contextlib.suppress(OSError):
+        if os.path.lexists(_aside(path)):
+            _settle(_aside(path))
+
+
+def _settle(aside):
     """Move a directory that was put aside back to its path, or remove it if the path exists."""
-    aside = _aside(path)
-    if not aside.exists():
-        return
-    if path.exists():
-        _remove_quietly(aside)
+    path = aside.with_name(aside.name.removeprefix(_ASIDE))
+    if os.path.lexists(path):
+        Disk().remove(aside)
     else:
-        with contextlib.suppress(OSError):
-            os.replace(aside, path)
+        os.replace(aside, path)
 
 
-def _remove_quietly(path):
+def _remove_quietly(path, disk):
     # If this fails, the next writer tries again. The caller's own error matters more.
     with contextlib.suppress(OSError):
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+        disk.remove(path)
 
 
 def _names(names):

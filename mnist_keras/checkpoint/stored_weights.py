@@ -20,8 +20,7 @@ def load(checkpoints, model, *, step=None, notice):
         notice: called with a message for each damaged checkpoint that is skipped.
     """
     if step is None:
-        stored = checkpoints.newest(notice)
-        _require_any(checkpoints, stored)
+        stored = checkpoints.require_newest(notice)
     elif checkpoints.directory(step).is_dir():
         stored = storage.read_directory(checkpoints.directory(step))
     else:
@@ -43,7 +42,8 @@ def load_best(checkpoints, model, *, notice):
     and the errors; the arguments are those of `load`.
     """
     described = checkpoints.descriptions()
-    _require_any(checkpoints, described)
+    if not described:
+        checkpoints.require_newest(notice)
     checkpoints = _with_ranking(checkpoints, described, model)
     ranked = checkpoints.ranked()
     if not ranked:
@@ -73,11 +73,3 @@ def _with_ranking(checkpoints, described, model):
     if checkpoints.mode is None:
         checkpoints.mode = ranking.require_mode(checkpoints.monitor, model)
     return checkpoints
-
-
-def _require_any(checkpoints, found):
-    if not found:
-        raise UsageError(
-            f"there is no checkpoint. Received: {checkpoints.path}. "
-            "Expected: a directory in which a Checkpoint has saved one."
-        )

@@ -25,7 +25,10 @@ from mnist_keras.errors import MnistKerasError
 ARRAYS = "state.npz"
 DESCRIPTION = "state.json"
 _GLOBAL = "global/"
+# The identity of data that the model is scored on; earlier versions have not saved it.
+_SCORED_ON = "_sha256"
 _WEIGHTS = ("model",)
+_WITH_OPTIMIZERS = ("optimizer/", "others/")
 _ALL_BUT_METRICS = ("model", "optimizer", "others", "captured", "global")
 _ALONE = (
     ", or load only the weights with mnist_keras.callbacks.load_weights(model, directory) and save "
@@ -249,7 +252,11 @@ def _check_data(state, data):
     saved = state.description["data"]
     if saved is None or data is None:
         return
-    differing = [name for name in {**saved, **data} if saved.get(name) != data.get(name)]
+    differing = [
+        name
+        for name in {**saved, **data}
+        if saved.get(name) != data.get(name) and (name in saved or not name.endswith(_SCORED_ON))
+    ]
     if differing:
         received, expected = (
             ", ".join(f"{name} {values.get(name)}" for name in differing)
@@ -268,7 +275,7 @@ def _check_variables(state, groups, *, only=_ALL):
         if entry["key"].partition("/")[0] in only
     }
     present = {
-        key_of(group, number): _describe(path, variable)
+        (key := key_of(group, number)): {"key": key, **_describe(path, variable)}
         for group, members in groups.items()
         for number, (path, variable) in enumerate(members)
         if group in only
@@ -342,6 +349,10 @@ def _comparable(entry):
     # Keras numbers automatic names per process: dense, dense_1, dense_2. The names of optimizer
     # variables contain the weight's name: adam_1/dense_1_kernel_momentum.
     path = re.sub(r"_\d+(?=[/_]|$)", "", entry["path"])
+    if entry["key"].startswith(_WITH_OPTIMIZERS):
+        # Versions of Keras write an optimizer's class differently: SGD/iteration, sgd/iteration.
+        *parents, name = path.split("/")
+        path = "/".join([*parents[:-1], *map(str.lower, parents[-1:]), name])
     return path, entry["shape"], entry["dtype"]
 
 

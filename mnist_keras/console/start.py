@@ -81,7 +81,8 @@ def _no_garbage():
 @contextlib.contextmanager
 def stderr_held_back():
     """Hold back all output on stderr, also from C++; print it if an error occurs."""
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):  # A closed stderr must not end the program.
+        sys.stderr.flush()
     original = os.dup(2)
     with tempfile.TemporaryFile() as held_back:
         os.dup2(held_back.fileno(), 2)
@@ -89,7 +90,8 @@ def stderr_held_back():
             yield
         except Exception:  # Not BaseException: an interruption is not a failure.
             held_back.seek(0)
-            os.write(original, held_back.read())
+            with contextlib.suppress(OSError):
+                os.write(original, held_back.read())
             raise
         finally:
             os.dup2(original, 2)

@@ -1,15 +1,23 @@
 """Messages to the user on stderr, and the commands suggested to them."""
 
 import contextlib
+import errno
 import math
 import os
 import shlex
 import shutil
+import stat
 import sys
 import weakref
 from typing import Any, Protocol
 
+from mnist_keras.errors import MnistKerasError
+
 _speaker = ""
+
+
+class OutputError(MnistKerasError):
+    """The standard output cannot be written, as on a full disk or after its reader has ended."""
 
 
 class Bar(Protocol):
@@ -42,9 +50,34 @@ def speak_as(name):
 
 
 def print_line(*words):
-    """Print words on stdout, on a line of their own."""
-    _leave_bars(sys.stdout)
-    print(*words, flush=True)
+    """Print words on stdout, on a line of their own; a closed terminal is not an error.
+
+    Raises:
+        OutputError: stdout cannot be written.
+    """
+    try:
+        _leave_bars(sys.stdout)
+        print(*words, flush=True)
+    except OSError as error:
+        if error.errno != errno.EIO or not _is_device(sys.stdout):
+            raise OutputError(
+                f"the output cannot be written. Received: {error.strerror or error}. "
+                "Expected: a stdout that can be written."
+            ) from error
+
+
+def drop_unwritten():
+    """Drop the text that stdout and stderr could not write: Python would fail at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _is_device(stream):
+    """Whether a stream is a terminal or another device; ``isatty`` denies it after a hang-up."""
+    return stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
 
 
 def notice(line):

@@ -63,6 +63,18 @@ class Examples:
         """The number of examples."""
         return len(self.labels)
 
+    def digest(self) -> str:
+        """The sha256 of the examples, in hexadecimal; of many, of a sample and all labels.
+
+        >>> import numpy as np
+        >>> Examples(np.zeros((5, 28, 28), np.uint8), np.arange(5, dtype=np.uint8)).digest()[:8]
+        'e090e64b'
+        """
+        # Imported here, because it imports TensorFlow.
+        from mnist_keras.data.windows import Mapped
+
+        return Mapped(self.images, self.labels, order=None).digest()
+
     def __getitem__(self, part: slice | npt.NDArray[Any]) -> "Examples":
         """The examples of a slice or an index array, as Examples."""
         return Examples(self.images[part], self.labels[part], description=self.description)

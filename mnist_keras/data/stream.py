@@ -6,7 +6,7 @@ stay uint8, as in the file; each step casts and scales its own batch.
 
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NoReturn
 
 import numpy as np
@@ -40,6 +40,7 @@ def batches(
     augmentation: BatchAugmentation | None = None,
     partitions: int = 1,
     description: DatasetDescription | None = None,
+    scored_on: Mapping[str, str] | None = None,
 ) -> "BatchStream":
     """The training stream over some examples: what `TapeModel.fit` takes as its ``x``.
 
@@ -62,6 +63,8 @@ def batches(
             of it, read only their own runs.
         description: the classes and the preprocessing; None: 10 classes, as MNIST has, and
             pixels divided by 255.
+        scored_on: {name: digest} of the data that the model is scored on. They are not read, but
+            belong to the ``identity``: a training resumes only with the same ones.
 
     Returns:
         A `BatchStream`. A step receives float32 images (batch, height, width) or (batch, height,
@@ -91,6 +94,7 @@ def batches(
         augmentation=augmentation,
         partitions=partitions,
         description=description,
+        scored_on=scored_on,
     )
 
 
@@ -131,6 +135,7 @@ class BatchStream(DataAdapter):
         augmentation: BatchAugmentation | None = None,
         partitions: int = 1,
         description: DatasetDescription | None = None,
+        scored_on: Mapping[str, str] | None = None,
     ) -> None:
         labels = np.asarray(labels)
         if not isinstance(images, Sharded):
@@ -173,6 +178,7 @@ class BatchStream(DataAdapter):
         self._batch_size = batch_size
         self._augmentation = augmentation
         self._partitions = partitions
+        self._scored_on = dict(scored_on or {})
         # 2: the next epoch's order is computed while the present one is in use.
         # Not a method: a reference to the stream would keep it from being freed.
         order = functools.lru_cache(2)(
@@ -217,6 +223,7 @@ class BatchStream(DataAdapter):
             "shuffle": self.shuffle,
             "seed": self.seed,
             "sha256": self._digest(),
+            **{f"{name}_sha256": digest for name, digest in self._scored_on.items()},
         }
         # Only what differs from the default: checkpoints of earlier versions stay valid.
         for name in ("classes", "max_pixel"):

@@ -1,4 +1,6 @@
 import dataclasses
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -95,14 +97,39 @@ def test_evaluating_a_run_without_a_model_is_an_error(run):
     )
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [lambda data: b"", lambda data: b"no zip", lambda data: data[:-999], lambda data: data[999:]],
-    ids=["empty", "of another kind", "cut off at the end", "cut off at the beginning"],
-)
+def flipped(data):
+    """A model with another bit in its weights."""
+    at = data.index(b"\x89HDF") + 300
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
+
+
+DAMAGE = {
+    "empty": lambda data: b"",
+    "of another kind": lambda data: b"no zip",
+    "cut off at the end": lambda data: data[:-999],
+    "cut off at the beginning": lambda data: data[999:],
+    "a flipped bit": flipped,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
 def test_a_damaged_model_is_an_error_naming_the_file(damage, run):
     run, recipe, _ = run
     run.model.write_bytes(damage(run.model.read_bytes()))
     with pytest.raises(MnistKerasError) as caught:
         evaluate(recipe)
     assert str(caught.value).startswith(f"{run.model} cannot be opened. Received: ")
+
+
+def test_an_unreadable_model_does_not_crash_the_process(run):
+    run, _, _ = run
+    run.model.write_bytes(flipped(run.model.read_bytes()))
+    # Without the check of the archive Keras finds the damage, and leaves a file open.
+    program = (
+        "from mnist_keras.app.evaluate import open_model_file, zipfile\n"
+        "zipfile.ZipFile.testzip = lambda archive: None\n"
+        f"open_model_file({str(run.model)!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr
+    assert f"{run.model} cannot be opened. Received: " in done.stderr.splitlines()[-1]

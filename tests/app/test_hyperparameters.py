@@ -6,6 +6,7 @@ from mnist_keras.app import hyperparameters as module
 from mnist_keras.app.hyperparameters import hyperparameters
 from mnist_keras.callbacks.tensorboard.event_log import EventLog
 from mnist_keras.callbacks.tensorboard.hparams import flat
+from mnist_keras.data.formats.record_framing import frame
 
 
 def write(logdir, **recipe):
@@ -43,6 +44,13 @@ def test_a_file_cut_off_by_a_crash_is_read(tmp_path):
     assert hyperparameters(tmp_path) == {"width": "512"}
     path.write_bytes(path.read_bytes()[:-10])
     assert hyperparameters(tmp_path) is None
+
+
+def test_hyperparameters_after_a_damaged_record_are_read(tmp_path):
+    write(tmp_path, width=512)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(frame(b"\xff" * 9) + b"damaged" + path.read_bytes())
+    assert hyperparameters(tmp_path) == {"width": "512"}
 
 
 def test_the_example_in_the_docstring_runs():

@@ -6,6 +6,7 @@ from mnist_keras.app import resume_rules
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.resume_rules import require_same_recipe, require_steps, training_recipe
 from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.errors import UsageError
 
 # The flags.txt of the first version, with all its flags that affect results.
@@ -120,7 +121,7 @@ def test_flags_that_do_not_affect_results_may_change(run):
 
 
 def test_a_run_cannot_end_before_its_saved_step(run):
-    (run.checkpoints / "step-00000025").mkdir(parents=True)
+    CheckpointDirectory(run.checkpoints, keep=1).save(25, {}, {})
     require_steps(run, RunConfig(epochs=3), steps_per_epoch=10)
     with pytest.raises(UsageError) as caught:
         require_steps(run, RunConfig(epochs=2), steps_per_epoch=10)
@@ -128,6 +129,12 @@ def test_a_run_cannot_end_before_its_saved_step(run):
         "run a is already past its end. Received: --epochs=2. Expected: at least 3, "
         "as 25 steps of 10 per epoch are done, or --overwrite to start it anew."
     )
+
+
+def test_an_empty_directory_past_the_end_does_not_count(run):
+    CheckpointDirectory(run.checkpoints, keep=1).save(15, {}, {})
+    (run.checkpoints / "step-00000099").mkdir()
+    require_steps(run, RunConfig(epochs=2), steps_per_epoch=10)
 
 
 def test_a_first_version_run_resumes_in_another_directory(run):

@@ -11,7 +11,7 @@ from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger, checkpoint
 from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.callbacks.checkpoint import CheckpointError
-from mnist_keras.checkpoint.storage import Disk
+from mnist_keras.checkpoint.storage import DamagedError, Disk
 from mnist_keras.checkpoint.training_state import StateMismatchError
 from mnist_keras.data import batches
 from mnist_keras.errors import UsageError
@@ -341,6 +341,55 @@ def test_a_training_from_anothers_weights_begins_at_the_initial_epoch(make_model
     )
     history = make_model().fit(stream, initial_epoch=3, epochs=5, verbose=0, callbacks=[checkpoint])
     assert history.epoch == [3, 4]
+
+
+def test_a_killed_start_from_another_training_begins_there_again(
+    make_model, stream, tmp_path, crash
+):
+    def fit(name, *others, epochs=1, **options):
+        notices = []
+        checkpoint = Checkpoint(tmp_path / name, notice=notices.append, **options)
+        make_model().fit(stream, epochs=epochs, verbose=0, callbacks=[checkpoint, *others])
+        return notices
+
+    fit("first", epochs=1)
+    from_first = {"start_from": tmp_path / "first"}
+    with pytest.raises(RuntimeError, match="crash"):
+        fit("second", crash(step=3), **from_first)
+    fit("first", epochs=2)
+    assert fit("second", **from_first)[0].endswith("first/step-00000007")
+
+
+def test_starting_from_no_undamaged_checkpoint_is_an_error(make_model, stream, tmp_path):
+    model = make_model()
+    checkpoint = Checkpoint(tmp_path / "second", start_from=tmp_path / "first")
+    with pytest.raises(UsageError, match="there is no checkpoint"):
+        model.fit(stream, verbose=0, callbacks=[checkpoint])
+    (tmp_path / "first" / "step-00000007").mkdir(parents=True)
+    checkpoint = Checkpoint(
+        tmp_path / "second", start_from=tmp_path / "first", notice=lambda line: None
+    )
+    with pytest.raises(DamagedError, match="all checkpoints are damaged"):
+        model.fit(stream, verbose=0, callbacks=[checkpoint])
+    assert model.steps_trained == 0
+
+
+def test_a_resume_removes_what_a_kill_during_a_save_left(make_model, stream, tmp_path):
+    make_model().fit(stream, epochs=3, verbose=0, callbacks=[Checkpoint(tmp_path, keep=9)])
+    (tmp_path / ".unfinished-step-00000007-01234567").mkdir()
+    checkpoint = Checkpoint(tmp_path, keep=1, notice=lambda line: None)
+    make_model().fit(stream, epochs=3, verbose=0, callbacks=[checkpoint])
+    assert [path.name for path in tmp_path.iterdir()] == ["step-00000021"]
+
+
+def test_a_checkpoint_that_cannot_be_removed_does_not_end_training(make_model, stream, tmp_path):
+    class ReadOnly(Disk):
+        def remove(self, path):
+            raise OSError(errno.EROFS, "Read-only file system")
+
+    checkpoint = Checkpoint(tmp_path, keep=1, disk=ReadOnly(), notice=lambda line: None)
+    make_model().fit(stream, epochs=3, verbose=0, callbacks=[checkpoint])
+    assert (tmp_path / "step-00000021").is_dir()
 
 
 def test_a_schedule_begins_anew_in_a_training_from_anothers_weights(make_model, stream, tmp_path):

@@ -1,4 +1,5 @@
 import doctest
+import math
 import signal
 import subprocess
 import sys
@@ -17,9 +18,10 @@ from mnist_keras.callbacks import (
 )
 from mnist_keras.callbacks.checkpoint import CheckpointError
 from mnist_keras.checkpoint.storage import Disk
-from mnist_keras.console import sigterm
+from mnist_keras.console import exit_signals
 
-SIGNALS = [signal.SIGINT, signal.SIGTERM]
+SIGNALS = list(exit_signals.SIGNALS)
+DEFAULT = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 
 
 class Signal(keras.callbacks.Callback):
@@ -66,6 +68,7 @@ def handlers():
     [
         (signal.SIGINT, {"step": 5}, 1, 5),
         (signal.SIGTERM, {"step": 5}, 1, 5),
+        (signal.SIGHUP, {"step": 5}, 1, 5),
         (signal.SIGTERM, {"step": 5}, 4, 7),
         (signal.SIGTERM, {"epoch": 0}, 1, 7),
     ],
@@ -159,7 +162,8 @@ def test_without_a_signal_training_ends_normally_and_restores_handlers(make_mode
     for _ in range(2):
         model.fit(stream, verbose=0, callbacks=[look, callback])
         assert handlers() == former
-    assert all(seen[fit][s] == callback._handle for fit in range(2) for s in SIGNALS)
+    handled = dict.fromkeys(DEFAULT, callback._handle)
+    assert seen == [{**former, **handled}] * 2
 
 
 def test_only_the_requested_signals_are_handled(make_model, stream, former):
@@ -216,13 +220,43 @@ def test_outside_the_main_thread_it_does_nothing(make_model, stream, former):
     assert seen == [former]
 
 
+def test_ignored_signals_stay_ignored(former):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    shutdown = GracefulShutdown()
+    shutdown.on_train_begin()
+    assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    assert signal.getsignal(signal.SIGHUP) == shutdown._handle
+    shutdown.close()
+    assert handlers() == {**former, signal.SIGINT: signal.SIG_IGN}
+
+
+def test_signals_within_a_second_count_as_one(make_model, stream, tmp_path, steps_in, former):
+    burst = [Signal(step=5, signum=signum) for signum in (*DEFAULT, signal.SIGTERM)]
+    callbacks = [GracefulShutdown(), *burst, Checkpoint(tmp_path, every_steps=100)]
+    with pytest.raises(Interrupted) as stopped:
+        make_model().fit(stream, epochs=2, verbose=0, callbacks=callbacks)
+    assert stopped.value.signum == signal.SIGINT
+    assert steps_in(tmp_path) == [5]
+
+
+def test_the_rest_of_a_burst_does_not_disturb_the_end(former, monkeypatch):
+    monkeypatch.setattr(exit_signals, "_received", 0)
+    exit_signals.exit_at_signals()
+    shutdown = GracefulShutdown()
+    shutdown.on_train_begin()
+    signal.raise_signal(signal.SIGTERM)
+    shutdown.close()
+    signal.raise_signal(signal.SIGTERM)
+    assert exit_signals.received() == 0
+
+
 SECOND_SIGNAL = """
 import os, signal
 from mnist_keras.callbacks import GracefulShutdown
 for signum in (signal.SIGINT, signal.SIGTERM):
     child = os.fork()
     if child == 0:
-        GracefulShutdown().on_train_begin()
+        GracefulShutdown(clock=iter([0.0, 5.0, 6.0]).__next__).on_train_begin()
         signal.raise_signal(signum)
         print("noted", flush=True)
         signal.raise_signal(signum)
@@ -233,7 +267,7 @@ for signum in (signal.SIGINT, signal.SIGTERM):
 
 
 @pytest.mark.slow
-def test_a_second_signal_ends_the_process_at_once():
+def test_a_signal_a_second_later_ends_the_process_at_once():
     program = [sys.executable, "-c", SECOND_SIGNAL]
     done = subprocess.run(program, capture_output=True, text=True)
     assert done.stdout == f"noted\n{-signal.SIGINT}\nnoted\n{-signal.SIGTERM}\n", done.stderr
@@ -254,12 +288,14 @@ class LosesExceptions:
 def test_a_signal_lost_before_training_ends_its_first_step(
     make_model, stream, tmp_path, steps_in, former, monkeypatch
 ):
-    monkeypatch.setattr(sigterm, "_received", 0)
-    sigterm.exit_at_sigterm()
+    monkeypatch.setattr(exit_signals, "_received", 0)
+    monkeypatch.setattr(exit_signals, "_handled_at_s", -math.inf)
+    exit_signals.exit_at_signals()
     with pytest.raises(SystemExit) as stopped:
         signal.raise_signal(signal.SIGTERM)
     assert stopped.value.code == 143
-    monkeypatch.setattr(sigterm, "_received", 0)
+    monkeypatch.setattr(exit_signals, "_received", 0)
+    monkeypatch.setattr(exit_signals, "_handled_at_s", -math.inf)
     LosesExceptions()
     callbacks = [Checkpoint(tmp_path, every_steps=100), GracefulShutdown()]
     with pytest.raises(Interrupted) as interrupted:

@@ -284,6 +284,45 @@ def test_an_identical_model_in_the_same_process_accepts_the_state(saved):
         assert same(arrays(model)[:2], list(saved.arrays.values())[:2])
 
 
+def test_other_test_data_are_refused_if_an_identity_was_saved(saved):
+    model, data = model_of(), {"sha256": "12", "test_sha256": "34"}
+    training_state.restore(saved.of({"sha256": "12"}), model, [], data=data)
+    with pytest.raises(StateMismatchError) as caught:
+        training_state.restore(saved.of({**data, "test_sha256": "56"}), model, [], data=data)
+    assert str(caught.value) == (
+        "the data differ from those of the checkpoint. "
+        "Received: test_sha256 34. Expected: test_sha256 56."
+    )
+
+
+@pytest.mark.parametrize("spelling", [str.upper, str.lower])
+def test_other_versions_spell_an_optimizers_class_differently(spelling):
+    def built():
+        model = build(make_model(1, keras.optimizers.SGD(0.5, momentum=0.9)))
+        model.second = keras.optimizers.SGD(0.5)
+        model.second.build(model.trainable_variables)
+        return model
+
+    state = training_state.capture(built(), [], PLACE)
+    for entry in state.description["variables"]:
+        entry["path"] = re.sub(
+            "sgd(?=[_/0-9])", lambda m: spelling(m[0]), entry["path"], flags=re.I
+        )
+    paths = {entry["path"] for entry in state.description["variables"]}
+    name = spelling("sgd")
+    assert any(re.search(rf"^{name}(_\d+)?/iteration", path) for path in paths)
+    assert any(re.search(rf"^second/{name}(_\d+)?/iteration", path) for path in paths)
+    training_state.restore(through_the_disk(state), built(), [])
+
+
+def test_the_letter_case_of_a_layers_name_is_compared(saved):
+    state = through_the_disk(saved)
+    entry = next(it for it in state.description["variables"] if it["path"].endswith("/kernel"))
+    entry["path"] = entry["path"].replace("dense", "Dense")
+    with pytest.raises(StateMismatchError, match=r"Received: .*Dense"):
+        training_state.restore(state, model_of(), [])
+
+
 # What is finite
 
 

@@ -1,5 +1,7 @@
 import doctest
+import errno
 import io
+import os
 import shutil
 import sys
 from typing import ClassVar
@@ -28,6 +30,55 @@ def test_a_notice_is_written_in_one_call(monkeypatch):
     monkeypatch.setattr(sys, "stderr", io.TextIOWrapper(Pipe(), write_through=True))
     terminal.notice("a line")
     assert [piece for piece in Pipe.pieces if piece] == [b"a line\n"]
+
+
+class Broken(io.RawIOBase):
+    """A file whose disk or terminal refuses every write."""
+
+    def __init__(self, number, error):
+        self._number, self._error = number, error
+
+    def writable(self):
+        return True
+
+    def fileno(self):
+        return self._number
+
+    def write(self, data):
+        raise OSError(self._error, os.strerror(self._error))
+
+
+@pytest.fixture
+def broken(monkeypatch):
+    """Make stdout and stderr refuse every write; ``path`` is the device that they seem to be."""
+
+    def make(path, error):
+        number = os.open(path, os.O_WRONLY)
+        numbers.append(number)
+        for name in ("stdout", "stderr"):
+            stream = io.TextIOWrapper(io.BufferedWriter(Broken(number, error)))
+            monkeypatch.setattr(sys, name, stream)
+
+    numbers = []
+    yield make
+    for number in numbers:
+        os.close(number)
+
+
+def test_a_stdout_that_cannot_be_written_is_an_error(broken):
+    broken("/dev/full", errno.ENOSPC)
+    with pytest.raises(terminal.OutputError) as caught:
+        terminal.print_line("0 100 loss:", 0.5)
+    assert str(caught.value) == (
+        "the output cannot be written. Received: No space left on device. "
+        "Expected: a stdout that can be written."
+    )
+
+
+def test_a_terminal_that_has_hung_up_is_not_an_error(broken):
+    broken(os.devnull, errno.EIO)
+    terminal.print_line("0 100 loss:", 0.5)
+    terminal.notice("resumed")
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,7 @@ def test_the_summary_has_the_results_of_the_run(whole, path):
         "images_per_second": summary["images_per_second"],
         "test_loss": float(loss),
         "test_accuracy": float(accuracy),
+        "model_sha256": hashlib.sha256((path / "model.keras").read_bytes()).hexdigest(),
     }
     images = summary["images_per_second"] * summary["seconds"]
     assert images == pytest.approx(EPOCHS * 1000, rel=1e-2)

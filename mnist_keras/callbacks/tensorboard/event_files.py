@@ -1,14 +1,18 @@
 """The event files of a run: which they are, and what is in them."""
 
+import os
 import re
 
+from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 
-from mnist_keras.data.formats.record_framing import read_record
+from mnist_keras.checkpoint import storage
+from mnist_keras.data.formats.record_framing import is_cut_off, records_in
 
 PREFIX, SUFFIX = "events.out.tfevents.", ".mnist_keras"
 EVENT_FILES = f"{PREFIX}*{SUFFIX}"
 GRAPH = "graph_def"
+_DAMAGED = "damaged.events."  # TensorBoard reads the files with "tfevents" in their names.
 _EARLIER = "earlier-"  # Followed by a number: the directory of an earlier training's files.
 
 
@@ -48,17 +52,43 @@ def new_earlier_directory(logdir):
 
 
 def events_in(path):
-    """Reads a file up to its end or its first damaged byte.
+    """Reads all events of a file; damaged parts are skipped.
 
     Yields:
-        (the offset of an event, the offset after it, the event).
+        (the offset of an event, the offset after it, the event). Where the offset is not that after
+        the event before, a part between them is damaged.
     """
     with open(path, "rb") as file:
-        begin = 0
-        while (data := read_record(file)) is not None:
-            end = file.tell()
-            yield begin, end, Event.FromString(data)
-            begin = end
+        for begin, end, data in records_in(file):
+            try:
+                event = Event.FromString(data)
+            except DecodeError:
+                continue
+            yield begin, end, event
+
+
+def is_damaged_from(path, offset):
+    """Whether a file has more bytes from an offset on than those of one event that was cut off."""
+    with open(path, "rb") as file:
+        file.seek(offset)
+        tail = file.read()
+    return len(tail) > 0 and not is_cut_off(tail)
+
+
+def repair(path, *, end):
+    """Keep the readable events of a damaged file before an offset, and the file itself elsewhere.
+
+    Returns:
+        The path of the damaged file, which TensorBoard does not read.
+    """
+    damaged = path.read_bytes()
+    readable = [damaged[begin:after] for begin, after, _ in events_in(path) if after <= end]
+    aside = path.with_name(_DAMAGED + path.name.removeprefix(PREFIX))
+    storage.write_file(aside, damaged)
+    repaired = aside.with_suffix(".repaired")
+    storage.write_file(repaired, b"".join(readable))
+    os.replace(repaired, path)
+    return aside
 
 
 def tags_of(event):

@@ -22,9 +22,12 @@ from mnist_keras.callbacks.tensorboard.event_files import (
     events_in,
     files_of_run,
     has_files_of_others,
+    is_damaged_from,
     is_subdirectory,
+    repair,
     tags_of,
 )
+from mnist_keras.console import terminal
 from mnist_keras.data.formats.record_framing import frame
 from mnist_keras.errors import MnistKerasError, UsageError
 
@@ -39,7 +42,8 @@ class EventLog:
     them, they are cut off the old files. If it does not, they are kept as another run of
     TensorBoard. Each new file starts with a session-start event at that step; a
     running TensorBoard then drops the old points too. It would also drop those of other programs,
-    so beside their files there is no such event; files of others are never changed.
+    so beside their files there is no such event; files of others are never changed. A damaged file
+    is set aside with a line on stderr; the events that can be read in it are kept.
 
     Two kinds of points may exist at exactly that step. Points of the batch with that number will be
     repeated. Points of the weights after that many updates, as at the end of an epoch, will not.
@@ -184,9 +188,11 @@ class EventLog:
 
     def _go_on_in(self, subdirectory):
         paths = sorted((self._logdir / subdirectory).glob(EVENT_FILES))
-        ends = {}
+        ends, damaged = {}, set()
         for path in paths:
-            ends[path], tags, kept = _look_through(path, self._step)
+            ends[path], tags, kept, is_damaged = _look_through(path, self._step)
+            if is_damaged:
+                damaged.add(path)
             self._tags |= {(subdirectory, tag) for tag in tags}
             for event in kept:
                 # An event occurs twice if a session was killed before it truncated the old file.
@@ -197,7 +203,13 @@ class EventLog:
                     self._append(subdirectory, event, tags)
         self._file(subdirectory)
         for path, end in ends.items():
-            os.truncate(path, end)
+            if path in damaged:
+                aside = repair(path, end=end)
+                terminal.notice(
+                    f"{path} was damaged. Its readable points are kept; the file is now {aside}."
+                )
+            else:
+                os.truncate(path, end)
 
     def _file(self, subdirectory):
         if subdirectory not in self._files:
@@ -229,8 +241,9 @@ def read_scalars(logdir, subdirectory):
         for _, _, event in events_in(path):
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == scalar_metadata.PLUGIN_NAME:
-                    number = float(tensor_util.make_ndarray(value.tensor))
-                    points.setdefault(value.tag, {})[event.step] = number
+                    with contextlib.suppress(TypeError, ValueError):  # Not a scalar's tensor.
+                        number = float(tensor_util.make_ndarray(value.tensor))
+                        points.setdefault(value.tag, {})[event.step] = number
     return {tag: sorted(values.items()) for tag, values in points.items()}
 
 
@@ -302,21 +315,28 @@ def _look_through(path, step):
     """Find where a session that begins at a step cuts a file, and which events it keeps.
 
     Returns:
-        (the offset of the first event at that step or later, or of the first damaged byte;
-        the tags before the offset; the events after it that are to be kept).
+        (the offset of the first event at that step or later, or that after the last event; the tags
+        before the offset; the events after it that are to be kept; whether something before the
+        offset is damaged).
     """
     cut: int | None = None
     end = 0
     tags: set[str] = set()
     kept: list[Event] = []
-    for begin, end, event in events_in(path):  # noqa: B007
+    is_damaged = False
+    for begin, after, event in events_in(path):
+        if cut is None:
+            is_damaged |= begin != end
+        end = after
         if cut is None and event.step >= step and not event.file_version:
             cut = begin
         if cut is None:
             tags |= tags_of(event)
         elif event.step == step > 0 and _outlasts(event):
             kept.append(event)
-    return end if cut is None else cut, tags, kept
+    if cut is None:
+        return end, tags, kept, is_damaged or is_damaged_from(path, end)
+    return cut, tags, kept, is_damaged
 
 
 def _outlasts(event):

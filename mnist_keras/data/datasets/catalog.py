@@ -23,7 +23,7 @@ from mnist_keras.annotations import StrPath
 from mnist_keras.console import terminal
 from mnist_keras.console.progress_display import task_progress
 from mnist_keras.data.datasets.directory import ROLES, halves, read_directory, spellings
-from mnist_keras.data.datasets.download import Downloader, DownloadError, Limits
+from mnist_keras.data.datasets.download import Downloader, DownloadError, Limits, tidy
 from mnist_keras.data.examples import Examples
 from mnist_keras.data.formats.idx import read_idx, replacing, sha256_idx, write_idx
 from mnist_keras.errors import DataError, UsageError
@@ -276,6 +276,7 @@ def _published(source, caches, notice, limits):
     arrays: dict[str, np.ndarray] = {}
     for cache in caches:
         arrays |= _cached(source, cache / source.name, notice, skip=arrays)
+        tidy(cache / source.name)
     if len(arrays) < len(ROLES):
         arrays |= _downloaded(source, caches[-1] / source.name, limits, skip=arrays)
     return halves(caches[-1] / source.name, [arrays[role] for role in ROLES], source.name)
@@ -326,6 +327,7 @@ def _synthetic(caches, notice):
     arrays = None
     for folder in folders:
         arrays = arrays or _cached_synthetic(folder, notice)
+        tidy(folder)
     if arrays is None:
         arrays = []
         for seed, count in enumerate(_SYNTHETIC_COUNTS):

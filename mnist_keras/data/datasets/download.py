@@ -21,7 +21,8 @@ from mnist_keras.data.formats.idx import replacing
 from mnist_keras.errors import DataError
 
 _CHUNK_BYTES = 1 << 14
-_STALE_PART_S = 24 * 3600
+_STALE_PART_S = 60  # A download that stalls for a few seconds is given up.
+_LOCK = ".lock"
 _LOCK_POLL_S = 0.05
 _LEAST_PATIENCE = 1 / 8  # Of decision_s; with less time left no mirror is tried.
 
@@ -130,13 +131,13 @@ http://127.0.0.1:9/digits.gz: connection refused. Expected: one mirror that has 
                 f"The cache directory cannot be created. Received: {os.fspath(folder)!r}: "
                 f"{error.strerror}. Expected: a writable directory."
             ) from error
-        lock = filelock.FileLock(folder / ".lock")
+        lock = filelock.FileLock(folder / _LOCK)
         self._wait_for(lock, folder)
         try:
             _remove_stale_parts(folder)
             yield
         finally:
-            lock.release()
+            _release(lock, folder)
 
     def _wait_for(self, lock, folder):
         import filelock
@@ -324,6 +325,28 @@ def _part_sizes(folder):
         with contextlib.suppress(OSError):
             sizes[part.name] = part.stat().st_size
     return sizes
+
+
+def tidy(folder):
+    """Remove what a killed process has left in a folder, unless another one is writing there."""
+    import filelock
+
+    if not (os.path.exists(folder / _LOCK) or any(folder.glob(".*.part"))):
+        return
+    lock = filelock.FileLock(folder / _LOCK)
+    with contextlib.suppress(OSError, NotImplementedError):  # A filelock.Timeout is an OSError.
+        lock.acquire(timeout=0)
+        try:
+            _remove_stale_parts(folder)
+        finally:
+            _release(lock, folder)
+
+
+def _release(lock, folder):
+    if lock.is_locked:
+        with contextlib.suppress(OSError):  # Windows does not remove an open file.
+            os.unlink(folder / _LOCK)
+    lock.release()
 
 
 def _remove_stale_parts(folder):

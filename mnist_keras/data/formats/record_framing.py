@@ -5,12 +5,16 @@ checksum (uint32), all little-endian. A checksum is a masked CRC-32C. Format:
 https://www.tensorflow.org/tutorials/load_data/tfrecord.
 """
 
+import os
 import struct
 
 import google_crc32c
 
 HEAD_BYTES, FOOT_BYTES = 12, 4
 _LENGTH_BYTES = 8
+_LARGE_BYTES = 1 << 20
+_MESSAGE_BYTES = 1 << 31  # A record holds a protobuf message, which is smaller.
+_HIGH_BYTES = bytes(4)  # The upper half of the length of a record below 4 GiB.
 
 
 def frame(data):
@@ -30,10 +34,65 @@ def read_record(file):
         bytes; None at the end of the file, and where the record is cut off or damaged.
     """
     length = data_length(file.read(HEAD_BYTES))
-    if length is None:
+    if length is None or (length > _LARGE_BYTES and length > _bytes_left(file)):
         return None
     data = file.read(length)
     return data if file.read(FOOT_BYTES) == checksum(data) else None
+
+
+def records_in(file):
+    """Reads all records of a binary file, from its beginning; damaged parts are skipped.
+
+    Yields:
+        (the offset of a record, the offset after it, its data).
+
+    >>> import io
+    >>> list(records_in(io.BytesIO(frame(b"ab") + b"?" + frame(b"c"))))
+    [(0, 18, b'ab'), (19, 36, b'c')]
+    """
+    begin: int | None = 0
+    while begin is not None:
+        file.seek(begin)
+        while (data := read_record(file)) is not None:
+            end = file.tell()
+            yield begin, end, data
+            begin = end
+        begin = _next_record(file, begin + 1)
+
+
+def is_cut_off(tail):
+    """Whether some bytes are the beginning of a record, as a killed writer leaves it.
+
+    >>> is_cut_off(frame(b"ab")[:-1]), is_cut_off(frame(b"ab")), is_cut_off(b"no record at all")
+    (True, False, False)
+    """
+    length = data_length(tail[:HEAD_BYTES])
+    if length is None:
+        return len(tail) < HEAD_BYTES
+    return len(tail) < HEAD_BYTES + length + FOOT_BYTES and length < _MESSAGE_BYTES
+
+
+def _next_record(file, begin):
+    """The offset of the first undamaged record from an offset on, or None."""
+    file.seek(begin)
+    rest = file.read()
+    at = rest.find(_HIGH_BYTES, _LENGTH_BYTES - len(_HIGH_BYTES))
+    while at >= 0:
+        start = at + len(_HIGH_BYTES) - _LENGTH_BYTES
+        length = data_length(rest[start : start + HEAD_BYTES])
+        if length is not None:
+            foot = start + HEAD_BYTES + length
+            if rest[foot : foot + FOOT_BYTES] == checksum(rest[start + HEAD_BYTES : foot]):
+                return begin + start
+        at = rest.find(_HIGH_BYTES, at + 1)
+    return None
+
+
+def _bytes_left(file):
+    here = file.tell()
+    end = file.seek(0, os.SEEK_END)
+    file.seek(here)
+    return end - here
 
 
 def data_length(head):

@@ -16,8 +16,10 @@ from tensorboard.plugins.pr_curve import summary as pr_curve
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from mnist_keras.callbacks.tensorboard import event_log
+from mnist_keras.callbacks.tensorboard import event_files, event_log
 from mnist_keras.callbacks.tensorboard.event_log import GRAPH, EventLog, read_scalars
+from mnist_keras.data.formats import record_framing
+from mnist_keras.data.formats.record_framing import frame
 from mnist_keras.errors import MnistKerasError
 
 
@@ -127,6 +129,71 @@ def test_a_flipped_byte_hides_no_later_session(tmp_path):
         whole[offset] ^= 0xFF
         write(tmp_path, step=3, end=5)
         assert seen(tmp_path)[-2:] == [3, 4], offset
+
+
+# name: what becomes of the bytes of a record
+RECORD_DAMAGE = {
+    "a flipped byte": lambda data: data[:20] + bytes([data[20] ^ 1]) + data[21:],
+    "a flipped length": lambda data: bytes([data[0] ^ 1]) + data[1:],
+    "wrong content": lambda data: frame(b"\xff" * 9),
+    "a length of 2**60": lambda data: head(2**60) + data[12:],
+    "zeros": lambda data: bytes(len(data)),
+}
+
+
+def head(length):
+    length = length.to_bytes(8, "little")
+    return length + record_framing.checksum(length)
+
+
+@pytest.mark.parametrize("at", [0, 2, 4])
+@pytest.mark.parametrize("kind", RECORD_DAMAGE)
+def test_a_damaged_record_loses_only_its_own_point(kind, at, tmp_path, points_of, capsys):
+    write(tmp_path, step=0, end=5)
+    (path,) = files(tmp_path)
+    (begin, end), *_ = [
+        (begin, end)
+        for begin, end, event in event_files.events_in(path)
+        if event.step == at and event.summary.value
+    ]
+    whole = path.read_bytes()
+    damaged = whole[:begin] + RECORD_DAMAGE[kind](whole[begin:end]) + whole[end:]
+    path.write_bytes(damaged)
+    aside = path.with_name(path.name.replace("events.out.tfevents", "damaged.events"))
+    for session in range(2):
+        write(tmp_path, step=5, end=7)
+        expected = straight(7)
+        del expected[at]
+        assert points_of(tmp_path / "train") == {"loss": expected}
+        assert capsys.readouterr().err == (
+            ""
+            if session
+            else f"{path} was damaged. Its readable points are kept; the file is now {aside}.\n"
+        )
+        assert aside.read_bytes() == damaged
+
+
+def test_damage_after_the_first_step_of_a_session_needs_no_word(tmp_path, points_of, capsys):
+    write(tmp_path, step=0, end=5)
+    (path,) = files(tmp_path)
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    write(tmp_path, step=2, end=7)
+    assert points_of(tmp_path / "train") == {"loss": straight(7)}
+    assert capsys.readouterr().err == ""
+    assert len(files(tmp_path)) == 2
+
+
+def test_a_value_that_is_not_a_number_is_left_out(tmp_path):
+    log = write(tmp_path, step=0, end=2, close=False)
+    event = Event(step=1)
+    value = event.summary.value.add(tag="loss")
+    value.metadata.plugin_data.plugin_name = "scalars"
+    value.tensor.string_val.append(b"text")
+    log.summary("train", event.summary, 1)
+    log.close()
+    assert read_scalars(tmp_path, "train") == {"loss": [(0, 0.0), (1, 1.0)]}
 
 
 def test_other_programs_files_stay_unchanged(tmp_path):

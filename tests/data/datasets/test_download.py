@@ -336,15 +336,32 @@ def test_waiting_continues_while_the_lock_holders_download_grows(limits, tmp_pat
     assert len(slept) == 10
 
 
-def test_leftovers_of_killed_processes_are_removed_after_a_day(downloader, tmp_path):
-    old, new, other = (tmp_path / name for name in (".a.0.part", ".a.1.part", "a.part"))
-    day_s = 24 * 3600
-    for path, age_s in ((old, day_s + 60), (new, day_s - 60), (other, 9 * day_s)):
+@pytest.fixture
+def leftovers(tmp_path):
+    """Files of a killed process: an old part, a new one, and one that is not a part."""
+    paths = [tmp_path / name for name in (".a.0.part", ".a.1.part", "a.part")]
+    for path, age_s in zip(paths, (90, 5, 90), strict=True):
         path.touch()
         os.utime(path, (time.time() - age_s,) * 2)
+    (tmp_path / ".lock").touch()
+    return paths
+
+
+def test_leftovers_of_killed_processes_are_removed_after_a_minute(downloader, leftovers, tmp_path):
     with downloader.alone_in(tmp_path):
         pass
-    assert [path.exists() for path in (old, new, other)] == [False, True, True]
+    assert [path.exists() for path in leftovers] == [False, True, True]
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_leftovers_are_removed_without_a_download(leftovers, tmp_path):
+    with filelock.FileLock(tmp_path / ".lock"):
+        download.tidy(tmp_path)
+        assert all(path.exists() for path in leftovers)
+    (tmp_path / ".lock").touch()
+    download.tidy(tmp_path)
+    assert [path.exists() for path in leftovers] == [False, True, True]
+    assert not (tmp_path / ".lock").exists()
 
 
 def test_a_folder_that_cannot_be_created_is_named(downloader, tmp_path):

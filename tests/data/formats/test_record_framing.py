@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from mnist_keras.data.formats import record_framing
-from mnist_keras.data.formats.record_framing import frame, read_record
+from mnist_keras.data.formats.record_framing import checksum, frame, read_record, records_in
 
 RECORDS = [b"", b"one", bytes(range(256)) * 20]
 
@@ -35,6 +35,19 @@ def test_a_damaged_byte_ends_the_reading(at):
 @pytest.mark.parametrize("size", range(len(frame(b"one"))))
 def test_a_truncated_record_ends_the_reading(size):
     assert read_record(io.BytesIO(frame(b"one")[:size])) is None
+
+
+def test_a_length_beyond_the_file_ends_the_reading():
+    length = (2**60).to_bytes(8, "little")
+    assert read_record(io.BytesIO(length + checksum(length) + b"data")) is None
+
+
+@pytest.mark.parametrize("at", range(len(frame(b"one"))))
+def test_records_after_a_damaged_byte_are_read(at):
+    damaged = bytearray(frame(b"one"))
+    damaged[at] ^= 1
+    file = io.BytesIO(frame(b"") + damaged + frame(b"two") + frame(b"three")[:-1])
+    assert [data for _, _, data in records_in(file)] == [b"", b"two"]
 
 
 def test_the_examples_in_the_docstrings_run():

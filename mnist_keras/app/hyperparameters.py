@@ -7,6 +7,7 @@ from tensorboard.plugins.hparams import metadata
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.data.formats.record_framing import read_record
+from mnist_keras.inputs.regular_file import open_regular
 
 
 def hyperparameters(logdir: StrPath) -> dict[str, str] | None:
@@ -25,7 +26,7 @@ def hyperparameters(logdir: StrPath) -> dict[str, str] | None:
     None
     """
     for path in sorted(pathlib.Path(logdir).glob("events.out.tfevents.*")):
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             while (record := read_record(file)) is not None:
                 for value in Event.FromString(record).summary.value:
                     if value.tag == metadata.SESSION_START_INFO_TAG:

@@ -5,6 +5,7 @@ import re
 from tensorboard.compat.proto.event_pb2 import Event
 
 from mnist_keras.data.formats.record_framing import read_record
+from mnist_keras.inputs.regular_file import open_regular
 
 PREFIX, SUFFIX = "events.out.tfevents.", ".mnist_keras"
 EVENT_FILES = f"{PREFIX}*{SUFFIX}"
@@ -53,7 +54,7 @@ def events_in(path):
     Yields:
         (the offset of an event, the offset after it, the event).
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         begin = 0
         while (data := read_record(file)) is not None:
             end = file.tell()

@@ -11,6 +11,7 @@ import google_crc32c
 
 HEAD_BYTES, FOOT_BYTES = 12, 4
 _LENGTH_BYTES = 8
+_CHUNK_BYTES = 1 << 20
 
 
 def frame(data):
@@ -32,7 +33,13 @@ def read_record(file):
     length = data_length(file.read(HEAD_BYTES))
     if length is None:
         return None
-    data = file.read(length)
+    parts = []
+    while length:  # A damaged length may be any number, and read() makes room for it at once.
+        parts.append(file.read(min(length, _CHUNK_BYTES)))
+        if not parts[-1]:
+            return None
+        length -= len(parts[-1])
+    data = b"".join(parts)
     return data if file.read(FOOT_BYTES) == checksum(data) else None
 
 

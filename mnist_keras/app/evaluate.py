@@ -1,9 +1,11 @@
 """``--mode=evaluate``: the loss and accuracy on the test set, which every run ends with too."""
 
+from mnist_keras.app.model_file import open_model_file, require_shape
 from mnist_keras.app.run_directory import run_directory
 from mnist_keras.console.start import import_tensorflow
-from mnist_keras.console.terminal import command
-from mnist_keras.errors import MnistKerasError, UsageError
+from mnist_keras.console.terminal import command, print_line
+from mnist_keras.data.datasets.descriptions import MNIST
+from mnist_keras.errors import UsageError
 
 TEST_BATCH_SIZE = 1000
 
@@ -56,26 +58,11 @@ def open_model(run):
     """The trained network of a run.
 
     Raises:
-        MnistKerasError: its file cannot be opened.
+        MnistKerasError: its file cannot be opened, or has another network.
     """
-    return open_model_file(run.model)
-
-
-def open_model_file(path):
-    """The network in a ``.keras`` file.
-
-    Raises:
-        MnistKerasError: the file cannot be opened.
-    """
-    import keras
-
-    try:
-        return keras.models.load_model(path)
-    except Exception as error:  # Keras passes on the exceptions of zipfile, json and h5py.
-        raise MnistKerasError(
-            f"{path} cannot be opened. Received: {type(error).__name__}: {error}. "
-            "Expected: the model that the run saved."
-        ) from error
+    network = open_model_file(run.model)
+    require_shape(network, run.model, description=MNIST)
+    return network
 
 
 def test_scores(model, test_set):
@@ -92,4 +79,4 @@ def test_scores(model, test_set):
 
 def print_scores(loss, accuracy):
     """Print the last line of a run."""
-    print(f"test loss: {loss} accuracy: {accuracy}", flush=True)
+    print_line(f"test loss: {loss} accuracy: {accuracy}")

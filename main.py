@@ -26,7 +26,7 @@ def main(config):
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
         if config.debug:
-            traceback.print_exc()
+            notice(traceback.format_exc().rstrip())
         _fail(error)
 
 

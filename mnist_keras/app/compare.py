@@ -1,7 +1,6 @@
 """``--mode=compare``: a table of runs, read from their files."""
 
 import dataclasses
-import json
 import os
 import pathlib
 import shutil
@@ -12,8 +11,9 @@ from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.app.setting import Decides, settings
 from mnist_keras.checkpoint import storage
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
-from mnist_keras.console.terminal import duration, is_terminal, notice, printable
+from mnist_keras.console.terminal import duration, is_terminal, notice, print_line, printable
 from mnist_keras.errors import MnistKerasError, UsageError
+from mnist_keras.inputs import json_text
 
 # Other columns show the length; places and displays do not change the results.
 _NOT_A_COLUMN = (Decides.LENGTH, Decides.PLACES, Decides.DISPLAY)
@@ -78,7 +78,7 @@ def compare(config):
         )
     columns = shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
     for line in table(list(runs.values()), columns=columns):
-        print(line)
+        print_line(line)
 
 
 def read_run(path):
@@ -135,11 +135,11 @@ def _newest_state(run):
         directory = checkpoints.directory(step)
         try:
             if position is None:
-                state = json.loads(storage.read_member(directory, _STATE))
-                position = state["position"]
+                state = json_text.parse(storage.read_member(directory, _STATE))
+                position = {name: int(state["position"][name]) for name in ("step", "epoch")}
                 seconds = dict(state["callbacks"]).get("Stopwatch", {}).get("seconds")
-            metrics = storage.read_manifest(directory)["description"]["metrics"]
-        except storage.DamagedError:
+            metrics = dict(storage.read_manifest(directory)["description"]["metrics"])
+        except (storage.DamagedError, AttributeError, KeyError, TypeError, ValueError):
             continue
         if metrics:
             return position, seconds, metrics
@@ -148,7 +148,7 @@ def _newest_state(run):
 
 def _number(value):
     """The value if it is a number, otherwise None: the user may have edited summary.json."""
-    return value if isinstance(value, (int, float)) else None
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
 def table(runs, *, columns=None):
@@ -230,7 +230,7 @@ def _text(value, write):
 def _padded(cells, *, left):
     from rich.cells import cell_len
 
-    texts = ["-" if cell is None else printable(cell) for cell in cells]
+    texts = ["-" if cell is None else printable(cell, stream=sys.stdout) for cell in cells]
     width = max(map(cell_len, texts))
     spaces = [" " * (width - cell_len(text)) for text in texts]
     return [text + pad if left else pad + text for text, pad in zip(texts, spaces, strict=True)]

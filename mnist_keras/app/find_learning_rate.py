@@ -9,7 +9,7 @@ from mnist_keras.app import prepare
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.run_directory import RunDirectory, run_directory
 from mnist_keras.console.start import import_tensorflow
-from mnist_keras.console.terminal import notice, tensorboard_command
+from mnist_keras.console.terminal import notice, print_line, tensorboard_command
 from mnist_keras.distributed import strategy as strategies
 from mnist_keras.errors import MnistKerasError, UsageError
 
@@ -53,7 +53,7 @@ def find_learning_rate(config: RunConfig) -> None:
     notice(f"the loss at each rate: {sweep_log.picture_file(run.path)}. Watch: {watch}")
     if rate is None:
         raise MnistKerasError(reason)
-    print(f"suggested learning rate: {rate:.2g}", flush=True)
+    print_line(f"suggested learning rate: {rate:.2g}")
     notice(f"to train with it: --learning_rate={rate:.2g} instead of --mode=find_learning_rate")
 
 

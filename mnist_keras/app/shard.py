@@ -5,10 +5,11 @@ shard. Pass the directory as ``--data_dir`` to main.py. Each machine needs all s
 ``--data_partitions`` only the shards of its own worker.
 """
 
-import argparse
 import signal
 import sys
 
+from mnist_keras.console.argument_parser import ArgumentParser
+from mnist_keras.console.terminal import notice
 from mnist_keras.errors import MnistKerasError
 
 
@@ -18,7 +19,7 @@ def main(arguments=None):
     from mnist_keras.data.datasets.catalog import NAMES
     from mnist_keras.data.formats.shard_files import FORMATS
 
-    parser = argparse.ArgumentParser(prog="python -m mnist_keras.shard", description=__doc__)
+    parser = ArgumentParser(prog="python -m mnist_keras.shard", description=__doc__)
     parser.add_argument("--to", required=True, help="directory to write")
     parser.add_argument(
         "--count", type=int, required=True, help="number of shards of the training images"
@@ -36,7 +37,7 @@ def main(arguments=None):
         write_shards(options.to, train, count=options.count, form=options.format)
         write_shards(options.to, test, half="test", count=1, form=options.format)
     except MnistKerasError as error:
-        print(f"error: {error}", file=sys.stderr)
+        notice(f"error: {error}")
         return error.exit_status
     except KeyboardInterrupt:
         return 128 + signal.SIGINT

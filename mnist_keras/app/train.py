@@ -11,7 +11,7 @@ from mnist_keras.app.finish import finish
 from mnist_keras.app.run_directory import RunDirectory, run_directory
 from mnist_keras.app.setting import settings
 from mnist_keras.console.start import import_tensorflow
-from mnist_keras.console.terminal import command, notice, tensorboard_command
+from mnist_keras.console.terminal import command, notice, print_line, tensorboard_command
 from mnist_keras.distributed import strategy as strategies
 
 if TYPE_CHECKING:
@@ -167,7 +167,7 @@ def _announce(
     *,
     images_shape: tuple[int, ...],
 ) -> None:
-    print("datasets:", (stream.examples, *images_shape), (stream.examples,), flush=True)
+    print_line("datasets:", (stream.examples, *images_shape), (stream.examples,))
     replicas = model.distribute_strategy.num_replicas_in_sync
     shared = f" {replicas} replicas share each batch." if replicas > 1 else ""
     notice(

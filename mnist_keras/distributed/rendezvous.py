@@ -17,6 +17,7 @@ import threading
 import time
 
 from mnist_keras.errors import MnistKerasError, UsageError
+from mnist_keras.inputs import json_text
 
 _CALL_EVERY_S = 0.2
 _ANSWER_TIMEOUT_S = 5
@@ -145,7 +146,8 @@ class _Listener:
                     other = _read(connection)
                     self._compare(other)
                     connection.sendall(self._line())
-                    self._called_by.add(other["index"])
+                    if other["index"] in range(len(self._cluster.addresses)):
+                        self._called_by.add(other["index"])
 
     def _line(self):
         failure, status = None, 0
@@ -192,10 +194,15 @@ def _not_all_started(cluster, missing, timeout_s):
 
 def _read(connection):
     with connection.makefile("rb") as lines:
-        message = json.loads(lines.readline(_MAX_LINE_BYTES))
-    if not (isinstance(message, dict) and isinstance(message.get("settings"), dict)):
+        message = json_text.parse(lines.readline(_MAX_LINE_BYTES))
+    if not (
+        isinstance(message, dict)
+        and isinstance(message.get("settings"), dict)
+        and type(message.get("index", -1)) is int
+        and isinstance(message.get("failure"), (str, type(None)))
+    ):
         raise ValueError("another program listens there")
-    return {"failure": None, "status": 0, **message, "index": int(message.get("index", -1))}
+    return {"failure": None, "status": 0, "index": -1, **message}
 
 
 def _text(value):

@@ -108,7 +108,17 @@ def test_an_address_in_use_is_refused():
             rendezvous.meet(cluster, settings={}, timeout_s=LONG_S)
 
 
-@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.0\r\n\r\n", b"[]\n", b'{"settings": 1}\n'])
+@pytest.mark.parametrize(
+    "said",
+    [
+        *(b"", b"GET / HTTP/1.0\r\n\r\n", b"[]\n", b'{"settings": 1}\n'),
+        b"[" * 100_000 + b"\n",
+        b'{"settings": {}, "index": 1e999}\n',
+        b'{"settings": {}, "index": [1]}\n',
+        b'{"settings": {}, "index": 1, "failure": [1]}\n',
+    ],
+    ids=lambda said: said[:40].decode(),
+)
 def test_other_programs_are_ignored(said):
     addresses = tuple(free_addresses(2))
     host, _, port = addresses[1].partition(":")

@@ -20,7 +20,7 @@ from mnist_keras.inputs.deadline import Deadline
 HOSTS = ("127.0.0.1", "localhost")
 MOST_CONNECTIONS = 100
 HEADERS_S, BODY_S = 3, 8  # for the complete headers or body, even if they arrive slowly
-_AT_ONCE = 4  # Pictures that are read side by side, so that a slow one does not hold up others.
+_AT_ONCE = 2  # Pictures that are read side by side, so that a slow one does not hold up others.
 _BACKLOG = 50
 _PAGE = pathlib.Path(__file__).parent / "page"
 _TYPES = {

@@ -85,8 +85,8 @@ def find_digits(grey: npt.NDArray[np.uint8], *, deadline: Deadline | None = None
     [(20, 10, 4, 40), (60, 10, 4, 40)]
     """
     check = (deadline or Deadline()).check
-    if grey.shape[0] < _LEAST_HEIGHT_PIXELS:
-        return []
+    if grey.shape[0] < _LEAST_HEIGHT_PIXELS or grey.shape[1] == 1:
+        return []  # Too low for a digit, or all ink would lie along the edge.
     ink = find_ink(grey, check=check)
     strength, labels = _lines(ink)
     found = _digits(_pieces(labels, check), labels.shape, check)

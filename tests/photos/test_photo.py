@@ -256,7 +256,7 @@ def test_a_page_of_one_colour_has_no_digits(shape, light):
 @pytest.mark.parametrize("shape", [(1, 1_000_000), (1_000_000, 1), (7, 200_000), (9, 40_000)])
 def test_long_thin_pictures_have_no_digits(shape):
     grey = np.full(shape, 255, np.uint8)
-    grey[:, ::7] = 0
+    grey[::3] = 0
     assert find_digits(grey) == []
 
 

@@ -34,7 +34,7 @@ _CODES: dict[int, np.dtype[Any]] = {
 }
 _MAX_RANK = 32  # the limit of NumPy before 2.0
 _MAX_DEFLATE_RATIO = 1032  # https://zlib.net/zlib_tech.html
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
 _GZIP_MAGIC = b"\x1f\x8b"
 
 

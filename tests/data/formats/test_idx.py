@@ -208,7 +208,7 @@ def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
     }
     (tmp_path / "locked").write_bytes(labels_bytes())
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
     # permissions do not stop root, which may run this test

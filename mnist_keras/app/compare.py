@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+import re
 import shutil
 import sys
 
@@ -112,7 +113,7 @@ def read_run(path):
     if summary is not None and (is_whole or summary.get("stopped_early")):
         facts, epochs = summary, recipe["epochs"] if is_whole else epochs
         metrics = {**metrics, **{name: summary.get(name) for name in _SCORES}}
-    elif seconds and recipe.get("batch_size", "").isdecimal():
+    elif seconds and re.fullmatch("[0-9]{1,18}", recipe.get("batch_size", "")):
         images = position["step"] * int(recipe["batch_size"])
         facts["images_per_second"] = images / seconds
     return Run(
@@ -137,7 +138,7 @@ def _newest_state(run):
             if position is None:
                 state = json_text.parse(storage.read_member(directory, _STATE))
                 position = {name: int(state["position"][name]) for name in ("step", "epoch")}
-                seconds = dict(state["callbacks"]).get("Stopwatch", {}).get("seconds")
+                seconds = _number(dict(state["callbacks"]).get("Stopwatch", {}).get("seconds"))
             metrics = dict(storage.read_manifest(directory)["description"]["metrics"])
         except (storage.DamagedError, AttributeError, KeyError, TypeError, ValueError):
             continue
@@ -148,7 +149,9 @@ def _newest_state(run):
 
 def _number(value):
     """The value if it is a number, otherwise None: the user may have edited summary.json."""
-    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+    is_too_large = isinstance(value, int) and abs(value) > sys.float_info.max  # To be formatted.
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if is_number and not is_too_large else None
 
 
 def table(runs, *, columns=None):

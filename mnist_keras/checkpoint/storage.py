@@ -27,7 +27,6 @@ from typing import IO, Any, TypeVar
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.errors import MnistKerasError
-from mnist_keras.inputs import json_text
 from mnist_keras.inputs.regular_file import open_regular, read_regular
 
 MANIFEST = "manifest.json"
@@ -251,7 +250,7 @@ def read_manifest(path):
     path = _where(pathlib.Path(path)) / MANIFEST
     try:
         data = read_regular(path)
-        manifest = json_text.parse(data)
+        manifest = json.loads(data)
         entries = {
             name: {"size": int(entry["size"]), "sha256": str(entry["sha256"])}
             for name, entry in manifest["files"].items()

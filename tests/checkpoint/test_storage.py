@@ -325,7 +325,7 @@ DAMAGE = {
     "a file longer": (lambda path: (path / "b").write_bytes(b"x"), "Received: 1 bytes"),
     "a file that is a directory": (
         lambda path: ((path / "a").unlink(), (path / "a").mkdir()),
-        "a cannot be read. Received: Is a directory.",
+        "a cannot be read. Received: a directory.",
     ),
     "no manifest": (lambda path: (path / "manifest.json").unlink(), "No such file or directory"),
     "an empty manifest": (

@@ -138,6 +138,7 @@ def test_a_picture_whose_client_has_gone_is_dropped(module):
     assert reader.ended == ["cancelled"]
 
 
+@pytest.mark.slow
 def test_the_end_of_the_server_ends_its_pictures(module):
     reader = SlowReader()
 

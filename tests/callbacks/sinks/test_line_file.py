@@ -108,7 +108,7 @@ def test_a_pipe_in_place_of_the_file_is_refused(make):
     with pytest.raises(UsageError) as caught:
         make()
     assert str(caught.value).startswith(
-        f"the path of a file is wrong. Received: a named pipe, {path}. Expected: a file for "
+        f"the path of a file is wrong. Received: the named pipe {path}. Expected: a file for "
     )
 
 

@@ -16,6 +16,7 @@ from mnist_keras.inputs.deadline import Deadline, DeadlineError
 from mnist_keras.inputs.regular_file import open_regular
 
 MOST_PIXELS = 120_000_000  # More than a phone's camera; a decompression bomb exceeds it.
+_MOST_ON_A_SIDE = 1_000_000  # Pillow takes 16 bytes a row besides its pixels.
 
 _WORKING_PIXELS = 2_000_000  # Enough for a page of digits, each of which ends with 20 pixels.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # Not EPS and others, which are not photos.
@@ -126,6 +127,9 @@ def _read(name, file, most_pixels, deadline, *, expected):
         if image.width * image.height > most_pixels:
             received = f"{image.width} x {image.height} pixels"
             raise _bad(name, "is too large", received, f"at most {most_pixels} pixels")
+        if max(image.size) > _MOST_ON_A_SIDE:
+            received = f"{image.width} x {image.height} pixels"
+            raise _bad(name, "is too long", received, f"at most {_MOST_ON_A_SIDE} on a side")
         if moves and image.format not in _FIRST_PICTURE_IS_THE_PHOTO:
             count = getattr(image, "n_frames", "several")
             raise _bad(name, "is animated", f"{count} pictures", "a single picture")

@@ -157,6 +157,6 @@ def test_the_end_of_the_server_ends_its_pictures(module):
 def test_sigterm_ends_a_server_that_reads_a_long_thin_picture(run):
     server = Server(run)
     with socket.create_connection(("127.0.0.1", server.port)) as client:
-        picture = bad_requests.png(size=(60_000_000, 1))
+        picture = bad_requests.png(size=(1_000_000, 59))
         client.sendall(bad_requests.request(path="/photo", body=picture))
         assert server.end(signal.SIGTERM) == (143, "")

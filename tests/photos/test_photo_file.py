@@ -214,6 +214,15 @@ def test_a_decompression_bomb_is_refused_before_decoding(size, received, tmp_pat
     assert MOST_PIXELS == 120_000_000
 
 
+@pytest.mark.parametrize("size", [(1, 1_000_001), (119_000_000, 1)])
+def test_a_picture_that_is_too_long_is_refused_before_decoding(size, tmp_path):
+    (tmp_path / "long.png").write_bytes(png(*size))
+    assert message_of(read_photo, "long.png") == (
+        f"'long.png' is too long. Received: {size[0]} x {size[1]} pixels. "
+        "Expected: at most 1000000 on a side."
+    )
+
+
 @pytest.mark.parametrize("name", ["photo.png", "photo.jpg", "photo.webp", "photo.heic"])
 def test_a_truncated_photo_is_damaged(name, tmp_path):
     if name == "photo.heic":

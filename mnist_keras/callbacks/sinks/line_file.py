@@ -89,7 +89,7 @@ class LineSink(Sink):
         except OSError as error:
             if error.errno not in NOT_REGULAR:
                 return  # The file does not exist yet, or the disk cannot be reached now.
-            kind = error.strerror.removeprefix("a ")
+            kind = str(error.strerror).removeprefix("a ")
             raise UsageError(
                 f"the path of a file is wrong. Received: the {kind} {self.path}. "
                 f"Expected: a file for {type(self).__name__}."

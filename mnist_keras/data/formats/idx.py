@@ -94,7 +94,7 @@ def fill(array: npt.NDArray[Any], stream: BinaryIO) -> int:
     Returns:
         The number of bytes read: fewer than the array has if the stream ends before.
     """
-    room, at = memoryview(array.reshape(-1).view(np.uint8)), 0
+    room, at = array.reshape(-1).view(np.uint8).data, 0
     while at < len(room):
         piece = stream.read(min(_CHUNK_BYTES, len(room) - at))
         if not piece:

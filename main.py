@@ -27,7 +27,7 @@ def main(config):
         sys.exit(getattr(mode, config.mode)(config))
     except Exception as error:
         if config.debug:
-            traceback.print_exc()
+            notice(traceback.format_exc().rstrip())
         _fail(error)
 
 

@@ -73,6 +73,8 @@ USAGE, DATA = 2, 1
 # arguments, exit status, and the start of the error line
 REFUSED = [
     (["--bogus"], USAGE, "unknown flag. Received: --bogus."),
+    (["--bo\x1b[31mgus"], USAGE, "unknown flag. Received: --bo\\x1b[31mgus."),
+    (["tr\x1b[2Jain"], USAGE, "arguments that are not flags. Received: tr\\x1b[2Jain."),
     (["--log_dir=x"], USAGE, "unknown flag. Received: --log_dir."),
     (["--dataset=emnist"], USAGE, "--dataset is wrong. Received: 'emnist'."),
     (["--batch_size=-1"], USAGE, "--batch_size is too small. Received: -1."),

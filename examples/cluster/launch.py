@@ -22,6 +22,7 @@ import json
 import math
 import os
 import pathlib
+import re
 import shlex
 import signal
 import socket
@@ -41,6 +42,8 @@ exec "$@" 3<&-
 """
 # A host that has disappeared would otherwise be waited for without end.
 SSH = ("ssh", "-oConnectTimeout=20", "-oServerAliveInterval=10")
+# ssh takes a word that begins with "-" for an option, and an option can run a command.
+HOST = re.compile(r"([^\s@:-][^\s@:]*@)?(\[[0-9a-fA-F:.]+\]|[\w.][\w.-]*):[0-9]{1,5}")
 
 
 def main():
@@ -89,7 +92,9 @@ def parse():
     parser.add_argument("arguments", nargs="*", help="flags of main.py, after --")
     options, unknown = parser.parse_known_args()
     if unknown:
-        parser.error(f"unknown option. Received: {unknown[0]}. Expected: main.py's flags after --")
+        parser.error(
+            f"unknown option. Received: {shown(unknown[0])}. Expected: main.py's flags after --"
+        )
     if options.hosts is None:
         if options.workers < 1:
             parser.error(
@@ -97,6 +102,12 @@ def parse():
             )
         return options, free_addresses(options.workers), [None] * options.workers
     places = [p if ":" in p else f"{p}:{options.port}" for p in options.hosts.split(",")]
+    for place in places:
+        if not HOST.fullmatch(place):
+            parser.error(
+                f"--hosts is wrong. Received: {shown(place)}. Expected: names of hosts, each with "
+                "a port and a user where needed, as me@host:2222"
+            )
     addresses = [place.rpartition("@")[2] for place in places]
     return options, addresses, [place.rpartition(":")[0] for place in places]
 
@@ -109,10 +120,10 @@ def start(host, tf_config, options):
         variable = f"TF_CONFIG={shlex.quote(tf_config)}"
         # The waiting shell turns the signal that ends a worker into a status, without a message.
         remote = (
-            f"cd {shlex.quote(options.directory)} && exec 4>&2 2>/dev/null || exit 1; "
+            f"cd -- {shlex.quote(options.directory)} && exec 4>&2 2>/dev/null || exit 1; "
             f"{variable} {shlex.join(command)} 2>&4 4>&-; exit $?"
         )
-        command, where = [*SSH, host, remote], {}
+        command, where = [*SSH, "--", host, remote], {}
     return subprocess.Popen(
         command, stdin=subprocess.PIPE, bufsize=0, start_new_session=True, **where
     )
@@ -154,7 +165,12 @@ def tell(workers, name):
 
 def say(line):
     """Write a line to stderr in one call, since the workers write there too."""
-    sys.stderr.write(f"{line}\n")
+    sys.stderr.write(f"{shown(line)}\n")
+
+
+def shown(text):
+    """The text with escapes for what could control the terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def free_addresses(count):

@@ -2,19 +2,21 @@
 
 import base64
 import io
-import math
 import pathlib
+import threading
 
 import numpy as np
 from PIL import Image
 
 from mnist_keras.app.config import RunConfig
-from mnist_keras.app.evaluate import finished_run, open_model_file
+from mnist_keras.app.evaluate import finished_run
+from mnist_keras.app.model_file import open_model_file, require_shape
 from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.data.datasets.descriptions import MNIST
 from mnist_keras.errors import UsageError
 from mnist_keras.photos.photo import find_digits
 from mnist_keras.photos.photo_file import read_photo
+from mnist_keras.photos.reading import in_time
 from mnist_keras.probabilities import probabilities
 
 _BATCH_SIZE = 100
@@ -62,20 +64,23 @@ class Reader:
     def __init__(self, path, *, loss=None):
         from mnist_keras.callbacks.inference import last_activation
 
-        self._network = open_model_file(path)
+        self._network, self._lock = open_model_file(path), threading.Lock()
         self._activation = last_activation(self._network)
         gives_probabilities = self._activation in ("softmax", "sigmoid")
         self._loss = loss if loss or gives_probabilities else _LOGITS
-        self._shape = _input_shape(self._network, path)
+        self._shape = require_shape(
+            self._network, path, description=MNIST, any_layout=True, error=UsageError
+        )
         for count in (1, 2):  # The second shape makes TensorFlow trace for any count.
             self._probabilities(np.zeros((count, *MNIST.image_shape), np.uint8))
 
-    def read(self, data, *, most_pixels, with_preview=False):
+    def read(self, data, *, most_pixels, deadline=None, with_preview=False):
         """The digits in a picture, prepared and read as ``main.py --mode=predict`` does.
 
         Args:
             data: the bytes of a file that `mnist_keras.photos.photo_file.read_photo` takes.
             most_pixels: the maximum number of pixels of the picture.
+            deadline: a `mnist_keras.inputs.deadline.Deadline`; None: no end.
             with_preview: add a small picture as it was read: grey and upright.
 
         Returns:
@@ -84,10 +89,11 @@ class Reader:
             ``image``, its 28x28 bytes in base64; ``preview``, a JPEG in base64.
 
         Raises:
-            DataError: the picture cannot be read.
+            DataError: the picture cannot be read, or not in time.
         """
-        photo = read_photo(io.BytesIO(data), most_pixels=most_pixels)
-        digits = find_digits(photo.grey)
+        with in_time("the picture"):
+            photo = read_photo(io.BytesIO(data), most_pixels=most_pixels, deadline=deadline)
+            digits = find_digits(photo.grey, deadline=deadline)
         images = np.array([digit.image for digit in digits], np.uint8)
         answer = {
             "size": photo.size,
@@ -107,27 +113,13 @@ class Reader:
     def _probabilities(self, images):
         images = MNIST.preprocess(images).reshape(-1, *self._shape)
         batches = [images[i : i + _BATCH_SIZE] for i in range(0, len(images), _BATCH_SIZE)]
-        scores = [np.asarray(self._network.predict_on_batch(batch)) for batch in batches]
+        with self._lock:
+            scores = [np.asarray(self._network.predict_on_batch(batch)) for batch in batches]
         return probabilities(
             np.concatenate([np.zeros((0, MNIST.classes)), *scores]),
             loss=self._loss,
             activation=self._activation,
         )
-
-
-def _input_shape(network, path):
-    takes, gives = getattr(network, "input_shape", None), getattr(network, "output_shape", None)
-    if (
-        not isinstance(takes, tuple)
-        or None in takes[1:]
-        or math.prod(takes[1:]) != math.prod(MNIST.image_shape)
-        or gives != (None, MNIST.classes)
-    ):
-        raise UsageError(
-            f"{path} does not read digits. Received: a network from {takes} to {gives}. "
-            f"Expected: from {(None, *MNIST.image_shape)} to {(None, MNIST.classes)}."
-        )
-    return takes[1:]
 
 
 def _jpeg(grey):

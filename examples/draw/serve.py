@@ -5,7 +5,6 @@
 It serves only this machine and needs no other. The extra `examples` installs its requirements.
 """
 
-import argparse
 import asyncio
 import functools
 import importlib.util
@@ -15,16 +14,23 @@ import socket
 import sys
 import traceback
 
+from mnist_keras.console.argument_parser import ArgumentParser
 from mnist_keras.console.start import import_tensorflow
 from mnist_keras.console.terminal import notice
 from mnist_keras.errors import MnistKerasError
 
 HOST = "127.0.0.1"
-DRAWING = {"types": ("image/png",), "most_bytes": 200_000, "most_bytes_at_once": 10_000_000}
+DRAWING = {
+    "types": ("image/png",),
+    "most_bytes": 200_000,
+    "most_bytes_at_once": 10_000_000,
+    "most_seconds": 5,
+}
 PHOTO = {
     "types": ("image/", "application/octet-stream"),
     "most_bytes": 20_000_000,
     "most_bytes_at_once": 160_000_000,
+    "most_seconds": 10,
 }
 DRAWING_PIXELS, PHOTO_PIXELS = 1_000_000, 60_000_000
 
@@ -67,7 +73,7 @@ def _listener(port):
 
 
 def _arguments():
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", help="the directory of a finished run, or a .keras file")
     parser.add_argument(
         "--port", type=int, default=8000, help="port of the page; 0: any free port; default: 8000"
@@ -85,7 +91,7 @@ if __name__ == "__main__":
         sys.exit(128 + signal.SIGINT)
     except Exception as error:
         if arguments.debug:
-            traceback.print_exc()
+            notice(traceback.format_exc().rstrip())
         message = str(error) if isinstance(error, MnistKerasError) else repr(error)
         notice(f"error: {' '.join(message.split())}")
         sys.exit(getattr(error, "exit_status", 1))

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import json
 import logging
 import pathlib
@@ -14,10 +15,12 @@ from aiohttp import web
 
 from mnist_keras.console.terminal import notice
 from mnist_keras.errors import DataError
+from mnist_keras.inputs.deadline import Deadline
 
 HOSTS = ("127.0.0.1", "localhost")
 MOST_CONNECTIONS = 100
 HEADERS_S, BODY_S = 3, 8  # for the complete headers or body, even if they arrive slowly
+_AT_ONCE = 2  # Pictures that are read side by side, so that a slow one does not hold up others.
 _BACKLOG = 50
 _PAGE = pathlib.Path(__file__).parent / "page"
 _TYPES = {
@@ -44,30 +47,41 @@ _UNDISTURBED.disabled = True  # The client gets the error in the response.
 
 
 class Question:
-    """The limits on a picture, and the one thread that reads such pictures.
+    """The limits on a picture, and the threads that read such pictures.
 
     Args:
-        read: a function from the bytes of a picture to an answer for JSON. The client gets the text
-            of a DataError.
+        read: a function from the bytes of a picture and a `Deadline` to an answer for JSON. The
+            client gets the text of a DataError.
         types: accepted content types, by prefix.
         most_bytes: maximum size of a picture.
         most_bytes_at_once: maximum size of all pictures in memory, from the first byte of a picture
             to its answer.
+        most_seconds: the time for reading a picture.
     """
 
-    def __init__(self, read, *, types, most_bytes, most_bytes_at_once):
+    def __init__(self, read, *, types, most_bytes, most_bytes_at_once, most_seconds):
         self._read, self._types, self._most_bytes = read, types, most_bytes
-        self._bytes_left = most_bytes_at_once
-        self._thread = concurrent.futures.ThreadPoolExecutor(1)
+        self._bytes_left, self._most_seconds = most_bytes_at_once, most_seconds
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+        self._threads = concurrent.futures.ThreadPoolExecutor(_AT_ONCE)
 
     async def answer(self, request):
         """Answer a request that contains a picture."""
         self._check(request)
         with self._room(request.content_length):
             data = await _body_in_time(request)
-            loop = asyncio.get_running_loop()
-            answer = await loop.run_in_executor(self._thread, self._read, data)
+            async with self._turns:
+                answer = await self._read_in_thread(data)
         return _response(200, json.dumps(answer).encode(), "application/json")
+
+    async def _read_in_thread(self, data):
+        deadline = Deadline(self._most_seconds)
+        read = functools.partial(self._read, data, deadline=deadline)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+        except asyncio.CancelledError:  # The client is gone, or the server ends.
+            deadline.cancel()
+            raise
 
     def _check(self, request):
         is_coded = "Content-Encoding" in request.headers
@@ -89,8 +103,8 @@ class Question:
             self._bytes_left += size
 
     def close(self):
-        """Let the thread end after the picture that it is reading."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Let each thread end after the picture that it is reading."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
 
 async def _body_in_time(request):
@@ -141,7 +155,9 @@ async def serve(questions, listener, *, started, debug=False):
         started: called when the server is ready.
         debug: print the traceback of an unexpected error on stderr.
     """
-    runner = web.AppRunner(_application(questions, debug), shutdown_timeout=1)
+    runner = web.AppRunner(
+        _application(questions, debug), shutdown_timeout=1, handler_cancellation=True
+    )
     await runner.setup()
     manager = typing.cast(web.Server, runner.server)  # setup() has made it.
     loop = asyncio.get_running_loop()
@@ -205,7 +221,7 @@ async def _guard(request, handler):
     except Exception as error:
         notice(f"error: {type(error).__name__} at {request.path!r}. --debug shows where.")
         if request.app[_DEBUG]:
-            traceback.print_exc()
+            notice(traceback.format_exc().rstrip())
         return _Refusal(500, "the server failed; its terminal shows the error").response
 
 

@@ -1,9 +1,9 @@
 """``--mode=compare``: a table of runs, read from their files."""
 
 import dataclasses
-import json
 import os
 import pathlib
+import re
 import shutil
 import sys
 
@@ -14,6 +14,7 @@ from mnist_keras.checkpoint import storage
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.console.terminal import duration, is_terminal, notice, print_line, printable
 from mnist_keras.errors import MnistKerasError, UsageError
+from mnist_keras.inputs import json_text
 
 # Other columns show the length; places and displays do not change the results.
 _NOT_A_COLUMN = (Decides.LENGTH, Decides.PLACES, Decides.DISPLAY)
@@ -112,7 +113,7 @@ def read_run(path):
     if summary is not None and (is_whole or summary.get("stopped_early")):
         facts, epochs = summary, recipe["epochs"] if is_whole else epochs
         metrics = {**metrics, **{name: summary.get(name) for name in _SCORES}}
-    elif seconds and recipe.get("batch_size", "").isdecimal():
+    elif seconds and re.fullmatch("[0-9]{1,18}", recipe.get("batch_size", "")):
         images = position["step"] * int(recipe["batch_size"])
         facts["images_per_second"] = images / seconds
     return Run(
@@ -135,11 +136,11 @@ def _newest_state(run):
         directory = checkpoints.directory(step)
         try:
             if position is None:
-                state = json.loads(storage.read_member(directory, _STATE))
-                position = state["position"]
-                seconds = dict(state["callbacks"]).get("Stopwatch", {}).get("seconds")
-            metrics = storage.read_manifest(directory)["description"]["metrics"]
-        except storage.DamagedError:
+                state = json_text.parse(storage.read_member(directory, _STATE))
+                position = {name: int(state["position"][name]) for name in ("step", "epoch")}
+                seconds = _number(dict(state["callbacks"]).get("Stopwatch", {}).get("seconds"))
+            metrics = dict(storage.read_manifest(directory)["description"]["metrics"])
+        except (storage.DamagedError, AttributeError, KeyError, TypeError, ValueError):
             continue
         if metrics:
             return position, seconds, metrics
@@ -148,7 +149,9 @@ def _newest_state(run):
 
 def _number(value):
     """The value if it is a number, otherwise None: the user may have edited summary.json."""
-    return value if isinstance(value, (int, float)) else None
+    is_too_large = isinstance(value, int) and abs(value) > sys.float_info.max  # To be formatted.
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return value if is_number and not is_too_large else None
 
 
 def table(runs, *, columns=None):
@@ -230,7 +233,7 @@ def _text(value, write):
 def _padded(cells, *, left):
     from rich.cells import cell_len
 
-    texts = ["-" if cell is None else printable(cell) for cell in cells]
+    texts = ["-" if cell is None else printable(cell, stream=sys.stdout) for cell in cells]
     width = max(map(cell_len, texts))
     spaces = [" " * (width - cell_len(text)) for text in texts]
     return [text + pad if left else pad + text for text, pad in zip(texts, spaces, strict=True)]

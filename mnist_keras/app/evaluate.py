@@ -1,13 +1,11 @@
 """``--mode=evaluate``: the loss and accuracy on the test set, which every run ends with too."""
 
-import gc
-import traceback
-import zipfile
-
+from mnist_keras.app.model_file import open_model_file, require_shape
 from mnist_keras.app.run_directory import run_directory
 from mnist_keras.console.start import import_tensorflow
 from mnist_keras.console.terminal import command, print_line
-from mnist_keras.errors import MnistKerasError, UsageError
+from mnist_keras.data.datasets.descriptions import MNIST
+from mnist_keras.errors import UsageError
 
 TEST_BATCH_SIZE = 1000
 
@@ -60,42 +58,11 @@ def open_model(run):
     """The trained network of a run.
 
     Raises:
-        MnistKerasError: its file cannot be opened.
+        MnistKerasError: its file cannot be opened, or has another network.
     """
-    return open_model_file(run.model)
-
-
-def open_model_file(path):
-    """The network in a ``.keras`` file.
-
-    Raises:
-        MnistKerasError: the file cannot be opened.
-    """
-    import keras
-
-    try:
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"{damaged} has another checksum")
-        return keras.models.load_model(path)
-    except Exception as error:  # Keras passes on the exceptions of zipfile, json and h5py.
-        _forget_variables(error)
-        raise MnistKerasError(
-            f"{path} cannot be opened. Received: {type(error).__name__}: {error}. "
-            "Expected: the model that the run saved."
-        ) from error
-
-
-def _forget_variables(error):
-    """Free what the functions held that an exception left.
-
-    h5py crashes if it closes its file when the interpreter has ended.
-    """
-    while error is not None:
-        traceback.clear_frames(error.__traceback__)
-        error = error.__context__
-    gc.collect()
+    network = open_model_file(run.model)
+    require_shape(network, run.model, description=MNIST)
+    return network
 
 
 def test_scores(model, test_set):

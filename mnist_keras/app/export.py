@@ -24,7 +24,7 @@ from mnist_keras.app.export_formats import (
 )
 from mnist_keras.checkpoint import storage
 from mnist_keras.console.start import import_tensorflow, stderr_held_back
-from mnist_keras.console.terminal import notice, print_line, printable
+from mnist_keras.console.terminal import notice, print_line
 from mnist_keras.data.sharded import those_here
 from mnist_keras.errors import MnistKerasError
 
@@ -158,7 +158,7 @@ def _as_text(figures):
     'onnx: a/model.onnx 2.14 MB largest difference: 1.3e-06 accuracy: 0.9203 one image: 0.027 ms'
     """
     words = [
-        f"{figures['format']}: {printable(figures['path'])} {figures['bytes'] / 1e6:.2f} MB",
+        f"{figures['format']}: {figures['path']} {figures['bytes'] / 1e6:.2f} MB",
         f"accuracy: {figures['accuracy']:.4f} one image: {figures['one_image_s'] * 1e3:.3f} ms",
     ]
     if "largest_difference" in figures:

@@ -1,7 +1,9 @@
 """The command line's flags, which become a RunConfig."""
 
 import contextlib
+import errno
 import io
+import itertools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +17,7 @@ from mnist_keras.app.run_directory import RunDirectory, newest_run
 from mnist_keras.app.setting import Setting, settings
 from mnist_keras.console.terminal import OutputError, print_line
 from mnist_keras.errors import UsageError
+from mnist_keras.inputs.regular_file import require_regular
 
 _OF_ABSL = ("help", "?", "helpshort", "helpfull", "flagfile", "only_check_args")
 _SETTINGS = {name: it for name, it in settings(RunConfig).items() if it.is_flag}
@@ -80,6 +83,7 @@ def parse(argv: Sequence[str]) -> RunConfig:
 
 
 def _parse_once(argv: Sequence[str]) -> list[str]:
+    _refuse_endless_flag_files(argv)
     warnings = io.StringIO()
     try:
         with contextlib.redirect_stderr(warnings):
@@ -115,10 +119,7 @@ def _in_our_form(error: Exception, argv: Sequence[str]) -> str:
             f"a flag file is not text. Received: {_flag_files(argv)}. Expected: one flag per line."
         )
     if isinstance(error, flags.CantOpenFlagFileError) and isinstance(cause, OSError):
-        return (
-            f"a flag file cannot be read: {cause.strerror}. Received: {cause.filename!r}. "
-            "Expected: a text file with one flag per line."
-        )
+        return str(_unreadable_flag_file(cause.strerror, cause.filename))
     if isinstance(error, flags.UnrecognizedFlagError):
         suggested = str(error).partition(". Did you mean: ")[2].removesuffix(" ?")
         expected = f"a flag of --help{suggested and f', perhaps --{suggested}'}"
@@ -129,6 +130,26 @@ def _in_our_form(error: Exception, argv: Sequence[str]) -> str:
         expected = _expected(_SETTINGS[name]) if name in _SETTINGS else "a value as in --help"
         return f"--{name} is wrong. Received: {value!r}. Expected: {expected}."
     return f"{error}. Received: {' '.join(argv[1:])}. Expected: flags as in --help."
+
+
+def _refuse_endless_flag_files(argv: Sequence[str]) -> None:
+    """Refuse a named pipe, unless the shell made it, as for ``--flagfile=<(command)``."""
+    for word, following in itertools.zip_longest(argv, argv[1:], fillvalue=""):
+        flag, equals, path = word.partition("=")
+        path = path if equals else following
+        if flag in ("--flagfile", "-flagfile") and not path.startswith(("/dev/", "/proc/")):
+            try:
+                require_regular(os.path.expanduser(path))
+            except OSError as error:
+                if error.errno == errno.EINVAL:  # absl reports the others.
+                    raise _unreadable_flag_file(error.strerror, path) from None
+
+
+def _unreadable_flag_file(reason: str | None, path: str) -> UsageError:
+    return UsageError(
+        f"a flag file cannot be read: {reason}. Received: {path!r}. "
+        "Expected: a text file with one flag per line."
+    )
 
 
 def _flag_files(argv: Sequence[str]) -> str:
@@ -189,7 +210,8 @@ def _value(setting: Setting, value: Any) -> Any:
 def _print_page(text: str) -> None:
     """Print a text; a reader that stops early, as in ``--help | head``, is not an error."""
     try:
-        print_line(text)
+        for line in text.splitlines():
+            print_line(line)
     except OutputError as error:
         if not isinstance(error.__cause__, BrokenPipeError):
             raise

@@ -9,6 +9,7 @@ from tensorboard.plugins.hparams import metadata
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.data.formats.record_framing import records_in
+from mnist_keras.inputs.regular_file import open_regular
 
 
 def hyperparameters(logdir: StrPath) -> dict[str, str] | None:
@@ -27,7 +28,7 @@ def hyperparameters(logdir: StrPath) -> dict[str, str] | None:
     None
     """
     for path in sorted(pathlib.Path(logdir).glob("events.out.tfevents.*")):
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             for _, _, record in records_in(file):
                 with contextlib.suppress(DecodeError):  # Damaged, as the file may be.
                     for value in Event.FromString(record).summary.value:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mnist_keras.errors import UsageError
+from mnist_keras.inputs.regular_file import read_regular
 
 _BACKEND = "tensorflow"
 _CHOICES = {
@@ -24,7 +25,8 @@ def require_usable(environ: Mapping[str, str] = os.environ) -> None:
         environ: the environment variables.
 
     Raises:
-        UsageError: ``KERAS_BACKEND`` names another backend, or a value in the file is wrong.
+        UsageError: ``KERAS_BACKEND`` names another backend, the file cannot be read, or a value in
+            it is wrong.
 
     Example:
 
@@ -63,9 +65,12 @@ def _keras_json(environ):
 
 def _read(path: pathlib.Path) -> Any:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):  # Keras takes its defaults then.
+        return json.loads(read_regular(path))
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # Keras takes its defaults then.
         return {}
+    except (OSError, RecursionError) as error:
+        received = getattr(error, "strerror", None) or "JSON that is nested too deep"
+        raise _wrong(path, received=received, expected="a file with a JSON object") from error
 
 
 def _wrong(path, *, received, expected):

@@ -1,12 +1,25 @@
-"""A trained network as the bytes of a ``.keras`` file; equal networks give equal bytes."""
+"""A trained network as a ``.keras`` file; equal networks give equal bytes.
 
+The file is a zip archive, whose ``config.json`` describes the layers.
+"""
+
+import gc
 import io
 import json
+import math
 import pathlib
 import tempfile
+import traceback
 import zipfile
 
+from mnist_keras.errors import MnistKerasError
+from mnist_keras.inputs.regular_file import open_regular
+
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
+_MOST_TEXT_BYTES = 16 << 20  # Of each JSON file; a layer takes about 1 kB.
+# Keras does not compress. Somebody else may, but weights hardly shrink.
+_MOST_EXPANSION = 20
+_MAY_EXPAND_TO_BYTES = 16 << 20
 
 
 def model_file(network):
@@ -28,3 +41,82 @@ def model_file(network):
                     data = json.dumps(metadata).encode()
                 dateless.writestr(zipfile.ZipInfo(name, _NO_DATE), data)
     return written.getvalue()
+
+
+def open_model_file(path):
+    """The network in a ``.keras`` file.
+
+    A file that would take much more memory than its size is refused before it is unpacked.
+
+    Raises:
+        MnistKerasError: the file cannot be opened.
+    """
+    try:
+        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
+            for member in archive.infolist():
+                _require_bounded(member)
+            damaged = archive.testzip()
+            if damaged is not None:
+                raise zipfile.BadZipFile(f"{damaged} has another checksum")
+    except Exception as error:  # zipfile passes on those of other modules.
+        raise _not_opened(path, error) from error
+    import keras
+
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:  # Keras passes on the exceptions of zipfile, json and h5py.
+        _forget_variables(error)
+        raise _not_opened(path, error) from error
+
+
+def require_shape(network, path, *, description, any_layout=False, error=MnistKerasError):
+    """The shape of the images that a network takes, without the number of images.
+
+    Args:
+        network: a Keras model.
+        path: its file, for the error.
+        description: the `mnist_keras.data.description.DatasetDescription` of the images. They may
+            have an axis of one channel.
+        any_layout: whether the pixels may have any other layout, such as one axis.
+        error: the type of the error.
+
+    Raises:
+        MnistKerasError: the network takes other images or gives other classes.
+    """
+    takes, gives = (getattr(network, f"{name}_shape", None) for name in ("input", "output"))
+    shape, expected = takes[1:] if isinstance(takes, tuple) else (None,), description.image_shape
+    fits = shape in (expected, (*expected, 1)) or (
+        any_layout and None not in shape and math.prod(shape) == math.prod(expected)
+    )
+    if not fits or gives != (None, description.classes):
+        raise error(
+            f"{path} does not read digits. Received: a network from {takes} to {gives}. "
+            f"Expected: from {(None, *expected)} to {(None, description.classes)}."
+        )
+    return shape
+
+
+def _require_bounded(member):
+    most = max(_MAY_EXPAND_TO_BYTES, _MOST_EXPANSION * member.compress_size)
+    if member.filename.endswith(".json"):
+        most = _MOST_TEXT_BYTES
+    if member.file_size > most:
+        raise ValueError(f"{member.filename} of {member.file_size} bytes, more than {most}")
+
+
+def _not_opened(path, error):
+    reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+    return MnistKerasError(
+        f"{path} cannot be opened. Received: {reason}. Expected: the model that the run saved."
+    )
+
+
+def _forget_variables(error):
+    """Free what the functions held that an exception left.
+
+    h5py crashes if it closes its file when the interpreter has ended.
+    """
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__context__
+    gc.collect()

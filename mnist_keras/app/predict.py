@@ -10,13 +10,15 @@ from mnist_keras.app.config import RunConfig
 from mnist_keras.app.evaluate import finished_run, open_model
 from mnist_keras.checkpoint import storage
 from mnist_keras.console.start import import_tensorflow
-from mnist_keras.console.terminal import notice, print_line, printable
+from mnist_keras.console.terminal import notice, print_line, print_pieces
 from mnist_keras.data.datasets.descriptions import MNIST
+from mnist_keras.data.sharded import Sharded
 from mnist_keras.errors import DataError, MnistKerasError
 from mnist_keras.photos.reading import read
 from mnist_keras.probabilities import probabilities
 
 _BATCH_SIZE = 1000
+_IMAGES_AT_ONCE = 10_000  # As floats they take four times their memory.
 
 
 def predict(config: RunConfig) -> int:
@@ -42,16 +44,15 @@ def predict(config: RunConfig) -> int:
             readings.append(read(path))
         except DataError as error:
             notice(f"error: {error}")
-    none = np.zeros((0, *MNIST.image_shape), np.uint8)
-    images = np.concatenate([none, *(reading.images for reading in readings)])
     chances: npt.NDArray[np.float64] = np.zeros((0, MNIST.classes))
-    if len(images):
+    if any(len(reading.images) for reading in readings):
         import_tensorflow(quiet=not config.debug)
+        images = Sharded([reading.images for reading in readings])
         chances = _probabilities(open_model(run), images, loss=config.loss)
     ends = np.cumsum([len(reading.images) for reading in readings])
     chances_of = np.split(chances, ends[:-1]) if readings else []
-    for reading, chance in zip(readings, chances_of, strict=True):
-        print_line(_as_json(reading, chance) if config.json else _as_text(reading, chance))
+    for reading, its_chances in zip(readings, chances_of, strict=True):
+        _print(reading, its_chances, as_json=config.json)
     if config.contact_sheet is not None:
         _write_contact_sheet(config.contact_sheet, readings, chances_of)
     return int(len(readings) < len(config.paths))
@@ -60,27 +61,38 @@ def predict(config: RunConfig) -> int:
 def _probabilities(network, images, *, loss):
     from mnist_keras.callbacks.inference import last_activation
 
-    inputs = MNIST.preprocess(images)
-    scores = network.predict(inputs, batch_size=_BATCH_SIZE, verbose=0)
-    return probabilities(scores, loss=loss, activation=last_activation(network))
+    activation = last_activation(network)
+    chances = np.zeros((len(images), MNIST.classes))
+    for begin in range(0, len(images), _IMAGES_AT_ONCE):
+        part = slice(begin, begin + _IMAGES_AT_ONCE)
+        inputs = MNIST.preprocess(np.asarray(images[part]))
+        scores = network.predict(inputs, batch_size=_BATCH_SIZE, verbose=0)
+        chances[part] = probabilities(scores, loss=loss, activation=activation)
+    return chances
 
 
-def _as_json(reading, chances):
-    digits = [
-        {
+def _print(reading, chances, *, as_json):
+    if as_json:
+        print_pieces(_json_pieces(reading, chances))
+        return
+    name = os.fspath(reading.path)
+    for chance in chances:
+        print_line(f"{name}: {chance.argmax()} {chance.max():.4f}")
+    if not len(chances):
+        print_line(f"{name}: no digit")
+
+
+def _json_pieces(reading, chances):
+    """The parts of one line of JSON, which may be too long for the memory."""
+    yield f'{{"file": {json.dumps(os.fspath(reading.path))}, "digits": ['
+    for number, (chance, box) in enumerate(zip(chances, reading.boxes, strict=True)):
+        digit = {
             "digit": int(chance.argmax()),
             "probability": round(float(chance.max()), 6),
             "box": [int(number) for number in box],
         }
-        for chance, box in zip(chances, reading.boxes, strict=True)
-    ]
-    return json.dumps({"file": os.fspath(reading.path), "digits": digits})
-
-
-def _as_text(reading, chances):
-    name = printable(os.fspath(reading.path))
-    lines = [f"{name}: {chance.argmax()} {chance.max():.4f}" for chance in chances]
-    return "\n".join(lines) or f"{name}: no digit"
+        yield f"{', ' if number else ''}{json.dumps(digit)}"
+    yield "]}"
 
 
 def _write_contact_sheet(path, readings, chances_of):

@@ -17,7 +17,10 @@ from mnist_keras.app.config import SINK_FILES, TRACKERS, RunConfig
 from mnist_keras.app.setting import settings
 from mnist_keras.checkpoint import storage
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
+from mnist_keras.console.terminal import notice
 from mnist_keras.errors import MnistKerasError, UsageError
+from mnist_keras.inputs import json_text
+from mnist_keras.inputs.regular_file import read_regular
 
 # TensorBoard's: the curves, and the files that its plugins read.
 _EVENT_DIRECTORIES = ("train", "validation", "plugins")
@@ -207,7 +210,7 @@ class RunDirectory:
         """
         self.require_run()
         try:
-            lines = self.recipe.read_text(encoding="utf-8").splitlines()
+            lines = read_regular(self.recipe).decode().splitlines()
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, UnicodeDecodeError) as error:
@@ -264,13 +267,25 @@ class RunDirectory:
         return CheckpointDirectory(self.checkpoints, keep=1)
 
     def finished(self) -> dict[str, Any] | None:
-        """The summary of the run, {name: value}; None: it is not finished, or has lost a file."""
+        """The summary of the run, {name: value}; None: it is not finished, or has lost a file.
+
+        A damaged summary is reported and counts as lost: to train the run again writes it anew.
+        """
         try:
-            summary = json.loads(self.summary.read_bytes())
-            is_whole = isinstance(summary["epochs"], int) and summary["test_accuracy"] >= 0
-        except (OSError, ValueError, KeyError, TypeError):
+            summary = json_text.parse(read_regular(self.summary))
+            if not (type(summary["epochs"]) is int and 0 <= summary["test_accuracy"] <= 1):
+                raise ValueError("other values than a run writes")
+        except (FileNotFoundError, NotADirectoryError):
             return None
-        return summary if is_whole and self.model.exists() else None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            received = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+            notice(
+                f"{self.summary} is damaged, and the run counts as unfinished: training it again "
+                f"scores it anew. Received: {' '.join(received.split())}. "
+                "Expected: the summary that the run wrote."
+            )
+            return None
+        return summary if self.model.exists() else None
 
     def has_model_of(self, summary: Mapping[str, Any]) -> bool:
         """Whether model.keras has the bytes that a summary was written with.

@@ -5,10 +5,10 @@ shard. Pass the directory as ``--data_dir`` to main.py. Each machine needs all s
 ``--data_partitions`` only the shards of its own worker.
 """
 
-import argparse
 import signal
 import sys
 
+from mnist_keras.console.argument_parser import ArgumentParser
 from mnist_keras.console.terminal import notice
 from mnist_keras.errors import MnistKerasError
 
@@ -19,7 +19,7 @@ def main(arguments=None):
     from mnist_keras.data.datasets.catalog import NAMES
     from mnist_keras.data.formats.shard_files import FORMATS
 
-    parser = argparse.ArgumentParser(prog="python -m mnist_keras.shard", description=__doc__)
+    parser = ArgumentParser(prog="python -m mnist_keras.shard", description=__doc__)
     parser.add_argument("--to", required=True, help="directory to write")
     parser.add_argument(
         "--count", type=int, required=True, help="number of shards of the training images"

@@ -1,6 +1,7 @@
 """Packs files or arrays into one bytes object, to send them to other workers."""
 
 import io
+import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,6 +35,13 @@ def pack_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def unpack_arrays(packed: bytes) -> dict[str, np.ndarray]:
-    """The arrays that `pack_arrays` packed."""
+    """The arrays that `pack_arrays` packed.
+
+    Raises:
+        ValueError: an array is compressed, which may take any amount of memory.
+    """
+    with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+        if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+            raise ValueError("a compressed array")
     with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
         return dict(arrays)

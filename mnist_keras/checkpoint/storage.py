@@ -29,6 +29,7 @@ from typing import IO, Any, TypeVar
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.errors import MnistKerasError
+from mnist_keras.inputs.regular_file import open_regular, read_regular
 
 MANIFEST = "manifest.json"
 # Increase this when earlier versions of the package cannot read, or would misread, the manifest or
@@ -218,18 +219,22 @@ def read_member(path: StrPath, name: str) -> bytes:
 
 def _read_listed(path, entry):
     try:
-        data = path.read_bytes()
+        with open_regular(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            # A file of another size may not fit into memory.
+            data = file.read() if size == entry["size"] else None
     except OSError as error:
         raise DamagedError(
             f"{path} cannot be read. Received: {error.strerror}. Expected: a readable file."
         ) from error
-    digest = hashlib.sha256(data).hexdigest()
-    if (len(data), digest) != (entry["size"], entry["sha256"]):
-        raise DamagedError(
-            f"{path} is damaged. Received: {len(data)} bytes, sha256 {digest[:12]}…. "
-            f"Expected: {entry['size']} bytes, sha256 {entry['sha256'][:12]}…."
-        )
-    return data
+    received, expected = f"{size} bytes", f"{entry['size']} bytes"
+    if data is not None:
+        digest = hashlib.sha256(data).hexdigest()
+        if (len(data), digest) == (entry["size"], entry["sha256"]):
+            return data
+        received = f"{len(data)} bytes, sha256 {digest[:12]}…"
+        expected = f"{expected}, sha256 {entry['sha256'][:12]}…"
+    raise DamagedError(f"{path} is damaged. Received: {received}. Expected: {expected}.")
 
 
 def read_manifest(path):
@@ -241,25 +246,27 @@ def read_manifest(path):
     """
     path = _where(pathlib.Path(path)) / MANIFEST
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
         manifest = json.loads(data)
         entries = {
             name: {"size": int(entry["size"]), "sha256": str(entry["sha256"])}
             for name, entry in manifest["files"].items()
         }
         description, version = dict(manifest["description"]), int(manifest["format"])
-        seal = manifest["sha256"]
+        # Different texts can parse to the same number, so the bytes are compared as well.
+        is_whole = manifest["sha256"] == _seal(version, entries, description) and (
+            data == _text(manifest)
+        )
     except OSError as error:
         raise DamagedError(
             f"{path} cannot be read. Received: {error.strerror}. Expected: a readable file."
         ) from error
-    except Exception as error:  # Damaged bytes can raise exceptions of many types.
+    except Exception as error:  # Damaged bytes can raise exceptions of many types, in dumps too.
         raise DamagedError(
             f"{path} is not a manifest. Received: {type(error).__name__}. "
             "Expected: valid JSON with all its keys."
         ) from error
-    # Different texts can parse to the same number, so the bytes are compared as well.
-    if seal != _seal(version, entries, description) or data != _text(manifest):
+    if not is_whole:
         raise DamagedError(
             f"{path} is damaged. Received: content with another checksum. "
             "Expected: the content that was written."

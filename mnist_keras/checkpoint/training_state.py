@@ -18,7 +18,14 @@ import ml_dtypes
 import numpy as np
 import tensorflow as tf
 
-from mnist_keras.checkpoint import backends, callback_state, model_variables, replica_metrics
+from mnist_keras.checkpoint import (
+    backends,
+    callback_state,
+    file_bundle,
+    model_variables,
+    replica_metrics,
+    storage,
+)
 from mnist_keras.checkpoint.nested import put_arrays, take_arrays
 from mnist_keras.errors import MnistKerasError
 
@@ -101,13 +108,22 @@ class TrainingState:
 
     @classmethod
     def from_files(cls, files):
-        """The state that `to_files` wrote."""
-        description = json.loads(files[DESCRIPTION])
-        with np.load(io.BytesIO(files[ARRAYS]), allow_pickle=False) as stored:
-            arrays = dict(stored)
-        for key in description.pop("bfloat16"):
-            arrays[key] = arrays[key].view(ml_dtypes.bfloat16)
-        return cls(Position(**description.pop("position")), arrays, description)
+        """The state that `to_files` wrote.
+
+        Raises:
+            DamagedError: the files are not such a state.
+        """
+        try:
+            description = json.loads(files[DESCRIPTION])
+            arrays = file_bundle.unpack_arrays(files[ARRAYS])
+            for key in description.pop("bfloat16"):
+                arrays[key] = arrays[key].view(ml_dtypes.bfloat16)
+            return cls(Position(**description.pop("position")), arrays, description)
+        except Exception as error:  # Files that another program made can raise any.
+            raise storage.DamagedError(
+                f"the checkpoint does not hold a training state. Received: {type(error).__name__}: "
+                f"{' '.join(str(error).split())}. Expected: the files that were written."
+            ) from error
 
 
 def capture(model, callbacks, position, *, step=None, place=None, notes=None):

@@ -1,4 +1,9 @@
-"""Messages to the user on stderr, and the commands suggested to them."""
+"""All that is printed: results on stdout, messages on stderr, and the commands in them.
+
+What is printed may contain names of files, flags or texts of other programs. So every line goes
+through `printable`: no text controls the terminal, and none stops the program because stdout
+cannot encode it.
+"""
 
 import contextlib
 import errno
@@ -55,9 +60,20 @@ def print_line(*words):
     Raises:
         OutputError: stdout cannot be written.
     """
+    print_pieces([" ".join(map(str, words))])
+
+
+def print_pieces(pieces):
+    """Print one line on stdout, which may be too long for the memory, from an iterable of texts.
+
+    Raises:
+        OutputError: stdout cannot be written.
+    """
     try:
         _leave_bars(sys.stdout)
-        print(*words, flush=True)
+        for piece in pieces:
+            print(printable(piece, stream=sys.stdout), end="")
+        print(flush=True)
     except OSError as error:
         if error.errno != errno.EIO or not _is_device(sys.stdout):
             raise OutputError(
@@ -80,11 +96,12 @@ def _is_device(stream):
     return stat.S_ISCHR(os.fstat(stream.fileno()).st_mode)
 
 
-def notice(line):
-    """Print a line on stderr in one write, because other processes may write there too."""
+def notice(text):
+    """Print one or more lines on stderr in one write, as other processes may write there too."""
     with contextlib.suppress(OSError):  # A closed stderr must not end the program.
         _leave_bars(sys.stderr)
-        print(f"{_speaker}{line}\n", end="", file=sys.stderr, flush=True)
+        lines = [printable(line, stream=sys.stderr) for line in f"{_speaker}{text}".split("\n")]
+        print("\n".join(lines) + "\n", end="", file=sys.stderr, flush=True)
 
 
 def _leave_bars(stream):
@@ -129,13 +146,22 @@ def duration(seconds):
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
-def printable(text):
-    """The text, escaped as in Python if some of it could control the terminal.
+def printable(text, *, stream=None):
+    """The text, with escapes as in Python for what could control the terminal.
 
-    >>> print(printable("数字"), printable("two\\nlines"))
-    数字 two\\nlines
+    Args:
+        text: any text.
+        stream: where it is printed; also what its encoding lacks is escaped. None: any encoding.
+
+    >>> print(printable("数字"), printable("two\\nlines of 数字"))
+    数字 two\\nlines of 数字
     """
-    return text if text.isprintable() else ascii(text)[1:-1]
+    if not text.isprintable():
+        text = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    encoding = getattr(stream, "encoding", None)
+    if encoding is None or text.isascii():
+        return text
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def command(*arguments):

@@ -42,17 +42,9 @@ class Examples:
         labels = np.asarray(self.labels)
         if not isinstance(images, Sharded):
             images = np.asarray(images)
-        if images.dtype != np.uint8 or images.shape[1:] != self.description.image_shape:
-            raise DataError(
-                f"The images have the wrong form. Received: {images.dtype} {images.shape}. "
-                f"Expected: {self.description.stored_form}."
-            )
-        dtype, classes = self.description.label_dtype, self.description.classes
-        if labels.dtype != dtype or labels.shape != images.shape[:1]:
-            raise DataError(
-                f"The labels have the wrong form. Received: {labels.dtype} {labels.shape}. "
-                f"Expected: {dtype} ({len(images)},), one for each image."
-            )
+        require_images(images.dtype, images.shape, self.description)
+        require_labels(labels.dtype, labels.shape, self.description, count=len(images))
+        classes = self.description.classes
         if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
             worst = labels.min() if labels.min() < 0 else labels.max()
             raise DataError(
@@ -78,3 +70,33 @@ class Examples:
     def __getitem__(self, part: slice | npt.NDArray[Any]) -> "Examples":
         """The examples of a slice or an index array, as Examples."""
         return Examples(self.images[part], self.labels[part], description=self.description)
+
+
+def require_images(
+    dtype: np.dtype[Any], shape: tuple[int, ...], description: DatasetDescription
+) -> None:
+    """Refuse images of another form, which may not have been read yet.
+
+    Raises:
+        DataError: they do not match the description.
+    """
+    if dtype != np.uint8 or shape[1:] != description.image_shape:
+        raise DataError(
+            f"The images have the wrong form. Received: {dtype} {shape}. "
+            f"Expected: {description.stored_form}."
+        )
+
+
+def require_labels(
+    dtype: np.dtype[Any], shape: tuple[int, ...], description: DatasetDescription, *, count: int
+) -> None:
+    """Refuse labels of another form, which may not have been read yet; ``count`` of them fit.
+
+    Raises:
+        DataError: they do not match the description or the images.
+    """
+    if dtype != description.label_dtype or shape != (count,):
+        raise DataError(
+            f"The labels have the wrong form. Received: {dtype} {shape}. "
+            f"Expected: {description.label_dtype} ({count},), one for each image."
+        )

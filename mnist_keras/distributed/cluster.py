@@ -2,12 +2,12 @@
 
 import contextlib
 import dataclasses
-import json
 import os
 import re
 
 from mnist_keras.console.start import import_tensorflow
 from mnist_keras.errors import UsageError
+from mnist_keras.inputs import json_text
 
 _TF_CONFIG = "TF_CONFIG"
 _ADDRESSES = "MNIST_KERAS_WORKERS"
@@ -16,6 +16,7 @@ _SLURM_TASKS = "SLURM_STEP_NUM_TASKS"
 _SLURM = ("SLURM_PROCID", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE", "SLURM_JOB_ID")
 # Two jobs on one machine need different ports.
 _SLURM_PORTS = range(20_000, 40_000)
+_MOST_SHOWN = 300  # Characters of a description in an error.
 _EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", ...}}'
 
 
@@ -117,13 +118,14 @@ def speaker(environment=None):
 
 def _from_tf_config(text):
     try:
-        described = json.loads(text)
+        described = json_text.parse(text)
         jobs, task = described["cluster"], described["task"]
-        kind, index = task["type"], task["index"]
+        kind, index = str(task["type"]), task["index"]
         counts = {job: len(list(addresses)) for job, addresses in jobs.items()}
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else "not JSON of this form"
-        raise _invalid(_TF_CONFIG, f"{text} ({reason})", _EXAMPLE) from None
+        shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+        raise _invalid(_TF_CONFIG, f"{shown} ({reason})", _EXAMPLE) from None
     others = sorted(job for job in counts if job not in ("chief", "worker"))
     if others:
         raise _invalid(_TF_CONFIG, f"tasks of type {others[0]}", "workers and at most one chief")

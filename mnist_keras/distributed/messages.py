@@ -15,7 +15,11 @@ import os
 import secrets
 import socket
 import time
-from typing import Any, Literal, Self
+from typing import Any, Literal
+
+from typing_extensions import Self
+
+from mnist_keras.inputs import json_text
 
 SECRET = "MNIST_KERAS_SECRET"
 TIMEOUT_S = 5.0
@@ -133,8 +137,8 @@ def _secret():
 
 def _parsed(text):
     try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        value = json_text.parse(text)
+    except ValueError as error:
         raise StrangerError("no JSON") from error
     if not isinstance(value, dict):
         raise StrangerError("no JSON object")

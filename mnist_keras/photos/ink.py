@@ -15,6 +15,8 @@ import numpy as np
 from scipy import ndimage
 
 _COARSE_PIXELS = 512  # Longer side of the coarse photo: shows the line's width, and is fast.
+_LONGEST = 4  # Times the shorter side; a longer photo, as of one line of digits, counts as this.
+_MOST_IN_FRAME = 4096  # Pixels of an edge whose median is taken: its time grows with the square.
 _GROWTH = 1.4  # From one window to the next wider one.
 _FULL_GROWTH = 1.35  # Of the ink with the next wider window; below it the lines are filled.
 _CLEAR = 2.0  # Ratio of the ink to what the same window finds of the other kind, maybe grain.
@@ -26,7 +28,7 @@ _DARKEST_GROUND = 0.3  # Relative to the lightest: darker shadows have more nois
 _BLUR_SIDES = 1 / 2000  # Relative to the longer side: removes the camera's noise, but no line.
 
 
-def find_ink(grey):
+def find_ink(grey, *, check=lambda: None):
     """The difference of each pixel of a photo from the background around it.
 
     Dark ink is measured relative to the brightness of the background, so a shadow changes nothing.
@@ -35,6 +37,7 @@ def find_ink(grey):
 
     Args:
         grey: uint8 (height, width) of a photo, dark ink on light or light ink on dark.
+        check: called between the steps; it may raise an exception to end the search.
 
     Returns:
         float32 (height, width) in [0, 1]: 0 is background, 1 the strongest possible ink.
@@ -48,27 +51,35 @@ def find_ink(grey):
     True
     """
     grey = np.asarray(grey, np.float32) / np.float32(255)
-    shrink = -(-max(grey.shape) // _COARSE_PIXELS)
+    longer = min(max(grey.shape), _LONGEST * min(grey.shape))
+    shrink = math.ceil(max(longer, math.sqrt(grey.size)) / _COARSE_PIXELS)
     coarse = _framed(_block_means(grey, shrink))
-    is_light = _is_light(_evenly_lit(coarse))
-    window = round(_WINDOW_LINES * _line_width(coarse, is_light) * shrink) | 1
-    smooth = ndimage.gaussian_filter(grey, max(grey.shape) * _BLUR_SIDES)
+    check()
+    is_light = _is_light(_evenly_lit(coarse), check)
+    window = round(_WINDOW_LINES * _line_width(coarse, is_light, check) * shrink) | 1
+    smooth = ndimage.gaussian_filter(grey, longer * _BLUR_SIDES)
+    check()
     if is_light:
         smooth = _evenly_lit(smooth)
-    return _lines(_framed(smooth), window, is_light)[1:-1, 1:-1]
+    ink = _lines(_framed(smooth), window, is_light)[1:-1, 1:-1]
+    check()
+    return ink
 
 
 def _framed(grey):
     """The photo in a frame of one pixel of background, where ink that reaches the edge ends."""
     framed = np.pad(grey, 1, mode="edge")
     for edge in (framed[:, 0], framed[:, -1], framed[0], framed[-1]):
-        edge[:] = ndimage.median_filter(edge, len(edge) // 2 | 1, mode="nearest")
+        every = -(-len(edge) // _MOST_IN_FRAME)
+        some = edge[::every]
+        medians = ndimage.median_filter(some, len(some) // 2 | 1, mode="nearest")
+        edge[:] = np.repeat(medians, every)[: len(edge)]
     return framed
 
 
 def _lines(grey, window, is_light):
     """The difference of structures narrower than the window from the pixels beside them."""
-    size = (window, window)
+    size = _window(grey, window)
     if is_light:
         return grey - ndimage.grey_opening(grey, size, mode="nearest")
     ground = ndimage.grey_closing(grey, size, mode="nearest")
@@ -76,7 +87,7 @@ def _lines(grey, window, is_light):
     return (ground - grey) / np.maximum(ground, np.float32(darkest))
 
 
-def _is_light(grey):
+def _is_light(grey, check):
     """Whether the ink is lighter than its background.
 
     The windows go from narrow to wide. Up to the window that spans the lines, they find more of the
@@ -86,6 +97,7 @@ def _is_light(grey):
     prior = _FRAME_VOTE * _darkness_of_frame(grey)
     lead, before, was_full = 0.0, (0.0, 0.0), False
     for window in _windows(grey):
+        check()
         found = _energies(grey, window)
         dark, light = (energy + _LEAST_ENERGY for energy in found)
         vote = max(-_MOST_VOTE, min(math.log(light / dark), _MOST_VOTE))
@@ -97,10 +109,11 @@ def _is_light(grey):
     return lead > 0
 
 
-def _line_width(grey, is_light):
+def _line_width(grey, is_light, check):
     """The width in pixels of the narrowest window from which on wider ones find little more ink."""
     energy, noise, width = 0.0, 0.0, 0
     for window in _windows(grey):
+        check()
         found = [float(np.mean(np.square(_lines(grey, window, kind)))) for kind in (False, True)]
         if found[is_light] < _FULL_GROWTH * energy and energy > _CLEAR * noise:
             break
@@ -109,7 +122,7 @@ def _line_width(grey, is_light):
 
 
 def _energies(grey, window):
-    size = (window, window)
+    size = _window(grey, window)
     return [
         float(np.mean(np.square(grey - filled)))
         for filled in (
@@ -133,6 +146,14 @@ def _darkness_of_frame(grey):
     if dark == light:
         return 0.0
     return 1 - 2 * float(np.clip((np.median(frame) - dark) / (light - dark), 0, 1))
+
+
+def _window(grey, side):
+    """The size of a square window, cut off where it already spans the photo from any pixel.
+
+    The result is the same, and the time grows with the window even there.
+    """
+    return tuple(min(side, 2 * length - 1) for length in grey.shape)
 
 
 def _windows(grey):

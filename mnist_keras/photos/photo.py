@@ -15,6 +15,7 @@ from PIL import Image
 from scipy import ndimage, spatial
 
 from mnist_keras.data.datasets.descriptions import MNIST
+from mnist_keras.inputs.deadline import Deadline
 from mnist_keras.photos.ink import find_ink
 
 _BOX_PIXELS = 20
@@ -59,7 +60,7 @@ class Digit:
     image: np.ndarray
 
 
-def find_digits(grey: npt.NDArray[np.uint8]) -> list[Digit]:
+def find_digits(grey: npt.NDArray[np.uint8], *, deadline: Deadline | None = None) -> list[Digit]:
     """Finds the digits on a photo, in reading order, line by line.
 
     Digits that touch each other count as one. Pieces of less than about a third of the usual height
@@ -67,9 +68,13 @@ def find_digits(grey: npt.NDArray[np.uint8]) -> list[Digit]:
 
     Args:
         grey: uint8 (height, width), dark ink on light or light ink on dark, upright.
+        deadline: limits the time.
 
     Returns:
         A list of `Digit`; empty: there are none.
+
+    Raises:
+        DeadlineError: the deadline is over.
 
     Example:
 
@@ -79,13 +84,17 @@ def find_digits(grey: npt.NDArray[np.uint8]) -> list[Digit]:
     >>> [digit.box for digit in find_digits(grey)]
     [(20, 10, 4, 40), (60, 10, 4, 40)]
     """
-    ink = find_ink(grey)
+    check = (deadline or Deadline()).check
+    if grey.shape[0] < _LEAST_HEIGHT_PIXELS or grey.shape[1] == 1:
+        return []  # Too low for a digit, or all ink would lie along the edge.
+    ink = find_ink(grey, check=check)
     strength, labels = _lines(ink)
-    found = _digits(_pieces(labels), labels.shape)
-    return [
-        Digit(box=shape.box, image=_prepared(ink, strength, labels, shape))
-        for shape in _reading_order(found)
-    ]
+    found = _digits(_pieces(labels, check), labels.shape, check)
+    digits = []
+    for shape in _reading_order(found):
+        check()
+        digits.append(Digit(box=shape.box, image=_prepared(ink, strength, labels, shape)))
+    return digits
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -169,7 +178,7 @@ def _lines(ink):
     return strength, ndimage.label((strength > 0) & (ink > _EDGE * strength), _EIGHT)[0]
 
 
-def _pieces(labels):
+def _pieces(labels, check):
     """The connected pieces as shapes, the largest first."""
     areas = np.bincount(labels.ravel())
     areas[0] = 0
@@ -177,6 +186,7 @@ def _pieces(labels):
     shapes = []
     for number in np.argsort(-areas, kind="stable")[:_MOST_PIECES]:
         if areas[number]:
+            check()
             rows, columns = slices[number - 1]
             ink = labels[rows, columns] == number
             outline = np.argwhere(ink & ~ndimage.binary_erosion(ink))
@@ -186,13 +196,13 @@ def _pieces(labels):
     return shapes
 
 
-def _digits(shapes, size):
+def _digits(shapes, size, check):
     """The pieces joined to digits; other pieces are left out."""
     shapes = [shape for shape in shapes if not _lies_along_edge(shape, size)]
     usual = 0
     while shapes:
         usual = _usual_height(shapes)
-        joined = _join_parts(_join_bodies(shapes, usual), usual)
+        joined = _join_parts(_join_bodies(shapes, usual, check), usual, check)
         if len(joined) == len(shapes):
             break
         shapes = joined
@@ -214,13 +224,14 @@ def _usual_height(shapes):
     return _weighted_median(heights, areas)
 
 
-def _join_bodies(shapes, usual):
+def _join_bodies(shapes, usual, check):
     """Join pieces inside or above each other up to the height of a digit."""
     shapes, joined = list(shapes), []
     tallest = _TALLEST_DIGIT * usual if len(shapes) > 2 else math.inf
     while shapes:
         shape = shapes.pop(0)
         for other in shapes:
+            check()
             if _are_one_digit(shape, other, usual, tallest):
                 shapes.remove(other)
                 shapes.insert(0, shape | other)
@@ -242,11 +253,12 @@ def _are_one_digit(shape, other, usual, tallest):
     return near == _BREAK and height <= _TALLEST_STACK * usual
 
 
-def _join_parts(shapes, usual):
+def _join_parts(shapes, usual, check):
     """Join pieces too small for a digit to the nearest piece of the same digit."""
     shapes = sorted(shapes, key=lambda shape: shape.height)
     joined = []
     while shapes:
+        check()
         part = shapes.pop(0)
         if part.height >= _BODY * usual:
             joined.append(part)

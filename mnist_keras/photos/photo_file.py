@@ -4,17 +4,19 @@ import contextlib
 import dataclasses
 import math
 import os
-import stat
 import warnings
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 from PIL import ExifTags, Image
 
 from mnist_keras.annotations import Box, StrPath
 from mnist_keras.errors import DataError
+from mnist_keras.inputs.deadline import Deadline, DeadlineError
+from mnist_keras.inputs.regular_file import open_regular
 
 MOST_PIXELS = 120_000_000  # More than a phone's camera; a decompression bomb exceeds it.
+_MOST_ON_A_SIDE = 1_000_000  # Pillow takes 16 bytes a row besides its pixels.
 
 _WORKING_PIXELS = 2_000_000  # Enough for a page of digits, each of which ends with 20 pixels.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # Not EPS and others, which are not photos.
@@ -54,7 +56,9 @@ class Photo:
         return left, top, right - left, bottom - top
 
 
-def read_photo(path: StrPath | IO[bytes], *, most_pixels: int = MOST_PIXELS) -> Photo:
+def read_photo(
+    path: StrPath | IO[bytes], *, most_pixels: int = MOST_PIXELS, deadline: Deadline | None = None
+) -> Photo:
     """Reads a JPEG, PNG, HEIC, WebP, GIF or BMP file and applies its EXIF orientation.
 
     A large JPEG is decoded at reduced size. Transparent pixels count as background.
@@ -62,6 +66,7 @@ def read_photo(path: StrPath | IO[bytes], *, most_pixels: int = MOST_PIXELS) -> 
     Args:
         path: the file, or a binary file object, as ``io.BytesIO``.
         most_pixels: a photo with more pixels is refused before it is decoded.
+        deadline: limits the time; checked each time that the decoder asks for more bytes.
 
     Returns:
         A `Photo`.
@@ -69,6 +74,7 @@ def read_photo(path: StrPath | IO[bytes], *, most_pixels: int = MOST_PIXELS) -> 
     Raises:
         DataError: the file cannot be read, is not a photo, is damaged, is animated or has too many
             pixels.
+        DeadlineError: the deadline is over.
 
     Example:
 
@@ -78,27 +84,40 @@ def read_photo(path: StrPath | IO[bytes], *, most_pixels: int = MOST_PIXELS) -> 
     >>> photo.size, photo.grey.shape
     ((8000, 6000), (1200, 1600))
     """
+    deadline = deadline or Deadline()
     if not isinstance(path, (str, os.PathLike)):
-        return _read("the file", path, most_pixels, expected=_PHOTO)
+        return _read("the file", path, most_pixels, deadline, expected=_PHOTO)
     name = repr(os.fspath(path))
     try:
-        # Checked before open, which blocks on a named pipe.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise _bad(name, "cannot be read", "a directory or device", _EXPECTED)
-        with open(path, "rb") as file:
-            return _read(name, file, most_pixels, expected=_EXPECTED)
+        with open_regular(path) as file:
+            return _read(name, file, most_pixels, deadline, expected=_EXPECTED)
     except OSError as error:
         raise _bad(name, "cannot be read", error.strerror or error, _EXPECTED) from error
 
 
-def _read(name, file, most_pixels, *, expected):
+class _Timed:
+    """A binary file for Pillow that checks a deadline at each read."""
+
+    def __init__(self, file, deadline):
+        self._file, self._deadline = file, deadline
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, size=-1):
+        self._deadline.check()
+        return self._file.read(size)
+
+
+def _read(name, file, most_pixels, deadline, *, expected):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # They concern metadata, not pixels.
         head = file.read(12)
         file.seek(0)
         try:
-            image = Image.open(file, formats=_formats(head))
+            timed = cast(IO[bytes], _Timed(file, deadline))
+            image = Image.open(timed, formats=_formats(head))
             moves = getattr(image, "is_animated", False)
+        except DeadlineError:
+            raise
         except Image.DecompressionBombError as error:
             received = str(error).partition(" exceeds ")[0]
             raise _bad(name, "is too large", received, f"at most {most_pixels} pixels") from error
@@ -108,11 +127,18 @@ def _read(name, file, most_pixels, *, expected):
         if image.width * image.height > most_pixels:
             received = f"{image.width} x {image.height} pixels"
             raise _bad(name, "is too large", received, f"at most {most_pixels} pixels")
+        if max(image.size) > _MOST_ON_A_SIDE:
+            received = f"{image.width} x {image.height} pixels"
+            raise _bad(name, "is too long", received, f"at most {_MOST_ON_A_SIDE} on a side")
         if moves and image.format not in _FIRST_PICTURE_IS_THE_PHOTO:
             count = getattr(image, "n_frames", "several")
             raise _bad(name, "is animated", f"{count} pictures", "a single picture")
         try:
-            return _photo(image)
+            photo = _photo(image)
+            deadline.check()
+            return photo
+        except DeadlineError:
+            raise
         except Exception as error:  # Likewise its decoders.
             reason = error or type(error).__name__
             raise _bad(name, "is damaged", reason, "a complete file") from error

@@ -1,7 +1,9 @@
 """The digits of one file: a photo of handwriting or an IDX file of images."""
 
+import contextlib
 import dataclasses
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,9 +12,14 @@ from mnist_keras.annotations import Box, StrPath
 from mnist_keras.data.datasets.descriptions import MNIST
 from mnist_keras.data.formats.idx import is_idx, read_idx
 from mnist_keras.errors import DataError
+from mnist_keras.inputs.deadline import Deadline, DeadlineError
+from mnist_keras.inputs.regular_file import open_regular
 
 if TYPE_CHECKING:
     from mnist_keras.photos.photo_file import Photo
+
+
+MOST_SECONDS = 20.0  # For one photo; a page of a phone's camera takes about one.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,17 +39,19 @@ class Reading:
     photo: "Photo | None" = None
 
 
-def read(path: StrPath) -> Reading:
+def read(path: StrPath, *, deadline: Deadline | None = None) -> Reading:
     """The digits in a photo, prepared as MNIST's were, or the images of an IDX file, unchanged.
 
     Args:
         path: the file.
+        deadline: limits the time for a photo; by default `MOST_SECONDS` from now.
 
     Returns:
         A `Reading`.
 
     Raises:
-        DataError: the file is neither a photo nor an IDX file of images, or is damaged.
+        DataError: the file is neither a photo nor an IDX file of images, is damaged, or takes too
+            long.
 
     Example:
 
@@ -57,29 +66,42 @@ def read(path: StrPath) -> Reading:
     from mnist_keras.photos.photo import find_digits
     from mnist_keras.photos.photo_file import read_photo
 
-    photo = read_photo(path)
-    digits = find_digits(photo.grey)
+    deadline = deadline or Deadline(MOST_SECONDS)
+    with in_time(repr(os.fspath(path))):
+        photo = read_photo(path, deadline=deadline)
+        digits = find_digits(photo.grey, deadline=deadline)
     images = np.array([digit.image for digit in digits], np.uint8).reshape(-1, *MNIST.image_shape)
     return Reading(path, images, [photo.in_own_pixels(digit.box) for digit in digits], photo)
 
 
-def _is_idx(path):
-    if not os.path.isfile(path):
-        return False
+@contextlib.contextmanager
+def in_time(name: str) -> Iterator[None]:
+    """In this context the end of a deadline is a DataError about the photo of this name."""
     try:
-        with open(path, "rb") as file:
+        yield
+    except DeadlineError as error:
+        raise DataError(
+            f"{name} takes too long to read. Received: {error}. Expected: a photo of some digits."
+        ) from error
+
+
+def _is_idx(path):
+    try:
+        with open_regular(path) as file:
             return is_idx(file.read(3))
     except OSError:
         return False  # `read_photo` says why the file cannot be read.
 
 
 def _read_idx(path):
-    images = read_idx(path)
     height, width = MNIST.image_shape
-    if images.dtype != np.uint8 or images.shape[-2:] != (height, width) or images.ndim > 3:
-        raise DataError(
-            f"{os.fspath(path)!r} does not contain images of digits. "
-            f"Received: {images.dtype} {images.shape}. Expected: {MNIST.stored_form}."
-        )
-    images = images.reshape(-1, height, width)
+
+    def check(dtype, shape):
+        if dtype != np.uint8 or shape[-2:] != (height, width) or len(shape) > 3:
+            raise DataError(
+                f"{os.fspath(path)!r} does not contain images of digits. "
+                f"Received: {dtype} {shape}. Expected: {MNIST.stored_form}."
+            )
+
+    images = read_idx(path, check=check).reshape(-1, height, width)
     return Reading(path, images, [(0, 0, width, height)] * len(images))

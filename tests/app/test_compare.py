@@ -175,6 +175,26 @@ def test_a_damaged_checkpoint_is_skipped(table):
     assert table("logs/a")[0][1].split() == ["a", "1/3", "600", "0.5000", "0:30", "2,000"]
 
 
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"position": 7}', "1" * 400], ids=["nested", "other", "digits"]
+)
+def test_a_checkpoint_of_other_json_is_skipped(text, table):
+    run = begin("a")
+    save(run, step=600, epoch=1, seconds=30.0, loss=0.5)
+    files = {"state.json": text.encode(), "state.npz": b""}
+    description = {"step": 1200, "metrics": {"loss": 0.4}}
+    storage.write_directory(run.checkpoints / "step-00001200", files, description)
+    assert table("logs/a")[0][1].split()[:4] == ["a", "1/3", "600", "0.5000"]
+
+
+def test_names_that_stdout_cannot_encode_are_escaped(tmp_path):
+    finish(begin("数字"))
+    finish(begin("b"))
+    done = run_main("--mode=compare", cwd=tmp_path, PYTHONIOENCODING="ascii:strict")
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["run", "b", r"\u6570\u5b57"]
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_the_arrays_of_a_checkpoint_are_not_read(table):
     run = begin("a")
     (save(run, step=600, epoch=1, seconds=30.0, loss=0.5) / "state.npz").unlink()

@@ -1,3 +1,4 @@
+import os
 import pathlib
 
 import pytest
@@ -32,6 +33,15 @@ def refusal(*arguments):
     with pytest.raises(UsageError) as caught:
         parse(*arguments)
     return str(caught.value)
+
+
+@pytest.mark.parametrize("words", [["--flagfile=pipe"], ["--flagfile", "pipe"]])
+def test_a_named_pipe_is_not_read_as_a_flag_file(words):
+    os.mkfifo("pipe")
+    assert refusal(*words) == (
+        "a flag file cannot be read: a named pipe. Received: 'pipe'. "
+        "Expected: a text file with one flag per line."
+    )
 
 
 def write_run(path, **recipe):

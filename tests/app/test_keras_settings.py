@@ -2,6 +2,7 @@
 
 import doctest
 import json
+import os
 import subprocess
 import sys
 
@@ -37,6 +38,16 @@ def test_a_wrong_setting_is_refused_with_the_file(text, tmp_path):
     assert str(caught.value) == (
         f"the settings of Keras in {path} are wrong. Received: {WRONG[text]}"
     )
+
+
+def test_a_pipe_or_endless_nesting_is_refused(tmp_path):
+    user = home(tmp_path, "[" * 100_000)
+    with pytest.raises(UsageError, match=r"Received: JSON that is nested too deep\."):
+        keras_settings.require_usable(user)
+    (tmp_path / "keras.json").unlink()
+    os.mkfifo(tmp_path / "keras.json")
+    with pytest.raises(UsageError, match=r"Received: a named pipe\."):
+        keras_settings.require_usable(user)
 
 
 @pytest.mark.parametrize("text", HARMLESS)

@@ -1,4 +1,5 @@
 import io
+import os
 import time
 import zipfile
 
@@ -7,7 +8,8 @@ import numpy as np
 import pytest
 
 from mnist_keras.app import networks
-from mnist_keras.app.model_file import model_file
+from mnist_keras.app.model_file import model_file, open_model_file
+from mnist_keras.errors import MnistKerasError
 
 
 @pytest.fixture
@@ -37,3 +39,34 @@ def test_keras_loads_the_same_network_from_the_file(network, tmp_path):
     images = np.random.default_rng(0).random((5, 28, 28), np.float32)
     np.testing.assert_array_equal(opened(images), network(images))
     assert [layer.name for layer in opened.layers] == [layer.name for layer in network.layers]
+
+
+@pytest.mark.parametrize("name", ["config.json", "metadata.json", "model.weights.h5"])
+def test_a_file_that_unpacks_to_far_more_is_refused(name, tmp_path):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(name, bytes(17 << 20))
+    with pytest.raises(MnistKerasError) as caught:
+        open_model_file(path)
+    received = f"ValueError: {name} of {17 << 20} bytes, more than {16 << 20}"
+    assert str(caught.value) == (
+        f"{path} cannot be opened. Received: {received}. Expected: the model that the run saved."
+    )
+
+
+def test_a_compressed_file_of_a_network_is_opened(network, tmp_path):
+    path = tmp_path / "model.keras"
+    with (
+        zipfile.ZipFile(io.BytesIO(model_file(network))) as stored,
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as packed,
+    ):
+        for name in stored.namelist():
+            packed.writestr(name, stored.read(name))
+    assert open_model_file(path).count_params() == network.count_params()
+
+
+def test_a_pipe_is_not_opened_as_a_model(tmp_path):
+    path = tmp_path / "model.keras"
+    os.mkfifo(path)
+    with pytest.raises(MnistKerasError, match=r"cannot be opened\. Received: a named pipe\."):
+        open_model_file(path)

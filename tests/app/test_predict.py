@@ -9,6 +9,7 @@ from PIL import Image
 
 from mnist_keras.app import predict as module
 from mnist_keras.app.config import RunConfig
+from mnist_keras.app.evaluate import evaluate
 from mnist_keras.app.model_file import model_file
 from mnist_keras.app.predict import predict
 from mnist_keras.app.run_directory import RunDirectory
@@ -17,7 +18,7 @@ from mnist_keras.data.datasets.synthetic import synthetic_digits
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.photos.reading import read
 from mnist_keras.probabilities import probabilities
-from tests.command_line import run_main
+from tests.command_line import run_main, write_small_mnist
 
 CROSS = "categorical_crossentropy"
 
@@ -122,6 +123,38 @@ def test_without_any_digit_the_network_is_not_loaded(here, capsys, monkeypatch):
     monkeypatch.setattr(module, "import_tensorflow", None)
     assert predict(config("empty.png", "one.png")) == 0
     assert capsys.readouterr().out == "empty.png: no digit\none.png: no digit\n"
+
+
+@pytest.mark.parametrize("mode", [predict, evaluate], ids=lambda mode: mode.__name__)
+def test_a_model_of_another_shape_is_named_with_both_shapes(here, mode):
+    run = RunDirectory(here / "logs" / "other")
+    run.path.mkdir(exist_ok=True)
+    run.store_recipe(RunConfig(dataset="mnist", loss=CROSS, run_name="other"))
+    layers = [keras.Input((32, 32, 3)), keras.layers.Flatten(), keras.layers.Dense(784)]
+    keras.Sequential(layers).save(run.model)
+    write_small_mnist(here / "data")
+    with pytest.raises(MnistKerasError) as caught:
+        mode(config("digits", run_name="other", dataset="mnist", data_dir="data"))
+    shutil.rmtree(run.path)
+    assert str(caught.value) == (
+        "logs/other/model.keras does not read digits. Received: a network from (None, 32, 32, 3) "
+        "to (None, 784). Expected: from (None, 28, 28) to (None, 10)."
+    )
+
+
+def test_many_images_are_read_in_parts_with_the_same_answer(here, capsys, monkeypatch):
+    predict(config("digits", "数 字.png", "digits.gz", json=True))
+    at_once = capsys.readouterr().out
+    monkeypatch.setattr(module, "_IMAGES_AT_ONCE", 3)
+    predict(config("digits", "数 字.png", "digits.gz", json=True))
+    for line, expected in zip(
+        capsys.readouterr().out.splitlines(), at_once.splitlines(), strict=True
+    ):
+        for found, other in zip(
+            json.loads(line)["digits"], json.loads(expected)["digits"], strict=True
+        ):
+            assert found["probability"] == pytest.approx(other["probability"], abs=1e-5)
+            assert {**found, "probability": 0} == {**other, "probability": 0}
 
 
 def test_control_characters_in_file_names_are_escaped(here, tmp_path, capsys):

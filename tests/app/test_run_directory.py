@@ -243,11 +243,32 @@ def test_a_run_with_summary_and_model_is_finished(run):
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"{", b"[]", b"7", b"{}", b"\xff", b'{"epochs": "2", "test_accuracy": 1}']
+    "content",
+    [
+        *(b"", b"{", b"[]", b"7", b"{}", b"\xff", b'{"epochs": "2", "test_accuracy": 1}'),
+        b'{"epochs": 2, "test_accuracy": %s}' % (b"1" * 400),
+        b'{"epochs": 2, "test_accuracy": 1, "seconds": %s}' % (b"1" * 400),
+        b'{"epochs": 2, "test_accuracy": NaN}',
+        b"[" * 100_000,
+    ],
+    ids=lambda content: content[:40].decode(errors="replace"),
 )
-def test_a_damaged_summary_counts_as_missing(content, run):
+def test_a_damaged_summary_counts_as_missing(content, run, capsys):
     run.summary.write_bytes(content)
     assert run.finished() is None
+    said = capsys.readouterr().err
+    assert said.startswith(f"{run.summary} is damaged, and the run counts as unfinished: ")
+    assert said.count("\n") == 1
+
+
+def test_pipes_among_the_runs_files_are_refused_at_once(run, capsys):
+    for path in (run.recipe, run.summary):
+        path.unlink()
+        os.mkfifo(path)
+    assert run.finished() is None
+    assert "Received: a named pipe. Expected: " in capsys.readouterr().err
+    with pytest.raises(MnistKerasError, match=r"recipe cannot be read\. .*: a named pipe\."):
+        run.stored_recipe()
 
 
 @pytest.mark.parametrize(

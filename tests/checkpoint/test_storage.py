@@ -319,6 +319,33 @@ def test_one_file_is_read_and_verified_without_the_others(stored):
             storage.read_member(stored, name)
 
 
+def test_a_file_of_another_size_is_not_read(stored):
+    os.truncate(stored / "a", 1 << 40)
+    with pytest.raises(DamagedError) as caught:
+        storage.read_directory(stored)
+    assert str(caught.value) == (
+        f"{stored / 'a'} is damaged. Received: {1 << 40} bytes. Expected: 2 bytes."
+    )
+
+
+@pytest.mark.parametrize("name", ["a", "manifest.json"])
+def test_a_pipe_in_a_checkpoint_is_damage(stored, name):
+    (stored / name).unlink()
+    os.mkfifo(stored / name)
+    with pytest.raises(DamagedError, match=r"cannot be read\. Received: a named pipe\."):
+        storage.read_directory(stored)
+
+
+@pytest.mark.parametrize("depth", [300, 900, 940, 980, 100_000])
+def test_a_deeply_nested_manifest_is_damage(stored, depth):
+    nested = '{"a": ' * depth + "1" + "}" * depth
+    manifest = json.loads((stored / "manifest.json").read_bytes())
+    text = json.dumps({**manifest, "description": 7}).replace(": 7", f": {nested}")
+    (stored / "manifest.json").write_text(text)
+    with pytest.raises(DamagedError):
+        storage.read_directory(stored)
+
+
 def overwrite(path, offset, byte):
     with open(path, "r+b", buffering=0) as file:
         file.seek(offset)
@@ -366,7 +393,7 @@ DAMAGE = {
     "a file longer": (lambda path: (path / "b").write_bytes(b"x"), "Received: 1 bytes"),
     "a file that is a directory": (
         lambda path: ((path / "a").unlink(), (path / "a").mkdir()),
-        "a cannot be read. Received: Is a directory.",
+        "a cannot be read. Received: a directory.",
     ),
     "no manifest": (lambda path: (path / "manifest.json").unlink(), "No such file or directory"),
     "an empty manifest": (

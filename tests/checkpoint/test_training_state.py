@@ -1,4 +1,5 @@
 import doctest
+import io
 import json
 import re
 
@@ -8,6 +9,7 @@ import pytest
 
 from mnist_keras import TapeModel
 from mnist_keras.checkpoint import training_state
+from mnist_keras.checkpoint.storage import DamagedError
 from mnist_keras.checkpoint.training_state import Position, StateMismatchError, TrainingState
 
 X = np.random.default_rng(0).random((40, 8, 3), dtype=np.float32)
@@ -347,6 +349,23 @@ def test_a_non_finite_weight_or_momentum_is_detected(dtype, value):
 def test_a_large_float64_number_is_finite():
     state = TrainingState(PLACE, {"model/0000": np.array([1e300])}, {})
     assert training_state.is_finite(state)
+
+
+def compressed_arrays():
+    packed = io.BytesIO()
+    np.savez_compressed(packed, weight=np.zeros(9))
+    return packed.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("state.json", b"[" * 100_000), ("state.json", b"{}"), ("state.npz", compressed_arrays())],
+    ids=["nested", "empty", "compressed"],
+)
+def test_files_without_a_training_state_are_damaged(name, content):
+    files = {"state.json": b'{"bfloat16": [], "position": {}}', "state.npz": b"", name: content}
+    with pytest.raises(DamagedError, match="the checkpoint does not hold a training state"):
+        TrainingState.from_files(files)
 
 
 def test_the_examples_in_the_docstrings_run():

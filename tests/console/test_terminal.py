@@ -81,6 +81,22 @@ def test_a_terminal_that_has_hung_up_is_not_an_error(broken):
     terminal.notice("resumed")
 
 
+def test_lines_without_control_characters_reach_any_stream(monkeypatch):
+    streams = {}
+    for name in ("stdout", "stderr"):
+        streams[name] = io.BytesIO()
+        text_stream = io.TextIOWrapper(streams[name], encoding="latin-1", errors="strict")
+        monkeypatch.setattr(sys, name, text_stream)
+    terminal.print_line("a\x1b[2Jé", "数\n", 7)
+    terminal.print_pieces(piece for piece in ("[\udcff", "é]"))
+    terminal.notice("a\x1b[2Jé\n数\r")
+    printed = {name: stream.getvalue().decode("latin-1") for name, stream in streams.items()}
+    assert printed == {
+        "stdout": "a\\x1b[2Jé \\u6570\\n 7\n[\\udcffé]\n",
+        "stderr": "a\\x1b[2Jé\n\\u6570\\r\n",
+    }
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(0, "0:00"), (59.99, "0:59"), (60, "1:00"), (3599, "59:59"), (3600, "1:00:00")],
@@ -96,7 +112,7 @@ def test_an_unknown_duration_is_a_dash(seconds):
 
 @pytest.mark.parametrize(
     ("text", "printed"),
-    [("数字 é", "数字 é"), ("a\nb", "a\\nb"), ("\x1b[31m", "\\x1b[31m"), ("\udcff", "\\udcff")],
+    [("数字 é", "数字 é"), ("a\nb", "a\\nb"), ("\x1b[31m", "\\x1b[31m"), ("\udcff数", "\\udcff数")],
 )
 def test_control_characters_are_escaped(text, printed):
     assert terminal.printable(text) == printed

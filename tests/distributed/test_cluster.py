@@ -95,6 +95,12 @@ def test_a_required_cluster_that_is_missing_is_refused():
     ("environment", "source", "received"),
     [
         ({"TF_CONFIG": "{"}, "TF_CONFIG", "{ (not JSON of this form)"),
+        (
+            {"TF_CONFIG": "[" * 100_000},
+            "TF_CONFIG",
+            f"{'[' * 300}… (not JSON of this form)",
+        ),
+        (tf_config(kind=[]), "TF_CONFIG", "task type '[]' in a cluster of {'worker': 2}"),
         ({"TF_CONFIG": '{"cluster": {}}'}, "TF_CONFIG", """{"cluster": {}} (no 'task')"""),
         ({"TF_CONFIG": "[1]"}, "TF_CONFIG", "[1] (not JSON of this form)"),
         (tf_config(index=2), "TF_CONFIG", "worker 2 of 2"),

@@ -33,9 +33,9 @@ class Bad:
     is_cut: bool = False
 
 
-def png(*, side=30, mode="L"):
+def png(*, size=(30, 30)):
     file = io.BytesIO()
-    Image.new(mode, (side, side)).save(file, "PNG")
+    Image.new("L", size).save(file, "PNG")
     return file.getvalue()
 
 
@@ -112,7 +112,7 @@ def _once(random):
         for body in (b"\0\0\0\x18ftypheic" + noise, b"\x80\4cos\nsystem\n", promised(60_001, 1000)):
             yield Bad(request(path=path, body=body), (422,))
         yield Bad(request(path=path, body=promised(50_000, 50_000)), (422,))
-    yield Bad(request(body=png(side=1001)), (422,))
+    yield Bad(request(body=png(size=(1001, 1001))), (422,))
     for junk in (noise, b"\x16\x03\x01\2\0\1\0\1\xfc\3\3", b"GET\r\n\r\n", b"\r\n\r\n\0" * 9):
         yield Bad(junk + b"\r\n\r\n", (400, 0), is_cut=True)
     yield Bad(request("GET", "/" + "a" * 100_000), (400, 0))

@@ -26,9 +26,10 @@ if "wait" in sys.argv:
     signal.pause()
 sys.exit(int(sys.argv[1]) if index else 0)
 """
-# Replaces ssh: runs its last argument, after options and the host, on this machine.
+# Replaces ssh: runs its last argument, after options, "--" and the host, on this machine.
 SSH = """#!/bin/sh
-while [ $# -gt 2 ]; do shift; done
+while [ "$1" != -- ]; do shift || exit 254; done
+shift
 if [ "$1" = nowhere ]; then echo nowhere is not known >&2; exit 255; fi
 exec sh -c "$2"
 """
@@ -128,6 +129,22 @@ def test_workers_waiting_for_a_failed_one_are_ended(launch):
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
+        *(
+            (
+                [f"--hosts=a,{place}"],
+                f"--hosts is wrong. Received: {shown}. Expected: names of hosts, each with a port "
+                "and a user where needed, as me@host:2222",
+            )
+            for place, shown in {
+                "-V:2222": "-V:2222",
+                "-oProxyCommand=touch it": "-oProxyCommand=touch it:2222",
+                "me@-V": "me@-V:2222",
+                "-l@b": "-l@b:2222",
+                "": ":2222",
+                "b:port": "b:port",
+                "b\x1b[2J": r"b\x1b[2J:2222",
+            }.items()
+        ),
         (["--workers=0"], "--workers is too small. Received: 0. Expected: 1 or more"),
         (
             ["--workers=2", "--seed=1"],

@@ -3,8 +3,10 @@ import doctest
 import numpy as np
 import pytest
 from PIL import Image
+from scipy import ndimage
 
 from mnist_keras.data.datasets.synthetic import synthetic_digits
+from mnist_keras.inputs.deadline import Deadline, DeadlineError
 from mnist_keras.photos import ink, photo
 from mnist_keras.photos.photo import find_digits
 
@@ -249,6 +251,38 @@ def test_the_grain_of_an_empty_page_is_not_a_digit():
 @pytest.mark.parametrize("light", [0, 128, 255])
 def test_a_page_of_one_colour_has_no_digits(shape, light):
     assert find_digits(np.full(shape, light, np.uint8)) == []
+
+
+@pytest.mark.parametrize("shape", [(1, 1_000_000), (1_000_000, 1), (7, 200_000), (9, 40_000)])
+def test_long_thin_pictures_have_no_digits(shape):
+    grey = np.full(shape, 255, np.uint8)
+    grey[::3] = 0
+    assert find_digits(grey) == []
+
+
+def test_a_long_line_of_small_digits_is_read(digits):
+    sheet = page(60, 24_000)
+    expected = [number % 10 for number in range(20)]
+    for number, digit in enumerate(expected):
+        write(sheet, digits[digit], x=40 + 1200 * number, y=10, side=40)
+    assert [nearest(found.image, digits) for found in seen(sheet)] == expected
+
+
+@pytest.mark.parametrize("shape", [(1, 60), (3, 40), (12, 50)])
+def test_a_window_that_is_cut_off_finds_the_same(shape):
+    grey = np.random.default_rng(0).random(shape, np.float32)
+    for window in (3, 25, 81, 201):
+        expected = ndimage.grey_closing(grey, (window, window), mode="nearest")
+        cut_off = ndimage.grey_closing(grey, ink._window(grey, window), mode="nearest")
+        np.testing.assert_array_equal(cut_off, expected)
+
+
+@pytest.mark.parametrize("checks", [1, 5, 20, 60])
+def test_the_search_ends_at_the_deadline_at_any_point(checks):
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400), np.uint8)
+    times = iter(range(10**6))
+    with pytest.raises(DeadlineError):
+        find_digits(noise, deadline=Deadline(checks, clock=lambda: next(times)))
 
 
 def test_noise_is_not_read_as_digits():

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from mnist_keras.errors import DataError
+from mnist_keras.inputs.deadline import Deadline, DeadlineError
 from mnist_keras.photos import photo_file
 from mnist_keras.photos.photo_file import MOST_PIXELS, read_photo
 from tests.data.files import message_of
@@ -155,6 +156,14 @@ def test_the_maximum_number_of_pixels_can_be_lowered(marked):
     assert str(caught.value) == expected
 
 
+@pytest.mark.parametrize("name", ["photo.png", "photo.jpg", "photo.gif", "photo.bmp"])
+def test_decoding_ends_at_the_deadline(name, marked):
+    times = iter(range(100))
+    noise = np.random.default_rng(0).integers(0, 256, (400, 600), np.uint8)
+    with pytest.raises(DeadlineError, match=r"^more than 5 s$"):
+        read_photo(save(noise, name), deadline=Deadline(5, clock=lambda: next(times)))
+
+
 def test_a_single_pixel_is_a_photo():
     photo = read_photo(save(np.zeros((1, 1), np.uint8), "one.png"))
     assert (photo.size, photo.grey.tolist()) == ((1, 1), [[0]])
@@ -205,6 +214,15 @@ def test_a_decompression_bomb_is_refused_before_decoding(size, received, tmp_pat
     assert MOST_PIXELS == 120_000_000
 
 
+@pytest.mark.parametrize("size", [(1, 1_000_001), (119_000_000, 1)])
+def test_a_picture_that_is_too_long_is_refused_before_decoding(size, tmp_path):
+    (tmp_path / "long.png").write_bytes(png(*size))
+    assert message_of(read_photo, "long.png") == (
+        f"'long.png' is too long. Received: {size[0]} x {size[1]} pixels. "
+        "Expected: at most 1000000 on a side."
+    )
+
+
 @pytest.mark.parametrize("name", ["photo.png", "photo.jpg", "photo.webp", "photo.heic"])
 def test_a_truncated_photo_is_damaged(name, tmp_path):
     if name == "photo.heic":
@@ -220,7 +238,7 @@ def test_a_truncated_photo_is_damaged(name, tmp_path):
 def test_a_file_that_cannot_be_opened_is_named(tmp_path):
     os.mkfifo("pipe")
     reasons = {"none.png": "No such file or directory"}
-    reasons |= dict.fromkeys(("pipe", "."), "a directory or device")
+    reasons |= {"pipe": "a named pipe", ".": "a directory"}
     for name, reason in reasons.items():
         expected = f"{name!r} cannot be read. Received: {reason}. Expected: {PHOTO}."
         assert message_of(read_photo, name) == expected

@@ -6,6 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.sinks.line_file import LineSink
+from mnist_keras.inputs import json_text
+from mnist_keras.inputs.regular_file import open_regular
+
+_STEPS = range(1 << 63)
 
 
 class JsonLinesSink(LineSink):
@@ -50,7 +54,7 @@ def read_rows(path: StrPath) -> list[tuple[int, dict[str, float]]]:
     """[(step, {name: value}), ...] of a `JsonLinesSink`; without lines that a kill has cut off."""
     rows = []
     try:
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             for line in file:
                 rows.append(_row(line))
     except (FileNotFoundError, ValueError):
@@ -59,8 +63,8 @@ def read_rows(path: StrPath) -> list[tuple[int, dict[str, float]]]:
 
 
 def _row(line):
-    row = json.loads(line)
-    if not isinstance(row, dict) or not isinstance(row.get("step"), int):
+    row = json_text.parse(line)
+    if not isinstance(row, dict) or type(row.get("step")) is not int or row["step"] not in _STEPS:
         raise ValueError("no step")
     step = row.pop("step")
     if not all(isinstance(value, (int, float, str)) for value in row.values()):

@@ -12,6 +12,7 @@ from mnist_keras.callbacks.sinks.sink import Sink, outlasts
 from mnist_keras.checkpoint import backends
 from mnist_keras.console.terminal import notice
 from mnist_keras.errors import UsageError
+from mnist_keras.inputs.regular_file import NOT_REGULAR, open_regular
 
 
 class LineSink(Sink):
@@ -84,15 +85,16 @@ class LineSink(Sink):
 
     def _require_own_file(self):
         try:
-            with open(self.path, "rb") as file:
+            with open_regular(self.path) as file:
                 begins = file.read(len(self.beginning))
-        except IsADirectoryError:
+        except OSError as error:
+            if error.errno not in NOT_REGULAR:
+                return  # The file does not exist yet, or the disk cannot be reached now.
+            kind = str(error.strerror).removeprefix("a ")
             raise UsageError(
-                f"the path of a file is wrong. Received: the directory {self.path}. "
+                f"the path of a file is wrong. Received: the {kind} {self.path}. "
                 f"Expected: a file for {type(self).__name__}."
             ) from None
-        except OSError:
-            return  # The file does not exist yet, or the disk cannot be reached now.
         if not self.beginning.startswith(begins):
             raise UsageError(
                 f"the file is not one that {type(self).__name__} writes. Received: {self.path}. "
@@ -170,7 +172,7 @@ class _LineFile:
     def _find_end(self, path):
         """The offset of the first line that this session repeats, or that is damaged."""
         end = 0
-        with open(path, "rb") as file:
+        with open_regular(path) as file:
             for line in file:
                 is_header = end == 0 and line == self._sink.header
                 if not line.endswith(b"\n") or not (is_header or self._keeps(line)):

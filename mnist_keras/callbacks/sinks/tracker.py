@@ -13,6 +13,8 @@ from mnist_keras.callbacks.sinks.sink import Sink
 from mnist_keras.checkpoint import storage
 from mnist_keras.console import extras, terminal
 from mnist_keras.errors import UsageError
+from mnist_keras.inputs import json_text
+from mnist_keras.inputs.regular_file import read_regular
 
 _MEASURED = "examples_per_second"  # Another value in each session, even if all else is equal.
 
@@ -153,7 +155,7 @@ class TrackerSink(Sink):
 
     def _identity(self):
         try:
-            identity = json.loads(self._identity_file.read_bytes())
+            identity = json_text.parse(read_regular(self._identity_file))
         except (FileNotFoundError, ValueError):
             return {}
         return identity if isinstance(identity, dict) else {}

@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 
 from mnist_keras.annotations import StrPath
+from mnist_keras.inputs.regular_file import read_regular
 
 _HEADER = 7
 _BLOCK = 1 << 15
@@ -25,7 +26,7 @@ def last_row(directory: StrPath, run: str) -> int:
         run: the run's id.
     """
     files = pathlib.Path(directory).glob(f"*run-*-{run}*/run-{run}.wandb")
-    return max((row for path in files for row in _rows(path.read_bytes())), default=-1)
+    return max((row for path in files for row in _rows(read_regular(path))), default=-1)
 
 
 def _rows(data: bytes) -> Iterator[int]:

@@ -116,7 +116,7 @@ def figure(tag: str, figure: Any, *, close: bool = True, description: str = "") 
     pyplot = sys.modules.get("matplotlib.pyplot")
     if close and pyplot is not None:
         pyplot.close(figure)
-    return drawing.image_summary(tag, Image.open(buffer), description=description)
+    return drawing.image_summary(tag, Image.open(buffer, formats=("PNG",)), description=description)
 
 
 def text(tag: str, text: str | Sequence[Any], *, description: str = "") -> Summary:

@@ -8,6 +8,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 
 from mnist_keras.checkpoint import storage
 from mnist_keras.data.formats.record_framing import is_cut_off, records_in
+from mnist_keras.inputs.regular_file import open_regular
 
 PREFIX, SUFFIX = "events.out.tfevents.", ".mnist_keras"
 EVENT_FILES = f"{PREFIX}*{SUFFIX}"
@@ -58,7 +59,7 @@ def events_in(path):
         (the offset of an event, the offset after it, the event). Where the offset is not that after
         the event before, a part between them is damaged.
     """
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         for begin, end, data in records_in(file):
             try:
                 event = Event.FromString(data)
@@ -69,7 +70,7 @@ def events_in(path):
 
 def is_damaged_from(path, offset):
     """Whether a file has more bytes from an offset on than those of one event that was cut off."""
-    with open(path, "rb") as file:
+    with open_regular(path) as file:
         file.seek(offset)
         tail = file.read()
     return len(tail) > 0 and not is_cut_off(tail)

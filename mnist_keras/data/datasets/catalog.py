@@ -22,13 +22,17 @@ import numpy.typing as npt
 from mnist_keras.annotations import StrPath
 from mnist_keras.console import terminal
 from mnist_keras.console.progress_display import task_progress
+from mnist_keras.data.datasets.descriptions import MNIST
 from mnist_keras.data.datasets.directory import ROLES, halves, read_directory, spellings
 from mnist_keras.data.datasets.download import Downloader, DownloadError, Limits, tidy
 from mnist_keras.data.examples import Examples
 from mnist_keras.data.formats.idx import read_idx, replacing, sha256_idx, write_idx
 from mnist_keras.errors import DataError, UsageError
+from mnist_keras.inputs import json_text
+from mnist_keras.inputs.regular_file import open_regular, read_regular
 
 _SYNTHETIC_COUNTS = (60_000, 10_000)  # drawn with seeds 0 and 1
+_MOST_EXAMPLES = 60_000  # in a file of each published data set
 
 
 class Resolved(NamedTuple):
@@ -67,7 +71,7 @@ class Source:
         Raises:
             DataError: the file is not the published one.
         """
-        array = read_idx(path)
+        array = read_idx(path, check=_at_most_published(path, role))
         received = sha256_idx(array) if self.sums_are_of == "content" else _sha256_file(path)
         expected = self.sha256[ROLES.index(role)]
         if received != expected:
@@ -342,8 +346,11 @@ def _cached_synthetic(folder, notice):
     if not os.path.exists(folder / "sha256.json"):
         return None
     try:
-        sums = json.loads((folder / "sha256.json").read_text())
-        arrays = [read_idx(folder / spellings(role)[0]) for role in ROLES]
+        sums = json_text.parse(read_regular(folder / "sha256.json"))
+        paths = {role: folder / spellings(role)[0] for role in ROLES}
+        arrays = [
+            read_idx(path, check=_at_most_published(path, role)) for role, path in paths.items()
+        ]
         if sums != {role: sha256_idx(array) for role, array in zip(ROLES, arrays, strict=True)}:
             raise DataError(
                 f"{os.fspath(folder)!r} is damaged. Received: other checksums. "
@@ -371,9 +378,24 @@ def _cache_synthetic(folder, arrays):
         stream.write(json.dumps(sums, indent=1).encode())
 
 
+def _at_most_published(path, role):
+    """A check for `read_idx` that refuses larger arrays than each data set has."""
+    one = MNIST.image_shape if role.endswith("images") else ()
+
+    def check(dtype, shape):
+        if dtype != np.uint8 or shape[1:] != one or shape[0] > _MOST_EXAMPLES:
+            expected = f"uint8 {(_MOST_EXAMPLES, *one)} or fewer"
+            raise DataError(
+                f"{os.fspath(path)!r} is not the published file. Received: {dtype} {shape}. "
+                f"Expected: {expected}."
+            )
+
+    return check
+
+
 def _sha256_file(path):
     digest = hashlib.sha256()
-    with open(path, "rb") as stream:
+    with open_regular(path) as stream:
         while chunk := stream.read(1 << 20):
             digest.update(chunk)
     return digest.hexdigest()

@@ -1,11 +1,12 @@
 """The user's own directory of data: finds the files of a data set in it and reads them."""
 
+import functools
 import os
 
 from mnist_keras.data.datasets.descriptions import describe
-from mnist_keras.data.examples import Examples
+from mnist_keras.data.examples import Examples, require_images, require_labels
 from mnist_keras.data.formats.idx import map_idx, read_idx
-from mnist_keras.data.formats.npz import read_npz
+from mnist_keras.data.formats.npz import KEYS, read_npz
 from mnist_keras.data.formats.shard_files import read_shards
 from mnist_keras.errors import DataError
 
@@ -42,8 +43,13 @@ def read_directory(folder, name):
             paths[role] = folder / found
     archive = next((npz for npz in _npz_names(name) if npz in present), None)
     if len(paths) < len(ROLES) and archive:
-        return halves(folder / archive, read_npz(folder / archive), name)
-    arrays = {role: _read_or_map(path) for role, path in paths.items()}
+        path = folder / archive
+        return halves(path, read_npz(path, check=_Forms(path, name).check_key), name)
+    forms = _Forms(folder, name)
+    arrays = {
+        role: _read_or_map(path, check=functools.partial(forms.check, role))
+        for role, path in paths.items()
+    }
     for half, stems in _record_stems(name).items():
         roles = f"{half}-images", f"{half}-labels"
         if not arrays.keys() >= set(roles):
@@ -58,13 +64,45 @@ def read_directory(folder, name):
     )
 
 
-def _read_or_map(path):
+class _Forms:
+    """Refuses arrays of the wrong form before they are read, the images before their labels.
+
+    Args:
+        where: the directory or file, for the error.
+        name: the name of the data set.
+    """
+
+    def __init__(self, where, name):
+        self._where, self._description = where, describe(name)
+        self._counts = {}
+
+    def check_key(self, key, dtype, shape):
+        """`check` for one of the keys of an .npz."""
+        self.check(ROLES[KEYS.index(key)], dtype, shape)
+
+    def check(self, role, dtype, shape):
+        """Raise a DataError unless an array of this form fits one of `ROLES`."""
+        half, kind = role.split("-")
+        try:
+            if kind == "images":
+                require_images(dtype, shape, self._description)
+                self._counts[half] = shape[0]
+            else:
+                count = self._counts.get(half, shape[0])  # Their images may be in other files.
+                require_labels(dtype, shape, self._description, count=count)
+        except DataError as error:
+            raise DataError(f"{os.fspath(self._where)!r}: {error}") from error
+
+
+def _read_or_map(path, *, check):
     """The array in the file; a large one stays in the file and is read when used."""
     # read_idx says why a path that is not a file, as a broken link, cannot be read.
     is_plain = path.suffix != ".gz" and os.path.isfile(path)
     if is_plain and path.stat().st_size >= _MAPPED_FROM_BYTES:
-        return map_idx(path)
-    return read_idx(path)
+        array = map_idx(path)
+        check(array.dtype.newbyteorder("="), array.shape)
+        return array
+    return read_idx(path, check=check)
 
 
 def _read_shards(folder, present, roles, records, description):

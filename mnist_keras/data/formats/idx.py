@@ -10,10 +10,10 @@ import hashlib
 import math
 import os
 import secrets
-import stat
 import struct
+import sys
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.errors import DataError, UsageError
+from mnist_keras.inputs.regular_file import open_regular
 
 _CODES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(">u1"),
@@ -33,11 +34,13 @@ _CODES: dict[int, np.dtype[Any]] = {
 }
 _MAX_RANK = 32  # the limit of NumPy before 2.0
 _MAX_DEFLATE_RATIO = 1032  # https://zlib.net/zlib_tech.html
-_CHUNK_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 18
 _GZIP_MAGIC = b"\x1f\x8b"
 
 
-def read_idx(path: StrPath) -> npt.NDArray[Any]:
+def read_idx(
+    path: StrPath, *, check: Callable[[np.dtype[Any], tuple[int, ...]], object] | None = None
+) -> npt.NDArray[Any]:
     """The array of one IDX file.
 
     The first bytes tell whether the file is gzipped, not its name. Never more is decompressed or
@@ -46,6 +49,8 @@ def read_idx(path: StrPath) -> npt.NDArray[Any]:
 
     Args:
         path: the file.
+        check: called with the dtype and the shape in the header, before any value is read. It
+            raises a DataError for an array that is not wanted.
 
     Returns:
         A writable array of the file's shape and type, in the machine's byte order.
@@ -67,15 +72,36 @@ def read_idx(path: StrPath) -> npt.NDArray[Any]:
             _check_promise(path, promised, file_bytes * _MAX_DEFLATE_RATIO)
         else:
             _check_length(path, file_bytes - offset, promised)
-        payload = bytearray()
-        while len(payload) <= promised:
-            chunk = stream.read(min(_CHUNK_BYTES, promised + 1 - len(payload)))
-            if not chunk:
-                break
-            payload += chunk
-        _check_length(path, len(payload), promised)
-    array = np.frombuffer(payload, dtype).reshape(shape)
-    return array.astype(dtype.newbyteorder("="), copy=False)
+        if check is not None:
+            check(dtype.newbyteorder("="), shape)
+        array = _room(path, shape, dtype)
+        received = fill(array, stream)
+        _check_length(path, received + len(stream.read(1)), promised)
+    if sys.byteorder == "little" and dtype.itemsize > 1:
+        array = array.byteswap(inplace=True)
+    return array.view(dtype.newbyteorder("="))
+
+
+def fill(array: npt.NDArray[Any], stream: BinaryIO) -> int:
+    """Read the values of an array from a stream, a piece at a time.
+
+    Memory that the stream does not fill is never touched, so it costs nothing.
+
+    Args:
+        array: C-contiguous; it is overwritten.
+        stream: a binary file.
+
+    Returns:
+        The number of bytes read: fewer than the array has if the stream ends before.
+    """
+    room, at = array.reshape(-1).view(np.uint8).data, 0
+    while at < len(room):
+        piece = stream.read(min(_CHUNK_BYTES, len(room) - at))
+        if not piece:
+            break
+        room[at : at + len(piece)] = piece
+        at += len(piece)
+    return at
 
 
 def is_idx(head: bytes) -> bool:
@@ -209,11 +235,9 @@ def _encode(array):
 @contextlib.contextmanager
 def _opened(path):
     try:
-        # Checked before open, which blocks on a named pipe.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise _bad(path, "cannot be read", "a directory or device", "an IDX file")
-        with open(path, "rb") as file:
-            is_gzip = file.peek(2)[:2] == _GZIP_MAGIC
+        with open_regular(path) as file:
+            is_gzip = file.read(2) == _GZIP_MAGIC
+            file.seek(0)
             with gzip.GzipFile(fileobj=file) if is_gzip else file as stream:
                 yield stream, os.fstat(file.fileno()).st_size, is_gzip
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
@@ -244,6 +268,13 @@ def _read_header(stream, path):
     if math.prod(max(size, 1) for size in shape) * dtype.itemsize >= 1 << 63:
         raise _bad(path, "has an impossible IDX shape", shape, "less than 2**63 bytes")
     return dtype, shape, 4 + 4 * rank
+
+
+def _room(path, shape, dtype):
+    try:
+        return np.empty(shape, dtype)
+    except MemoryError as error:
+        raise _bad(path, "is too large", error, "an array that fits into memory") from error
 
 
 def _check_promise(path, promised, most):

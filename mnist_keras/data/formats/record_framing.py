@@ -5,14 +5,13 @@ checksum (uint32), all little-endian. A checksum is a masked CRC-32C. Format:
 https://www.tensorflow.org/tutorials/load_data/tfrecord.
 """
 
-import os
 import struct
 
 import google_crc32c
 
 HEAD_BYTES, FOOT_BYTES = 12, 4
 _LENGTH_BYTES = 8
-_LARGE_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 20
 _MESSAGE_BYTES = 1 << 31  # A record holds a protobuf message, which is smaller.
 _HIGH_BYTES = bytes(4)  # The upper half of the length of a record below 4 GiB.
 
@@ -34,9 +33,15 @@ def read_record(file):
         bytes; None at the end of the file, and where the record is cut off or damaged.
     """
     length = data_length(file.read(HEAD_BYTES))
-    if length is None or (length > _LARGE_BYTES and length > _bytes_left(file)):
+    if length is None:
         return None
-    data = file.read(length)
+    parts = []
+    while length:  # A damaged length may be any number, and read() makes room for it at once.
+        parts.append(file.read(min(length, _CHUNK_BYTES)))
+        if not parts[-1]:
+            return None
+        length -= len(parts[-1])
+    data = b"".join(parts)
     return data if file.read(FOOT_BYTES) == checksum(data) else None
 
 
@@ -86,13 +91,6 @@ def _next_record(file, begin):
                 return begin + start
         at = rest.find(_HIGH_BYTES, at + 1)
     return None
-
-
-def _bytes_left(file):
-    here = file.tell()
-    end = file.seek(0, os.SEEK_END)
-    file.seek(here)
-    return end - here
 
 
 def data_length(head):

@@ -1,7 +1,7 @@
 """TFRecord files of images and labels, each record read when it is needed.
 
 A record is a ``tf.train.Example`` with ``label``, an integer, and ``image`` or ``image_raw``: the
-bytes of the pixels, or a picture file, which tensorflow_datasets writes. Format:
+bytes of the pixels, or a PNG or JPEG file, which tensorflow_datasets writes. Format:
 https://www.tensorflow.org/tutorials/load_data/tfrecord.
 """
 
@@ -11,7 +11,6 @@ import io
 import math
 import mmap
 import os
-import stat
 from typing import Any
 
 import numpy as np
@@ -27,6 +26,7 @@ from mnist_keras.data.formats.record_framing import (
     frame,
 )
 from mnist_keras.errors import DataError
+from mnist_keras.inputs.regular_file import open_regular
 
 _IMAGE, _LABEL = ("image", "image_raw"), "label"
 # Pillow's mode for each number of channels; (): none in the shape of an image.
@@ -65,10 +65,7 @@ class TFRecordImages:
         self._path = os.fspath(path)
         self._description = description
         try:
-            # Checked before open, which blocks on a named pipe.
-            if not stat.S_ISREG(os.stat(path).st_mode):
-                raise self._bad("cannot be read", "a directory or device", "a TFRecord file")
-            with open(path, "rb") as file:
+            with open_regular(path) as file:
                 if os.fstat(file.fileno()).st_size == 0:  # mmap refuses an empty file.
                     raise self._bad("is empty", "0 bytes", "a TFRecord file")
                 self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
@@ -148,21 +145,19 @@ class TFRecordImages:
         return self._picture(data, number)
 
     def _picture(self, data, number):
-        from PIL import Image
-
         height, width, *channels = shape = self._description.image_shape
         try:
-            mode = _MODES[tuple(channels)]
-            with Image.open(io.BytesIO(data)) as picture:
-                pixels = np.asarray(picture.convert(mode))
+            # Not Image.open: it tries formats for which it starts other programs.
+            with _reader(data)(io.BytesIO(data)) as picture:
+                received = (picture.height, picture.width)
+                if received == (height, width):
+                    return np.asarray(picture.convert(_MODES[tuple(channels)])).reshape(shape)
         except Exception as error:  # Pillow passes on the exceptions of its decoders.
-            received = f"{len(data)} bytes"
-            expected = f"{math.prod(shape)} bytes, or a picture of {height} x {width}"
-            raise self._bad(f"has no image in record {number}", received, expected) from error
-        if pixels.shape[:2] != (height, width):
-            problem = f"has an image of the wrong shape in record {number}"
-            raise self._bad(problem, pixels.shape[:2], (height, width))
-        return pixels.reshape(shape)
+            expected = f"{math.prod(shape)} bytes, or a PNG or JPEG of {height} x {width}"
+            problem = f"has no image in record {number}"
+            raise self._bad(problem, f"{len(data)} bytes", expected) from error
+        problem = f"has an image of the wrong shape in record {number}"
+        raise self._bad(problem, received, (height, width))
 
     def _bad(self, problem, received, expected):
         return DataError(f"{self._path!r} {problem}. Received: {received}. Expected: {expected}.")
@@ -194,6 +189,14 @@ def write_tfrecord(path, images, labels):
 def _is_picture(data):
     """Whether these bytes are a picture file, which may be as long as the pixels."""
     return data.startswith(_PNG) or (data.startswith(_JPEG) and data.endswith(_JPEG_END))
+
+
+def _reader(data):
+    """Pillow's class for these bytes, which reads the header and decodes later."""
+    from PIL.JpegImagePlugin import JpegImageFile
+    from PIL.PngImagePlugin import PngImageFile
+
+    return PngImageFile if data.startswith(_PNG) else JpegImageFile
 
 
 @functools.cache

@@ -1,5 +1,6 @@
 import json
 import math
+import os
 import pickle
 import resource
 
@@ -108,6 +109,16 @@ def test_a_run_that_starts_anew_replaces_the_values(make):
     write(sink, ROWS, begins=0)
     write(sink, [(0, {"loss": 9.0})], begins=0)
     assert values_in(sink.path) == [(0, "loss", 9.0)]
+
+
+def test_a_pipe_in_place_of_the_file_is_refused(make):
+    path = make().path
+    os.mkfifo(path)
+    with pytest.raises(UsageError) as caught:
+        make()
+    assert str(caught.value).startswith(
+        f"the path of a file is wrong. Received: the named pipe {path}. Expected: a file for "
+    )
 
 
 def test_values_after_damage_are_removed(make):

@@ -163,6 +163,14 @@ def test_a_run_that_has_ended_is_continued_by_more_epochs(sink, store):
     assert points_in(store) == points(ROWS)
 
 
+@pytest.mark.parametrize("text", ["[" * 100_000, '"0"', "{"])
+def test_a_damaged_identity_begins_a_new_run(text, sink, store, tmp_path):
+    write(sink, ROWS, begins=0)
+    (tmp_path / "run" / "run.json").write_text(text)
+    write(sink, ROWS[1:], begins=2)
+    assert list(store.runs) == ["0", "1"]
+
+
 def test_a_tracker_that_fails_gets_the_values_later(sink, store, capsys):
     store.error = ConnectionError("no route\nto host")
     sink.begin(0)

@@ -2,12 +2,14 @@
 
 import dataclasses
 import doctest
+import gzip
 import hashlib
 import json
 import os
 import re
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import tempfile
@@ -230,8 +232,6 @@ def test_published_files_are_downloaded_once_then_cached(
 def test_files_compressed_differently_are_accepted(
     tmp_path, mirrors, published, arrays, source_at, get
 ):
-    import gzip
-
     mirror = mirrors(
         {name: gzip.compress(gzip.decompress(body), 1) for name, body in published.items()}
     )
@@ -250,6 +250,33 @@ def test_a_compressed_file_with_a_published_sum_must_match_it(
     assert (found.name, sums_of(arrays_of(found))) == ("kmnist", sums_of(arrays))
     other = dataclasses.replace(source, name="fashion_mnist", sha256=("0" * 64, *sums[1:]))
     assert "not the published file" in message_of(get, "fashion_mnist", {"fashion_mnist": other})
+
+
+def test_more_images_than_are_published_are_not_unpacked(tmp_path, arrays, source_at):
+    header = struct.pack(">HBB3I", 0, 8, 3, 60_001, 28, 28)
+    (tmp_path / "many.gz").write_bytes(gzip.compress(header)[:-8] + os.urandom(60_000))
+    source = source_at()["mnist"]
+    assert message_of(source.read, tmp_path / "many.gz", "train-images") == (
+        f"{str(tmp_path / 'many.gz')!r} is not the published file. Received: uint8 "
+        "(60001, 28, 28). Expected: uint8 (60000, 28, 28) or fewer."
+    )
+
+
+def test_labels_that_do_not_fit_are_not_unpacked(tmp_path, arrays, get):
+    write_idx_files(tmp_path / "own", arrays, GZ_FILES)
+    header = struct.pack(">HBBI", 0, 8, 1, 50_000)
+    (tmp_path / "own" / GZ_FILES[1]).write_bytes(gzip.compress(header)[:-8] + os.urandom(50))
+    assert message_of(get, "mnist", None, data_dir=tmp_path / "own").startswith(
+        f"{str(tmp_path / 'own')!r}: The labels have the wrong form. Received: uint8 (50000,)."
+    )
+
+
+def test_arrays_of_an_npz_that_do_not_fit_are_not_read(tmp_path, arrays, get):
+    (tmp_path / "mnist.npz").write_bytes(npz_bytes([arrays[0], arrays[3], *arrays[2:]]))
+    assert message_of(get, "mnist", None, data_dir=tmp_path) == (
+        f"{str(tmp_path / 'mnist.npz')!r}: The labels have the wrong form. Received: uint8 (10,). "
+        "Expected: uint8 (30,), one for each image."
+    )
 
 
 def test_an_unavailable_data_set_is_an_error_naming_each_mirror(

@@ -165,6 +165,26 @@ def test_decompression_stops_at_the_size_in_the_header(tmp_path):
     assert peak < 2 << 20
 
 
+@pytest.mark.parametrize("name", ["wide", "wide.gz"])
+def test_reading_takes_little_more_memory_than_the_array(tmp_path, name):
+    write_idx(tmp_path / name, np.zeros((4, 1 << 20), np.int16))
+    tracemalloc.start()
+    array = read_idx(tmp_path / name)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1.2 * array.nbytes + (1 << 20)
+
+
+def test_an_unwanted_array_is_refused_before_its_values(tmp_path):
+    (tmp_path / "cut.gz").write_bytes(gzip.compress(b"\0\0\x0b\x02\0\0\0\2\0\0\0\3")[:-8])
+
+    def refuse(dtype, shape):
+        raise DataError(f"{dtype} {shape}")
+
+    with pytest.raises(DataError, match=r"^int16 \(2, 3\)$"):
+        read_idx(tmp_path / "cut.gz", check=refuse)
+
+
 @pytest.mark.parametrize("kept", [3, 15, -9, -1])
 def test_a_truncated_gzip_is_damaged(tmp_path, kept):
     path = tmp_path / "cut.gz"
@@ -188,18 +208,18 @@ def test_an_unreadable_file_is_named(tmp_path, monkeypatch):
     }
     (tmp_path / "locked").write_bytes(labels_bytes())
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
 
     # permissions do not stop root, which may run this test
     monkeypatch.setattr(builtins, "open", refuse)
     found["locked"] = message_of(read_idx, tmp_path / "locked")
-    directory = "Received: a directory or device. Expected: an IDX file."
+    expected = "Expected: a readable IDX file."
     assert found == {
         "missing": f"{str(tmp_path / 'missing')!r} cannot be read. "
         "Received: No such file or directory. Expected: a readable IDX file.",
-        ".": f"{str(tmp_path)!r} cannot be read. {directory}",
-        "pipe": f"{str(tmp_path / 'pipe')!r} cannot be read. {directory}",
+        ".": f"{str(tmp_path)!r} cannot be read. Received: a directory. {expected}",
+        "pipe": f"{str(tmp_path / 'pipe')!r} cannot be read. Received: a named pipe. {expected}",
         "locked": f"{str(tmp_path / 'locked')!r} cannot be read. "
         "Received: Permission denied. Expected: a readable IDX file.",
     }

@@ -54,6 +54,7 @@ HEADER = "{'descr': '|u1', 'fortran_order': False, 'shape': %s, }"
         (npz_bytes([IMAGES.astype(float), LABELS, IMAGES, LABELS]), "holds float64"),
         (npz_bytes([np.array([Unpickled()]), LABELS, IMAGES, LABELS]), "holds object"),
         (member("(" * 5000), "x_train.npy has a damaged header"),
+        (member("").replace(b"NUMPY\x01", b"NUMPY\x02"), "cannot be read. Received: "),
         (member(HEADER % "(1,)", b"1"), "is incomplete. Received: There is no item named 'y_tr"),
     ],
 )
@@ -76,6 +77,40 @@ def test_an_npz_larger_than_its_promised_size_is_refused(tmp_path):
     tracemalloc.stop()
     assert "differs in length from its shape (3,)" in message
     assert peak < 4 << 20
+
+
+def test_reading_takes_little_more_memory_than_the_arrays(tmp_path):
+    content = npz_bytes([np.zeros((1 << 22,), np.uint8)] * 4)
+    (tmp_path / "mnist.npz").write_bytes(content)
+    tracemalloc.start()
+    arrays = read_npz(tmp_path / "mnist.npz")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [array.nbytes for array in arrays] == [1 << 22] * 4
+    assert peak < 1.2 * (1 << 24)
+
+
+def test_all_headers_are_checked_before_any_value(tmp_path):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 28, 28), np.uint8)
+    content = bytearray(npz_bytes([noise, LABELS, IMAGES, LABELS]))
+    content[20_000:20_009] = bytes(9)
+    (tmp_path / "mnist.npz").write_bytes(content)
+    seen = []
+
+    def check(key, dtype, shape):
+        seen.append((key, shape))
+        if key == "y_test":
+            raise DataError("unwanted")
+
+    with pytest.raises(DataError, match="unwanted"):
+        read_npz(tmp_path / "mnist.npz", check=check)
+    assert [key for key, _ in seen] == [*npz.KEYS]
+
+
+def test_a_pipe_is_not_read_as_an_npz(tmp_path):
+    os.mkfifo(tmp_path / "mnist.npz")
+    message = message_of(read_npz, tmp_path / "mnist.npz")
+    assert "cannot be read. Received: a named pipe. Expected: an .npz" in message
 
 
 @pytest.mark.slow

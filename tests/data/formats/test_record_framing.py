@@ -1,5 +1,7 @@
 import doctest
 import io
+import struct
+import tracemalloc
 
 import pytest
 import tensorflow as tf
@@ -30,6 +32,17 @@ def test_a_damaged_byte_ends_the_reading(at):
     damaged = bytearray(frame(b"one"))
     damaged[at] ^= 1
     assert read_record(io.BytesIO(damaged)) is None
+
+
+@pytest.mark.parametrize("length", [1 << 40, 1 << 62, (1 << 64) - 1])
+def test_a_huge_length_takes_no_memory(length):
+    head = struct.pack("<Q", length)
+    damaged = head + record_framing.checksum(head) + b"one"
+    tracemalloc.start()
+    assert read_record(io.BytesIO(damaged)) is None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 22
 
 
 @pytest.mark.parametrize("size", range(len(frame(b"one"))))

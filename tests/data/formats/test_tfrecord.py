@@ -2,6 +2,8 @@ import doctest
 import io
 import os
 import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -62,6 +64,12 @@ def picture(pixels, form="PNG", length=None):
     return file.getvalue()
 
 
+def of_size(png, width, height):
+    """A PNG file whose header promises another size."""
+    header = b"IHDR" + struct.pack(">II", width, height) + png[24:29]
+    return png[:12] + header + struct.pack(">I", zlib.crc32(header)) + png[33:]
+
+
 def write_records(path, *records):
     with tf.io.TFRecordWriter(str(path)) as writer:
         for record in records:
@@ -116,9 +124,15 @@ def test_an_encoded_picture_as_long_as_raw_pixels_is_decoded(tmp_path, form):
         (b"\xff\xff\xff", "has no examples. Received: record 0."),
         (features(label=1), "has no image in record 0. Received: 0 bytes."),
         (features(label=1, image=b"x" * 783), "has no image in record 0. Received: 783 bytes."),
+        (features(label=1, image=picture(IMAGES[0], "BMP")), "has no image in record 0."),
+        (features(label=1, image=picture(IMAGES[0], "EPS")), "has no image in record 0."),
         (
             features(label=1, image=picture(IMAGES[0, :9])),
-            "has an image of the wrong shape in record 0. Received: ",
+            "has an image of the wrong shape in record 0. Received: (9, 28). Expected: (28, 28).",
+        ),
+        (
+            features(label=1, image=of_size(picture(IMAGES[0]), 60_000, 50_000)),
+            "has an image of the wrong shape in record 0. Received: (50000, 60000).",
         ),
     ],
 )
@@ -161,7 +175,7 @@ def test_a_truncated_file_is_detected(path):
 
 def test_a_missing_file_is_reported(tmp_path):
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(DataError, match=r"cannot be read\. Received: a directory or device\. "):
+    with pytest.raises(DataError, match=r"cannot be read\. Received: a named pipe\. "):
         TFRecordImages(tmp_path / "pipe")
     with pytest.raises(DataError, match=r"cannot be read\. Received: No such file"):
         TFRecordImages(tmp_path / "none")

@@ -1,0 +1,1 @@
+"""What comes from outside and may be anything: files, JSON, work without an end."""

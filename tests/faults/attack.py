@@ -1,0 +1,246 @@
+"""Read files made to cost time or memory: ``python -m tests.faults.attack --rounds=20 --seed=0``.
+
+Each file of a few kB promises much, never ends or is nested without end: pictures, IDX and npz
+archives, TFRecord and event files, models, JSON, named pipes. A child process reads each one. It
+has to be read, or refused with a one-line error of this package, within bounded time and memory.
+"""
+
+import argparse
+import collections
+import gzip
+import io
+import json
+import multiprocessing
+import os
+import pathlib
+import random
+import resource
+import struct
+import sys
+import tempfile
+import zipfile
+import zlib
+
+import numpy as np
+
+from mnist_keras.app.hyperparameters import hyperparameters
+from mnist_keras.app.keras_settings import require_usable
+from mnist_keras.app.model_file import open_model_file
+from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.callbacks.sinks.json_lines import read_rows
+from mnist_keras.checkpoint import storage
+from mnist_keras.data.datasets.directory import read_directory
+from mnist_keras.data.formats import record_framing, tfrecord
+from mnist_keras.data.formats.idx import read_idx
+from mnist_keras.data.formats.npz import KEYS
+from mnist_keras.errors import MnistKerasError
+from mnist_keras.photos import reading
+
+MOST_BYTES = 400 << 20
+MOST_SECONDS = 30
+_BLOCK = bytes(1 << 20)
+
+
+def packed(header, count, chance):
+    """A gzip file of a header and about that many zeros."""
+    file = io.BytesIO()
+    with gzip.GzipFile("", "wb", 1, file) as stream:
+        stream.write(header)
+        for _ in range((count >> 20) + chance.choice((0, 1))):
+            stream.write(_BLOCK)
+    return file.getvalue()
+
+
+def thin_picture(chance):
+    """A PNG of up to 60 million pixels, one to three pixels high or wide."""
+    long, short = 10 ** chance.randint(4, 7) * chance.randint(1, 6), chance.randint(1, 3)
+    width, height = chance.choice(((long // short, short), (short, long // short)))
+    return png(width, height)
+
+
+def png(width, height):
+    """A PNG whose pixels are all 0."""
+
+    def chunk(kind, content):
+        checksum = struct.pack(">I", zlib.crc32(kind + content))
+        return struct.pack(">I", len(content)) + kind + content + checksum
+
+    packer, left = zlib.compressobj(1), height * (width + 1)
+    pixels = bytearray()
+    while left > 0:
+        pixels += packer.compress(bytes(min(left, 1 << 20)))
+        left -= 1 << 20
+    pixels += packer.flush()
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", bytes(pixels)), chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+def idx_of_another_shape(chance):
+    """A gzipped IDX file of up to 1 GB whose images are not digits."""
+    side = chance.choice((27, 29, 2800))
+    count = chance.randint(10**7, 10**9) // side**2
+    return packed(struct.pack(">HBB3I", 0, 8, 3, count, side, side), count * side**2, chance)
+
+
+def idx_that_is_longer(chance):
+    """A gzipped IDX file of ten images, followed by up to 1 GB."""
+    return packed(struct.pack(">HBB3I", 0, 8, 3, 10, 28, 28), chance.randint(10**7, 10**9), chance)
+
+
+def npz(chance):
+    """An mnist.npz of up to 1 GB, of another shape."""
+    file, length = io.BytesIO(), chance.randint(10, 1000) << 20
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for key in KEYS:
+            header = f"{{'descr': '|u1', 'fortran_order': False, 'shape': ({length},), }}"
+            with archive.open(f"{key}.npy", "w") as stream:
+                stream.write(b"\x93NUMPY\x01\x00\x76\x00" + header.encode().ljust(117) + b"\n")
+                for _ in range(length >> 20):
+                    stream.write(_BLOCK)
+    return file.getvalue()
+
+
+def model(chance):
+    """A model.keras with a member of up to 1 GB."""
+    file, name = io.BytesIO(), chance.choice(("config.json", "metadata.json", "model.weights.h5"))
+    with (
+        zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
+        archive.open(name, "w") as stream,
+    ):
+        for _ in range(chance.randint(100, 1000)):
+            stream.write(_BLOCK)
+    return file.getvalue()
+
+
+def text(chance):
+    """JSON that is nested without end, or has an endless number."""
+    size = chance.choice((400, 5000, 100_000))
+    value = chance.choice(("[" * size, '{"a": ' * size, "1" * size, "[" * size + "]" * size))
+    return chance.choice((value, f'{{"epochs": 3, "test_accuracy": {value}}}')).encode()
+
+
+def record(chance):
+    """A TFRecord file of one example: a huge picture, or a length that is not there."""
+    if chance.random() < 0.3:
+        head = struct.pack("<Q", 1 << chance.randint(20, 63))
+        return head + record_framing.checksum(head) + _BLOCK[:1000]
+    example = tfrecord._example_class()()
+    image = example.features.feature.add(key="image")
+    image.value.bytes_list.value.append(png(*chance.choice(((10_000, 9000), (50_000_000, 1)))))
+    label = example.features.feature.add(key="label")
+    label.value.int64_list.value.append(1)
+    return record_framing.frame(example.SerializeToString())
+
+
+def read_npz(path):
+    path.rename(path.with_name("mnist.npz"))
+    read_directory(path.parent, "mnist")
+
+
+def read_record(path):
+    np.asarray(tfrecord.TFRecordImages(path))
+
+
+def read_events(path):
+    path.rename(path.with_name("events.out.tfevents.1"))
+    hyperparameters(path.parent)
+
+
+def read_summary(path):
+    run = RunDirectory(path.parent)
+    path.rename(run.summary)
+    run.finished()
+
+
+def read_recipe(path):
+    run = RunDirectory(path.parent)
+    path.rename(run.recipe)
+    run.stored_recipe()
+
+
+def read_manifest(path):
+    path.rename(path.with_name(storage.MANIFEST))
+    storage.read_directory(path.parent)
+
+
+def read_settings(path):
+    path.rename(path.with_name("keras.json"))
+    require_usable({"KERAS_HOME": str(path.parent)})
+
+
+# {name: (content of a file, reader of its path)}; the content None is a named pipe.
+KINDS = {
+    "thin picture": (thin_picture, reading.read),
+    "IDX of another shape": (idx_of_another_shape, reading.read),
+    "IDX that is longer": (idx_that_is_longer, read_idx),
+    "npz of another shape": (npz, read_npz),
+    "model": (model, open_model_file),
+    "TFRecord": (record, read_record),
+    "event file": (record, read_events),
+    "summary.json": (text, read_summary),
+    "manifest.json": (text, read_manifest),
+    "keras.json": (text, read_settings),
+    "steps.jsonl": (text, read_rows),
+    "pipe as photo": (None, reading.read),
+    "pipe as data": (None, read_npz),
+    "pipe as model": (None, open_model_file),
+    "pipe as recipe": (None, read_recipe),
+    "pipe as summary": (None, read_summary),
+    "pipe in a checkpoint": (None, read_manifest),
+}
+
+
+def outcome(read, path):
+    """The result in a child process: "read", the error's name, or what is WRONG."""
+    parent, child = multiprocessing.Pipe(duplex=False)
+    process = multiprocessing.get_context("fork").Process(target=_report, args=(read, path, child))
+    process.start()
+    child.close()
+    process.join(MOST_SECONDS)
+    if process.is_alive():
+        process.kill()
+        process.join()
+        return "WRONG: too slow"
+    return json.loads(parent.recv()) if parent.poll() else f"WRONG: ended by {process.exitcode}"
+
+
+def _report(read, path, pipe):
+    in_use = int(pathlib.Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (in_use + MOST_BYTES,) * 2)
+    sys.stderr = io.StringIO()
+    try:
+        read(path)
+        result = "read"
+    except MnistKerasError as error:
+        result = "WRONG: several lines" if "\n" in str(error) else type(error).__name__
+    except BaseException as error:
+        result = f"WRONG: {type(error).__name__}"
+    pipe.send(json.dumps(result))
+
+
+def main():
+    """Read the given number of files of each kind; exit with 1 if one was not read as it should."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=20, help="files of each kind")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    chance = random.Random(arguments.seed)
+    wrong = 0
+    for kind, (content, read) in KINDS.items():
+        came_out = collections.Counter()
+        for _ in range(arguments.rounds):
+            with tempfile.TemporaryDirectory() as folder:
+                path = pathlib.Path(folder, "attack.keras")
+                if content is None:
+                    os.mkfifo(path)
+                else:
+                    path.write_bytes(content(chance))
+                came_out[outcome(read, path)] += 1
+        print(f"{kind}: {dict(came_out.most_common())}", flush=True)
+        wrong += sum(count for name, count in came_out.items() if name.startswith("WRONG"))
+    sys.exit(wrong > 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,52 @@
+import doctest
+import os
+import socket
+
+import pytest
+
+from mnist_keras.inputs import regular_file
+from mnist_keras.inputs.regular_file import open_regular, read_regular
+
+
+@pytest.fixture
+def places(tmp_path):
+    """{what an error calls it: path} of things that are not regular files."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "socket"))
+        yield [
+            ("a directory", tmp_path),
+            ("a named pipe", tmp_path / "pipe"),
+            ("a named pipe", tmp_path / "link"),
+            ("a socket", tmp_path / "socket"),
+            ("a device", "/dev/zero"),
+        ]
+
+
+def test_what_is_not_a_file_is_refused_at_once(places):
+    for kind, path in places:
+        with pytest.raises(OSError) as caught:  # noqa: PT011
+            open_regular(path)
+        assert caught.value.strerror == kind
+        assert caught.value.errno in regular_file.NOT_REGULAR
+
+
+def test_a_pipe_that_takes_the_files_place_is_refused(places, tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"7")
+    as_file = os.stat(tmp_path / "file")
+    monkeypatch.setattr(os, "stat", lambda path: as_file)
+    with pytest.raises(OSError, match="a named pipe"):
+        open_regular(tmp_path / "pipe")
+
+
+def test_a_file_and_a_link_to_it_are_read(tmp_path):
+    (tmp_path / "file").write_bytes(b"seven")
+    (tmp_path / "link").symlink_to(tmp_path / "file")
+    assert [read_regular(tmp_path / name) for name in ("file", "link")] == [b"seven"] * 2
+    with pytest.raises(FileNotFoundError):
+        read_regular(tmp_path / "none")
+
+
+def test_the_examples_in_the_docstrings_run():
+    assert doctest.testmod(regular_file).failed == 0

@@ -126,7 +126,7 @@ def test_an_unreadable_model_does_not_crash_the_process(run):
     run.model.write_bytes(flipped(run.model.read_bytes()))
     # Without the check of the archive Keras finds the damage, and leaves a file open.
     program = (
-        "from mnist_keras.app.evaluate import open_model_file, zipfile\n"
+        "from mnist_keras.app.model_file import open_model_file, zipfile\n"
         "zipfile.ZipFile.testzip = lambda archive: None\n"
         f"open_model_file({str(run.model)!r})\n"
     )

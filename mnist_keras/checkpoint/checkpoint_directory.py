@@ -5,7 +5,7 @@ import math
 import re
 
 from mnist_keras import triggers
-from mnist_keras.checkpoint import storage
+from mnist_keras.checkpoint import earlier, storage
 
 _NAME = re.compile(r"step-(\d{8,})")
 
@@ -100,6 +100,30 @@ class CheckpointDirectory:
         storage.write_directory(self.directory(step), files, description, disk=self._disk)
         for old in self._dispensable(step):
             storage.remove_directory(self.directory(old), disk=self._disk)
+
+    def set_aside(self):
+        """Move all checkpoints into a new subdirectory, ``earlier-N``, where they can be loaded.
+
+        A crash leaves each of them complete in one of the two directories. The newest is moved
+        last, so the newest in this directory stays the same until there is none.
+
+        Returns:
+            The path of the subdirectory; None if there is no checkpoint.
+
+        Raises:
+            OSError: a checkpoint cannot be moved.
+        """
+        storage.remove_leftovers(self.path)
+        steps = self.steps()
+        if not steps:
+            return None
+        kept = earlier.new_directory(self.path)
+        self._disk.make_directory(kept)
+        for step in steps:
+            self._disk.rename(self.directory(step), kept / self.directory(step).name)
+        self._disk.sync_directory(kept)
+        self._disk.sync_directory(self.path)
+        return kept
 
     def _dispensable(self, saved_step):
         if self.monitor is not None and self.mode is None:

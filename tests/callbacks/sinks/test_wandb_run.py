@@ -52,6 +52,18 @@ def test_wandb_stores_values_and_parameters(sink, tmp_path, capfd):
 
 
 @pytest.mark.slow
+def test_wandb_shows_that_a_training_failed(sink, tmp_path):
+    sink.begin(0)
+    sink.write(0, {"loss": 2.0})
+    sink.fail(interrupted=False)
+    sink.patience_s = 240
+    sink.close()
+    write(sink, [(1, {"loss": 1.0})], begins=1)
+    (stored,) = stores.wandb_records(tmp_path / "run").values()
+    assert [it.exit.exit_code for it in stored if it.HasField("exit")] == [1, 0]
+
+
+@pytest.mark.slow
 def test_wandb_gets_no_step_twice_at_a_resume(sink, tmp_path):
     write(sink, [(step, {"loss": float(step)}) for step in range(5)], begins=0)
     write(sink, [(step, {"loss": -1.0}) for step in range(2, 7)], begins=2)

@@ -1,4 +1,4 @@
-"""Fits with several checkpoints, begun anew, with several steps per execution, as JSON."""
+"""Fits that are not a plain resume, and what is refused, as JSON."""
 
 import contextlib
 import json
@@ -7,7 +7,9 @@ import sys
 
 import keras
 
-from mnist_keras.callbacks import Checkpoint
+from mnist_keras import TapeModel
+from mnist_keras.callbacks import Checkpoint, LearningRateFinder
+from mnist_keras.errors import UsageError
 from tests.backends.resumed import EPOCHS, STEPS, Counter, Kill, Killed, X, Y
 
 SEEN = keras.Variable(0.0, trainable=False)
@@ -94,8 +96,20 @@ def captured(directory):
     return [whole, count(Checkpoint(directory, notice=lambda line: None))]
 
 
+def refused():
+    """What is said by the classes that need TensorFlow."""
+    found = []
+    for kind in (TapeModel, LearningRateFinder):
+        try:
+            kind()
+        except UsageError as error:
+            found.append(str(error))
+    return found
+
+
 def main(directory):
     found = {"several": several(directory / "several"), "anew": anew(directory / "anew")}
+    found["refused"] = refused()
     if keras.backend.backend() == "jax":
         found["executions"] = executions(directory / "executions")
     else:

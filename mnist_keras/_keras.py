@@ -399,22 +399,22 @@ def after(owner: Any, name: str, then: Callable[[], object]) -> None:
 
 def calling_list() -> keras.callbacks.CallbackList | None:
     """The list of callbacks by which the caller, a hook of a callback, is called; None without."""
-    frame = inspect.currentframe()
-    while frame is not None:
-        caller = frame.f_locals.get("self")
-        if isinstance(caller, keras.callbacks.CallbackList):
-            return caller
-        frame = frame.f_back
-    return None
+    return _local_of_callers("self", keras.callbacks.CallbackList)
 
 
 def running_epochs() -> "EpochIterator | None":
     """The iterator over the epochs of the ``fit`` that is running in this thread, or None."""
+    found = _local_of_callers("epoch_iterator", epoch_iterator.EpochIterator)
+    return None if found is None else EpochIterator(found)
+
+
+def _local_of_callers(name, kind):
+    """The innermost local variable of this name and type in the calls that are running, or None."""
     frame = inspect.currentframe()
     while frame is not None:
-        found = frame.f_locals.get("epoch_iterator")
-        if isinstance(found, epoch_iterator.EpochIterator):
-            return EpochIterator(found)
+        found = frame.f_locals.get(name)
+        if isinstance(found, kind):
+            return found
         frame = frame.f_back
     return None
 

@@ -31,7 +31,7 @@ Keras's own callbacks work beside these and get the defaults.
 
 import dataclasses
 import weakref
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import keras
@@ -249,6 +249,37 @@ class StepCallback(keras.callbacks.Callback):
     def _take_models_step(self):
         if self.fit.counts_steps:
             self.step = self.model.steps_trained
+
+
+def followers(callbacks: Iterable[keras.callbacks.Callback]) -> list[StepCallback]:
+    """The callbacks that follow the protocol; others are treated by its defaults."""
+    return [callback for callback in callbacks if isinstance(callback, StepCallback)]
+
+
+def priority(callback: keras.callbacks.Callback) -> int:
+    """The priority of any callback; a key to sort them by."""
+    return callback.priority if isinstance(callback, StepCallback) else StepCallback.priority
+
+
+def furthest_position(
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> tuple[StepCallback, Position] | None:
+    """Ask all callbacks of a fit where it resumes, and let the furthest position win.
+
+    Returns:
+        The callback with that position, and the position; None without any. All others have
+        discarded theirs.
+    """
+    found = []
+    for callback in followers(callbacks):
+        position = callback.resume_position(callbacks)
+        if position is not None:
+            found.append((callback, position))
+    furthest = max(found, key=lambda one: one[1].step, default=None)
+    for callback, _ in found:
+        if furthest is not None and callback is not furthest[0]:
+            callback.discard_position()
+    return furthest
 
 
 def scalars(logs: Logs) -> dict[str, float]:

@@ -29,7 +29,9 @@ __all__ = ["Checkpoint", "CheckpointError", "NotExactError"]
 
 
 class CheckpointError(MnistKerasError):
-    """The last checkpoint of a training could not be written; earlier ones are complete.
+    """The last checkpoint of a training was not written, or earlier ones could not be moved.
+
+    All other checkpoints are complete.
 
     Example:
 
@@ -86,7 +88,9 @@ class Checkpoint(StepCallback):
         mode: "min" or "max": whether lower or higher values of the metric are better. "auto" asks
             the metric, as Keras's own callbacks do; any loss is best at its minimum.
         resume: whether the first ``fit`` resumes from the newest checkpoint. So does the next
-            ``fit`` with this object if one was interrupted, as in a notebook.
+            ``fit`` with this object if one was interrupted, as in a notebook. A training that does
+            not, and begins at step 0, first moves the checkpoints that it finds into
+            ``directory/earlier-N``, where they can be loaded; a line says so.
         start_from: the checkpoint directory of another training. If this training has no
             checkpoint yet, the first ``fit`` takes the weights and the optimizer's state from the
             newest one there. The learning rate is the present model's, and its schedule,
@@ -107,7 +111,8 @@ class Checkpoint(StepCallback):
             ``every_minutes`` is not above 0, or ``mode`` is unknown; raised from ``fit`` if "auto"
             cannot tell the mode.
         NotExactError: raised from ``fit``, with ``require_exact``.
-        CheckpointError: raised from ``fit`` if the last checkpoint could not be written.
+        CheckpointError: raised from ``fit`` if the last checkpoint could not be written, or if
+            those of an earlier training could not be moved.
         StateMismatchError: raised from ``fit`` if the newest checkpoint belongs to another model,
             other data or other callbacks.
         LaterFormatError: raised from ``fit`` if a later version of this package wrote it.
@@ -200,6 +205,7 @@ class Checkpoint(StepCallback):
         )
         self._was_interrupted = False
         self._can_resume = True
+        self._begins_anew = False
         self._plain_fit: PlainFit | None = None
         self._notice = notice
         self._has_checked_metrics = False
@@ -274,21 +280,20 @@ class Checkpoint(StepCallback):
                 self._checkpoints.tidy(found.position.step)
             if self._plain_fit is not None:
                 self._plain_fit.begin_at(self._resumption.position or found.position)
-        elif self._resume and not self._can_resume_now() and self._checkpoints.steps():
-            newest = self._checkpoints.directory(self._checkpoints.steps()[-1])
-            self._tell(checkpoint_lines.begins_anew(newest))
         elif self._was_interrupted and self._resume and self.step > 0:
             self._exactness.report(checkpoint_lines.NOTHING_SAVED)
         self._was_interrupted = True  # Until it ends.
+        self._begins_anew = not (self._resume and self._resumption.position is not None)
         self._can_resume = self._can_resume_now()
-        for reason in [] if self._plain_fit is None else self._plain_fit.inexact:
-            self._exactness.report(reason)
         if self._can_resume:
             self._exactness.look_for_obstacles(self.fit, self.model)
         super().on_train_begin(logs)
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
+        # Not in on_train_begin: another checkpoint may be restored after it.
+        if self._begins_anew and self.step == 0:
+            self._keep_earlier()
         if self._mid_epoch is not None:
             training_state.restore_metrics(self._mid_epoch, self.model)
             self._mid_epoch = None
@@ -408,15 +413,29 @@ class Checkpoint(StepCallback):
         """Find the position of a ``keras.Model`` whose backend has no `TapeModel`."""
         if self.fit.counts_steps or backends.is_tensorflow():
             return
+        steps = self.model.steps_per_execution
+        if steps != 1:
+            line = checkpoint_lines.single_steps(steps_per_execution=steps, backend=backends.name())
+            self._exactness.report(line)
+            return
         self._plain_fit = PlainFit.running(self)
-        if self._plain_fit is None:
+        if self._plain_fit is not None:
+            self._peers = self._plain_fit.callbacks
+
+    def _keep_earlier(self):
+        """Move the checkpoints of an earlier training, so that none is taken for this one's."""
+        if not workers_of(self.model).is_chief:
             return
-        self._peers = self._plain_fit.callbacks
-        if self.resume_position(self._peers) is None:
-            return
-        if self._plain_fit.is_resumed:
-            self.discard_position()
-        self._plain_fit.is_resumed = True
+        try:
+            directory = self._checkpoints.set_aside()
+        except OSError as error:
+            raise CheckpointError(
+                "the checkpoints of an earlier training cannot be moved: "
+                f"{error.strerror or error}: {self.directory}"
+            ) from error
+        if directory is not None:
+            can_resume = self._can_resume or not backends.is_tensorflow()
+            self._tell(checkpoint_lines.kept(directory, can_resume=can_resume))
 
     def _can_resume_now(self):
         return self.fit.counts_steps or self._plain_fit is not None

@@ -57,11 +57,20 @@ def not_ranked(*, epoch: int, monitor: str, names: Iterable[str]) -> str:
     )
 
 
-def begins_anew(path: pathlib.Path) -> str:
-    """A plain model does not use the checkpoints that are there."""
+def kept(directory: pathlib.Path, *, can_resume: bool) -> str:
+    """A training begins anew where there are checkpoints."""
+    line = (
+        f"the checkpoints of an earlier training are kept in {directory}: this training does not "
+        "continue it."
+    )
+    return line if can_resume else f"{line} A TapeModel would."
+
+
+def single_steps(*, steps_per_execution: int, backend: str) -> str:
+    """Why a model of another backend than TensorFlow cannot resume."""
     return (
-        f"a plain keras.Model cannot resume: it starts again. Received: {path}. "
-        "Expected: an empty directory, or a TapeModel, which can resume."
+        f"with steps_per_execution={steps_per_execution} and KERAS_BACKEND={backend} a training "
+        "begins anew; use steps_per_execution=1"
     )
 
 

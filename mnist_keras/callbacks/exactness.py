@@ -77,7 +77,11 @@ class Exactness:
 
     def look_for_obstacles(self, fit: Fit, model: Any) -> None:
         """Report the reasons that are known at the start of a fit."""
-        self._numbers = closures.numbers(model) if _is_eager(model) else {}
+        self._numbers = closures.numbers(model) if closures.is_eager(model) else {}
+        for name in model_variables.of_torch_modules(model):
+            self.report(
+                f"the model uses {name} of a torch module, which is not saved; use a Keras layer"
+            )
         if fit.data is not None:
             fit.data.report_to(self.report_own)
             for reason in fit.data.obstacles():
@@ -94,7 +98,7 @@ class Exactness:
 
     def look_for_changes(self, model: Any) -> None:
         """Report the Python numbers of an eager model that its steps have changed."""
-        if not _is_eager(model):
+        if not closures.is_eager(model):
             return
         for name, number in closures.numbers(model).items():
             if number != self._numbers.get(name):
@@ -102,7 +106,3 @@ class Exactness:
                     f"the attribute {name} of the model changes during training and is not saved; "
                     f"use a {'tf.Variable' if backends.is_tensorflow() else 'keras.Variable'}"
                 )
-
-
-def _is_eager(model):
-    return model.run_eagerly or backends.name() == "torch"

@@ -8,9 +8,8 @@ import keras
 from mnist_keras import _keras
 from mnist_keras.console import terminal
 
-_BARS: "weakref.WeakKeyDictionary[keras.callbacks.ProgbarLogger, KerasBar]" = (
-    weakref.WeakKeyDictionary()
-)
+# Those whose bar `terminal` knows.
+_LOGGERS: "weakref.WeakSet[keras.callbacks.ProgbarLogger]" = weakref.WeakSet()
 
 
 class KerasBar:
@@ -23,7 +22,7 @@ class KerasBar:
     """
 
     def __init__(self, logger: keras.callbacks.ProgbarLogger) -> None:
-        # The logger holds this object from now on, so not the other way round.
+        # The logger holds this object by `after`, so not the other way round.
         self._logger = weakref.ref(logger)
         self._left_at: float | None = None
         _keras.after(logger, "on_epoch_end", self.leave)  # There Keras ends the line itself.
@@ -55,6 +54,6 @@ class KerasBar:
 def share_the_terminal(callbacks: keras.callbacks.CallbackList | None) -> None:
     """Let lines for the user stand apart from the bar of these callbacks, if they have one."""
     for callback in () if callbacks is None else callbacks.callbacks:
-        if isinstance(callback, keras.callbacks.ProgbarLogger) and callback not in _BARS:
-            _BARS[callback] = bar = KerasBar(callback)
-            terminal.add_bar(bar)
+        if isinstance(callback, keras.callbacks.ProgbarLogger) and callback not in _LOGGERS:
+            _LOGGERS.add(callback)
+            terminal.add_bar(KerasBar(callback))

@@ -14,7 +14,7 @@ from mnist_keras.callbacks.base import StepCallback, require_single_steps
 from mnist_keras.callbacks.steered_rate import SteeredRate
 from mnist_keras.callbacks.step_observer import EPOCH_MEAN, is_loss
 from mnist_keras.callbacks.tensorboard.loss_probe import LossProbe
-from mnist_keras.checkpoint import model_variables, random_state
+from mnist_keras.checkpoint import backends, model_variables, random_state
 from mnist_keras.checkpoint.snapshot import Snapshot
 from mnist_keras.console import terminal
 from mnist_keras.distributed.workers import workers_of
@@ -63,10 +63,11 @@ class LearningRateFinder(StepCallback):
         suggested_rate: a learning rate, or None.
 
     Raises:
-        UsageError: the rates or the steps are wrong; or, from ``fit``, a callback that saves the
-            model is in the same ``fit``, the data have too few steps, the optimizer or the loss is
-            not clear, several workers train the model, a plain ``keras.Model`` runs several steps
-            per execution, or the model has variables that its first step makes.
+        UsageError: the rates or the steps are wrong, or Keras has another backend than TensorFlow;
+            or, from ``fit``, a callback that saves the model is in the same ``fit``, the data have
+            too few steps, the optimizer or the loss is not clear, several workers train the model,
+            a plain ``keras.Model`` runs several steps per execution, or the model has variables
+            that its first step makes.
         MnistKerasError: from ``fit``, the files cannot be written.
 
     Example: the largest stable rate is 1 here, because the loss is the square of the weight.
@@ -97,6 +98,7 @@ class LearningRateFinder(StepCallback):
         notice: Callable[[str], object] = terminal.notice,
     ) -> None:
         super().__init__()
+        backends.require_tensorflow("LearningRateFinder")
         if not 0 < min_rate < max_rate < float("inf"):
             raise UsageError(
                 f"the learning rates are wrong. Received: min_rate={min_rate!r}, "

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from mnist_keras import _keras
-from mnist_keras.callbacks.base import Fit, StepCallback
+from mnist_keras.callbacks.base import Fit, StepCallback, followers, furthest_position, priority
 from mnist_keras.checkpoint import backends, random_state
 from mnist_keras.checkpoint.data_identity import data_identity
 from mnist_keras.checkpoint.data_position import StreamPosition
@@ -28,9 +28,6 @@ class PlainFit(Fit):
         model: the model.
         callbacks: Keras's list of the callbacks of this fit.
         epochs: Keras's iterator over the epochs, a `mnist_keras._keras.EpochIterator`.
-
-    Attributes:
-        is_resumed: whether a checkpoint of this fit has given its position.
     """
 
     def __init__(
@@ -38,15 +35,15 @@ class PlainFit(Fit):
     ) -> None:
         self._position = PlainPosition(epochs)
         super().__init__(data=self._position)
-        self.is_resumed = False
         self._model, self._list = model, callbacks
         self._watcher: _Watcher | None = None
         self._present = callbacks.callbacks
         # A new list: Keras is going through the present one.
-        callbacks.callbacks = sorted(callbacks.callbacks, key=_priority)
+        callbacks.callbacks = sorted(callbacks.callbacks, key=priority)
         self.callbacks: Sequence[keras.callbacks.Callback] = callbacks.callbacks
-        for callback in self._followers():
+        for callback in followers(self.callbacks):
             callback.fit = self
+        furthest_position(self.callbacks)
 
     @classmethod
     def running(cls, callback: StepCallback) -> "PlainFit | None":
@@ -66,23 +63,11 @@ class PlainFit(Fit):
         """
         self._present.append(_Last(begin))
 
-    @property
-    def inexact(self) -> list[str]:
-        """The reasons, known at the start, why a resume is not exact."""
-        kind = self._position.kind
-        reasons = _untracked(self._model)
-        if kind not in _EXACT_KINDS:
-            reasons.append(
-                f"the place in data of the kind {kind} is not saved with KERAS_BACKEND="
-                f"{backends.name()}; give fit arrays, or train a TapeModel on TensorFlow"
-            )
-        return reasons
-
     def begin_at(self, position: Position) -> None:
         """Let Keras begin with the epoch of a restored state."""
         self.steps_skipped = position.step_in_epoch
         _keras.set_initial_epoch(self._model, position.epoch)
-        for callback in self._followers():
+        for callback in followers(self.callbacks):
             callback.step = position.step
 
     def begin_epoch(self) -> None:
@@ -107,14 +92,11 @@ class PlainFit(Fit):
         """Forget the fit."""
         self.end_epoch()
         _keras.set_initial_epoch(self._model, None)
-        for callback in self._followers():
+        for callback in followers(self.callbacks):
             callback.fit = Fit()
 
     def _wake(self):
         self._list.callbacks = list(self.callbacks)
-
-    def _followers(self):
-        return [callback for callback in self.callbacks if isinstance(callback, StepCallback)]
 
 
 class PlainPosition(StreamPosition):
@@ -132,6 +114,14 @@ class PlainPosition(StreamPosition):
         self._report: Callable[[str], None] = lambda reason: None
         self._batch: Any = None
         self.identity = data_identity(epochs)
+
+    def obstacles(self) -> list[str]:
+        if self.kind in _EXACT_KINDS:
+            return []
+        return [
+            f"the place in data of the kind {self.kind} is not saved with KERAS_BACKEND="
+            f"{backends.name()}; give fit arrays, or train a TapeModel on TensorFlow"
+        ]
 
     def report_to(self, report: Callable[[str], None]) -> None:
         self._report = report
@@ -228,20 +218,3 @@ def fingerprint(batch: Any) -> int:
         if part is not None:
             checksum = zlib.crc32(backends.host_array(part).tobytes(), checksum)
     return checksum
-
-
-def _untracked(model):
-    """The reasons that PyTorch modules in a model give: what they hold beside Keras's variables."""
-    if backends.name() != "torch":
-        return []
-    known = {id(variable.value) for variable in model.variables}
-    parts = [*model.named_buffers(), *model.named_parameters()]
-    return [
-        f"the model uses {name} of a torch module, which is not saved; use a Keras layer"
-        for name, tensor in parts
-        if id(tensor) not in known
-    ]
-
-
-def _priority(callback):
-    return callback.priority if isinstance(callback, StepCallback) else StepCallback.priority

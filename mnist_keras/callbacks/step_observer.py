@@ -51,6 +51,18 @@ def tags(name: str, values: dict[str, Any]) -> dict[str, Any]:
     return {f"{name}/{one}" if one else name: value for one, value in values.items()}
 
 
+def flat(logs: Any) -> dict[str, Any]:
+    """The logs with those of nested dictionaries, as Keras flattens them; {} for other values.
+
+    >>> flat({"loss": 1.0, "of": {"a": 2.0, "b": 3.0}})
+    {'loss': 1.0, 'a': 2.0, 'b': 3.0}
+    """
+    found: dict[str, Any] = {}
+    for name, value in logs.items() if isinstance(logs, dict) else ():
+        found.update(flat(value) if isinstance(value, dict) else {name: value})
+    return found
+
+
 @dataclasses.dataclass(frozen=True)
 class Parts:
     """What a `StepObserver` observes of a model.
@@ -159,7 +171,7 @@ class StepObserver:
         """
         found: dict[str, Any] = {}
         computed = []
-        for name, value in _flat(logs).items():
+        for name, value in flat(logs).items():
             if not is_loss(name) or name in without or not _is_scalar(value):
                 continue
             _, metric, key = self._results.get(id(value), (None, None, None))
@@ -274,21 +286,13 @@ def _current_graph():
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
 
 
-def _flat(logs):
-    """The logs with those of nested dictionaries, as Keras flattens them."""
-    flat: dict[str, Any] = {}
-    for name, value in logs.items() if isinstance(logs, dict) else ():
-        flat.update(_flat(value) if isinstance(value, dict) else {name: value})
-    return flat
-
-
 def _is_scalar(value):
     if isinstance(value, (int, float)):
         return True
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is None or dtype is None or tf.TensorShape(shape).num_elements() != 1:
         return False
-    return keras.backend.standardize_dtype(dtype).startswith(("float", "bfloat", "int", "uint"))
+    return keras.backend.is_float_dtype(dtype) or keras.backend.is_int_dtype(dtype)
 
 
 def _is_plain_mean(metric):

@@ -8,7 +8,7 @@ import pathlib
 import re
 
 from mnist_keras import triggers
-from mnist_keras.checkpoint import storage
+from mnist_keras.checkpoint import earlier, storage
 from mnist_keras.errors import UsageError
 
 _NAME = re.compile(r"step-(\d{8,})")
@@ -191,6 +191,30 @@ class CheckpointDirectory:
             f"{path} cannot be removed and stays. Received: {error.strerror or error}. "
             "Expected: a directory in which this user may remove files."
         )
+
+    def set_aside(self):
+        """Move all checkpoints into a new subdirectory, ``earlier-N``, where they can be loaded.
+
+        A crash leaves each of them complete in one of the two directories. The newest is moved
+        last, so the newest in this directory stays the same until there is none.
+
+        Returns:
+            The path of the subdirectory; None if there is no checkpoint.
+
+        Raises:
+            OSError: a checkpoint cannot be moved.
+        """
+        storage.remove_leftovers(self.path)
+        steps = self.steps()
+        if not steps:
+            return None
+        kept = earlier.new_directory(self.path)
+        self._disk.make_directory(kept)
+        for step in steps:
+            self._disk.rename(self.directory(step), kept / self.directory(step).name)
+        self._disk.sync_directory(kept)
+        self._disk.sync_directory(self.path)
+        return kept
 
     def _dispensable(self, saved_step):
         if self.monitor is not None and self.mode is None:

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from mnist_keras._keras import flatten_layers
+from mnist_keras.checkpoint import backends
 
 _LIBRARIES = ("builtins", "jax", "keras", "mnist_keras", "numpy", "tensorflow", "torch")
 # Keras and this package change them during a training.
@@ -20,6 +21,11 @@ _OWN_NUMBERS = (
     "stop_training",
     "training",
 )
+
+
+def is_eager(model: Any) -> bool:
+    """Whether the steps of a model run eagerly, as all do on PyTorch."""
+    return getattr(model, "run_eagerly", False) or backends.name() == "torch"
 
 
 def referenced(model: keras.Model) -> Iterator[tuple[str, Any]]:

@@ -70,7 +70,7 @@ def groups(model: Any, step: StepGraph | None = None) -> dict[str, list[tuple[st
     found = {**known, "others": others, "captured": [], "global": of_generators}
     if step is not None and model.distribute_strategy.num_replicas_in_sync == 1:
         found["captured"] = _captured(model, step, found)
-    elif step is None and getattr(model, "run_eagerly", False):
+    elif step is None and closures.is_eager(model):
         found["captured"] = _referenced(model, found)
     return found
 
@@ -82,6 +82,15 @@ def unsaved(model: Any, step: StepGraph) -> list[str]:
     """
     paths = [path for path, _ in _captured(model, step, groups(model, step))]
     return list(dict.fromkeys(re.sub(r"/replica_\d+$", "", path) for path in paths))
+
+
+def of_torch_modules(model: Any) -> list[str]:
+    """The names of the PyTorch tensors in a model that no checkpoint holds: no Keras variables."""
+    if backends.name() != "torch":
+        return []
+    known = {id(variable.value) for variable in model.variables}
+    tensors = [*model.named_buffers(), *model.named_parameters()]
+    return [name for name, tensor in tensors if id(tensor) not in known]
 
 
 def optimizers(model: Any) -> dict[str, Any]:
@@ -137,16 +146,9 @@ def not_finite(model: Any) -> str | None:
     """
     backends.synchronize(model)
     for variable in (*model.variables, *_of_optimizer(model)):
-        if not _is_finite(_own(variable)):
+        if not bool(keras.ops.all(keras.ops.isfinite(_own(variable)))):
             return variable.path
     return None
-
-
-def _is_finite(held):
-    if not backends.is_tensorflow():
-        return bool(keras.ops.all(keras.ops.isfinite(held)))
-    value = tf.convert_to_tensor(held)
-    return not value.dtype.is_floating or bool(tf.reduce_all(tf.math.is_finite(value)))
 
 
 def _of_optimizer(model):

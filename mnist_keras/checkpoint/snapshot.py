@@ -112,12 +112,8 @@ class Snapshot:
     def _find(self):
         """{key: variable} of all variables but those of metrics."""
         found = model_variables.groups(self._model, self._step)
-        return {
-            training_state.key_of(group, number): variable
-            for group, members in found.items()
-            if group != "metrics"
-            for number, (_, variable) in enumerate(members)
-        }
+        del found["metrics"]
+        return {key: variable for key, (_, variable) in training_state.keyed(found).items()}
 
     def _restore_metrics(self):
         count = len(self._model.metrics_variables)

@@ -139,16 +139,14 @@ def capture(model, callbacks, position, *, step=None, place=None, notes=None):
         notes: further entries of the description, in types that JSON can represent.
     """
     backends.synchronize(model)
-    sums = {_sums_key(number): rows for number, rows in replica_metrics.read(model).items()}
-    arrays, variables = dict(sums), []
-    for group, members in model_variables.groups(model, step).items():
-        for number, (path, variable) in enumerate(members):
-            key = key_of(group, number)
-            if group == "metrics" and _sums_key(number) in sums:
-                arrays[key] = replica_metrics.total(variable, sums[_sums_key(number)])
-            else:
-                arrays[key] = _copy(variable)
-            variables.append({"key": key, **_describe(path, variable)})
+    sums = replica_metrics.read(model)
+    rows_of = {key_of("metrics", number): rows for number, rows in sums.items()}
+    arrays = {_sums_key(number): rows for number, rows in sums.items()}
+    variables = []
+    for key, (path, variable) in keyed(model_variables.groups(model, step)).items():
+        rows = rows_of.get(key)
+        arrays[key] = _copy(variable) if rows is None else replica_metrics.total(variable, rows)
+        variables.append({"key": key, **_describe(path, variable)})
     states, callback_arrays = callback_state.capture(callbacks)
     arrays |= callback_arrays
     description = {
@@ -244,6 +242,19 @@ def key_of(group, number):
     return f"{group}/{number:04d}"
 
 
+def keyed(groups):
+    """{key: (path, variable)} of variables in groups, by `key_of`.
+
+    >>> keyed({"model": [("kernel", "a variable")]})
+    {'model/0000': ('kernel', 'a variable')}
+    """
+    return {
+        key_of(group, number): member
+        for group, members in groups.items()
+        for number, member in enumerate(members)
+    }
+
+
 def _sums_key(number):
     return key_of("metrics_of_replicas", number)
 
@@ -290,12 +301,8 @@ def _check_variables(state, groups, *, only=_ALL):
         for entry in state.description["variables"]
         if entry["key"].partition("/")[0] in only
     }
-    present = {
-        (key := key_of(group, number)): {"key": key, **_describe(path, variable)}
-        for group, members in groups.items()
-        for number, (path, variable) in enumerate(members)
-        if group in only
-    }
+    compared = {group: members for group, members in groups.items() if group in only}
+    present = {key: _describe(*member) for key, member in keyed(compared).items()}
     agree = _are_same_weight if only == _WEIGHTS else operator.eq
     # A global generator exists only after its first draw, so either side may lack it.
     keys = {key for key in saved.keys() | present.keys() if not key.startswith(_GLOBAL)}
@@ -383,12 +390,10 @@ def _line(entry):
 
 
 def _assign(state, groups, names):
-    for group in names:
-        for number, (_, variable) in enumerate(groups[group]):
-            key = key_of(group, number)
-            # A global generator that was not saved was never drawn from.
-            if key in state.arrays:
-                variable.assign(state.arrays[key])
+    for key, (_, variable) in keyed({group: groups[group] for group in names}).items():
+        # A global generator that was not saved was never drawn from.
+        if key in state.arrays:
+            variable.assign(state.arrays[key])
 
 
 def _storable(array):

@@ -1,4 +1,4 @@
-"""Starts TensorFlow without its log lines, for the command line."""
+"""Imports TensorFlow and Keras without the lines that TensorFlow logs, and sets them up."""
 
 import contextlib
 import gc

@@ -9,7 +9,7 @@ import keras
 
 from mnist_keras import _keras
 from mnist_keras._keras import EpochIterator
-from mnist_keras.callbacks.base import Fit, StepCallback
+from mnist_keras.callbacks.base import Fit, StepCallback, followers, furthest_position, priority
 from mnist_keras.callbacks.loss_tracker import loss_tracker
 from mnist_keras.checkpoint import random_state
 from mnist_keras.checkpoint.data_position import DataPosition, StreamPosition
@@ -56,26 +56,26 @@ class FitCallbacks(keras.callbacks.CallbackList):
         super().__init__(callbacks, add_history=True, add_progbar=verbose != 0, model=model)
         # Others get them from `set_data`: Keras tells its callbacks once, with the steps.
         self.params = {"verbose": verbose, "epochs": epochs, "steps": None}
-        for callback in self._followers(self.callbacks):
+        for callback in followers(self.callbacks):
             callback.set_params(self.params)
         self.fit = _Fit(self, stream if isinstance(stream, BatchStream) else None)
-        for callback in self._followers(self.callbacks):
+        for callback in followers(self.callbacks):
             callback.fit = self.fit
         # Callbacks that save the state of others, or end the run, must be called after them.
-        self.callbacks.sort(key=_priority)
+        self.callbacks.sort(key=priority)
         self._workers = workers_of(model)
         self._everywhere = list(self.callbacks)
         if not self._workers.is_chief:
             self.callbacks = [c for c in self.callbacks if not _is_for_the_chief(c)]
-        own = self._followers(self.callbacks)
+        own = followers(self.callbacks)
         self._breaks = _overridden(own, "breaks_execution_at")
         self._norms = _overridden(own, "needs_gradient_norm")
         self._requesting = [
             request.__self__
-            for request in _overridden(self._followers(self._everywhere), "local_request")
+            for request in _overridden(followers(self._everywhere), "local_request")
         ]
         self._agreed: dict[StepCallback, int] = {}
-        self._resuming = _overridden(self._followers(self._everywhere), "resume_position")
+        self._resuming = _overridden(followers(self._everywhere), "resume_position")
         self._is_resumed = False
         self._first_epoch = 0
         self._began: dict[str, Any] = {}
@@ -92,18 +92,14 @@ class FitCallbacks(keras.callbacks.CallbackList):
 
     def resume(self, initial_epoch: int) -> int:
         """Accept the furthest position that a callback has, and return the epoch to begin with."""
-        positions = {ask.__self__: ask(self._everywhere) for ask in self._resuming}
-        found = {callback: position for callback, position in positions.items() if position}
+        furthest = furthest_position(self._everywhere)
         self._first_epoch = initial_epoch
-        if found:
-            furthest = max(found, key=lambda callback: found[callback].step)
-            for callback in found:
-                if callback is not furthest:
-                    callback.discard_position()
+        if furthest is not None:
+            callback, position = furthest
             self._is_resumed = self.fit.resumes = True
-            self.fit.steps_skipped = found[furthest].step_in_epoch
-            initial_epoch = max(initial_epoch, found[furthest].epoch)
-            furthest.accept_position()
+            self.fit.steps_skipped = position.step_in_epoch
+            initial_epoch = max(initial_epoch, position.epoch)
+            callback.accept_position()
         self._began = random_state.capture()
         return initial_epoch
 
@@ -298,15 +294,10 @@ class FitCallbacks(keras.callbacks.CallbackList):
                 stack.callback(self.fit.data.detach)
             if self.fit.stream is not None:
                 stack.callback(self.fit.stream.close)
-            for callback in reversed(self._followers(self.callbacks)):
+            for callback in reversed(followers(self.callbacks)):
                 stack.callback(callback.close)
-        for callback in self._followers(self._everywhere):
+        for callback in followers(self._everywhere):
             callback.fit = Fit()
-
-    @staticmethod
-    def _followers(callbacks):
-        """The callbacks that follow the protocol; others are treated by its defaults."""
-        return [callback for callback in callbacks if isinstance(callback, StepCallback)]
 
 
 class _Fit(Fit):
@@ -318,10 +309,6 @@ class _Fit(Fit):
 
     def agreed_request(self, callback):
         return self._callbacks.agreed_request(callback)
-
-
-def _priority(callback):
-    return callback.priority if isinstance(callback, StepCallback) else StepCallback.priority
 
 
 def _overridden(callbacks, name):

@@ -122,10 +122,46 @@ def test_the_output_of_a_network_is_drawn(backend):
     assert (done.stdout, done.returncode) == ("samples\n", 0), done.stderr
 
 
-def test_a_tape_model_needs_tensorflow(backend):
-    script = "from mnist_keras import TapeModel; TapeModel()"
-    done = run(backend, "-c", script)
-    assert done.stderr.splitlines()[-1] == (
-        "mnist_keras.errors.UsageError: TapeModel needs the TensorFlow backend. "
-        f"Received: {backend}. Expected: KERAS_BACKEND=tensorflow."
-    )
+@pytest.fixture(scope="module")
+def other_fits(backend, tmp_path_factory):
+    return answer(backend, "other_fits", tmp_path_factory.mktemp("fits"))
+
+
+def test_of_several_checkpoints_the_furthest_is_resumed(other_fits):
+    assert other_fits["several"] == {"seen": [*range(6, 20)], "is_same": True}
+
+
+def test_a_training_anew_never_loads_the_earlier_checkpoints(other_fits):
+    found = other_fits["anew"]
+    (line,) = found.pop("said")
+    assert line.startswith("the checkpoints of an earlier training are kept in ")
+    assert line.endswith("anew/earlier-1: this training does not continue it.")
+    assert found == {"step": 10, "is_same": True}
+
+
+def test_several_steps_per_execution_are_never_resumed_silently(other_fits, backend):
+    if backend == "torch":
+        pytest.skip("Keras itself refuses several steps per execution with PyTorch")
+    found = other_fits["executions"]
+    *reasons, kept = found.pop("said")
+    assert reasons == 2 * [
+        "resume is not exact: with steps_per_execution=2 and KERAS_BACKEND=jax a training begins "
+        "anew; use steps_per_execution=1."
+    ]
+    assert kept.endswith("executions/earlier-1: this training does not continue it.")
+    assert found == {"is_same": True, "is_exact": False}
+
+
+def test_a_variable_of_a_global_name_is_resumed(other_fits, backend):
+    if backend == "jax":
+        pytest.skip("Keras itself does not train such a variable with JAX")
+    whole, resumed = other_fits["captured"]
+    assert resumed == whole >= 20
+
+
+def test_what_needs_tensorflow_says_so(other_fits, backend):
+    assert other_fits["refused"] == [
+        f"{name} needs the TensorFlow backend. Received: {backend}. "
+        "Expected: KERAS_BACKEND=tensorflow."
+        for name in ("TapeModel", "LearningRateFinder")
+    ]

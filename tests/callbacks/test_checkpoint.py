@@ -52,6 +52,13 @@ def run(stream, held_out, capsys):
     return run
 
 
+def kept_aside(directory, remedy=""):
+    return (
+        f"the checkpoints of an earlier training are kept in {directory}/earlier-1: this training "
+        f"does not continue it.{remedy}\n"
+    )
+
+
 def nothing_is_trained(*, epochs):
     return (
         f"all epochs are done: nothing is trained. Received: epochs={epochs}, {epochs} done. "
@@ -615,14 +622,67 @@ def test_a_fit_that_fails_at_its_start_can_resume(model, make_model, stream, tmp
 
 
 def test_without_resume_training_restarts_and_keeps_its_own_newest(
-    model, stream, tmp_path, steps_in
+    model, stream, tmp_path, steps_in, capsys
 ):
     model.fit(stream, epochs=3, verbose=0, callbacks=[Checkpoint(tmp_path, keep=1)])
     model.steps_trained = 0
     callback = Checkpoint(tmp_path, every_steps=2, keep=2, resume=False)
     history = model.fit(stream, verbose=0, callbacks=[callback])
     assert history.epoch == [0]
-    assert steps_in(tmp_path) == [6, 7, 21]
+    assert capsys.readouterr().err == kept_aside(tmp_path)
+    assert steps_in(tmp_path / "earlier-1") == [21]
+    (tmp_path / "earlier-1").rename(tmp_path.parent / "moved")
+    assert steps_in(tmp_path) == [6, 7]
+
+
+class SmallTraining:
+    """A training with a step for each two rows, of a plain model or a `TapeModel`."""
+
+    def __init__(self, kind, directory, **options):
+        self.network = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)])
+        self.model = self.network if kind == "plain" else TapeModel(self.network)
+        self.model.compile("sgd", "mse")
+        # A plain model cannot resume in any case.
+        options = {"resume": kind == "plain", "monitor": "loss", **options}
+        self.checkpoint = Checkpoint(directory, every_steps=5, keep=9, **options)
+
+    def train(self, *, steps):
+        x = np.random.default_rng(0).normal(size=(2 * steps, 3))
+        data = {"x": x, "y": x.sum(axis=1, keepdims=True), "batch_size": 2}
+        self.model.fit(**data, verbose=0, callbacks=[self.checkpoint])
+        return self
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["plain", "tape"])
+def test_a_training_anew_never_loads_the_earlier_checkpoints(kind, tmp_path, capsys):
+    SmallTraining(kind, tmp_path).train(steps=20)
+    assert capsys.readouterr().err == ""
+    anew = SmallTraining(kind, tmp_path).train(steps=10)
+    remedy = " A TapeModel would." if kind == "plain" else ""
+    assert capsys.readouterr().err == kept_aside(tmp_path, remedy)
+    for load in (anew.checkpoint.load, anew.checkpoint.load_best):
+        loaded = SmallTraining(kind, tmp_path).network
+        assert load(loaded) == 10
+        np.testing.assert_array_equal(loaded.get_weights()[0], anew.network.get_weights()[0])
+    assert Checkpoint(tmp_path / "earlier-1").load(loaded) == 20
+
+
+@pytest.mark.slow
+def test_earlier_checkpoints_that_cannot_be_moved_end_the_training(tmp_path):
+    class ReadOnly(Disk):
+        def make_directory(self, path):
+            raise OSError(errno.EROFS, "Read-only file system")
+
+    SmallTraining("plain", tmp_path).train(steps=5)
+    anew = SmallTraining("plain", tmp_path, disk=ReadOnly())
+    before = anew.network.get_weights()[0]
+    with pytest.raises(CheckpointError) as error:
+        anew.train(steps=5)
+    assert str(error.value) == (
+        f"the checkpoints of an earlier training cannot be moved: Read-only file system: {tmp_path}"
+    )
+    np.testing.assert_array_equal(anew.network.get_weights()[0], before)
 
 
 def test_a_fit_without_the_callback_saves_nothing(model, stream, tmp_path, steps_in):
@@ -674,10 +734,7 @@ def test_a_plain_keras_model_is_saved_but_not_resumed(
         np.testing.assert_array_equal(array, keras.ops.convert_to_numpy(variable))
 
     model.fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path, every_steps=3)])
-    assert capsys.readouterr().err == (
-        f"a plain keras.Model cannot resume: it starts again. Received: {tmp_path}/step-00000014. "
-        "Expected: an empty directory, or a TapeModel, which can resume.\n"
-    )
+    assert capsys.readouterr().err == kept_aside(tmp_path, " A TapeModel would.")
 
 
 @pytest.mark.slow

@@ -81,18 +81,21 @@ def test_on_a_terminal_only_the_finished_bars_stay(make, monkeypatch):
     assert ours(screen.lines) == EVERYTHING
 
 
+class DrawnBar:
+    """A bar on the line of the cursor."""
+
+    def __init__(self, *, rows):
+        self.is_drawn, self.rows = True, rows
+
+    def leave(self):
+        self.is_drawn = False
+
+
 def test_a_bar_on_two_rows_is_erased_completely(monkeypatch):
     use_terminal(monkeypatch, columns=30)
     monkeypatch.setattr(sys, "stdout", Terminal(screen := Screen(30)))
-
-    class Two:
-        is_drawn, rows = True, 2
-
-        def leave(self):
-            self.is_drawn = False
-
     sys.stdout.write("above\n" + "x" * 45)
-    bar = Two()
+    bar = DrawnBar(rows=2)
     terminal.add_bar(bar)
     terminal.print_line("a line")
     terminal.print_line("another")
@@ -118,9 +121,12 @@ def test_a_notice_elsewhere_leaves_the_bar_alone(monkeypatch):
     out, err = io.StringIO(), io.StringIO()
     monkeypatch.setattr(sys, "stdout", out)
     monkeypatch.setattr(sys, "stderr", err)
-    train(plain)
-    assert err.getvalue().splitlines() == ["a notice", "the end"] * EPOCHS
-    assert out.getvalue().count("\n\n") == 0
+    bar = DrawnBar(rows=1)
+    terminal.add_bar(bar)
+    terminal.notice("a notice")
+    assert (out.getvalue(), err.getvalue(), bar.is_drawn) == ("", "a notice\n", True)
+    terminal.print_line("a line")
+    assert (out.getvalue(), err.getvalue(), bar.is_drawn) == ("\na line\n", "a notice\n", False)
 
 
 @pytest.mark.slow

@@ -233,6 +233,27 @@ def test_a_crash_during_a_save_keeps_the_newest_checkpoint(end, situation, film)
     assert newest(CheckpointDirectory(copies[-1], keep=keep)) == (saved, [])
 
 
+@pytest.mark.parametrize("end", ["killed", "without power"])
+def test_a_crash_while_checkpoints_are_moved_loses_none(end, tmp_path, film):
+    root = tmp_path / "root"
+    for step in (3, 5, 9):
+        save(CheckpointDirectory(root, keep=9), step)
+
+    def move(disk):
+        kept = CheckpointDirectory(root, keep=9, disk=disk).set_aside()
+        assert kept == root / "earlier-1"
+
+    copies = film(root, move)[end]
+    for copy in copies:
+        here, kept = (CheckpointDirectory(it, keep=9) for it in (copy, copy / "earlier-1"))
+        assert newest(here) == ((9, []) if here.steps() else (None, [])), copy.name
+        assert sorted([*present(here), *present(kept)]) == [3, 5, 9], copy.name
+        here.set_aside()
+        assert here.steps() == [], copy.name
+    assert newest(kept) == (9, [])
+    assert here.set_aside() is None
+
+
 def test_a_disk_failure_during_a_save_loses_nothing(situation, failing_disk):
     prepare, keep, before, saved, after = situation
     never = failing_disk(None)

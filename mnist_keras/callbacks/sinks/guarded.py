@@ -1,5 +1,6 @@
 """The sinks of a `StepLogger`, none of which can end the training."""
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -55,11 +56,18 @@ class GuardedSinks:
         if self._is_open:
             self._call_each(lambda sink: sink.flush())
 
-    def close(self) -> None:
-        """Close the sinks, if they are open."""
+    def close(self, *, failed: bool = False) -> None:
+        """Close the sinks, if they are open.
+
+        Args:
+            failed: whether an exception ended the training.
+        """
         if self._is_open:
             self._is_open = False
             self._failing.clear()  # What is lost at the end is told in any case.
+            if failed:
+                interrupted = isinstance(sys.exc_info()[1], (KeyboardInterrupt, SystemExit))
+                self._call_each(lambda sink: sink.fail(interrupted=interrupted))
             self._call_each(lambda sink: sink.close())
             self._failing.clear()
 

@@ -10,6 +10,7 @@ from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.sinks.tracker import TrackerSink
 
 _METRICS_AT_ONCE = 1000  # MLflow refuses more.
+_STATUSES = {"finished": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
 class MlflowSink(TrackerSink):
@@ -84,7 +85,7 @@ class MlflowSink(TrackerSink):
             self._client.log_batch(self._run_id, metrics=batch)
 
     def end_run(self) -> None:
-        self._client.set_terminated(self._run_id)
+        self._client.set_terminated(self._run_id, status=_STATUSES[self.outcome])
 
     def _create_run(self, created):
         from mlflow.entities import Param

@@ -59,6 +59,13 @@ class Sink:
         not repeat the earlier steps.
         """
 
+    def fail(self, *, interrupted: bool) -> None:
+        """Note that the training ended by an exception; called before `close`.
+
+        Args:
+            interrupted: whether it was a signal, such as Ctrl-C, and not an error.
+        """
+
     def close(self) -> None:
         """Write what is left and release everything; called at the end of each fit."""
 

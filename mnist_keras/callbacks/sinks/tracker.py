@@ -4,7 +4,7 @@ import contextlib
 import json
 import pathlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.sinks.json_lines import JsonLinesSink, read_rows
@@ -32,7 +32,8 @@ class TrackerSink(Sink):
     first checkpoint and begins again at step 0 with the same values. Any other training that begins
     at step 0 begins a new run.
 
-    A subclass defines `open_run`, `send` and `end_run`; the thread calls them.
+    A subclass defines `open_run`, `send` and `end_run`; the thread calls them. ``outcome`` tells
+    `end_run` how the training ended: "finished", "failed" or "interrupted".
 
     Args:
         directory: where the two files are, such as ``logs/mine/mlflow``.
@@ -56,6 +57,7 @@ class TrackerSink(Sink):
             )
         extras.require(self.package, needed_by=type(self).__name__)
         self._journal = JsonLinesSink(self.journal)
+        self.outcome: Literal["finished", "failed", "interrupted"] = "finished"
         self._step = 0
         self._run: str | None = None
         self._last: dict[str, int] = {}
@@ -101,6 +103,10 @@ class TrackerSink(Sink):
 
     def begin(self, step: int) -> None:
         self._step = step
+        self.outcome = "finished"
+
+    def fail(self, *, interrupted: bool) -> None:
+        self.outcome = "interrupted" if interrupted else "failed"
 
     def write(self, step: int, values: Mapping[str, float]) -> None:
         if self._sender is None:

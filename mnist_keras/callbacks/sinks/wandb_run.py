@@ -102,7 +102,7 @@ class WandbSink(TrackerSink):
             self._wandb_run.log({**values, "step": step}, step=_row(step, values), commit=True)
 
     def end_run(self) -> None:
-        self._wandb_run.finish()
+        self._wandb_run.finish(exit_code=int(self.outcome != "finished"))
 
 
 def _row(step, values):

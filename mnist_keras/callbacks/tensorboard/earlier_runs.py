@@ -7,12 +7,8 @@ from typing import NamedTuple
 
 from tensorboard.compat.proto.event_pb2 import SessionLog
 
-from mnist_keras.callbacks.tensorboard.event_files import (
-    events_in,
-    files_of_run,
-    new_earlier_directory,
-    tags_of,
-)
+from mnist_keras.callbacks.tensorboard.event_files import events_in, files_of_run, tags_of
+from mnist_keras.checkpoint import earlier
 
 
 class EarlierRun(NamedTuple):
@@ -72,7 +68,7 @@ def keep(logdir, *, step):
     # Points at exactly the step of a later session describe its first weights.
     if 0 < step >= last:
         return None
-    target = new_earlier_directory(logdir)
+    target = earlier.new_directory(logdir)
     for path in steps:
         new = target / path.relative_to(logdir)
         new.parent.mkdir(parents=True, exist_ok=True)

@@ -6,7 +6,7 @@ import re
 from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 
-from mnist_keras.checkpoint import storage
+from mnist_keras.checkpoint import earlier, storage
 from mnist_keras.data.formats.record_framing import is_cut_off, records_in
 from mnist_keras.inputs.regular_file import open_regular
 
@@ -14,7 +14,6 @@ PREFIX, SUFFIX = "events.out.tfevents.", ".mnist_keras"
 EVENT_FILES = f"{PREFIX}*{SUFFIX}"
 GRAPH = "graph_def"
 _DAMAGED = "damaged.events."  # TensorBoard reads the files with "tfevents" in their names.
-_EARLIER = "earlier-"  # Followed by a number: the directory of an earlier training's files.
 
 
 def is_subdirectory(name):
@@ -24,7 +23,7 @@ def is_subdirectory(name):
     [True, True, False, False, False]
     """
     return name == "." or (
-        re.fullmatch(r"[^/\\]+", name) is not None and name != ".." and _number(name) is None
+        re.fullmatch(r"[^/\\]+", name) is not None and name != ".." and earlier.number(name) is None
     )
 
 
@@ -44,12 +43,6 @@ def files_of_run(logdir):
 def has_files_of_others(directory):
     """Whether another program's event files are in a directory."""
     return any(path.suffix != SUFFIX for path in directory.glob(f"{PREFIX}*"))
-
-
-def new_earlier_directory(logdir):
-    """The path ``logdir/earlier-N`` with the next number N; it is not created."""
-    numbers = (_number(path.name) for path in logdir.glob("*/"))
-    return logdir / f"{_EARLIER}{max((it for it in numbers if it), default=0) + 1}"
 
 
 def events_in(path):
@@ -100,10 +93,4 @@ def tags_of(event):
 
 
 def _is_another_run(directory):
-    return _number(directory.name) is not None or any(directory.glob(f"*/{EVENT_FILES}"))
-
-
-def _number(name):
-    """The number in the name of a directory with an earlier training's files, or None."""
-    match = re.fullmatch(rf"{_EARLIER}(\d+)", name)
-    return match and int(match[1])
+    return earlier.number(directory.name) is not None or any(directory.glob(f"*/{EVENT_FILES}"))

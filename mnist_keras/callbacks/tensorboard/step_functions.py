@@ -6,7 +6,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from mnist_keras.callbacks.step_observer import PartsFinder, StepObserver, is_loss, tags
+from mnist_keras.callbacks.step_observer import PartsFinder, StepObserver, flat, is_loss, tags
 from mnist_keras.checkpoint import backends
 
 
@@ -105,10 +105,8 @@ def train_function(model: Any) -> JaxTrainFunction | TorchTrainFunction | None:
 
 
 def _losses(logs):
-    flat: dict[str, Any] = {}
-    for name, value in logs.items() if isinstance(logs, dict) else ():
-        flat.update(value if isinstance(value, dict) else {name: value})
-    return {n: _number(value) for n, value in flat.items() if is_loss(n) and np.size(value) == 1}
+    found = flat(logs).items()
+    return {name: _number(loss) for name, loss in found if is_loss(name) and np.size(loss) == 1}
 
 
 def _number(value):

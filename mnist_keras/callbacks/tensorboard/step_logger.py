@@ -98,6 +98,7 @@ class StepLogger(EventCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
+        self._sinks.close(failed=True)  # Only after an exception in an earlier fit are they open.
         if not self.fit.counts_steps:
             require_single_steps(self)
             self._probe.begin_fit(self.model)
@@ -147,6 +148,10 @@ class StepLogger(EventCallback):
             self.log_scalars(points, subdirectory=subdirectory)
         self._sinks.write(self.step, {f"epoch_{name}": value for name, value in numbers.items()})
 
+    def on_train_end(self, logs: Logs = None) -> None:
+        self._sinks.close()
+        super().on_train_end(logs)
+
     def flush(self) -> None:
         """Write all points to the disk; may be called from another thread."""
         super().flush()
@@ -154,7 +159,7 @@ class StepLogger(EventCallback):
 
     def close(self) -> None:
         """Close the sinks, and the event files unless other callbacks still write."""
-        self._sinks.close()
+        self._sinks.close(failed=True)  # `on_train_end` has closed them after a normal end.
         super().close()
         self._probe.end_fit()
 

@@ -50,7 +50,7 @@ def write(
         points = {"loss": loss, "learning_rate": rate}
         log.scalars(_HERE, points if mean is None else {**points, "smoothed_loss": mean}, step)
     if len(smoothed):
-        picture = sweep_picture(rates, losses, suggested=suggested)
+        picture = sweep_picture(rates, losses, smoothed, suggested=suggested)
         said = "no suggestion" if suggested is None else f"suggested: {suggested:.2g}"
         summary = drawing.image_summary(TAG, picture, description=f"Learning rate: {said}.")
         log.summary(_HERE, summary, len(rates) - 1)

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from mnist_keras.callbacks import range_test
@@ -19,7 +20,11 @@ _BLUE, _RED = (33, 102, 172), (178, 24, 43)
 
 
 def sweep_picture(
-    rates: Sequence[float], losses: Sequence[float], *, suggested: float | None
+    rates: Sequence[float],
+    losses: Sequence[float],
+    smoothed: npt.NDArray[np.float64],
+    *,
+    suggested: float | None,
 ) -> Image.Image:
     """Draw the loss of each step as a dot, the smoothed loss as a line, and the suggested rate.
 
@@ -28,13 +33,15 @@ def sweep_picture(
     Args:
         rates: the learning rate of each step, ascending.
         losses: the loss of each step; those from the first one on that is not finite are left out.
-        suggested: the rate to mark, or None.
+        smoothed: `mnist_keras.callbacks.range_test.smoothed_losses` of them.
+        suggested: the rate to mark, or None; outside of ``rates`` it is not marked.
 
     Returns:
         A Pillow image in RGB.
     """
     losses = range_test.finite_part(losses)
-    smoothed = range_test.smoothed_losses(rates, losses)
+    if suggested is not None and not rates[0] <= suggested <= rates[-1]:
+        suggested = None
     low, high = _range_of(losses, smoothed)
     begin, end = (math.log10(rate) for rate in (rates[0], rates[-1]))
     width, height = _WIDTH - _LEFT - _RIGHT, _HEIGHT - _TOP - _BOTTOM
@@ -59,8 +66,7 @@ def sweep_picture(
         pen.ellipse([_FINE * v for v in (x - 1.2, y - 1.2, x + 1.2, y + 1.2)], fill=_GRAY)
     line = [(x_of(rate), y_of(loss)) for rate, loss in zip(rates, smoothed, strict=False)]
     _line(pen, line, _BLUE, 2)
-    is_marked = suggested is not None and rates[0] <= suggested <= rates[-1]
-    if suggested is not None and is_marked:
+    if suggested is not None:
         _line(pen, [(x_of(suggested), 0), (x_of(suggested), height)], _RED, 2)
     picture = Image.new("RGB", (_WIDTH, _HEIGHT), _WHITE)
     picture.paste(plot.resize((width, height), Image.Resampling.LANCZOS), (_LEFT, _TOP))
@@ -75,7 +81,7 @@ def sweep_picture(
     write(picture, (_LEFT, 10), "loss of each step, and smoothed", _INK)
     foot = (_LEFT + width / 2, _HEIGHT - LINE_PIXELS - 4)
     write(picture, foot, "learning rate", _INK, anchor=(0.5, 0))
-    if suggested is not None and is_marked:
+    if suggested is not None:
         text = f"suggested: {suggested:.2g}"
         x = min(max(_LEFT + x_of(suggested), _LEFT), _WIDTH - _RIGHT - mask(text).width / 2)
         write(picture, (x, _TOP - LINE_PIXELS - 3), text, _RED, anchor=(0.5, 0))

@@ -43,6 +43,18 @@ def test_mlflow_shows_values_parameters_and_the_end(sink, uri):
     assert (run.info.run_name, run.info.status) == ("mine", "FINISHED")
 
 
+@pytest.mark.parametrize(("interrupted", "status"), [(False, "FAILED"), (True, "KILLED")])
+def test_mlflow_shows_that_a_training_failed(interrupted, status, sink, uri):
+    for is_failing in (True, False):
+        sink.begin(0 if is_failing else 1)
+        sink.write(0 if is_failing else 1, {"loss": 2.0})
+        if is_failing:
+            sink.fail(interrupted=interrupted)
+        sink.close()
+        ((run, _),) = stores.mlflow_runs(uri).values()
+        assert run.info.status == (status if is_failing else "FINISHED")
+
+
 def test_mlflow_reads_values_that_are_not_finite(sink, uri):
     write(sink, [(0, {"a": math.nan, "b": math.inf, "c": -math.inf})], begins=0)
     ((_, points),) = stores.mlflow_runs(uri).values()

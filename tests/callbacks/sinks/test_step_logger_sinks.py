@@ -1,3 +1,6 @@
+import contextlib
+import signal
+
 import keras
 import numpy as np
 import pytest
@@ -5,7 +8,7 @@ import pytest
 from mnist_keras.callbacks import Checkpoint, StepLogger
 from mnist_keras.callbacks.sinks import CsvSink, JsonLinesSink, Sink
 from mnist_keras.data import batches
-from mnist_keras.errors import UsageError
+from mnist_keras.errors import Interrupted, UsageError
 from tests.callbacks.killing import Kill, Killed
 from tests.callbacks.sinks import stores
 
@@ -91,17 +94,38 @@ def test_a_sink_that_fails_changes_nothing_else(make_plain, stream, tmp_path, ca
     assert stores.csv_points(tmp_path / "steps.csv")["loss"].keys() == {0, 2, 4, 6}
 
 
-def test_after_an_exception_the_sinks_are_closed(make_model, stream, crash, tmp_path):
-    class Closed(Sink):
-        calls = 0
+class Ends(Sink):
+    """Notes how each training ends."""
 
-        def close(self):
-            self.calls += 1
+    def __init__(self):
+        self.calls = []
 
-    logger = StepLogger(None, every_steps=1, echo=False, sinks=[closed := Closed()])
-    with pytest.raises(RuntimeError, match="crash"):
-        make_model().fit(stream, verbose=0, callbacks=[logger, crash(step=3)])
-    assert closed.calls == 1
+    def fail(self, *, interrupted):
+        self.calls.append("interrupted" if interrupted else "failed")
+
+    def close(self):
+        self.calls.append("closed")
+
+
+class Raising(keras.callbacks.Callback):
+    def __init__(self, error):
+        super().__init__()
+        self._error = error
+
+    def on_epoch_end(self, epoch, logs=None):
+        if self._error is not None:
+            raise self._error
+
+
+@pytest.mark.parametrize("kind", ["make_plain", "make_model"])
+def test_sinks_learn_how_a_training_ended(kind, request, stream):
+    model, ends = request.getfixturevalue(kind)(), Ends()
+    for error in (RuntimeError(), KeyboardInterrupt(), Interrupted(signal.SIGTERM), None):
+        logger = StepLogger(None, echo=False, sinks=[ends])
+        with contextlib.suppress(RuntimeError, KeyboardInterrupt, Interrupted), logger:
+            model.fit(stream, verbose=0, callbacks=[logger, Raising(error)])
+    after_signals = ["interrupted", "closed"] * 2
+    assert ends.calls == ["failed", "closed", *after_signals, "closed"]
 
 
 def test_a_wrong_sink_is_refused_at_construction(tmp_path):

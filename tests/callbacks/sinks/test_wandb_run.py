@@ -45,6 +45,17 @@ def test_wandb_stores_values_and_parameters(sink, tmp_path, capfd):
 
 
 @pytest.mark.slow
+def test_wandb_shows_that_a_training_failed(sink, tmp_path):
+    sink.begin(0)
+    sink.write(0, {"loss": 2.0})
+    sink.fail(interrupted=False)
+    sink.close()
+    write(sink, [(1, {"loss": 1.0})], begins=1)
+    (stored,) = stores.wandb_records(tmp_path / "run").values()
+    assert [it.exit.exit_code for it in stored if it.HasField("exit")] == [1, 0]
+
+
+@pytest.mark.slow
 def test_records_longer_than_a_block_are_read(sink, tmp_path):
     rows = [(step, {f"value {n}": float(n) for n in range(900)}) for step in range(5)]
     write(sink, rows, begins=0)

@@ -19,7 +19,6 @@ def test_a_runs_files_are_not_those_of_runs_below_it(tmp_path):
     found = event_files.files_of_run(tmp_path)
     assert [path.parent for path in found] == [tmp_path, tmp_path / "train"]
     assert all(path.name.endswith(".mnist_keras") for path in found)
-    assert event_files.new_earlier_directory(tmp_path) == tmp_path / "earlier-13"
 
 
 def test_the_examples_in_the_docstrings_run():

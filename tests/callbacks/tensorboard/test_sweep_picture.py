@@ -3,13 +3,18 @@ import math
 import numpy as np
 import pytest
 
-from mnist_keras.callbacks.range_test import sweep_rates
-from mnist_keras.callbacks.tensorboard.sweep_picture import sweep_picture
+from mnist_keras.callbacks.range_test import smoothed_losses, sweep_rates
+from mnist_keras.callbacks.tensorboard import sweep_picture
 
 RATES = sweep_rates(1e-4, 1.0, steps=81)
 VALLEY = [abs(math.log10(rate / 0.01)) for rate in RATES]
 LEFT, RIGHT, TOP, BOTTOM = 70, 620, 36, 354  # Of the plot in the picture, which is 640 x 400.
 PALE = 100  # What at least one channel of a clear blue or red has less than.
+
+
+def drawn(rates, losses, *, suggested):
+    smoothed = smoothed_losses(rates, losses)
+    return sweep_picture.sweep_picture(rates, losses, smoothed, suggested=suggested)
 
 
 def places(picture, channel):
@@ -20,7 +25,7 @@ def places(picture, channel):
 
 
 def test_the_suggested_rate_is_marked_at_its_place():
-    picture = sweep_picture(RATES, VALLEY, suggested=0.01)
+    picture = drawn(RATES, VALLEY, suggested=0.01)
     assert (picture.size, picture.mode) == ((640, 400), "RGB")
     rows, columns = places(picture, 0)
     middle = LEFT + (RIGHT - LEFT) / 2  # 0.01 is in the middle of 1e-4 and 1.
@@ -31,12 +36,12 @@ def test_the_suggested_rate_is_marked_at_its_place():
 
 def test_nothing_is_marked_without_a_suggestion():
     for suggested in (None, 1e-9):
-        rows, _ = places(sweep_picture(RATES, VALLEY, suggested=suggested), 0)
+        rows, _ = places(drawn(RATES, VALLEY, suggested=suggested), 0)
         assert len(rows) == 0
 
 
 def test_the_smoothed_loss_falls_and_rises_inside_the_plot():
-    rows, columns = places(sweep_picture(RATES, VALLEY, suggested=None), 2)
+    rows, columns = places(drawn(RATES, VALLEY, suggested=None), 2)
     middle = LEFT + (RIGHT - LEFT) / 2
     left, low, right = (rows[np.abs(columns - x) < 4].mean() for x in (LEFT, middle, RIGHT))
     assert low > max(left, right) + 100  # Lower losses have higher rows.
@@ -46,7 +51,7 @@ def test_the_smoothed_loss_falls_and_rises_inside_the_plot():
 
 def test_losses_that_diverge_do_not_flatten_the_valley():
     diverging = [*VALLEY[:60], *(1e9 * rate for rate in RATES[60:])]
-    rows, columns = places(sweep_picture(RATES, diverging, suggested=None), 2)
+    rows, columns = places(drawn(RATES, diverging, suggested=None), 2)
     assert rows.max() - rows.min() > 150
     assert columns.max() < LEFT + 0.8 * (RIGHT - LEFT)
 
@@ -63,4 +68,4 @@ def test_losses_that_diverge_do_not_flatten_the_valley():
     ],
 )
 def test_every_sweep_can_be_drawn(losses):
-    assert sweep_picture(RATES[: len(losses)], losses, suggested=None).size == (640, 400)
+    assert drawn(RATES[: len(losses)], losses, suggested=None).size == (640, 400)

@@ -302,7 +302,7 @@ def _check_variables(state, groups, *, only=_ALL):
         if entry["key"].partition("/")[0] in only
     }
     compared = {group: members for group, members in groups.items() if group in only}
-    present = {key: _describe(*member) for key, member in keyed(compared).items()}
+    present = {key: {"key": key, **_describe(*member)} for key, member in keyed(compared).items()}
     agree = _are_same_weight if only == _WEIGHTS else operator.eq
     # A global generator exists only after its first draw, so either side may lack it.
     keys = {key for key in saved.keys() | present.keys() if not key.startswith(_GLOBAL)}

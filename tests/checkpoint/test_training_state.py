@@ -288,9 +288,11 @@ def test_an_identical_model_in_the_same_process_accepts_the_state(saved):
 
 def test_other_test_data_are_refused_if_an_identity_was_saved(saved):
     model, data = model_of(), {"sha256": "12", "test_sha256": "34"}
-    training_state.restore(saved.of({"sha256": "12"}), model, [], data=data)
+    training_state.restore(saved.noting(data={"sha256": "12"}), model, [], data=data)
     with pytest.raises(StateMismatchError) as caught:
-        training_state.restore(saved.of({**data, "test_sha256": "56"}), model, [], data=data)
+        training_state.restore(
+            saved.noting(data={**data, "test_sha256": "56"}), model, [], data=data
+        )
     assert str(caught.value) == (
         "the data differ from those of the checkpoint. "
         "Received: test_sha256 34. Expected: test_sha256 56."

@@ -145,7 +145,7 @@ def test_a_model_of_another_shape_is_named_with_both_shapes(here, mode):
 def test_many_images_are_read_in_parts_with_the_same_answer(here, capsys, monkeypatch):
     predict(config("digits", "数 字.png", "digits.gz", json=True))
     at_once = capsys.readouterr().out
-    monkeypatch.setattr(module, "_IMAGES_AT_ONCE", 3)
+    monkeypatch.setattr(module, "_BATCH_SIZE", 3)
     predict(config("digits", "数 字.png", "digits.gz", json=True))
     for line, expected in zip(
         capsys.readouterr().out.splitlines(), at_once.splitlines(), strict=True

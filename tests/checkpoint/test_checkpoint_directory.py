@@ -317,7 +317,7 @@ def test_linked_checkpoints_are_removed_without_their_targets(tmp_path):
     assert storage.read_directory(tmp_path / "big").files == files(1)
 
 
-def test_a_link_to_a_disk_that_is_not_mounted_is_an_error(tmp_path):
+def test_a_link_to_an_unmounted_disk_is_an_error(tmp_path):
     (tmp_path / "own").symlink_to(tmp_path / "big disk")
     with pytest.raises(storage.DamagedError) as caught:
         newest(CheckpointDirectory(tmp_path / "own", keep=1))

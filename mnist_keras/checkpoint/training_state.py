@@ -292,10 +292,9 @@ def _check_variables(state, groups, *, only=_ALL):
     ]
     if not (only_saved or only_present or differing):
         return
-    received, expected = differing[0] if differing else (None, None)
     if differing:
         wrong = "does not match the model"
-        received, expected = _line(received), _line(expected)
+        received, expected = map(_line, differing[0])
     elif only_saved:
         wrong, received = "has an extra variable", only_saved[0]["path"]
         expected = "none, the model has no such variable"

@@ -1,6 +1,4 @@
 import dataclasses
-import subprocess
-import sys
 
 import keras
 import numpy as np
@@ -15,7 +13,7 @@ from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.data import load
 from mnist_keras.data.datasets import catalog
 from mnist_keras.errors import MnistKerasError, UsageError
-from tests.command_line import tree, write_small_mnist
+from tests.command_line import run_main, tree, write_small_mnist
 
 pytestmark = pytest.mark.slow
 
@@ -121,15 +119,16 @@ def test_a_damaged_model_is_an_error_naming_the_file(damage, run):
     assert str(caught.value).startswith(f"{run.model} cannot be opened. Received: ")
 
 
-def test_an_unreadable_model_does_not_crash_the_process(run):
+def test_an_unreadable_model_does_not_crash_the_process(run, tmp_path):
     run, _, _ = run
     run.model.write_bytes(flipped(run.model.read_bytes()))
     # Without the check of the archive Keras finds the damage, and leaves a file open.
-    program = (
-        "from mnist_keras.app.model_file import open_model_file, zipfile\n"
-        "zipfile.ZipFile.testzip = lambda archive: None\n"
-        f"open_model_file({str(run.model)!r})\n"
+    unchecked = tmp_path / "unchecked"
+    unchecked.mkdir()
+    program = "import zipfile\nzipfile.ZipFile.testzip = lambda archive: None\n"
+    (unchecked / "sitecustomize.py").write_text(program)
+    done = run_main(
+        "--mode=evaluate", f"--flagfile={run.recipe}", cwd=tmp_path, PYTHONPATH=str(unchecked)
     )
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert done.returncode == 1, done.stderr
-    assert f"{run.model} cannot be opened. Received: " in done.stderr.splitlines()[-1]
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith(f"error: {run.model} cannot be opened. Received: ")

@@ -173,7 +173,7 @@ def test_a_damaged_record_loses_only_its_own_point(kind, at, tmp_path, points_of
         assert aside.read_bytes() == damaged
 
 
-def test_damage_after_a_session_began_needs_no_word(tmp_path, points_of, capsys):
+def test_damage_after_a_sessions_first_step_is_cut_off(tmp_path, points_of, capsys):
     write(tmp_path, step=0, end=5)
     (path,) = files(tmp_path)
     data = bytearray(path.read_bytes())

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mnist_keras.photos.photo_file import Photo
 
 
-_MOST_SECONDS = 20.0  # For one photo; a page of a phone's camera takes about one.
+_MOST_SECONDS = 30.0  # For one photo; a page of a phone's camera takes about one.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ def read(path: StrPath, *, deadline: Deadline | None = None) -> Reading:
 
     Args:
         path: the file.
-        deadline: limits the time for a photo; by default 20 seconds from now.
+        deadline: limits the time for a photo; by default 30 seconds from now.
 
     Returns:
         A `Reading`.

@@ -25,6 +25,7 @@ MODULES = (
     "mnist_keras.photos.photo_file",
     "mnist_keras.photos.reading",
     "mnist_keras.probabilities",
+    "mnist_keras.inputs.deadline",
     "mnist_keras.data.datasets.synthetic",
     "mnist_keras.errors",
     "mnist_keras.callbacks.tensorboard.exam",

@@ -6,7 +6,12 @@ from collections.abc import Callable
 
 
 class DeadlineError(Exception):
-    """The time is over, or the result is no longer needed."""
+    """The time is over, or the result is no longer needed.
+
+    >>> Deadline(0).check()
+    Traceback (most recent call last):
+    mnist_keras.inputs.deadline.DeadlineError: more than 0 s
+    """
 
 
 class Deadline:

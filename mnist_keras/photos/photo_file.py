@@ -17,6 +17,7 @@ from mnist_keras.inputs.regular_file import open_regular
 
 MOST_PIXELS = 120_000_000  # More than a phone's camera; a decompression bomb exceeds it.
 _MOST_ON_A_SIDE = 1_000_000  # Pillow takes 16 bytes a row besides its pixels.
+_BLOCK_BYTES = 4096  # Given to a decoder at a time; a block may repeat a large JPEG many times.
 
 _WORKING_PIXELS = 2_000_000  # Enough for a page of digits, each of which ends with 20 pixels.
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP")  # Not EPS and others, which are not photos.
@@ -146,6 +147,7 @@ def _read(name, file, most_pixels, deadline, *, expected):
 
 def _photo(image):
     size = image.size
+    image.decodermaxblock = _BLOCK_BYTES
     image.draft("L", _working_size(size))
     grey = _grey(image)
     turn = _turn(image)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mnist_keras.photos.photo_file import Photo
 
 
-MOST_SECONDS = 20.0  # For one photo; a page of a phone's camera takes about one.
+_MOST_SECONDS = 30.0  # For one photo; a page of a phone's camera takes about one.
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ def read(path: StrPath, *, deadline: Deadline | None = None) -> Reading:
 
     Args:
         path: the file.
-        deadline: limits the time for a photo; by default `MOST_SECONDS` from now.
+        deadline: limits the time for a photo; by default 30 seconds from now.
 
     Returns:
         A `Reading`.
@@ -66,7 +66,7 @@ def read(path: StrPath, *, deadline: Deadline | None = None) -> Reading:
     from mnist_keras.photos.photo import find_digits
     from mnist_keras.photos.photo_file import read_photo
 
-    deadline = deadline or Deadline(MOST_SECONDS)
+    deadline = deadline or Deadline(_MOST_SECONDS)
     with in_time(repr(os.fspath(path))):
         photo = read_photo(path, deadline=deadline)
         digits = find_digits(photo.grey, deadline=deadline)
@@ -76,7 +76,14 @@ def read(path: StrPath, *, deadline: Deadline | None = None) -> Reading:
 
 @contextlib.contextmanager
 def in_time(name: str) -> Iterator[None]:
-    """In this context the end of a deadline is a DataError about the photo of this name."""
+    """In this context the end of a deadline is a DataError about the photo of this name.
+
+    >>> with in_time("page.png"):
+    ...     Deadline(0).check()
+    Traceback (most recent call last):
+    mnist_keras.errors.DataError: page.png takes too long to read. Received: more than 0 s. \
+Expected: a photo of some digits.
+    """
     try:
         yield
     except DeadlineError as error:

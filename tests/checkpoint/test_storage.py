@@ -336,16 +336,6 @@ def test_a_pipe_in_a_checkpoint_is_damage(stored, name):
         storage.read_directory(stored)
 
 
-@pytest.mark.parametrize("depth", [300, 900, 940, 980, 100_000])
-def test_a_deeply_nested_manifest_is_damage(stored, depth):
-    nested = '{"a": ' * depth + "1" + "}" * depth
-    manifest = json.loads((stored / "manifest.json").read_bytes())
-    text = json.dumps({**manifest, "description": 7}).replace(": 7", f": {nested}")
-    (stored / "manifest.json").write_text(text)
-    with pytest.raises(DamagedError):
-        storage.read_directory(stored)
-
-
 def overwrite(path, offset, byte):
     with open(path, "r+b", buffering=0) as file:
         file.seek(offset)

@@ -271,7 +271,7 @@ def test_labels_that_do_not_fit_are_not_unpacked(tmp_path, arrays, get):
     )
 
 
-def test_arrays_that_do_not_fit_are_not_read(tmp_path, arrays, get):
+def test_npz_arrays_that_do_not_fit_are_not_read(tmp_path, arrays, get):
     (tmp_path / "mnist.npz").write_bytes(npz_bytes([arrays[0], arrays[3], *arrays[2:]]))
     assert message_of(get, "mnist", None, data_dir=tmp_path) == (
         f"{str(tmp_path / 'mnist.npz')!r}: The labels have the wrong form. Received: uint8 (10,). "

@@ -1,6 +1,6 @@
 """Train a network on MNIST: ``python main.py --flagfile=flags.txt``; ``--help`` lists the flags."""
 
-from mnist_keras.console.exit_signals import exit_at_once, exit_at_signals
+from mnist_keras.console.exit_signals import exit_at_once, exit_at_signals, ignore_the_rest
 
 if __name__ == "__main__":
     exit_at_once()  # Before the other imports, which take a while.
@@ -58,3 +58,4 @@ if __name__ == "__main__":
         app.run(main, flags_parser=_parse)
     finally:
         drop_unwritten()
+        ignore_the_rest()

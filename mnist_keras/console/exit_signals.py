@@ -61,6 +61,15 @@ def note_handled() -> None:
     _handled_at_s = time.monotonic()
 
 
+def ignore_the_rest() -> None:
+    """After a signal, ignore others until the process has ended; its exit status stays the first's.
+
+    Python restores the default handlers when it ends, and they would kill it.
+    """
+    if _handled_at_s > -math.inf:
+        _handle(signal.SIG_IGN)
+
+
 def _handle(handler):
     for signum in SIGNALS:
         if not is_ignored(signum):

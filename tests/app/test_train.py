@@ -280,10 +280,16 @@ def test_the_best_checkpoint_on_held_out_images_is_kept_too(start, tmp_path, poi
     assert kept == [f"step-{best:08d}", "step-00000048"]
 
 
-@pytest.mark.parametrize("lost", ["summary.json", "model.keras"])
+@pytest.mark.parametrize("lost", ["summary.json", "model.keras", "a bit of model.keras"])
 def test_a_lost_result_is_made_again_without_training(lost, start, result, tmp_path, whole_run):
     shutil.copytree(whole_run, tmp_path / "a")
-    (tmp_path / "a" / lost).unlink()
+    if lost.startswith("a bit of "):
+        path = tmp_path / "a" / "model.keras"
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    else:
+        (tmp_path / "a" / lost).unlink()
     lines = start("a")
     assert [line.split(":")[0] for line in lines] == ["datasets", "test loss"]
     assert result(tmp_path / "a") == result(whole_run)

@@ -248,6 +248,8 @@ def test_the_rest_of_a_burst_does_not_disturb_the_end(former, monkeypatch):
     shutdown.close()
     signal.raise_signal(signal.SIGTERM)
     assert exit_signals.received() == 0
+    exit_signals.ignore_the_rest()
+    assert handlers() == dict.fromkeys(SIGNALS, signal.SIG_IGN)
 
 
 SECOND_SIGNAL = """

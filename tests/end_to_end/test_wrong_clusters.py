@@ -2,10 +2,13 @@
 
 import concurrent.futures
 import re
+import shutil
 import subprocess
 
 import pytest
 
+from mnist_keras.data import write_idx
+from mnist_keras.data.datasets.synthetic import synthetic_digits
 from tests.cluster import free_addresses
 from tests.command_line import command, environment, write_small_mnist
 
@@ -50,29 +53,59 @@ def data(tmp_path_factory):
     return write_small_mnist(tmp_path_factory.mktemp("data"))
 
 
-@pytest.mark.parametrize("case", cases())
-def test_each_worker_reports_the_error_in_one_line(case, data, tmp_path):
-    workers, expected = cases()[case]
+@pytest.fixture(scope="module")
+def other_test_images(data, tmp_path_factory):
+    """The same data with other test images."""
+    other = tmp_path_factory.mktemp("other")
+    shutil.copytree(data, other, dirs_exist_ok=True)
+    images, _ = synthetic_digits(200, seed=99)
+    write_idx(other / "t10k-images-idx3-ubyte.gz", images)
+    return other
 
-    def run(place, variables, flags):
-        place.mkdir()
-        own = {"MNIST_KERAS_DATA_DIR": str(data), **variables}
-        return subprocess.run(
-            command("--run_name=one", "--epochs=1", *flags),
-            cwd=place,
-            env=environment(**own),
-            capture_output=True,
-            text=True,
-            timeout=LONGEST_S,
-        )
 
+def run(place, variables, flags):
+    """main.py as one worker in a directory of its own."""
+    place.mkdir()
+    return subprocess.run(
+        command("--run_name=one", "--epochs=1", *flags),
+        cwd=place,
+        env=environment(**variables),
+        capture_output=True,
+        text=True,
+        timeout=LONGEST_S,
+    )
+
+
+def run_all(tmp_path, workers):
+    """(their directories, how they ended) of several workers, [(environment, flags), ...]."""
     places = [tmp_path / str(number) for number in range(len(workers))]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        ends = list(pool.map(run, places, *zip(*workers, strict=True)))
+        return places, list(pool.map(run, places, *zip(*workers, strict=True)))
+
+
+def errors_of(end):
+    assert "Traceback" not in end.stderr
+    return [line for line in end.stderr.splitlines() if "error:" in line]
+
+
+@pytest.mark.parametrize("case", cases())
+def test_each_worker_reports_the_error_in_one_line(case, data, tmp_path):
+    described, expected = cases()[case]
+    workers = [({"MNIST_KERAS_DATA_DIR": str(data), **env}, flags) for env, flags in described]
+    places, ends = run_all(tmp_path, workers)
     for end in ends:
         assert (end.returncode, end.stdout) == (2, "")
-        errors = [line for line in end.stderr.splitlines() if "error:" in line]
-        assert len(errors) == 1
-        assert re.fullmatch(expected, errors[0])
-        assert "Traceback" not in end.stderr
+        (error,) = errors_of(end)
+        assert re.fullmatch(expected, error)
     assert [list(place.rglob("logs/*")) for place in places] == [[]] * len(places)
+
+
+def test_other_test_images_on_one_worker_are_refused(data, other_test_images, tmp_path):
+    both = zip((data, other_test_images), two_workers(free_addresses(2)), strict=True)
+    workers = [({"MNIST_KERAS_DATA_DIR": str(own), **env}, flags) for own, (env, flags) in both]
+    _, ends = run_all(tmp_path, workers)
+    for end in ends:
+        (error,) = errors_of(end)
+        assert end.returncode == 2
+        assert "error: the workers differ in their data. Received: " in error
+    assert "test_sha256" in errors_of(ends[1])[0]

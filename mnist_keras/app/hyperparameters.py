@@ -27,7 +27,8 @@ def hyperparameters(logdir: StrPath) -> dict[str, str] | None:
     >>> print(hyperparameters(tempfile.mkdtemp()))
     None
     """
-    for path in sorted(pathlib.Path(logdir).glob("events.out.tfevents.*")):
+    paths = pathlib.Path(logdir).glob("events.out.tfevents.*")
+    for path in sorted(path for path in paths if path.is_file()):
         with open_regular(path) as file:
             for _, _, record in records_in(file):
                 with contextlib.suppress(DecodeError):  # Damaged, as the file may be.

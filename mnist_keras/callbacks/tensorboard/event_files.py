@@ -37,7 +37,8 @@ def files_of_run(logdir):
     """
     subdirectories = {path.parent for path in logdir.glob(f"*/{EVENT_FILES}")}
     own = sorted(path for path in subdirectories if not _is_another_run(path))
-    return sorted(path for directory in (logdir, *own) for path in directory.glob(EVENT_FILES))
+    paths = (path for directory in (logdir, *own) for path in directory.glob(EVENT_FILES))
+    return sorted(path for path in paths if path.is_file())
 
 
 def has_files_of_others(directory):

@@ -43,21 +43,32 @@ class KillAt(StepCallback):
 
 
 class Arrival:
-    """Notes the last step that has arrived at a tracker."""
+    """Notes the last step that a tracker has."""
 
     def __init__(self, sink):
-        self._last, self._changed, self._send = -1, threading.Condition(), sink.send
-        sink.send = self.send
+        self._name, self._last, self._changed = type(sink).__name__, -1, threading.Condition()
+        self._send, self._lacking = sink.send, sink.lacking
+        sink.send, sink.lacking = self.send, self.lacking
 
     def send(self, rows):
         self._send(rows)
-        with self._changed:
-            self._last = rows[-1][0]
-            self._changed.notify()
+        self._note(rows[-1][0])
+
+    def lacking(self, step, values):
+        lacking = self._lacking(step, values)
+        if not lacking:  # An attempt that failed may have sent it.
+            self._note(step)
+        return lacking
 
     def wait_for(self, step):
         with self._changed:
-            assert self._changed.wait_for(lambda: self._last >= step, LONG_S)
+            is_there = self._changed.wait_for(lambda: self._last >= step, LONG_S)
+        assert is_there, f"{self._name} has the steps up to {self._last}, not up to {step}"
+
+    def _note(self, step):
+        with self._changed:
+            self._last = max(self._last, step)
+            self._changed.notify()
 
 
 def make_sinks(directory, names):
@@ -75,7 +86,7 @@ def make_sinks(directory, names):
 
 def main(directory, when, names):
     directory = pathlib.Path(directory)
-    TrackerSink.patience_s = LONG_S
+    TrackerSink.patience_s, TrackerSink.retry_s = LONG_S, 1
     made = make_sinks(directory, names)
     arrivals = [Arrival(sink) for sink in made if isinstance(sink, TrackerSink)]
     keras.utils.set_random_seed(1)

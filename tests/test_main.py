@@ -278,6 +278,7 @@ def test_ignored_signals_stay_ignored(place):
     assert done.stdout == "[True, True, True, True]\n", done.stderr
 
 
+@pytest.mark.slow
 def test_a_full_disk_at_stdout_is_reported_in_one_line(place):
     with open("/dev/full", "w") as full:
         for arguments in (["--help"], ["--mode=compare"]):

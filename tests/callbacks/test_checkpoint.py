@@ -350,20 +350,25 @@ def test_a_training_from_anothers_weights_begins_at_the_initial_epoch(make_model
     assert history.epoch == [3, 4]
 
 
+@pytest.mark.slow
 def test_a_killed_start_from_another_training_begins_there_again(
     make_model, stream, tmp_path, crash
 ):
+    model = make_model()
+
     def fit(name, *others, epochs=1, **options):
         notices = []
         checkpoint = Checkpoint(tmp_path / name, notice=notices.append, **options)
-        make_model().fit(stream, epochs=epochs, verbose=0, callbacks=[checkpoint, *others])
+        model.fit(stream, epochs=epochs, verbose=0, callbacks=[checkpoint, *others])
         return notices
 
-    fit("first", epochs=1)
+    fit("first")
+    model.steps_trained = 0
     from_first = {"start_from": tmp_path / "first"}
     with pytest.raises(RuntimeError, match="crash"):
         fit("second", crash(step=3), **from_first)
     fit("first", epochs=2)
+    model.steps_trained = 0
     assert fit("second", **from_first)[0].endswith("first/step-00000007")
 
 
@@ -381,14 +386,17 @@ def test_starting_from_no_undamaged_checkpoint_is_an_error(make_model, stream, t
     assert model.steps_trained == 0
 
 
+@pytest.mark.slow
 def test_a_resume_removes_what_a_kill_during_a_save_left(make_model, stream, tmp_path):
-    make_model().fit(stream, epochs=3, verbose=0, callbacks=[Checkpoint(tmp_path, keep=9)])
+    model = make_model()
+    model.fit(stream, epochs=3, verbose=0, callbacks=[Checkpoint(tmp_path, keep=9)])
     (tmp_path / ".unfinished-step-00000007-01234567").mkdir()
     checkpoint = Checkpoint(tmp_path, keep=1, notice=lambda line: None)
-    make_model().fit(stream, epochs=3, verbose=0, callbacks=[checkpoint])
+    model.fit(stream, epochs=3, verbose=0, callbacks=[checkpoint])
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000021"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_removed_does_not_end_training(make_model, stream, tmp_path):
     class ReadOnly(Disk):
         def remove(self, path):

@@ -230,6 +230,7 @@ def test_ignored_signals_stay_ignored(former):
     assert handlers() == {**former, signal.SIGINT: signal.SIG_IGN}
 
 
+@pytest.mark.slow
 def test_signals_within_a_second_count_as_one(make_model, stream, tmp_path, steps_in, former):
     burst = [Signal(step=5, signum=signum) for signum in (*DEFAULT, signal.SIGTERM)]
     callbacks = [GracefulShutdown(), *burst, Checkpoint(tmp_path, every_steps=100)]

@@ -148,7 +148,7 @@ def head(length):
 
 @pytest.mark.parametrize("at", [0, 2, 4])
 @pytest.mark.parametrize("kind", RECORD_DAMAGE)
-def test_a_damaged_record_loses_only_its_own_point(kind, at, tmp_path, points_of, capsys):
+def test_a_damaged_record_loses_only_its_own_point(kind, at, tmp_path, capsys):
     write(tmp_path, step=0, end=5)
     (path,) = files(tmp_path)
     (begin, end), *_ = [
@@ -162,9 +162,7 @@ def test_a_damaged_record_loses_only_its_own_point(kind, at, tmp_path, points_of
     aside = path.with_name(path.name.replace("events.out.tfevents", "damaged.events"))
     for session in range(2):
         write(tmp_path, step=5, end=7)
-        expected = straight(7)
-        del expected[at]
-        assert points_of(tmp_path / "train") == {"loss": expected}
+        assert seen(tmp_path) == [step for step in range(7) if step != at]
         assert capsys.readouterr().err == (
             ""
             if session

@@ -99,6 +99,14 @@ def crash():
     return Crash
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _collections_stay_short():
+    """What TensorFlow keeps of the tests before is not searched for garbage each time."""
+    yield
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def nothing_left_behind():
     """No test leaves a signal handler, a thread or a file."""

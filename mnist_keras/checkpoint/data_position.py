@@ -311,7 +311,8 @@ class DataPosition(StreamPosition):
         if saved is not None:
             done = self._restore(iterator, **saved)
         elif self._source is not None:
-            done = self._source.resume(place.get("source"))
+            now = functools.partial(random_state.restore_for_loader, place["now"], *self._owners)
+            done = self._source.resume(place.get("source"), then=now)
         else:
             done = 0
         if self._draw_again(iterator, draws, done=done) < draws:

@@ -2,6 +2,7 @@
 
 import abc
 import copy
+from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
@@ -29,22 +30,29 @@ class LoaderStates(abc.ABC):
 
     def __init__(self) -> None:
         self._states: dict[int, Any] = {}
-        self._start: tuple[int, Any] | None = None
+        self._start: tuple[int, Any, Callable[[], object]] | None = None
 
     def begin(self) -> None:
         """Forget the states of the previous iterator; called before a new one is drawn from."""
         self._states = {}
+        self._start = None  # No batch of that iterator was left to draw.
 
     def at(self, draws: int) -> list[Any] | None:
         """[batches drawn, state] of the latest state at or before ``draws`` batches, or None."""
         known = [draw for draw in list(self._states) if draw <= draws]
         return [max(known), foreign_state.encode(self._states[max(known)])] if known else None
 
-    def resume(self, saved: Any) -> int:
-        """Begin the next iterator at a saved state; returns how many batches are skipped."""
+    def resume(self, saved: Any, *, then: Callable[[], object]) -> int:
+        """Begin the present iterator at a saved state; returns how many batches are skipped.
+
+        Args:
+            saved: what `at` returned.
+            then: called after the first batch. A loader draws from its generators when it begins,
+                also where its state holds what it drew before.
+        """
         if saved is None:
             return 0
-        self._start = int(saved[0]), foreign_state.decode(saved[1])
+        self._start = int(saved[0]), foreign_state.decode(saved[1]), then
         return self._start[0]
 
     def from_generator(self, generator: Any, *arguments: Any, **options: Any) -> Any:
@@ -61,9 +69,12 @@ class LoaderStates(abc.ABC):
 
     def _drawn(self, generator):
         start, self._start = self._start, None
-        number, state = (0, None) if start is None else start
+        number, state, then = (0, None, None) if start is None else start
         states = self._states
         for item in self._iterate(generator, number, state):
+            if then is not None:
+                then()
+                then = None
             number += 1
             states[number] = copy.deepcopy(self._state())
             states.pop(number - _MOST_STATES, None)

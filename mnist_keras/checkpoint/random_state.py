@@ -56,6 +56,11 @@ def restore(states: dict[str, Any], *owners: Any) -> None:
     eager = eager_random()
     if eager is not None and "tensorflow" in states:
         eager.setstate(_to_python(states["tensorflow"]))
+    restore_for_loader(states, *owners)
+
+
+def restore_for_loader(states: dict[str, Any], *owners: Any) -> None:
+    """Restore only what a loader draws from: torch's generator and those that objects hold."""
     torch = sys.modules.get("torch")
     if torch is not None and "torch" in states:
         torch.set_rng_state(torch.from_numpy(np.array(states["torch"], np.uint8)))

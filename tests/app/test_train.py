@@ -113,7 +113,7 @@ class Stopping(io.StringIO):
 
     def write(self, text):
         super().write(text)
-        if self.getvalue().endswith(f"\n{self._words}"):
+        if self.getvalue().rpartition("\n")[2].startswith(f"{self._words} "):
             signal.raise_signal(self._signum)
         return len(text)
 

@@ -77,3 +77,12 @@ def stateful(arrays, batch_size, seed):
 
     source = torch.Generator().manual_seed(seed)
     return {"x": StatefulDataLoader(examples(arrays), batch_size, shuffle=True, generator=source)}
+
+
+@pipeline("torchdata StatefulDataLoader, shuffled after torch.manual_seed", **TORCHDATA)
+def stateful_by_global_seed(arrays, batch_size, seed):
+    import torch
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    torch.manual_seed(seed)
+    return {"x": StatefulDataLoader(examples(arrays), batch_size, shuffle=True)}

@@ -29,6 +29,8 @@ def is_installed(name):
 
 def run(directory, when, names):
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
+    # W&B's helper process of this one, which would keep the run of a killed program in use.
+    environment.pop("WANDB_SERVICE", None)
     command = [sys.executable, PROGRAM, directory, when, *names]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

@@ -121,6 +121,7 @@ def imported_names(path):
     return names
 
 
+@pytest.mark.slow
 def test_no_module_imports_an_earlier_path():
     # import-linter does not know these paths, so it would miss a wrong import by one of them.
     earlier = {*earlier_paths(), "mnist_keras.state"}

@@ -318,6 +318,7 @@ def test_a_run_may_have_a_chinese_name(place):
     shutil.rmtree(place / "空 间")
 
 
+@pytest.mark.slow
 def test_the_environment_may_set_the_data_directory(place):
     answers = [
         run_main("--dataset=mnist", cwd=place, MNIST_KERAS_DATA_DIR=value, **nowhere(place))

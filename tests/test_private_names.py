@@ -117,6 +117,7 @@ def classes_of(path):
     return {n: v for n, v in members if inspect.isclass(v) and v.__module__ == name}
 
 
+@pytest.mark.slow
 def test_no_other_file_uses_a_private_name():
     # The aliases are names of other files.
     paths = [p for p in sorted(PACKAGE.rglob("*.py")) if PACKAGE / "aliases" not in p.parents]

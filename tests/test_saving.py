@@ -215,6 +215,7 @@ def test_a_checkpoint_of_each_earlier_format_is_stored():
     assert sum(p.stat().st_size for p in FILES.rglob("*") if p.is_file()) < 600_000
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", stored_formats())
 def test_a_checkpoint_of_an_earlier_version_resumes(name, tmp_path):
     shutil.copytree(FILES / name, tmp_path / "checkpoints")
@@ -238,6 +239,7 @@ def test_a_checkpoint_of_an_earlier_version_resumes(name, tmp_path):
         np.testing.assert_array_equal(array, other)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_a_later_version_is_refused_and_kept(tmp_path, monkeypatch):
     def fit():
         checkpoint = Checkpoint(tmp_path, notice=pytest.fail)
@@ -252,6 +254,7 @@ def test_a_checkpoint_of_a_later_version_is_refused_and_kept(tmp_path, monkeypat
     assert {path: path.read_bytes() for path in before} == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(FILES.glob("*.keras")), ids=lambda path: path.name)
 def test_a_model_of_an_earlier_version_loads(path):
     model = keras.models.load_model(path)

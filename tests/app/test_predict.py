@@ -165,6 +165,7 @@ def test_control_characters_in_file_names_are_escaped(here, tmp_path, capsys):
     assert capsys.readouterr().out == f"{tmp_path}/a\\n\\x1b[2J.png: no digit\n"
 
 
+@pytest.mark.slow
 def test_the_contact_sheet_shows_the_photo_and_the_networks_inputs(here, tmp_path):
     path = tmp_path / "sheet.png"
     predict(config("数 字.png", "digits", "empty.png", contact_sheet=str(path)))

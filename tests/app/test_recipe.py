@@ -99,6 +99,7 @@ def test_every_optimizer_averages_weights_if_a_decay_is_given(name):
     assert build(optimizer=name).optimizer.use_ema is False
 
 
+@pytest.mark.slow
 def test_label_smoothing_covers_all_classes():
     model = build(loss="categorical_crossentropy", label_smoothing=0.2)
     scores = model.predict(IMAGES, verbose=0)
@@ -135,6 +136,7 @@ def test_float16_training_scales_its_loss():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOSSES)
 def test_the_requested_loss_is_computed_from_the_networks_scores(name):
     model = build(loss=name)

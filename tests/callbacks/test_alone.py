@@ -81,6 +81,7 @@ def plugins_in(directory):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_callback_writes_for_its_dashboard(kind, tmp_path):
     model = KINDS[kind](layers())
@@ -115,6 +116,7 @@ def test_the_tables_list_all_public_callbacks():
     assert {*callbacks.__all__} == {*MAKE, *CORE} | others
 
 
+@pytest.mark.slow
 def test_pickled_callbacks_work_together_as_well(tmp_path):
     model = KINDS["sequential"](layers())
     sgd = keras.optimizers.SGD(use_ema=True)

@@ -278,6 +278,7 @@ def test_a_state_with_nan_is_never_written(model, stream, tmp_path, steps_in):
 # By time, from another training, and only for the same data
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_saved_after_the_given_minutes(make_model, stream, tmp_path, steps_in):
     seconds = iter(range(0, 10**6, 20))
     callback = Checkpoint(
@@ -341,6 +342,7 @@ def test_training_starts_from_another_checkpoint_at_a_new_rate(make_model, strea
     ]
 
 
+@pytest.mark.slow
 def test_a_training_from_anothers_weights_begins_at_the_initial_epoch(make_model, stream, tmp_path):
     make_model().fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path / "first")])
     checkpoint = Checkpoint(
@@ -407,6 +409,7 @@ def test_a_checkpoint_that_cannot_be_removed_does_not_end_training(make_model, s
     assert (tmp_path / "step-00000021").is_dir()
 
 
+@pytest.mark.slow
 def test_a_schedule_begins_anew_in_a_training_from_anothers_weights(make_model, stream, tmp_path):
     def fit(name, start_from=None):
         schedule = keras.optimizers.schedules.PiecewiseConstantDecay([3], [0.5, 0.0])
@@ -421,6 +424,7 @@ def test_a_schedule_begins_anew_in_a_training_from_anothers_weights(make_model, 
     assert not np.array_equal(second.get_weights()[0], first.get_weights()[0])
 
 
+@pytest.mark.slow
 def test_a_training_from_other_weights_may_have_other_data(make_model, stream, tmp_path):
     make_model().fit(stream, verbose=0, callbacks=[Checkpoint(tmp_path / "first")])
     second = make_model(metrics=[])
@@ -778,6 +782,7 @@ def test_wrong_arguments_are_refused(arguments, message, tmp_path):
     assert str(error.value).startswith(message)
 
 
+@pytest.mark.slow
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(checkpoint).failed == 0
 

@@ -70,6 +70,7 @@ def test_a_plain_keras_model_is_guarded_too():
         model.fit(x, y, batch_size=2, verbose=0, callbacks=[DivergenceGuard()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every_steps", "found_after"), [(None, 9), (4, 7), (1, 5)])
 @pytest.mark.parametrize(
     "kind", [keras.Sequential, lambda layers: TapeModel(keras.Sequential(layers))]
@@ -105,6 +106,7 @@ def test_a_lost_weight_ends_training_before_the_next_checkpoint(
     assert (steps_in(tmp_path) if tmp_path.exists() else []) == expected
 
 
+@pytest.mark.slow
 def test_without_the_guard_training_continues(make_model, digits):
     model = make_model(optimizer=keras.optimizers.SGD(breaking_at(3)), steps_per_execution=7)
     history = model.fit(batches(*digits, batch_size=100), verbose=0)
@@ -112,5 +114,6 @@ def test_without_the_guard_training_continues(make_model, digits):
     assert not math.isfinite(history.history["loss"][0])
 
 
+@pytest.mark.slow
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(divergence_guard).failed == 0

@@ -63,6 +63,7 @@ def handlers():
     return {s: signal.getsignal(s) for s in SIGNALS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("signum", "when", "steps_per_execution", "boundary"),
     [
@@ -134,6 +135,7 @@ def test_interrupted_sessions_together_equal_one_run(
     assert found == points
 
 
+@pytest.mark.slow
 def test_a_plain_keras_model_is_stopped_and_saved_as_well(
     make_plain, stream, tmp_path, steps_in, former
 ):
@@ -155,6 +157,7 @@ def test_a_signal_after_the_last_boundary_is_not_lost(make, request, stream, for
     assert handlers() == former
 
 
+@pytest.mark.slow
 def test_without_a_signal_training_ends_normally_and_restores_handlers(make_model, stream, former):
     seen = []
     look = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(handlers()))
@@ -166,6 +169,7 @@ def test_without_a_signal_training_ends_normally_and_restores_handlers(make_mode
     assert seen == [{**former, **handled}] * 2
 
 
+@pytest.mark.slow
 def test_only_the_requested_signals_are_handled(make_model, stream, former):
     seen = []
     look = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(handlers()))
@@ -204,6 +208,7 @@ def test_a_failed_checkpoint_is_reported_and_handlers_are_restored(
         checkpoint.close()
 
 
+@pytest.mark.slow
 def test_outside_the_main_thread_it_does_nothing(make_model, stream, former):
     outcome, seen = [], []
     look = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(handlers()))
@@ -276,6 +281,7 @@ def test_a_signal_a_second_later_ends_the_process_at_once():
     assert done.stdout == f"noted\n{-signal.SIGINT}\nnoted\n{-signal.SIGTERM}\n", done.stderr
 
 
+@pytest.mark.slow
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(graceful_shutdown).failed == 0
 
@@ -287,6 +293,7 @@ class LosesExceptions:
         signal.raise_signal(signal.SIGTERM)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_signal_lost_before_training_ends_its_first_step(
     make_model, stream, tmp_path, steps_in, former, monkeypatch

@@ -68,6 +68,7 @@ def expected(epoch):
 EVERYTHING = [line for epoch in range(EPOCHS) for line in expected(epoch)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [plain, wrapped])
 def test_on_a_terminal_only_the_finished_bars_stay(make, monkeypatch):
     use_terminal(monkeypatch, columns=100)

@@ -190,6 +190,7 @@ def swept(model, fit, *, epochs=2, **options):
     return finder
 
 
+@pytest.mark.slow
 def test_each_step_has_its_own_rate_and_loss():
     finder = swept(*square(steps_per_execution=30))
     assert finder.rates[-1] > 1
@@ -216,6 +217,7 @@ def test_no_number_depends_on_the_kind_of_the_model():
         assert finder.suggested_rate == pytest.approx(found[0].suggested_rate)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("curvature", [0.5, 200.0])
 def test_a_tenth_of_the_largest_stable_rate_is_suggested(curvature):
     # Gradient descent is stable up to 2 / curvature.
@@ -234,6 +236,7 @@ def test_half_precision_gives_about_the_same_suggestion(kind):
     assert model.optimizer.inner_optimizer.learning_rate.numpy() == np.float32(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("begin", "options", "expected"),
     [
@@ -251,6 +254,7 @@ def test_a_line_says_why_there_is_no_suggestion(begin, options, expected, capsys
     assert " Expected: " in line
 
 
+@pytest.mark.slow
 def test_data_of_unknown_length_may_end_too_early():
     model, fit = square()
 
@@ -266,6 +270,7 @@ def test_data_of_unknown_length_may_end_too_early():
     ]
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_ends_the_sweep():
     model, fit = square()
     model.optimizer.learning_rate = 0.5
@@ -344,6 +349,7 @@ class OwnOptimizer(keras.Sequential):
         return {"loss": loss}
 
 
+@pytest.mark.slow
 def test_a_model_that_is_built_in_its_step_is_refused():
     model = OwnOptimizer([keras.Input((1,)), keras.layers.Dense(1, kernel_initializer="ones")])
     model.compile(optimizer=None)
@@ -401,6 +407,7 @@ def test_too_few_steps_are_refused_with_the_epochs_needed():
     )
 
 
+@pytest.mark.slow
 def test_a_plain_model_with_many_steps_per_execution_is_refused():
     optimizer = keras.optimizers.SGD(DECAY(0.5, 3, 0.9))
     model, fit = square(kind=keras.Sequential, optimizer=optimizer, steps_per_execution=10)
@@ -409,6 +416,7 @@ def test_a_plain_model_with_many_steps_per_execution_is_refused():
     assert float(optimizer.learning_rate) == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [TapeModel, keras.Sequential])
 def test_after_an_exception_the_model_is_as_it_was(kind):
     model, fit = square(kind=kind)
@@ -495,6 +503,7 @@ def test_a_finder_can_be_pickled_and_used_again():
     assert again.losses == finder.losses
 
 
+@pytest.mark.slow
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(learning_rate_finder).failed == 0
     assert doctest.testmod(steered_rate).failed == 0

@@ -30,6 +30,7 @@ def trained(tmp_path_factory):
     return directory, weights
 
 
+@pytest.mark.slow
 def test_the_examples_in_the_docstrings_hold():
     assert doctest.testmod(sys.modules["mnist_keras.callbacks.load_weights"]).failed == 0
 

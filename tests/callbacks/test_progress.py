@@ -93,6 +93,7 @@ def without_terminal(monkeypatch):
     return without_terminal
 
 
+@pytest.mark.slow
 def test_it_shows_position_loss_speed_and_remaining_time(make_model, stream, attach):
     screen, clock = attach(), Clock()
     slow, looking = Slow(clock, seconds=2), Looking(screen)
@@ -113,6 +114,7 @@ def test_it_shows_position_loss_speed_and_remaining_time(make_model, stream, att
     assert screen.lines == [f"2/2 epochs  took 0:28  {slow.losses[-1]}  5 images/s"]
 
 
+@pytest.mark.slow
 def test_a_training_stopped_after_an_epoch_shows_no_steps(make_model, stream, attach):
     screen, clock = attach(), Clock()
     stopping = keras.callbacks.EarlyStopping("loss", patience=0, min_delta=1e9)
@@ -232,6 +234,7 @@ def test_a_fraction_of_a_remaining_second_is_rounded_up(attach):
         assert screen.lines[0].endswith("2/5 steps  0:02 left")
 
 
+@pytest.mark.slow
 def test_the_time_between_two_fits_does_not_count(make_model, stream, without_terminal):
     said, clock = without_terminal(), Clock()
     model, progress = make_model(metrics=[]), Progress(clock=clock)
@@ -275,6 +278,7 @@ def test_a_redirected_stdout_gets_no_extra_bytes(make_model, stream, attach, mon
     assert screen.lines[:-1] == ["数字"] * 7
 
 
+@pytest.mark.slow
 def test_without_a_terminal_it_prints_a_line_every_30_seconds(make_model, stream, without_terminal):
     said, clock = without_terminal(), Clock()
     slow = Slow(clock, seconds=10)
@@ -324,6 +328,7 @@ def test_an_exception_restores_the_terminal(make, stream, attach, crash, request
     assert screen.lines[1:] == ["after"]
 
 
+@pytest.mark.slow
 def test_a_signal_restores_the_terminal(make_model, stream, attach):
     class Interrupting(keras.callbacks.Callback):
         def on_train_batch_begin(self, batch, logs=None):
@@ -369,6 +374,7 @@ def test_the_first_epoch_reveals_an_unknown_length(make, examples, attach, reque
     ]
 
 
+@pytest.mark.slow
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(progress).failed == 0
 

@@ -53,6 +53,7 @@ modes = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @modes
 @pytest.mark.parametrize("name", FORMS)
 def test_each_step_is_logged_with_its_own_numbers(name, mode, tmp_path, points_of, capsys):

@@ -138,6 +138,7 @@ def test_pixels_from_outside_the_image_are_black(elastic_pixels):
     assert (deformed.reshape(COUNT, -1).max(1) == 0).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("elastic_pixels", [0.0, 1.0])
 def test_the_seed_determines_the_pictures_also_in_a_graph(
     elastic_pixels,
@@ -199,5 +200,6 @@ def test_invalid_amounts_are_refused(amounts, message):
     assert str(caught.value).endswith(message)
 
 
+@pytest.mark.slow
 def test_the_example_is_true():
     assert doctest.testmod(augmentation).failed == 0

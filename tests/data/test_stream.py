@@ -38,6 +38,7 @@ def test_a_step_gets_scaled_pixels_and_one_hot_labels():
     np.testing.assert_array_equal(y, np.eye(10, dtype=np.float32)[LABELS])
 
 
+@pytest.mark.slow
 def test_shuffled_epochs_are_permutations_determined_by_seed_and_epoch():
     def epoch(number, seed):
         shuffled = batches(IMAGES, LABELS, batch_size=10, shuffle=True, seed=seed)
@@ -139,6 +140,7 @@ def test_a_stream_takes_colour_images_and_any_class_count(in_a_file, shuffle, tm
     found.close()
 
 
+@pytest.mark.slow
 def test_colour_images_are_augmented():
     images = np.random.default_rng(1).integers(0, 256, (4, 8, 9, 3), dtype=np.uint8)
     augmentation = Augmentation(shift_pixels=1, elastic_pixels=0.5)

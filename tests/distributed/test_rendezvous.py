@@ -42,6 +42,7 @@ def test_workers_that_have_all_started_meet():
     assert meet_all(tuple(free_addresses(3)), [2, 0, 1]) == [None] * 3
 
 
+@pytest.mark.slow
 def test_the_others_name_a_worker_that_does_not_start():
     addresses = tuple(free_addresses(3))
     errors = meet_all(addresses, [0, 2], timeout_s=0.5)
@@ -54,6 +55,7 @@ def test_the_others_name_a_worker_that_does_not_start():
         )
 
 
+@pytest.mark.slow
 def test_all_workers_report_different_settings():
     errors = meet_all(
         tuple(free_addresses(3)), [0, 1, 2], settings=lambda index: {"keras": f"3.{index // 2}"}
@@ -67,6 +69,7 @@ def test_all_workers_report_different_settings():
         )
 
 
+@pytest.mark.slow
 def test_a_terminated_worker_informs_the_others(monkeypatch):
     addresses = tuple(free_addresses(3))
     sleep, call, is_known = time.sleep, rendezvous._Listener.call, threading.Event()
@@ -93,6 +96,7 @@ def test_a_terminated_worker_informs_the_others(monkeypatch):
     assert str(error) == "worker 0 was stopped before all workers had started."
 
 
+@pytest.mark.slow
 def test_two_local_workers_with_one_index_both_report_it():
     errors = meet_all(tuple(free_addresses(2)), [0, 0])
     assert all(type(error) is UsageError for error in errors)
@@ -101,6 +105,7 @@ def test_two_local_workers_with_one_index_both_report_it():
     assert str(first).startswith("two workers have the same index or address. Received: worker 0 ")
 
 
+@pytest.mark.slow
 def test_an_address_in_use_is_refused():
     with socket.create_server(("127.0.0.1", 0)) as server:
         taken = f"127.0.0.1:{server.getsockname()[1]}"
@@ -159,6 +164,7 @@ def test_other_programs_are_ignored(name):
         assert early.result() == [None]
 
 
+@pytest.mark.slow
 def test_silent_connections_do_not_keep_workers_apart():
     addresses = tuple(free_addresses(2))
     with contextlib.ExitStack() as open_ones:
@@ -182,6 +188,7 @@ def test_workers_with_one_secret_meet_and_ignore_others(monkeypatch):
         assert early.result() == [None]
 
 
+@pytest.mark.slow
 def test_a_wrong_secret_is_named_when_time_is_up(monkeypatch):
     addresses = tuple(free_addresses(2))
     secrets = iter([b"ours", b"theirs"] * 10_000)
@@ -191,6 +198,7 @@ def test_a_wrong_secret_is_named_when_time_is_up(monkeypatch):
         assert f"and the same {messages.SECRET} on all: a message had another one." in str(error)
 
 
+@pytest.mark.slow
 def test_a_duplicate_worker_index_is_reported():
     with socket.create_server(("127.0.0.1", 0)) as server:
         addresses = (*free_addresses(1), f"127.0.0.1:{server.getsockname()[1]}")

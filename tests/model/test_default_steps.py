@@ -119,12 +119,14 @@ def boundaries(*callbacks, **fit_arguments):
     return counted.calls
 
 
+@pytest.mark.slow
 def test_many_steps_run_in_one_execution(tmp_path):
     assert boundaries() < 100
     saver = keras.callbacks.ModelCheckpoint(tmp_path / "model.keras")
     assert boundaries(saver, keras.callbacks.EarlyStopping("loss"), verbose=2) < 100
 
 
+@pytest.mark.slow
 def test_one_step_runs_where_keras_shows_each_batch(tmp_path):
     assert boundaries(keras.callbacks.LambdaCallback(on_train_batch_end=print_nothing)) == 200
     assert boundaries(keras.callbacks.TerminateOnNaN()) == 200
@@ -135,6 +137,7 @@ def print_nothing(batch, logs=None):
     del batch, logs
 
 
+@pytest.mark.slow
 def test_keras_saves_after_the_same_batches(tmp_path):
     class Saved(keras.callbacks.ModelCheckpoint):
         def _save_model(self, epoch, batch, logs):
@@ -160,6 +163,7 @@ def test_a_train_function_of_the_users_own_runs_every_step():
     assert (model.steps_per_execution, int(model.optimizer.iterations)) == (1, 12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [{}, {"steps_per_execution": 3}], ids=["default", "3"])
 def test_a_loaded_model_is_compiled_as_before(steps, tmp_path):
     model = made(TapeModel, **steps)

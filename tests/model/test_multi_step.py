@@ -52,6 +52,7 @@ def first():
     return {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("as_stream", [True, slow(False)])
 @pytest.mark.parametrize(
     "steps_per_execution", [1, slow(7), slow(34), 100, slow(300), slow("auto")]
@@ -74,6 +75,7 @@ def test_no_number_depends_on_the_steps_per_execution(
             np.testing.assert_array_equal(value, expected[2][name][key], err_msg=f"{name} {key}")
 
 
+@pytest.mark.slow
 def test_the_logged_loss_is_the_batch_loss_before_its_update(
     make_model, digits, tmp_path, points_of
 ):
@@ -95,6 +97,7 @@ def test_the_logged_loss_is_the_batch_loss_before_its_update(
         assert value == pytest.approx(expected[step], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_data_that_ends_early_ends_the_epoch(make_model, digits):
     data = tf.data.Dataset.from_tensor_slices(
         (digits[0] / np.float32(255), tf.one_hot(digits[1], 10))
@@ -118,6 +121,7 @@ def test_stop_training_ends_at_the_next_boundary(make_model, digits):
     assert model.steps_trained == 4
 
 
+@pytest.mark.slow
 def test_validation_does_not_shorten_an_epoch_of_unknown_length(make_model, digits):
     images = digits[0] / np.float32(255)
     data = tf.data.Dataset.from_tensor_slices((images, tf.one_hot(digits[1], 10))).batch(100)

@@ -91,6 +91,7 @@ def outcome(model, *data, **arguments):
     return history.history, history.epoch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", FITS)
 @pytest.mark.parametrize("data", EMPTY)
 def test_training_on_nothing_ends_as_keras_ends_it(data, fit, tmp_path):

@@ -49,6 +49,7 @@ def test_it_trains_like_keras_sgd(arguments):
         np.testing.assert_allclose(weight, expected, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_it_follows_a_schedule():
     def schedule():
         return keras.optimizers.schedules.CosineDecay(0.1, decay_steps=9)

@@ -99,6 +99,7 @@ def test_it_trains_like_keras_model(make, row):
     np.testing.assert_allclose(predictions, expected_predictions, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_updates_are_counted_correctly_for_data_of_unknown_length():
     model = wrapped(TapeModel)
     model.compile(optimizer="adam", loss="mse")
@@ -128,6 +129,7 @@ def test_keras_treats_a_functional_model_as_functional():
     assert keras.saving.get_custom_objects()["mnist_keras>TapeModel"] is TapeModel
 
 
+@pytest.mark.slow
 def test_a_custom_train_step_is_used():
     class Mine(TapeModel):
         def train_step(self, data):
@@ -138,6 +140,7 @@ def test_a_custom_train_step_is_used():
     assert model.fit(X, Y, verbose=0).history["answer"] == [42.0]
 
 
+@pytest.mark.slow
 def test_half_precision_training_learns():
     keras.utils.set_random_seed(0)
     network = keras.Sequential([keras.layers.Dense(3, dtype="mixed_float16")])
@@ -173,6 +176,7 @@ def test_a_saved_model_loads_in_another_process(make, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_each_batch_is_traced_once(make_model, digits):
     traces = []
 
@@ -264,6 +268,7 @@ def test_parts_are_separate_calls_only_inside_a_graph():
     assert sizes == [10]
 
 
+@pytest.mark.slow
 def test_a_model_around_a_built_network_is_built(tmp_path):
     trained, anew = TapeModel(cut_network()), TapeModel(cut_network())
     trained.compile(loss="mse")
@@ -311,5 +316,6 @@ def test_batch_parts_that_do_not_fit_are_refused(make, message):
         make()
 
 
+@pytest.mark.slow
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(tape_model).failed == 0

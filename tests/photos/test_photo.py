@@ -49,6 +49,7 @@ def nearest(image, candidates):
     return int(np.argmin([np.abs(image.astype(int) - other).sum() for other in candidates]))
 
 
+@pytest.mark.slow
 def test_a_written_digit_is_prepared_like_an_mnist_image(digits):
     for digit, image in enumerate(digits):
         sheet = page()

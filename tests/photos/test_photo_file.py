@@ -244,5 +244,6 @@ def test_a_file_that_cannot_be_opened_is_named(tmp_path):
         assert message_of(read_photo, name) == expected
 
 
+@pytest.mark.slow
 def test_the_example_is_true():
     assert doctest.testmod(photo_file).failed == 0

@@ -80,6 +80,7 @@ def test_an_interrupted_run_leaves_the_same_file(killed_at, make_model, stream, 
     assert fit("killed") == expected
 
 
+@pytest.mark.slow
 def test_a_sink_that_fails_changes_nothing_else(make_plain, stream, tmp_path, capsys):
     histories = []
     for sinks in ([], [Broken(), CsvSink(tmp_path / "steps.csv")]):
@@ -117,6 +118,7 @@ class Raising(keras.callbacks.Callback):
             raise self._error
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["make_plain", "make_model"])
 def test_sinks_learn_how_a_training_ended(kind, request, stream):
     model, ends = request.getfixturevalue(kind)(), Ends()
@@ -142,6 +144,7 @@ def fitted_anew(directory):
     model.fit(np.ones((8, 3)), np.ones(8), batch_size=4, verbose=0, callbacks=[logger])
 
 
+@pytest.mark.slow
 def test_a_training_that_begins_anew_keeps_the_earlier_files(tmp_path, capsys):
     kept = []
     for _ in range(3):

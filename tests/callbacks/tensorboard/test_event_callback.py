@@ -253,5 +253,6 @@ def test_a_wrong_interval_is_refused(every_epochs, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(event_callback).failed == 0

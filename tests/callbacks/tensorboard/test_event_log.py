@@ -117,6 +117,7 @@ def test_a_file_torn_at_any_byte_hides_no_later_session(tmp_path):
     assert seen(tmp_path) == [0, 1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_a_flipped_byte_hides_no_later_session(tmp_path):
     write(tmp_path, step=0, end=3)
     (first,) = files(tmp_path)

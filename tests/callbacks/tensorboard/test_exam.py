@@ -112,6 +112,7 @@ def test_predictions_are_reused_until_the_next_update():
     assert Counting.calls == 5
 
 
+@pytest.mark.slow
 def test_predicting_does_not_change_the_model(make_model, digits):
     model = make_model(dropout=0.5, optimizer="adam")
     model.fit(batches(digits[0][:20], digits[1][:20], batch_size=10), verbose=0)

@@ -44,6 +44,7 @@ def read(directory):
     return steps, contents
 
 
+@pytest.mark.slow
 def test_the_recipe_is_written_once_and_the_end_later(make_model, stream, tmp_path):
     model = make_model()
     for end in (1, 3):

@@ -64,6 +64,7 @@ def fits(kind, *directories):
     return seen.logs
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("logged", [(True, True), (True, False), (False, True)])
 @pytest.mark.parametrize("kind", [Noisy, Quiet])
 def test_other_callbacks_see_the_same_logs(kind, logged, tmp_path):

@@ -19,6 +19,7 @@ class Thinking(Exam):
         return PROBABILITIES
 
 
+@pytest.mark.slow
 def test_each_class_has_a_precision_recall_curve(make_model, stream, tmp_path, summaries_of):
     exam = Thinking(LABELS, LABELS, class_names=["a", "b"])
     callbacks = [PRCurves(tmp_path, exam, every_epochs=1)]

@@ -72,6 +72,7 @@ def test_layer_inputs_are_captured_in_every_kind_of_model(kind):
     assert [name for name, layer in named.items() if "call" in vars(layer)] == []
 
 
+@pytest.mark.slow
 def test_the_files_contain_points_classes_and_images(make_model, stream, held_out, tmp_path):
     model, exam = make_model(), Exam(*held_out)
     callback = Projector(tmp_path, exam, every_epochs=2, most=6)
@@ -148,6 +149,7 @@ def test_an_unknown_layer_is_refused(make_model, held_out):
     )
 
 
+@pytest.mark.slow
 def test_a_failed_write_is_reported(make_model, stream, held_out, tmp_path):
     (tmp_path / "plugins").write_text("in the way")
     callback = Projector(tmp_path, Exam(*held_out))

@@ -61,6 +61,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_each_logged_value_is_that_steps_own(
     kind, expected, make_model, stream, tmp_path, capsys, points_of
@@ -214,6 +215,7 @@ def test_a_resumed_run_counts_only_its_own_examples(make_model, stream, tmp_path
     assert points_of(tmp_path / "train")["examples_per_second"] == {0: 20.0, 3: 20.0, 6: 20.0}
 
 
+@pytest.mark.slow
 def test_a_clock_that_does_not_advance_gives_no_rate(make_plain, stream, tmp_path, points_of):
     logger = StepLogger(tmp_path, every_steps=4, clock=lambda: 7.0)
     make_plain().fit(stream, verbose=0, callbacks=[logger])
@@ -260,6 +262,7 @@ def test_data_of_unknown_length_is_logged_the_same(
     assert fit(data.filter(lambda *_: True), tmp_path / "unknown") == expected
 
 
+@pytest.mark.slow
 def test_without_a_directory_it_prints_and_without_echo_it_writes(
     make_plain, stream, tmp_path, monkeypatch, capsys
 ):
@@ -304,6 +307,7 @@ def test_more_values_are_printed_on_request(capsys):
     assert capsys.readouterr().out.splitlines() == ["0", line]
 
 
+@pytest.mark.slow
 def test_after_an_exception_the_files_are_closed(make_model, stream, crash, tmp_path, points_of):
     logger = StepLogger(tmp_path, every_steps=1)
     with pytest.raises(RuntimeError, match="crash"):

@@ -367,6 +367,7 @@ def start(tmp_path):
         process.communicate()
 
 
+@pytest.mark.slow
 def test_two_processes_may_fill_the_cache_together(
     tmp_path, mirrors, published, arrays, source_at, start
 ):

@@ -151,6 +151,7 @@ def test_a_host_missing_one_file_is_asked_for_the_next(mirrors, downloader, tmp_
     assert (partial.requests, having.requests) == (["a", "b"], ["a"])
 
 
+@pytest.mark.slow
 def test_after_the_time_limit_no_further_mirror_is_tried(mirrors, limits, tmp_path):
     downloader = Downloader(dataclasses.replace(limits, stall_s=0.4, decision_s=1.2))
     mirror = mirrors()

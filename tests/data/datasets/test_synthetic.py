@@ -59,6 +59,7 @@ def test_the_ten_digits_are_equally_frequent_and_in_random_order(drawn):
     assert pairs.max() < 90
 
 
+@pytest.mark.slow
 def test_all_digits_differ_within_and_across_seeds():
     images = [synthetic_digits(1000, seed=seed)[0] for seed in (0, 1, 2**32, 2**64)]
     assert len(np.unique(np.concatenate(images).reshape(4000, -1), axis=0)) == 4000
@@ -137,6 +138,7 @@ def test_the_ink_has_all_shades_from_black_to_white(drawn):
     assert images.max((1, 2)).min() > 128
 
 
+@pytest.mark.slow
 def test_the_statistics_match_the_real_mnist(drawn, real_mnist):
     images, labels = drawn
     real = load("mnist", data_dir=real_mnist)[0][:10000]

@@ -307,20 +307,23 @@ class DataPosition(StreamPosition):
                 f"pass {place['made']} over the data is pass {self._made} now, so its order may "
                 "differ; resume with the same program and the same version of Keras"
             )
-        before = random_state.capture(*self._owners)
+        before, source = random_state.capture(*self._owners), place.get("source")
+        now = place["now"]
         if saved is not None:
             done = self._restore(iterator, **saved)
         elif self._source is not None:
-            now = functools.partial(random_state.restore_for_loader, place["now"], *self._owners)
-            done = self._source.resume(place.get("source"), then=now)
+            source = _with_random(source, now)
+            done = self._source.resume(source)
         else:
             done = 0
         if self._draw_again(iterator, draws, done=done) < draws:
             self._ended(draws)
         self.draws = draws
-        if draws == done or random_state.same(before, random_state.capture(*self._owners)):
+        if source is not None and source[2] is not None:
+            random_state.restore({name: now[name] for name in now if name not in source[2]})
+        elif draws == done or random_state.same(before, random_state.capture(*self._owners)):
             # The data did not draw from the generators, so only the draws of the steps matter.
-            random_state.restore(place["now"], *self._owners)
+            random_state.restore(now, *self._owners)
 
     def _restore(self, iterator, *, state, draws, new):
         """Restore the state of an iterator; returns the number of batches drawn until then."""
@@ -423,6 +426,13 @@ def _drop(iterator, count):
         lambda drawn, going: going & (drawn < count), body, (tf.constant(0), tf.constant(True))
     )
     return drawn
+
+
+def _with_random(source, now):
+    """A loader's saved state; those of earlier versions lack the states of the generators."""
+    if source is None or len(source) > 2:
+        return source
+    return [*source, {name: now[name] for name in ("torch", "held") if name in now}, None]
 
 
 def _shared(state, states):

@@ -50,22 +50,19 @@ def capture(*owners: Any) -> dict[str, Any]:
 
 
 def restore(states: dict[str, Any], *owners: Any) -> None:
-    """Restore the states from `capture`; skip generators that the process does not have."""
-    random.setstate(_to_python(states["python"]))
-    np.random.set_state(_to_numpy(states["numpy"]))
+    """Restore states from `capture`, or a part of them; skip generators that are missing here."""
+    if "python" in states:
+        random.setstate(_to_python(states["python"]))
+    if "numpy" in states:
+        np.random.set_state(_to_numpy(states["numpy"]))
     eager = eager_random()
     if eager is not None and "tensorflow" in states:
         eager.setstate(_to_python(states["tensorflow"]))
-    restore_for_loader(states, *owners)
-
-
-def restore_for_loader(states: dict[str, Any], *owners: Any) -> None:
-    """Restore only what a loader draws from: torch's generator and those that objects hold."""
     torch = sys.modules.get("torch")
     if torch is not None and "torch" in states:
         torch.set_rng_state(torch.from_numpy(np.array(states["torch"], np.uint8)))
     held = [generator for owner in owners for generator in generators(owner)]
-    for generator, state in zip(held, states["held"], strict=False):
+    for generator, state in zip(held, states.get("held", []), strict=False):
         _set(generator, state)
 
 

@@ -1,6 +1,7 @@
 """Loaders of PyTorch and torchdata, which only the pipelines that use them import."""
 
 import keras
+import numpy as np
 
 from tests.pipelines.pipeline import count, pipeline
 
@@ -20,8 +21,8 @@ TORCH = {"needs": ("torch",), "fits": nests_no_tuples}
 TORCHDATA = {**TORCH, "needs": ("torch", "torchdata")}
 
 
-def examples(arrays):
-    """A map-style data set of the arrays' examples."""
+def examples(arrays, *, noisy=False):
+    """A map-style data set of the arrays' examples, perhaps with noise drawn at each look."""
     import torch
 
     tensors = keras.tree.map_structure(torch.from_numpy, tuple(arrays))
@@ -31,7 +32,12 @@ def examples(arrays):
             return count(arrays)
 
         def __getitem__(self, index):
-            return keras.tree.map_structure(lambda tensor: tensor[index], tensors)
+            return keras.tree.map_structure(lambda tensor: self._with_noise(tensor[index]), tensors)
+
+        def _with_noise(self, part):
+            if not noisy or not part.is_floating_point():
+                return part
+            return part + 0.1 * torch.rand(part.shape) + 0.1 * float(np.random.random())
 
     return Examples()
 
@@ -86,3 +92,30 @@ def stateful_by_global_seed(arrays, batch_size, seed):
 
     torch.manual_seed(seed)
     return {"x": StatefulDataLoader(examples(arrays), batch_size, shuffle=True)}
+
+
+@pipeline("torchdata StatefulDataLoader, a data set that draws for each example", **TORCHDATA)
+def stateful_with_noise(arrays, batch_size, seed):
+    import torch
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    torch.manual_seed(seed)
+    return {"x": StatefulDataLoader(examples(arrays, noisy=True), batch_size, shuffle=True)}
+
+
+@pipeline("torch DataLoader, a data set that draws for each example", **TORCH)
+def with_noise(arrays, batch_size, seed):
+    import torch
+
+    torch.manual_seed(seed)
+    return {"x": torch.utils.data.DataLoader(examples(arrays, noisy=True), batch_size)}
+
+
+@pipeline("torchdata StatefulDataLoader, noise drawn in two workers", **TORCHDATA)
+def stateful_workers(arrays, batch_size, seed):
+    import torch
+    from torchdata.stateful_dataloader import StatefulDataLoader
+
+    torch.manual_seed(seed)
+    noisy = examples(arrays, noisy=True)
+    return {"x": StatefulDataLoader(noisy, batch_size, shuffle=True, num_workers=2)}

@@ -409,6 +409,7 @@ _SEED = "give each source of randomness a seed, and resume with the same data"
 _ADVICE = {
     "arrays": "resume with the same arrays, and call keras.utils.set_random_seed first",
     "tf.data": "give .shuffle(), maps and generators a seed, and resume with the same files",
+    "torch": "draw in the loader's workers only from a seed and the example's index",
     "generator": "make the generator yield the same batches every time, for example with a seed",
 }
 

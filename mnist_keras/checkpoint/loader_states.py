@@ -60,7 +60,8 @@ class LoaderStates(abc.ABC):
     set draws from, is not the state after the trained batch.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *owners: Any) -> None:
+        self._owners = owners  # Their generators are restored too.
         self._drawn_batches: dict[int, _Drawn] = {}
         self._start: _Start | None = None
 
@@ -124,7 +125,8 @@ class LoaderStates(abc.ABC):
         return None
 
     def _restore(self, random):
-        """Restore the generators' states that `_random` returned."""
+        if random is not None:
+            random_state.restore(random, *self._owners)
 
     def _drawn(self, generator):
         start, self._start = self._start, None
@@ -155,7 +157,7 @@ class _OfLoader(LoaderStates):
     """For a loader with ``state_dict`` and ``load_state_dict``, such as torchdata's."""
 
     def __init__(self, loader):
-        super().__init__()
+        super().__init__(loader)
         self._loader = loader
         # The process's generators that each batch so far was drawn with. Callbacks and steps may
         # draw from the others at any time, while the loader reads ahead.
@@ -191,9 +193,6 @@ class _OfLoader(LoaderStates):
         unused = {"tensorflow", *_SHARED} - self._used
         states = random_state.capture(self._loader)
         return {name: state for name, state in states.items() if name not in unused}
-
-    def _restore(self, random):
-        random_state.restore(random, self._loader)
 
 
 class _OfGrain(LoaderStates):

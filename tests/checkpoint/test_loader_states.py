@@ -105,3 +105,13 @@ def test_a_state_without_batches_left_is_not_used_later():
     states.begin()
     states.resume(saved)
     assert sorted(order for order, *_ in epoch(states, loader)) == sorted(o for o, *_ in first)
+
+
+def test_torchdata_workers_begin_before_their_second_batch(monkeypatch):
+    monkeypatch.setattr(Loader, "__module__", "torchdata.stateful_dataloader")
+    loader = Loader()
+    loader.num_workers = 2
+    states = begin(loader)
+    list(states._drawn(loader))
+    begins_at = {number: states.at(number)[3][0] for number in range(1, BATCHES + 1)}
+    assert begins_at == {1: 0, 2: 0, 3: 2, 4: 3}

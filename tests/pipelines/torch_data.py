@@ -109,13 +109,3 @@ def with_noise(arrays, batch_size, seed):
 
     torch.manual_seed(seed)
     return {"x": torch.utils.data.DataLoader(examples(arrays, noisy=True), batch_size)}
-
-
-@pipeline("torchdata StatefulDataLoader, noise drawn in two workers", **TORCHDATA)
-def stateful_workers(arrays, batch_size, seed):
-    import torch
-    from torchdata.stateful_dataloader import StatefulDataLoader
-
-    torch.manual_seed(seed)
-    noisy = examples(arrays, noisy=True)
-    return {"x": StatefulDataLoader(noisy, batch_size, shuffle=True, num_workers=2)}

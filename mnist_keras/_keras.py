@@ -94,11 +94,15 @@ Of TensorFlow:
   examples shown by callbacks are compared with.
 - ``Dataset._as_serialized_graph``, ``ExternalStatePolicy``, ``GraphDef``: only the graph of a
   pipeline shows what it draws from.
+- ``Dataset._deterministic``, ``._functions``, ``._inputs``, ``._seed``, ``._seed2``, ``._tensors``:
+  the same from the Python objects, as the graph of ``from_tensor_slices`` holds copies of the
+  arrays.
 - ``DistributedDataset._original_dataset``: the pipeline that a strategy distributes.
 - ``_noinline``: keeps a function apart in the graph that calls it.
 """
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import threading
@@ -533,9 +537,44 @@ def learning_rate_of(optimizer: keras.optimizers.Optimizer) -> Any:
 
 
 def graph_of(dataset: Any) -> tf.compat.v1.GraphDef:
-    """The graph of a ``tf.data.Dataset``, with the functions of its maps."""
+    """The graph of a ``tf.data.Dataset``, with the functions of its maps and its constants."""
     serialized = dataset._as_serialized_graph(external_state_policy=ExternalStatePolicy.IGNORE)
     return GraphDef.FromString(serialized.numpy())
+
+
+@dataclasses.dataclass(frozen=True)
+class PipelinePart:
+    """The last step of a tf.data pipeline, as its Python object describes it.
+
+    Attributes:
+        kind: the name of its class, such as "MapDataset".
+        inputs: the data sets that it reads.
+        functions: the graphs of its functions.
+        seeds: the two seeds of a shuffle.
+        deterministic: "default", "true" or "false", where it runs in parallel.
+        num_bytes: the size of the tensors that it holds, as ``from_tensor_slices`` does.
+    """
+
+    kind: str
+    inputs: list[tf.data.Dataset]
+    functions: list[tf.Graph]
+    seeds: list[int]
+    deterministic: str
+    num_bytes: int
+
+
+def pipeline_part(dataset: tf.data.Dataset) -> PipelinePart:
+    """The last step of a tf.data pipeline."""
+    seeds = [getattr(dataset, name, None) for name in ("_seed", "_seed2")]
+    tensors = [tensor for tensor in getattr(dataset, "_tensors", ()) if tensor.dtype.size]
+    return PipelinePart(
+        kind=type(dataset).__name__.lstrip("_"),
+        inputs=list(dataset._inputs()),
+        functions=[wrapper.function.graph for wrapper in dataset._functions()],
+        seeds=[int(seed) for seed in seeds if seed is not None],
+        deterministic=getattr(dataset, "_deterministic", "default"),
+        num_bytes=sum(tensor.dtype.size * int(tf.size(tensor)) for tensor in tensors),
+    )
 
 
 def configure_coordination(

@@ -820,6 +820,25 @@ def the_graph_of_a_pipeline_has_the_functions_of_its_maps():
     assert "RandomUniform" in ops
 
 
+@canary("Dataset._deterministic", library=TENSORFLOW)
+@canary("Dataset._functions", library=TENSORFLOW)
+@canary("Dataset._inputs", library=TENSORFLOW)
+@canary("Dataset._seed", library=TENSORFLOW)
+@canary("Dataset._seed2", library=TENSORFLOW)
+@canary("Dataset._tensors", library=TENSORFLOW)
+def the_objects_of_a_pipeline_describe_it():
+    images = tf.data.Dataset.from_tensor_slices(X)
+    shuffled = images.shuffle(8, seed=3)
+    mapped = shuffled.map(tf.square, num_parallel_calls=2, deterministic=False)
+    source, order, last = map(_keras.pipeline_part, (images, shuffled, mapped))
+    assert (source.kind, source.num_bytes) == ("TensorSliceDataset", X.nbytes)
+    assert (order.kind, order.inputs) == ("ShuffleDataset", [images])
+    assert len(order.seeds) == 2
+    assert 3 in order.seeds
+    assert (last.kind, last.deterministic) == ("ParallelMapDataset", "false")
+    assert "Square" in {node.op for node in last.functions[0].as_graph_def().node}
+
+
 @canary("_noinline", library=TENSORFLOW)
 def a_function_is_not_inlined():
     function = tf.function(lambda x: x + 1, experimental_attributes=_keras.NOT_INLINED)

@@ -4,7 +4,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from mnist_keras._keras import graph_of
+from mnist_keras.checkpoint.pipeline_graph import pipeline_graph
 
 # TensorFlow's random operations with an internal state that cannot be read.
 STATEFUL_RANDOM_OPS = frozenset(
@@ -103,7 +103,7 @@ def obstacles(dataset: Any) -> list[str]:
     >>> obstacles(numbers.map(lambda x: generator.normal(()), num_parallel_calls=2))
     ['tf.data uses RngReadAndSkip in a parallel map, whose order varies']
     """
-    graph = graph_of(dataset)
+    graph = pipeline_graph(dataset)
     functions = {function.signature.name: function.node_def for function in graph.library.function}
     lines = []
     for node, body in _nodes(graph.node, *functions.values()):
@@ -134,7 +134,7 @@ def needs_state(dataset: Any) -> bool:
     >>> needs_state(numbers.shuffle(5, seed=1)), needs_state(numbers.shuffle(5, seed=1).repeat(2))
     (False, True)
     """
-    graph = graph_of(dataset)
+    graph = pipeline_graph(dataset)
     nodes = {node.name: node for node in graph.node}
     for node in graph.node:
         is_after = node.op in ("RepeatDataset", "CacheDataset", "CacheDatasetV2", *_SHUFFLES)
@@ -153,7 +153,7 @@ def keeps_state(dataset: Any) -> bool:
     >>> keeps_state(numbers), keeps_state(python), keeps_state(noise)
     (False, True, True)
     """
-    graph = graph_of(dataset)
+    graph = pipeline_graph(dataset)
     bodies = (graph.node, *(function.node_def for function in graph.library.function))
     stateful = (*_PYTHON, *_CHANGES_OF_VARIABLES)
     return any(node.op in stateful for nodes in bodies for node in nodes)

@@ -87,9 +87,9 @@ class Checkpoint(StepCallback):
             epoch. None: checkpoints are not ranked.
         mode: "min" or "max": whether lower or higher values of the metric are better. "auto" asks
             the metric, as Keras's own callbacks do; any loss is best at its minimum.
-        resume: whether the first ``fit`` resumes from the newest checkpoint. So does the next
-            ``fit`` with this object if one was interrupted, as in a notebook. A training that does
-            not, and begins at step 0, first moves the checkpoints that it finds into
+        resume: whether the first ``fit`` resumes from the newest checkpoint, and the next ``fit``
+            with this object if one was interrupted, as in a notebook. A training that does not
+            resume, and begins at step 0, first moves the checkpoints that it finds into
             ``directory/earlier-N``, where they can be loaded; a line says so.
         start_from: the checkpoint directory of another training. If this training has no
             checkpoint yet, the first ``fit`` takes the weights and the optimizer's state from the
@@ -203,7 +203,7 @@ class Checkpoint(StepCallback):
             tell=self._tell,
             notice=notice,
         )
-        self._was_interrupted = False
+        self._was_interrupted = self._is_open = False
         self._can_resume = True
         self._begins_anew = False
         self._plain_fit: PlainFit | None = None
@@ -242,8 +242,8 @@ class Checkpoint(StepCallback):
 
         Returns:
             Its `mnist_keras.checkpoint.training_state.Position`; past the last epoch if the
-            training was stopped early. None if there is no checkpoint, or if an earlier fit has
-            already resumed.
+            training was stopped early. None if there is no checkpoint, or if an earlier fit with
+            this object has ended.
         """
         self._peers = callbacks
         if not self._resume:
@@ -271,6 +271,8 @@ class Checkpoint(StepCallback):
         self._saved_at_s = self._clock()
         self._has_checked_metrics = False
         self._choose_mode()
+        if self._is_open:  # Keras's own fit has raised an exception.
+            self._resumption.note_end(self.model)
         found = self._resumption.restore(
             self.model, self._peers, fit=self.fit, epochs=self.params.get("epochs")
         )
@@ -280,9 +282,9 @@ class Checkpoint(StepCallback):
                 self._checkpoints.tidy(found.position.step)
             if self._plain_fit is not None:
                 self._plain_fit.begin_at(self._resumption.position or found.position)
-        elif self._was_interrupted and self._resume and self.step > 0:
+        elif self._resumption.position is None and self._resume and self._goes_on():
             self._exactness.report(checkpoint_lines.NOTHING_SAVED)
-        self._was_interrupted = True  # Until it ends.
+        self._was_interrupted = self._is_open = True
         self._begins_anew = not (self._resume and self._resumption.position is not None)
         self._can_resume = self._can_resume_now()
         if self._can_resume:
@@ -389,6 +391,7 @@ class Checkpoint(StepCallback):
     def close(self) -> None:
         """Wait for the write in flight."""
         self._peers = [self]
+        self._is_open = False
         self._resumption.note_end(self.model)
         if self._plain_fit is not None:
             self._plain_fit.close()
@@ -436,6 +439,14 @@ class Checkpoint(StepCallback):
         if directory is not None:
             can_resume = self._can_resume or not backends.is_tensorflow()
             self._tell(checkpoint_lines.kept(directory, can_resume=can_resume))
+
+    def _goes_on(self):
+        """Whether an interrupted fit has already trained the model."""
+        if not self._was_interrupted:
+            return False
+        if self.fit.counts_steps:
+            return bool(self.model.steps_trained > 0)
+        return self._plain_fit is not None and self.step > 0
 
     def _can_resume_now(self):
         return self.fit.counts_steps or self._plain_fit is not None

@@ -150,6 +150,8 @@ class Resumption:
             training_state.assign_variables(found, model, step=fit.step_graph)
             learning_rates.assign(model, rates)
             learning_rates.begin_schedules(model)
+            if fit.counts_steps:
+                model.steps_trained = 0
             if self._taken is not None:  # None on all workers but the chief.
                 donor.record(self._taken, self._start_from, self._checkpoints)
             self._tell(checkpoint_lines.started_from(self._directory(found.position.step)))

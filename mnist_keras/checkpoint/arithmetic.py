@@ -10,27 +10,30 @@ import numpy as np
 
 from mnist_keras.checkpoint import backends
 
+_DEVICE = "device"
 _RESULTS = "results"
 
 
 @functools.cache
 def arithmetic() -> Mapping[str, str]:
-    """{"keras": version, the backend's name: version, "results": hash of some float32 results}.
+    """{"keras": version, the backend's name: version, "device", "results"}.
 
-    On TensorFlow and a CPU, the results are those of a dense layer and a convolution with their
-    gradients. They depend on the processor's instructions, ``TF_ENABLE_ONEDNN_OPTS`` and the number
-    of threads. A GPU's results may vary from run to run, so they are left out.
+    On TensorFlow there is the device, "CPU" or "GPU". On a CPU, the results are a hash of what a
+    dense layer and a convolution with their gradients give in float32. They depend on the
+    processor's instructions, ``TF_ENABLE_ONEDNN_OPTS`` and the number of threads. A GPU's results
+    may vary from run to run, so they are left out.
 
     >>> [*arithmetic()]
-    ['keras', 'tensorflow', 'results']
+    ['keras', 'tensorflow', 'device', 'results']
     """
     versions = {"keras": keras.__version__}
     versions[backends.name()] = importlib.import_module(backends.name()).__version__
     if backends.is_tensorflow():
         import tensorflow as tf
 
-        if not tf.config.list_logical_devices("GPU"):
-            return {**versions, _RESULTS: _hash_of_results()}
+        if tf.config.list_logical_devices("GPU"):
+            return {**versions, _DEVICE: "GPU"}
+        return {**versions, _DEVICE: "CPU", _RESULTS: _hash_of_results()}
     return versions
 
 
@@ -48,12 +51,19 @@ def changes(saved: Mapping[str, str] | None) -> list[str]:
     lines = []
     now = arithmetic()
     for name, value in (saved or {}).items():
-        if name == _RESULTS and value != now.get(name, value):
+        if value == now.get(name, value):
+            continue
+        if name == _DEVICE:
+            lines.append(
+                f"the training was on a {value} when the checkpoint was written, and is on a "
+                f"{now[name]} now; resume on a {value}"
+            )
+        elif name == _RESULTS:
             lines.append(
                 "this processor computes other bits than the one of the checkpoint; use as many "
                 "threads, the same TF_ENABLE_ONEDNN_OPTS and a processor with the same instructions"
             )
-        elif value != now.get(name, value):
+        else:
             lines.append(
                 f"{name} was {value} when the checkpoint was written, and is {now[name]} now; "
                 f"pip install {name}=={value}"

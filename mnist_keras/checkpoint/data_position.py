@@ -5,8 +5,8 @@ The first method in this list that fits the data is used:
 - A loader with ``state_dict`` and ``load_state_dict``, or a Grain iterator with ``get_state`` and
   ``set_state``: the loader's state after the last trained batch is restored.
 - A tf.data pipeline whose iterator can be saved: the iterators of earlier epochs are created
-  without drawing from them, which sets the seeds of shuffles. Then the state of the last iterator
-  is restored.
+  without drawing from them, which sets the seeds of shuffles. Then the last saved state of the last
+  iterator is restored, and the batches that were drawn after it was saved are drawn again.
 - Data that may remember earlier passes, such as a generator or a shuffle before a cache: all
   batches are drawn again from the beginning.
 - All other data: the random generators are restored to their state at the start, the iterators and
@@ -258,10 +258,11 @@ class DataPosition(StreamPosition):
             self._draw_again(iterator, self._epochs.num_batches or _TO_THE_END, done=0)
         if self._source is not None:
             self._source.begin()
-        if self._replayed is None:
+        # The iterator that serves all epochs may be made while earlier epochs are repeated.
+        if self._replayed is None or self._has_one_pass():
             self._saved.begin(iterator)
-            if self._resuming is not None:
-                self._go_to(iterator)
+        if self._replayed is None and self._resuming is not None:
+            self._go_to(iterator)
 
     def _around_hook(self, name, hook):
         """Call a hook of the data; first restore the random generators, or record their states."""

@@ -395,8 +395,7 @@ class TapeModel(keras.Model):
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         del arguments["self"]
-        if self.fit_callbacks is None:  # Otherwise `fit` has shared it.
-            self._share_streams({"data": arguments["x"]})
+        self._share_streams({"data": arguments["x"]})
         with evaluating(self, arguments["callbacks"], verbose=arguments["verbose"]) as evaluation:
             arguments["callbacks"] = evaluation.callbacks
             return super().evaluate(**arguments.pop("kwargs"), **arguments)
@@ -420,10 +419,11 @@ class TapeModel(keras.Model):
     def _share_streams(self, data):
         """Divide the batches of streams, {what they are: data}, among the replicas."""
         workers = workers_of(self)
+        is_validation = self.fit_callbacks is not None  # `fit` has compared its data.
         for what, stream in data.items():
             if isinstance(stream, BatchStream):
                 stream.share_among(self.distribute_strategy)
-                if workers.are_several:
+                if workers.are_several and not is_validation:
                     workers.require_same(what, stream.identity)
 
     # Overrides a private method of Keras; see mnist_keras/_keras.py.

@@ -10,6 +10,7 @@ import tensorflow as tf
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, NotExactError
 from mnist_keras.checkpoint import arithmetic
+from mnist_keras.checkpoint.saved_iterator import SavedIterator
 from mnist_keras.checkpoint.training_state import StateMismatchError
 from tests.callbacks.killing import Kill, Killed
 
@@ -246,3 +247,22 @@ def test_an_epoch_killed_after_its_last_step_has_its_logs(tmp_path):
     expected = fit()
     fit(Checkpoint(tmp_path, every_steps=6), Kill(6))
     assert fit(Checkpoint(tmp_path, every_steps=6)) == expected
+
+
+def endless():
+    keras.utils.set_random_seed(0)
+    data = tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(9, seed=1).repeat()
+    return {"x": data.batch(4), "y": None, "batch_size": None, "steps_per_epoch": 6, "epochs": 3}
+
+
+def test_endless_data_resume_twice_from_a_state_that_was_not_saved(tmp_path, monkeypatch):
+    whole, _, _ = train(tmp_path / "whole", **endless())
+    with monkeypatch.context() as patch:
+        # As in a checkpoint of an earlier version.
+        patch.setattr(SavedIterator, "at", lambda self, iterator, draws: (None, 0))
+        train(tmp_path / "killed", kill=9, **endless())
+    train(tmp_path / "killed", kill=14, **endless())
+    resumed, _, said = train(tmp_path / "killed", **endless())
+    for found, expected in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+    assert [line.partition(",")[0] for line in said] == ["resumed after 12 steps"]

@@ -41,7 +41,7 @@ class Interrupt(keras.callbacks.Callback):
 class Cell:
     """What a notebook has made before the cell that trains."""
 
-    def __init__(self, directory, *, data, interrupt_after):
+    def __init__(self, directory, *, data, interrupt_after, **options):
         keras.utils.set_random_seed(0)
         layers = [keras.layers.Dense(4), keras.layers.Dropout(0.5), keras.layers.Dense(1)]
         self.model = TapeModel(keras.Sequential([keras.Input((3,)), *layers]))
@@ -51,7 +51,9 @@ class Cell:
         self.data = DATA[data]()
         self.callbacks = [
             StepLogger(None, every_steps=1, echo=False, sinks=[CsvSink(self.csv)]),
-            Checkpoint(directory / "checkpoints", every_steps=4, notice=self.said.append),
+            Checkpoint(
+                directory / "checkpoints", every_steps=4, notice=self.said.append, **options
+            ),
             keras.callbacks.ReduceLROnPlateau("loss", patience=0, factor=0.5),
             Interrupt(interrupt_after),
         ]
@@ -84,6 +86,29 @@ def test_an_interruption_before_the_first_checkpoint_is_reported(tmp_path):
     (line,) = cell.said
     assert line.startswith("resume is not exact: the fit before was interrupted before its first")
     assert not cell.callbacks[1].is_exact
+
+
+@pytest.mark.slow
+def test_an_interrupted_start_from_another_training_begins_again(tmp_path):
+    Cell(tmp_path / "first", data="arrays", interrupt_after=0).run()
+    options = {"data": "arrays", "start_from": tmp_path / "first" / "checkpoints"}
+    expected = Cell(tmp_path / "whole", interrupt_after=0, **options).run()
+    cell = Cell(tmp_path / "interrupted", interrupt_after=3, **options)
+    with pytest.raises(KeyboardInterrupt):
+        cell.run()
+    _, points, _ = cell.run()
+    assert points["loss"].keys() == expected[1]["loss"].keys()
+    assert not any(line.startswith("resume is not exact") for line in cell.said)
+
+
+@pytest.mark.slow
+def test_a_new_model_after_an_early_interruption_begins_anew(tmp_path):
+    cell, another = (Cell(tmp_path, data="arrays", interrupt_after=3) for _ in range(2))
+    with pytest.raises(KeyboardInterrupt):
+        cell.run()
+    cell.model = another.model
+    cell.run()
+    assert cell.said == []
 
 
 @pytest.mark.slow

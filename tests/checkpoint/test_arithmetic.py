@@ -36,6 +36,8 @@ def test_each_change_says_what_to_do():
         f"tensorflow was 2.18.0 when the checkpoint was written, and is {now['tensorflow']} now; "
         "pip install tensorflow==2.18.0"
     )
+    (line,) = arithmetic.changes({**now, "device": "GPU"})
+    assert line.endswith("and is on a CPU now; resume on a GPU")
     (line,) = arithmetic.changes({**now, "results": "other"})
     assert "TF_ENABLE_ONEDNN_OPTS" in line
 

@@ -319,3 +319,16 @@ def test_batch_parts_that_do_not_fit_are_refused(make, message):
 @pytest.mark.slow
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(tape_model).failed == 0
+
+
+def test_a_stream_that_a_callback_evaluates_is_shared_among_replicas(make_model, monkeypatch):
+    images = np.zeros((8, 28, 28), np.uint8), np.zeros(8, np.uint8)
+    train, other = batches(*images, batch_size=4), batches(*images, batch_size=4)
+    shared = []
+    monkeypatch.setattr(type(train), "share_among", lambda stream, _: shared.append(stream))
+    model = make_model()
+    evaluate = keras.callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: model.evaluate(other, verbose=0)
+    )
+    model.fit(train, verbose=0, callbacks=[evaluate])
+    assert shared == [train, other]

@@ -6,7 +6,7 @@ from typing import Any
 
 from mnist_keras.callbacks.sinks.sink import Sink
 from mnist_keras.console import terminal
-from mnist_keras.errors import UsageError
+from mnist_keras.errors import MnistKerasError, UsageError
 
 
 class GuardedSinks:
@@ -98,4 +98,7 @@ def _line(sink: Sink, error: Exception) -> str:
 
 def reason(error: Exception) -> str:
     """What an exception says, on one line of at most 300 characters."""
-    return " ".join(str(error).split())[:300] or type(error).__name__
+    text = " ".join(str(error).split())[:300]
+    # Those of Python's mistakes, such as KeyError, often say only a name.
+    says_enough = isinstance(error, (OSError, MnistKerasError)) and text
+    return text if says_enough else f"{type(error).__name__}: {text}".removesuffix(": ")

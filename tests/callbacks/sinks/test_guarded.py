@@ -92,3 +92,10 @@ def test_what_is_not_a_sink_is_refused(wrong):
 def test_a_single_sink_outside_a_list_is_refused():
     with pytest.raises(UsageError, match=r"Received: <.*Own.*Expected: a list of sinks\."):
         GuardedSinks(Own())
+
+
+def test_a_mistake_in_a_sink_is_called_by_its_type(capsys):
+    guarded = GuardedSinks([failing := Own()])
+    failing.error = KeyError("loss")
+    guarded.write(0, {"loss": 1.0})
+    assert "Received: KeyError: 'loss'." in capsys.readouterr().err

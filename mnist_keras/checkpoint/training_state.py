@@ -39,7 +39,7 @@ _WITH_OPTIMIZERS = ("optimizer/", "others/")
 _ALL_BUT_METRICS = ("model", "optimizer", "others", "captured", "global")
 _ALONE = (
     ", or load only the weights with mnist_keras.callbacks.load_weights(model, directory) and save "
-    "to a new directory"
+    "to a new directory; several fits of one program need a directory each"
 )
 _ALL = (*_ALL_BUT_METRICS, "metrics")
 

@@ -512,10 +512,12 @@ def global_generators() -> dict[str, Any]:
     return {name: generator for name, generator in found.items() if generator is not None}
 
 
-def make_global_generators() -> None:
-    """Make those of `global_generators` that do not exist yet."""
-    seed_generator.global_seed_generator()
-    stateful_random_ops.get_global_generator()
+def make_global_generators(names: Iterable[str]) -> None:
+    """Make those of `global_generators` with these names that do not exist yet."""
+    if _OF_KERAS in names:
+        seed_generator.global_seed_generator()
+    if _OF_TENSORFLOW in names:
+        stateful_random_ops.get_global_generator()
 
 
 def drop_global_generators(names: Iterable[str]) -> None:

@@ -130,7 +130,7 @@ def keras_draws_from_the_global_generator():
     name = "keras.random without a seed"
     with no_global_generators():
         assert name not in _keras.global_generators()
-        _keras.make_global_generators()
+        _keras.make_global_generators([name])
         generator = _keras.global_generators()[name]
         state = np.array(generator.state)
         drawn = np.array(keras.random.uniform((3,)))
@@ -800,7 +800,7 @@ def the_global_generator_is_found_where_it_exists():
     name = "tf.random.get_global_generator()"
     with no_global_generators():
         assert name not in _keras.global_generators()
-        _keras.make_global_generators()
+        _keras.make_global_generators([name, "keras.random without a seed"])
         assert _keras.global_generators()[name] is tf.random.get_global_generator()
         _keras.drop_global_generators({name})
         assert list(_keras.global_generators()) == ["keras.random without a seed"]

@@ -15,9 +15,17 @@ from mnist_keras.callbacks.base import StepCallback, scalars
 from mnist_keras.callbacks.exactness import Exactness, NotExactError
 from mnist_keras.callbacks.plain_fit import PlainFit
 from mnist_keras.callbacks.resumption import Resumption
-from mnist_keras.checkpoint import backends, ranking, stored_weights, training_state, worker_places
+from mnist_keras.checkpoint import (
+    backends,
+    callback_state,
+    ranking,
+    stored_weights,
+    training_state,
+    worker_places,
+)
 from mnist_keras.checkpoint.arithmetic import arithmetic
 from mnist_keras.checkpoint.background_writer import BackgroundWriter
+from mnist_keras.checkpoint.callback_attributes import CallbackAttributes
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.checkpoint.storage import Disk
 from mnist_keras.checkpoint.training_state import Position, TrainingState
@@ -210,6 +218,7 @@ class Checkpoint(StepCallback):
         self._notice = notice
         self._has_checked_metrics = False
         self._peers: Sequence[keras.callbacks.Callback] = [self]
+        self._attributes = CallbackAttributes([])
         self._mid_epoch: TrainingState | None = None
         self._writer = BackgroundWriter()
         self._failure: str | None = None
@@ -273,8 +282,13 @@ class Checkpoint(StepCallback):
         self._choose_mode()
         if self._is_open:  # Keras's own fit has raised an exception.
             self._resumption.note_end(self.model)
+        attributes = self._note_attributes()
         found = self._resumption.restore(
-            self.model, self._peers, fit=self.fit, epochs=self.params.get("epochs")
+            self.model,
+            self._peers,
+            fit=self.fit,
+            epochs=self.params.get("epochs"),
+            attributes=attributes,
         )
         if found is not None:
             self._mid_epoch = found if found.position.step_in_epoch > 0 else None
@@ -297,7 +311,9 @@ class Checkpoint(StepCallback):
         if self._begins_anew and self.step == 0:
             self._keep_earlier()
         if self._mid_epoch is not None:
-            training_state.restore_metrics(self._mid_epoch, self.model)
+            self._resumption.enter_epoch(
+                self._mid_epoch, self.model, self._peers, fit=self.fit, attributes=self._attributes
+            )
             self._mid_epoch = None
         if self._plain_fit is not None:
             self._plain_fit.begin_epoch()
@@ -391,6 +407,7 @@ class Checkpoint(StepCallback):
     def close(self) -> None:
         """Wait for the write in flight."""
         self._peers = [self]
+        self._attributes.note_end()
         self._is_open = False
         self._resumption.note_end(self.model)
         if self._plain_fit is not None:
@@ -440,6 +457,17 @@ class Checkpoint(StepCallback):
             can_resume = self._can_resume or not backends.is_tensorflow()
             self._tell(checkpoint_lines.kept(directory, can_resume=can_resume))
 
+    def _note_attributes(self):
+        """Note the attributes of the user's callbacks; undo what an interrupted fit did to them."""
+        callbacks = callback_state.without_state(self._peers)
+        left_out = vars(StepCallback()).keys() | callback_state.attributes_of_keras()
+        if self._was_interrupted and self._attributes.callbacks == callbacks:
+            if self._resumption.position is not None:
+                self._attributes.rewind()
+        else:
+            self._attributes = CallbackAttributes(callbacks, left_out=left_out)
+        return self._attributes
+
     def _goes_on(self):
         """Whether an interrupted fit has already trained the model."""
         if not self._was_interrupted:
@@ -483,11 +511,17 @@ class Checkpoint(StepCallback):
             training_state.take_part_in_capture(self.model)
             return
         if self._can_resume:
-            self._exactness.look_for_changes(self.model)
+            self._exactness.look_for_changes(self.model, self._attributes)
         notes = {"learning_rates": self._resumption.learning_rates, "stopped": stopped}
         fit = self.fit
         state = training_state.capture(
-            self.model, self._peers, position, step=fit.step_graph, place=place, notes=notes
+            self.model,
+            self._peers,
+            position,
+            step=fit.step_graph,
+            place=place,
+            notes=notes,
+            attributes=self._attributes,
         )
         peers = [peer for peer in self._peers if isinstance(peer, StepCallback)]
         taken_at_s = self._saved_at_s

@@ -5,6 +5,7 @@ from typing import Any
 
 from mnist_keras.callbacks.base import Fit
 from mnist_keras.checkpoint import backends, closures, model_variables
+from mnist_keras.checkpoint.callback_attributes import CallbackAttributes
 from mnist_keras.errors import MnistKerasError
 
 
@@ -96,8 +97,18 @@ class Exactness:
         for reason in fit.step_graph.obstacles:
             self.report(reason)
 
-    def look_for_changes(self, model: Any) -> None:
-        """Report the Python numbers of an eager model that its steps have changed."""
+    def look_for_changes(self, model: Any, attributes: CallbackAttributes) -> None:
+        """Report what has changed and cannot be saved.
+
+        Args:
+            model: the model; if it is eager, its steps may change Python numbers.
+            attributes: those of the user's callbacks.
+        """
+        for name in attributes.unsaved():
+            self.report(
+                f"the attribute {name} of a callback cannot be saved; give the callback state_dict "
+                "and load_state_dict"
+            )
         if not closures.is_eager(model):
             return
         for name, number in closures.numbers(model).items():

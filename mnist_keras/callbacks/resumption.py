@@ -19,6 +19,7 @@ from mnist_keras.checkpoint import (
     training_state,
     worker_places,
 )
+from mnist_keras.checkpoint.callback_attributes import CallbackAttributes
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.checkpoint.storage import Stored
 from mnist_keras.checkpoint.training_state import Position, TrainingState
@@ -61,6 +62,7 @@ class Resumption:
         self._starts_anew = False
         self._taken: Stored | None = None
         self._workers: Any = None
+        self._rates_at_begin: dict[str, float] = {}
         self._rates_at_end: dict[str, float] | None = None
         self.position: Position | None = None
         self.learning_rates: dict[str, float] | None = None
@@ -122,6 +124,7 @@ class Resumption:
         *,
         fit: Fit,
         epochs: int | None,
+        attributes: CallbackAttributes,
     ) -> TrainingState | None:
         """Restore the state that `find` found, once.
 
@@ -130,6 +133,7 @@ class Resumption:
             callbacks: the callbacks of the fit.
             fit: what the running fit tells its callbacks.
             epochs: those of the fit.
+            attributes: those of the user's callbacks, noted after their ``on_train_begin``.
 
         Returns:
             The state, if the training continues from its position.
@@ -158,6 +162,11 @@ class Resumption:
             return None
         is_over = early_stop.still_stops(found, callbacks)
         training_state.restore(found, model, callbacks, step=fit.step_graph, data=fit.data_identity)
+        for name in training_state.restore_attributes(found, attributes):
+            self._exactness.report(
+                f"the checkpoint has the state of a callback {name}, and this fit has none; train "
+                "with the same callbacks"
+            )
         if fit.counts_steps:
             model.steps_trained = found.position.step
         self._tell_where_from(found.position, epochs=epochs, is_over=is_over)
@@ -167,9 +176,34 @@ class Resumption:
             for reason in arithmetic.changes(found.description.get("arithmetic")):
                 self._exactness.report_own(reason)
         self._take_learning_rates(model, rates, begun=found.description.get("learning_rates", {}))
+        self._rates_at_begin = learning_rates.learning_rates(model)
         if fit.data is not None:
             self._find_place(found, fit, workers_of(model))
         return found
+
+    def enter_epoch(
+        self,
+        state: TrainingState,
+        model: Any,
+        callbacks: Sequence[keras.callbacks.Callback],
+        *,
+        fit: Fit,
+        attributes: CallbackAttributes,
+    ) -> None:
+        """Undo what the ``on_epoch_begin`` of callbacks did to an epoch that had begun before.
+
+        It is called again at a resume, as it may prepare what no checkpoint holds.
+
+        Args:
+            state: what `restore` returned.
+            model: the model.
+            callbacks: the callbacks of the fit.
+            fit: what the running fit tells its callbacks.
+            attributes: as for `restore`.
+        """
+        training_state.restore_again(state, model, callbacks, step=fit.step_graph)
+        training_state.restore_attributes(state, attributes)
+        learning_rates.assign(model, self._rates_at_begin)
 
     def note_end(self, model: Any) -> None:
         """Note what a fit leaves, at its end or at an exception."""

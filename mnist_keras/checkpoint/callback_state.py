@@ -5,6 +5,7 @@ state consists of dicts with string keys, lists, numbers, strings, None and arra
 restored as NumPy arrays. For Keras's own callbacks a table lists the attributes to save.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -59,6 +60,16 @@ def restore(states, arrays, callbacks):
             vars(callback).update(state)
 
 
+def restore_foreign(states, arrays, callbacks):
+    """Restore the state of each callback that is not one of this package."""
+    kept = [
+        (callback, saved)
+        for callback, saved in zip(_stateful(callbacks), states, strict=True)
+        if type(callback).__module__.partition(".")[0] != "mnist_keras"
+    ]
+    restore([saved for _, saved in kept], arrays, [callback for callback, _ in kept])
+
+
 def pairs(states, callbacks):
     """[(callback, its saved state), ...]; states may be those of other callbacks."""
     return [
@@ -66,6 +77,21 @@ def pairs(states, callbacks):
         for callback, (name, state) in zip(_stateful(callbacks), states, strict=False)
         if name == _name(callback)
     ]
+
+
+def without_state(callbacks: Sequence[Any]) -> list[Any]:
+    """The callbacks of the user's program that have no ``state_dict``."""
+    return [
+        callback
+        for callback in callbacks
+        if not isinstance(callback, Stateful)
+        and type(callback).__module__.partition(".")[0] not in ("keras", "mnist_keras")
+    ]
+
+
+def attributes_of_keras() -> set[str]:
+    """The names of the attributes of Keras's own callbacks that are saved."""
+    return {name for names in _keras.CALLBACK_STATE.values() for name in names}
 
 
 def _stateful(callbacks):

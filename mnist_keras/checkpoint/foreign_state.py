@@ -3,12 +3,15 @@
 Nothing is pickled: a checkpoint must not be able to run code.
 """
 
+import collections
 import sys
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
-_TUPLE, _PAIRS, _BYTES, _TORCH = "__tuple__", "__pairs__", "__bytes__", "__torch__"
+_TUPLE, _SET, _DEQUE, _PAIRS = "__tuple__", "__set__", "__deque__", "__pairs__"
+_BYTES, _TORCH, _TENSOR, _SCALAR = "__bytes__", "__torch__", "__tensor__", "__scalar__"
 
 
 def encode(value: Any) -> Any:
@@ -20,7 +23,10 @@ def encode(value: Any) -> Any:
     >>> decode(encode({1: (2, b"3")}))
     {1: (2, b'3')}
     """
-    if value is None or isinstance(value, (bool, int, float, str, np.ndarray, np.generic)):
+    if isinstance(value, (np.ndarray, np.generic)) and not value.dtype.hasobject:
+        # JSON would turn a number of NumPy into one of Python, with other digits.
+        return value if value.ndim else {_SCALAR: np.array([value])}
+    if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, bytes):
         return {_BYTES: np.frombuffer(value, np.uint8)}
@@ -30,6 +36,12 @@ def encode(value: Any) -> Any:
         return {_PAIRS: [[encode(key), encode(part)] for key, part in value.items()]}
     if isinstance(value, tuple):
         return {_TUPLE: [encode(part) for part in value]}
+    if type(value) is set:
+        return {_SET: [encode(part) for part in value]}
+    if type(value) is collections.deque:
+        return {_DEQUE: [value.maxlen, *[encode(part) for part in value]]}
+    if isinstance(value, tf.Tensor) and hasattr(value, "numpy"):
+        return {_TENSOR: encode(np.array(value))}
     if isinstance(value, list):
         return [encode(part) for part in value]
     torch = sys.modules.get("torch")
@@ -48,6 +60,15 @@ def decode(value: Any) -> Any:
         return np.asarray(value[_BYTES], np.uint8).tobytes()
     if value.keys() == {_TUPLE}:
         return tuple(decode(part) for part in value[_TUPLE])
+    if value.keys() == {_SET}:
+        return {decode(part) for part in value[_SET]}
+    if value.keys() == {_DEQUE}:
+        maxlen, *parts = value[_DEQUE]
+        return collections.deque(map(decode, parts), maxlen)
+    if value.keys() == {_SCALAR}:
+        return value[_SCALAR][0]
+    if value.keys() == {_TENSOR}:
+        return tf.constant(decode(value[_TENSOR]))
     if value.keys() == {_PAIRS}:
         return {decode(key): decode(part) for key, part in value[_PAIRS]}
     if value.keys() == {_TORCH}:

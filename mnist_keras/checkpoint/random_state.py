@@ -45,8 +45,12 @@ def capture(*owners: Any) -> dict[str, Any]:
     torch = sys.modules.get("torch")
     if torch is not None:
         states["torch"] = torch.get_rng_state().numpy()
-    held = [_get(generator) for owner in owners for generator in generators(owner)]
-    return {**states, "held": held}
+    return {**states, "held": held(*owners)}
+
+
+def held(*owners: Any) -> list[Any]:
+    """The states of the generators that objects hold, in the order of `generators`."""
+    return [_get(generator) for owner in owners for generator in generators(owner)]
 
 
 def restore(states: dict[str, Any], *owners: Any) -> None:
@@ -61,8 +65,8 @@ def restore(states: dict[str, Any], *owners: Any) -> None:
     torch = sys.modules.get("torch")
     if torch is not None and "torch" in states:
         torch.set_rng_state(torch.from_numpy(np.array(states["torch"], np.uint8)))
-    held = [generator for owner in owners for generator in generators(owner)]
-    for generator, state in zip(held, states.get("held", []), strict=False):
+    of_owners = [generator for owner in owners for generator in generators(owner)]
+    for generator, state in zip(of_owners, states.get("held", []), strict=False):
         _set(generator, state)
 
 

@@ -18,6 +18,7 @@ import ml_dtypes
 import numpy as np
 import tensorflow as tf
 
+from mnist_keras import _keras
 from mnist_keras.checkpoint import (
     backends,
     callback_state,
@@ -31,7 +32,7 @@ from mnist_keras.errors import MnistKerasError
 
 ARRAYS = "state.npz"
 DESCRIPTION = "state.json"
-_GLOBAL = "global/"
+_GLOBAL = "global"
 # The identity of data that the model is scored on; earlier versions have not saved it.
 _SCORED_ON = "_sha256"
 _WEIGHTS = ("model",)
@@ -126,7 +127,7 @@ class TrainingState:
             ) from error
 
 
-def capture(model, callbacks, position, *, step=None, place=None, notes=None):
+def capture(model, callbacks, position, *, step=None, place=None, notes=None, attributes=None):
     """Copy the state of a model, its callbacks and its data to host memory.
 
     Args:
@@ -137,13 +138,15 @@ def capture(model, callbacks, position, *, step=None, place=None, notes=None):
         place: the place in the data, from
             `mnist_keras.checkpoint.data_position.DataPosition.capture`; None: it is not saved.
         notes: further entries of the description, in types that JSON can represent.
+        attributes: the `CallbackAttributes` of the user's callbacks, or None.
     """
     backends.synchronize(model)
     sums = replica_metrics.read(model)
     rows_of = {key_of("metrics", number): rows for number, rows in sums.items()}
     arrays = {_sums_key(number): rows for number, rows in sums.items()}
     variables = []
-    for key, (path, variable) in keyed(model_variables.groups(model, step)).items():
+    found = keyed(model_variables.groups(model, step))
+    for key, (path, variable) in found.items():
         rows = rows_of.get(key)
         arrays[key] = _copy(variable) if rows is None else replica_metrics.total(variable, rows)
         variables.append({"key": key, **_describe(path, variable)})
@@ -153,9 +156,13 @@ def capture(model, callbacks, position, *, step=None, place=None, notes=None):
         "variables": variables,
         "callbacks": states,
         "data": None,
+        "attributes": [],
         "place": take_arrays(place, "place", arrays),
         **(notes or {}),
     }
+    if attributes is not None:
+        known = [variable for _, variable in found.values()]
+        description["attributes"] = attributes.capture(arrays, known=known)
     return TrainingState(position, arrays, description)
 
 
@@ -184,6 +191,33 @@ def restore(state, model, callbacks, *, step=None, data=None):
     callback_state.check(state.description["callbacks"], callbacks, StateMismatchError)
     _assign(state, groups, _ALL_BUT_METRICS)
     callback_state.restore(state.description["callbacks"], state.arrays, callbacks)
+
+
+def restore_again(state, model, callbacks, *, step=None):
+    """Restore what callbacks may have changed since `restore`, and the metrics.
+
+    Args:
+        state: a `TrainingState`.
+        model: a built keras.Model.
+        callbacks: the callbacks of `restore`; the states of this package's own ones stay.
+        step: as for `capture`.
+    """
+    _assign(state, model_variables.groups(model, step), _ALL_BUT_METRICS)
+    callback_state.restore_foreign(state.description["callbacks"], state.arrays, callbacks)
+    restore_metrics(state, model)
+
+
+def restore_attributes(state, attributes):
+    """Restore the attributes of the user's callbacks.
+
+    Args:
+        state: a `TrainingState`.
+        attributes: the `CallbackAttributes` of the present callbacks.
+
+    Returns:
+        The class names of callbacks that had a state and are missing now.
+    """
+    return attributes.restore(state.description.get("attributes", []), state.arrays)
 
 
 def assign_variables(state, model, *, step=None):
@@ -305,7 +339,7 @@ def _check_variables(state, groups, *, only=_ALL):
     present = {key: {"key": key, **_describe(*member)} for key, member in keyed(compared).items()}
     agree = _are_same_weight if only == _WEIGHTS else operator.eq
     # A global generator exists only after its first draw, so either side may lack it.
-    keys = {key for key in saved.keys() | present.keys() if not key.startswith(_GLOBAL)}
+    keys = {key for key in saved.keys() | present.keys() if not key.startswith(f"{_GLOBAL}/")}
     only_saved = [saved[key] for key in sorted(keys - present.keys())]
     only_present = [present[key] for key in sorted(keys - saved.keys())]
     differing = [
@@ -390,10 +424,24 @@ def _line(entry):
 
 
 def _assign(state, groups, names):
-    for key, (_, variable) in keyed({group: groups[group] for group in names}).items():
-        # A global generator that was not saved was never drawn from.
-        if key in state.arrays:
-            variable.assign(state.arrays[key])
+    groups = {group: groups[group] for group in names if group != _GLOBAL}
+    for key, (_, variable) in keyed(groups).items():
+        variable.assign(state.arrays[key])
+    if _GLOBAL in names:
+        _assign_global(state)
+
+
+def _assign_global(state):
+    """Restore the global generators. They exist after their first draw, so some are made here."""
+    saved = {
+        entry["path"]: state.arrays[entry["key"]]
+        for entry in state.description["variables"]
+        if entry["key"].startswith(f"{_GLOBAL}/")
+    }
+    _keras.make_global_generators(saved)
+    for name, generator in _keras.global_generators().items():
+        if name in saved:
+            generator.state.assign(saved[name])
 
 
 def _storable(array):

@@ -139,7 +139,10 @@ class FitCallbacks(keras.callbacks.CallbackList):
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self.fit.stream is not None:
             self.fit.stream.epoch = epoch - 1  # Keras's call of on_epoch_begin then adds 1.
+        random = random_state.capture() if self.fit.steps_skipped else None
         super().on_epoch_begin(epoch, logs)
+        if random is not None:  # It was called before the interruption too.
+            random_state.restore(random)
         # Afterwards: a checkpoint may have restored the tracker in the middle of an epoch.
         self.model.examples_in_epoch = self._examples_before_epoch()
 

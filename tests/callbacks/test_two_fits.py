@@ -48,5 +48,5 @@ def test_each_fit_with_its_own_directory_resumes_exactly(uninterrupted, tmp_path
 
 
 def test_two_fits_in_one_directory_are_told_to_use_two(tmp_path):
-    with pytest.raises(StateMismatchError, match="several fits .* need a directory each"):
+    with pytest.raises(StateMismatchError, match=r"several fits .* need a directory each"):
         program(tmp_path, names=("same", "same"))

@@ -1,0 +1,159 @@
+"""Callbacks without a ``state_dict``: a killed training ends as without the kill."""
+
+import collections
+import contextlib
+import time
+
+import keras
+import numpy as np
+import pytest
+
+from mnist_keras import TapeModel
+from mnist_keras.callbacks import Checkpoint
+from tests.callbacks.killing import Kill, Killed
+
+pytestmark = pytest.mark.slow
+X = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
+Y = X.sum(1, keepdims=True)
+
+
+class Own(keras.callbacks.Callback):
+    """Sets the learning rate after each batch to what a subclass computes."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.model.optimizer.learning_rate = 0.01 / (1 + abs(float(self.number(logs))))
+
+
+class Counter(Own):
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def number(self, logs):
+        self.count += 1
+        return self.count % 5
+
+
+class Losses(Own):
+    def on_train_begin(self, logs=None):
+        self.losses = collections.defaultdict(list)
+
+    def number(self, logs):
+        self.losses["loss"].append(np.float32(logs["loss"]))
+        return np.mean(self.losses["loss"][-4:])
+
+
+class Drawing(Own):
+    def __init__(self):
+        super().__init__()
+        self.generator = np.random.default_rng(1)
+
+    def number(self, logs):
+        return self.generator.random()
+
+
+class DrawingFromKeras(Own):
+    def number(self, logs):
+        return keras.random.uniform(())
+
+
+class Average(Own):
+    def on_train_begin(self, logs=None):
+        self.shadow = [keras.Variable(weight) for weight in self.model.get_weights()]
+
+    def number(self, logs):
+        for average, weight in zip(self.shadow, self.model.get_weights(), strict=True):
+            average.assign(0.9 * average + 0.1 * weight)
+        return np.sum(np.array(self.shadow[0]))
+
+
+class Resetting(Own):
+    """Begins each epoch anew, and draws there."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.count = 10 * epoch + np.random.random()
+        self.model.network.layers[0].bias.assign([epoch])
+
+    def number(self, logs):
+        self.count *= 0.7
+        return self.count
+
+
+def halving():
+    return keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+
+
+MAKERS = [Counter, Losses, Drawing, DrawingFromKeras, Average, Resetting, halving]
+
+
+def make_model():
+    keras.utils.set_random_seed(0)
+    model = TapeModel(keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]))
+    model.compile(optimizer="adam", loss="mse")
+    return model
+
+
+def fit(model, *callbacks):
+    history = model.fit(X, Y, batch_size=4, epochs=3, verbose=0, callbacks=list(callbacks))
+    return history.history, [np.array(weight).tolist() for weight in model.variables]
+
+
+def quiet(directory):
+    return Checkpoint(directory, every_steps=4, notice=lambda line: None)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_killed_training_gives_the_uninterrupted_result(make, tmp_path):
+    expected = fit(make_model(), make(), quiet(tmp_path / "whole"))
+    for kill in (9, 15):  # In the second and the third epoch, after the checkpoints at 8 and 12.
+        with contextlib.suppress(Killed):
+            fit(make_model(), make(), quiet(tmp_path / "killed"), Kill(kill))
+    assert fit(make_model(), make(), quiet(tmp_path / "killed")) == expected
+
+
+@pytest.mark.parametrize("make", [Counter, Losses])
+def test_an_interrupted_cell_runs_again_with_the_same_objects(make, tmp_path):
+    expected = fit(make_model(), make(), quiet(tmp_path / "whole"))
+    model, own, checkpoint = make_model(), make(), quiet(tmp_path / "interrupted")
+    with contextlib.suppress(Killed):
+        fit(model, own, checkpoint, Kill(7))
+    assert fit(model, own, checkpoint) == expected
+
+
+class Settings(keras.callbacks.Callback):
+    def __init__(self, patience):
+        super().__init__()
+        self.patience = patience
+
+    def on_train_begin(self, logs=None):
+        self.began = self.name = object()
+        self.path = f"runs/{time.time_ns()}"
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.epoch_began = time.perf_counter()
+
+
+def test_settings_paths_and_clocks_are_those_of_the_present_program(tmp_path):
+    with contextlib.suppress(Killed):
+        fit(make_model(), before := Settings(3), quiet(tmp_path), Kill(9))
+    fit(make_model(), after := Settings(5), quiet(tmp_path))
+    assert after.patience == 5
+    assert after.path != before.path
+    assert after.epoch_began > before.epoch_began
+
+
+def test_a_callback_that_is_missing_at_the_resume_is_named(tmp_path):
+    with contextlib.suppress(Killed):
+        fit(make_model(), Counter(), quiet(tmp_path), Kill(9))
+    lines = []
+    fit(make_model(), checkpoint := Checkpoint(tmp_path, notice=lines.append))
+    assert any("the state of a callback Counter" in line for line in lines)
+    assert not checkpoint.is_exact
+
+
+def test_an_iterator_of_a_callback_is_named(tmp_path):
+    own, lines = Counter(), []
+    own.noise = (number for number in range(100))
+    fit(make_model(), own, Checkpoint(tmp_path, notice=lines.append))
+    (line,) = lines
+    assert line.startswith("resume is not exact: the attribute Counter.noise of a callback")

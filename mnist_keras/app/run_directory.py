@@ -296,7 +296,7 @@ class RunDirectory:
         if expected is None:
             return True
         try:
-            return hashlib.sha256(self.model.read_bytes()).hexdigest() == expected
+            return hashlib.sha256(read_regular(self.model)).hexdigest() == expected
         except OSError:
             return False
 

@@ -262,9 +262,10 @@ def test_a_damaged_summary_counts_as_missing(content, run, capsys):
 
 
 def test_pipes_among_the_runs_files_are_refused_at_once(run, capsys):
-    for path in (run.recipe, run.summary):
+    for path in (run.recipe, run.summary, run.model):
         path.unlink()
         os.mkfifo(path)
+    assert not run.has_model_of({"model_sha256": ""})
     assert run.finished() is None
     assert "Received: a named pipe. Expected: " in capsys.readouterr().err
     with pytest.raises(MnistKerasError, match=r"recipe cannot be read\. .*: a named pipe\."):

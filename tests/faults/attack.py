@@ -151,6 +151,12 @@ def read_summary(path):
     run.finished()
 
 
+def read_model_of_summary(path):
+    run = RunDirectory(path.parent)
+    path.rename(run.model)
+    run.has_model_of({"model_sha256": ""})
+
+
 def read_recipe(path):
     run = RunDirectory(path.parent)
     path.rename(run.recipe)
@@ -182,6 +188,7 @@ KINDS = {
     "pipe as photo": (None, reading.read),
     "pipe as data": (None, read_npz),
     "pipe as model": (None, open_model_file),
+    "pipe as model of a finished run": (None, read_model_of_summary),
     "pipe as recipe": (None, read_recipe),
     "pipe as summary": (None, read_summary),
     "pipe in a checkpoint": (None, read_manifest),

@@ -119,7 +119,7 @@ REFUSED = [
     (
         ["--mode=find_learning_rate", GOOD, "--start_from=none"],
         USAGE,
-        "--start_from has no checkpoint. Received: none.",
+        "--start_from: there is no checkpoint. Received: none/checkpoints.",
     ),
     (
         ["--mode=find_learning_rate", GOOD, "--logdir=file"],

@@ -11,7 +11,7 @@ from mnist_keras.app import flag_files, keras_settings
 from mnist_keras.app.config import MODES_WITH_PATHS, RunConfig
 from mnist_keras.app.help_text import default_text, help_text, range_text
 from mnist_keras.app.run_directory import RunDirectory, newest_run
-from mnist_keras.app.setting import Setting, settings
+from mnist_keras.app.setting import Setting, integer, settings
 from mnist_keras.console.terminal import OutputError, print_line
 from mnist_keras.errors import UsageError
 
@@ -162,8 +162,9 @@ def _value(setting: Setting, value: Any) -> Any:
         return os.path.expanduser(value)  # The shell does not expand ~ after "=".
     if tuple in setting.types:
         return tuple(value.split(","))
-    if {int, str} <= set(setting.types) and value.isdecimal():
-        return int(value)
+    if {int, str} <= set(setting.types):
+        number = integer(value)
+        return value if number is None else number
     return value
 
 

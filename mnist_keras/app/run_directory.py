@@ -14,7 +14,7 @@ import filelock
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.app.config import SINK_FILES, TRACKERS, RunConfig
-from mnist_keras.app.setting import settings
+from mnist_keras.app.setting import integer, settings
 from mnist_keras.checkpoint import storage
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.console.terminal import notice
@@ -221,6 +221,10 @@ class RunDirectory:
         missing = [f"--{name}" for name in required if name not in stored]
         if missing:
             raise self._damaged_recipe(f"no {', '.join(missing)}")
+        for name, value in stored.items():
+            setting = settings(RunConfig).get(name)
+            if setting is not None and setting.is_integer and integer(value) is None:
+                raise self._damaged_recipe(f"another value of --{name} than an integer")
         return _stored_flags(RunConfig()) | stored
 
     def _damaged_recipe(self, received: str) -> MnistKerasError:

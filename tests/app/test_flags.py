@@ -213,6 +213,11 @@ def test_a_tilde_in_the_logdir_means_the_home_directory(monkeypatch):
         ),
         (["--batch_size=1e9"], "--batch_size is wrong. Received: '1e9'. Expected: an integer."),
         (["--seed=a: b"], "--seed is wrong. Received: 'a: b'. Expected: an integer."),
+        (
+            [f"--batch_parts={'9' * 5000}"],
+            f"--batch_parts is wrong. Received: '{'9' * 5000}'. "
+            "Expected: auto or an integer of at least 1.",
+        ),
         (["--learning_rate="], "--learning_rate is wrong. Received: ''. Expected: a number."),
         (["--shuffle=maybe"], "--shuffle is wrong. Received: 'maybe'. Expected: true or false."),
         (

@@ -9,10 +9,16 @@ import pytest
 
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.run_directory import RunDirectory, newest_run, run_directory
+from mnist_keras.app.setting import settings
 from mnist_keras.checkpoint import storage
 from mnist_keras.errors import MnistKerasError, UsageError
 from tests.command_line import tree
 
+COMPLETE = "".join(
+    f"--{name}={setting.text(setting.default)}\n"
+    for name, setting in settings(RunConfig).items()
+    if setting.in_every_recipe
+).encode()
 SUMMARY = {"epochs": 2, "test_accuracy": 0.5}
 
 
@@ -226,6 +232,8 @@ def test_a_recipe_for_several_workers_resumes_without_a_cluster(run):
         (b"\xff\xfe\0garbage", "not text"),
         (b"", "no --dataset, --network, "),
         (b"--network=mlp\n--epochs", "no --dataset, --loss, "),
+        (COMPLETE + b"--keep_checkpoints=" + b"9" * 5000, "another value of --keep_checkpoints "),
+        (COMPLETE + b"--epochs=", "another value of --epochs than an integer"),
     ],
 )
 def test_a_damaged_recipe_is_an_error_naming_the_file(content, received, run):

@@ -92,11 +92,13 @@ class Stored:
         path: the directory's path.
         files: {name: bytes}, without the manifest.
         description: the ``description`` that was given to `write_directory`.
+        manifest_sha256: of the bytes of its manifest.
     """
 
     path: pathlib.Path
     files: dict
     description: dict
+    manifest_sha256: str
 
 
 def write_directory(
@@ -199,7 +201,7 @@ def read_directory(path: StrPath) -> Stored:
     manifest = read_manifest(directory)
     listed = manifest["files"]
     files = {name: _read_listed(directory / name, entry) for name, entry in listed.items()}
-    return Stored(directory, files, manifest["description"])
+    return Stored(directory, files, manifest["description"], manifest["own_sha256"])
 
 
 def read_member(path: StrPath, name: str) -> bytes:
@@ -238,7 +240,7 @@ def _read_listed(path, entry):
 
 
 def read_manifest(path):
-    """Read and check a directory's manifest, {"format", "files", "description"}.
+    """Read and check a directory's manifest, {"format", "files", "description", "own_sha256"}.
 
     Raises:
         DamagedError: the manifest is missing or not valid.
@@ -276,7 +278,12 @@ def read_manifest(path):
             f"{path} was written by a later version of mnist_keras. Received: format {version}. "
             f"Expected: at most {FORMAT}, or a newer mnist_keras."
         )
-    return {"format": version, "files": entries, "description": description}
+    return {
+        "format": version,
+        "files": entries,
+        "description": description,
+        "own_sha256": hashlib.sha256(data).hexdigest(),
+    }
 
 
 def remove_directory(path, *, disk=None):

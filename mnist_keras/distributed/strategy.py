@@ -7,7 +7,6 @@ one line on stderr and status 1.
 """
 
 import contextlib
-import faulthandler
 import re
 import signal
 import threading
@@ -15,6 +14,7 @@ import threading
 from mnist_keras import __version__
 from mnist_keras.console import terminal
 from mnist_keras.distributed import cluster as clusters
+from mnist_keras.distributed import start_watch
 from mnist_keras.distributed.rendezvous import meet
 from mnist_keras.errors import Interrupted, MnistKerasError
 
@@ -146,7 +146,7 @@ def join(cluster):
     versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
     meet(cluster, settings={"mnist_keras": __version__, **versions}, timeout_s=JOIN_S)
     _keras.configure_coordination(
-        job=_JOB, task_count=count, register_timeout_s=JOIN_S, heartbeat_timeout_s=SILENCE_S
+        job=_JOB, task_count=count, register_timeout_s=2 * JOIN_S, heartbeat_timeout_s=SILENCE_S
     )
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({_JOB: list(cluster.addresses)}),
@@ -155,13 +155,18 @@ def join(cluster):
         num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
         rpc_layer="grpc",
     )
-    # The constructor waits for the others for up to an hour, and holds the GIL meanwhile.
-    faulthandler.dump_traceback_later(JOIN_S, exit=True)
+    others = {f"worker {i}": it for i, it in enumerate(cluster.addresses) if i != index}
+    # Later on worker 0, whose end the others would take for the cause.
+    delay_s = 0 if index else start_watch.MARGIN_S
+    line = terminal.spoken(f"error: {_lost(cluster, '{}')}")
     try:
-        with _as_lost(cluster):
+        # The constructor waits for the others for up to an hour.
+        with (
+            start_watch.bounded(others, timeout_s=JOIN_S, delay_s=delay_s, text=line),
+            _as_lost(cluster),
+        ):
             return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     finally:
-        faulthandler.cancel_dump_traceback_later()
         _restore_sigterm_handler()
 
 
@@ -225,14 +230,18 @@ def _as_lost(cluster):
         errors.UnavailableError,
     ) as error:
         cause = _cause_in(str(error), cluster)
-        lost = WorkerLostError(
-            f"a worker was lost. Received: {cause}. Expected: all {len(cluster.addresses)} "
-            "workers until the end; the same commands resume from the last checkpoint."
-        )
+        lost = WorkerLostError(_lost(cluster, cause))
         interrupted = re.search(rf"{_INTERRUPTED}(SIG\w+)$", cause)
         if interrupted:
             lost.exit_status = 128 + signal.Signals[interrupted[1]]
         raise lost from error
+
+
+def _lost(cluster, cause):
+    return (
+        f"a worker was lost. Received: {cause}. Expected: all {len(cluster.addresses)} "
+        "workers until the end; the same commands resume from the last checkpoint."
+    )
 
 
 def _cause_in(text, cluster):

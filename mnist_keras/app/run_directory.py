@@ -10,8 +10,6 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import filelock
-
 from mnist_keras.annotations import StrPath
 from mnist_keras.app.config import SINK_FILES, TRACKERS, RunConfig
 from mnist_keras.app.setting import integer, settings
@@ -20,6 +18,7 @@ from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.console.terminal import notice
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.inputs import json_text
+from mnist_keras.inputs.file_lock import FileLock
 from mnist_keras.inputs.regular_file import read_regular
 
 # TensorBoard's: the curves, and the files that its plugins read.
@@ -40,7 +39,7 @@ class RunDirectory:
     def __init__(self, path: StrPath, *, is_new: bool = False) -> None:
         self.path = pathlib.Path(path)
         self._is_new = is_new
-        self._lock: filelock.BaseFileLock | None = None
+        self._lock: FileLock | None = None
 
     @property
     def name(self) -> str:
@@ -90,10 +89,6 @@ class RunDirectory:
         """The flag that reads the recipe."""
         return f"--flagfile={self.recipe}"
 
-    @property
-    def _lock_file(self) -> pathlib.Path:
-        return self.path / ".lock"
-
     def open(self) -> None:
         """Make the directory and keep other processes out of it until this one ends.
 
@@ -102,11 +97,11 @@ class RunDirectory:
         """
         self.make()
         try:
-            self._lock = filelock.FileLock(self._lock_file)
-            self._lock.acquire(timeout=0)
+            lock = FileLock(self.path / ".lock")
+            lock.acquire()
+            self._lock = lock
             self._remove_leftovers()
-        except filelock.Timeout:
-            self._lock = None
+        except BlockingIOError:
             raise MnistKerasError(
                 f"another process is training this run. Received: {self.path}. "
                 "Expected: another run for each process (--run_name)."
@@ -164,8 +159,6 @@ class RunDirectory:
     def close(self) -> None:
         """Let other processes in again."""
         if self._lock is not None:
-            with contextlib.suppress(OSError):  # Windows does not remove an open file.
-                self._lock_file.unlink()
             self._lock.release()
             self._lock = None
 

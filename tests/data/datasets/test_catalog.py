@@ -622,7 +622,7 @@ def test_importing_the_data_package_loads_no_heavy_library():
     program = (
         "import sys, mnist_keras.data as data; data.load; "
         "print(*sorted({name.partition('.')[0] for name in sys.modules} & "
-        "{'tensorflow', 'keras', 'requests', 'urllib3', 'pooch', 'filelock', 'rich'}))"
+        "{'tensorflow', 'keras', 'requests', 'urllib3', 'pooch', 'rich'}))"
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(catalog.__file__).parents[3])}
     done = subprocess.run(

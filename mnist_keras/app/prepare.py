@@ -9,7 +9,6 @@ from mnist_keras.app import batch_parts
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.resume_rules import require_same_recipe, require_steps
 from mnist_keras.app.run_directory import RunDirectory
-from mnist_keras.app.setting import integer
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.checkpoint.storage import DamagedError
 from mnist_keras.console.terminal import command, notice
@@ -63,7 +62,7 @@ def resolve_auto(run: RunDirectory, config: RunConfig) -> dict[str, Any] | None:
     if stored is not None and dataset == "auto":
         dataset = stored["dataset"]
     if stored is not None and parts == "auto" and stored["batch_parts"] != "auto":
-        parts = integer(stored["batch_parts"])
+        parts = int(stored["batch_parts"])
     return {"dataset": dataset, "batch_parts": fastest_parts(config) if parts == "auto" else parts}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.app.config import SINK_FILES, TRACKERS, RunConfig
-from mnist_keras.app.setting import integer, settings
+from mnist_keras.app.setting import AUTO, integer, settings
 from mnist_keras.checkpoint import storage
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.console.terminal import notice
@@ -216,7 +216,9 @@ class RunDirectory:
             raise self._damaged_recipe(f"no {', '.join(missing)}")
         for name, value in stored.items():
             setting = settings(RunConfig).get(name)
-            if setting is not None and setting.is_integer and integer(value) is None:
+            if setting is None or not setting.is_integer or (value == AUTO and setting.accepts_auto):
+                continue
+            if integer(value) is None:
                 raise self._damaged_recipe(f"another value of --{name} than an integer")
         return _stored_flags(RunConfig()) | stored
 

@@ -122,8 +122,8 @@ class Setting:
 
     @property
     def is_integer(self) -> bool:
-        """Whether each of its values is an integer, or None."""
-        return int in self.types and not {float, str} & {*self.types}
+        """Whether each of its values is an integer, None, or "auto" if it accepts that."""
+        return int in self.types and float not in self.types
 
     @property
     def is_path(self) -> bool:

@@ -3,16 +3,17 @@
 import contextlib
 import errno
 import os
+import sys
 import weakref
 
 from typing_extensions import Self
 
 from mnist_keras.annotations import StrPath
 
-try:
+if sys.platform == "win32":
+    import msvcrt
+else:
     import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 _UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 _MOST_TRIES = 100
@@ -98,21 +99,15 @@ class FileLock:
 
 def _lock(descriptor):
     try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if sys.platform == "win32":
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         else:
-            _lock_on_windows(descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
             raise _held_by_another() from error
         if error.errno not in _UNSUPPORTED:
             raise
-
-
-def _lock_on_windows(descriptor):
-    import msvcrt
-
-    msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined]
 
 
 def _held_by_another():

@@ -233,6 +233,7 @@ def test_a_recipe_for_several_workers_resumes_without_a_cluster(run):
         (b"", "no --dataset, --network, "),
         (b"--network=mlp\n--epochs", "no --dataset, --loss, "),
         (COMPLETE + b"--keep_checkpoints=" + b"9" * 5000, "another value of --keep_checkpoints "),
+        (COMPLETE + b"--batch_parts=none\n", "another value of --batch_parts than an integer"),
         (COMPLETE + b"--epochs=", "another value of --epochs than an integer"),
     ],
 )

@@ -15,6 +15,7 @@ import zipfile
 from mnist_keras.errors import MnistKerasError
 from mnist_keras.inputs.regular_file import open_regular
 
+_FIRST = ("metadata.json", "config.json")
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 _MOST_TEXT_BYTES = 16 << 20  # Of each JSON file; a layer takes about 1 kB.
 # Keras does not compress. Somebody else may, but weights hardly shrink.
@@ -26,21 +27,26 @@ def model_file(network):
     """The bytes of the file that ``network.save("model.keras")`` writes, without its dates.
 
     ``keras.models.load_model`` opens the file. The dates are left out so that two runs with the
-    same final network write the same file.
+    same final network write the same file, and because a machine without a clock may have one
+    before 1980, which an archive cannot hold.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        path = pathlib.Path(directory, "model.keras")
-        network.save(path)
-        written = io.BytesIO()
-        with zipfile.ZipFile(path) as dated, zipfile.ZipFile(written, "w") as dateless:
-            for name in dated.namelist():
-                data = dated.read(name)
-                if name == "metadata.json":
-                    metadata = json.loads(data)
-                    metadata.pop("date_saved", None)
-                    data = json.dumps(metadata).encode()
-                dateless.writestr(zipfile.ZipInfo(name, _NO_DATE), data)
+    written = io.BytesIO()
+    with tempfile.TemporaryDirectory() as directory, zipfile.ZipFile(written, "w") as dateless:
+        network.save(directory, zipped=False)
+        files = [path for path in sorted(pathlib.Path(directory).rglob("*")) if path.is_file()]
+        for path in sorted(files, key=_place):
+            data, name = path.read_bytes(), path.relative_to(directory).as_posix()
+            if name == "metadata.json":
+                metadata = json.loads(data)
+                metadata.pop("date_saved", None)
+                data = json.dumps(metadata).encode()
+            dateless.writestr(zipfile.ZipInfo(name, _NO_DATE), data)
     return written.getvalue()
+
+
+def _place(path):
+    """In the order of Keras."""
+    return _FIRST.index(path.name) if path.name in _FIRST else len(_FIRST)
 
 
 def open_model_file(path):

@@ -146,9 +146,11 @@ class RunDirectory:
 
     def _make(self) -> None:
         named, number = self.path, 1
+        storage.make_directories(self.path.parent)
         while True:
             try:
-                self.path.mkdir(parents=True, exist_ok=not self._is_new)
+                self.path.mkdir(exist_ok=not self._is_new)
+                storage.Disk().sync_directory(self.path.parent)
                 return
             except FileExistsError:
                 if not self._is_new:

@@ -18,6 +18,7 @@ The crash protocol:
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -38,6 +39,8 @@ FORMAT = 2
 T = TypeVar("T")
 _TEMPORARY = ".unfinished-"
 _ASIDE = ".replaced-"
+# Of fsync for a directory: some file systems cannot, Windows never.
+_UNSUPPORTED = (errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class DamagedError(MnistKerasError):
@@ -67,12 +70,16 @@ class Disk:
         os.fsync(file.fileno())
 
     def sync_directory(self, path: StrPath) -> None:
-        """Flush a directory's entries to the disk with fsync."""
-        descriptor = os.open(path, os.O_RDONLY)
+        """Flush a directory's entries to the disk with fsync, where the system can do so."""
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
 
     def rename(self, source: StrPath, target: StrPath) -> None:
         """Rename a file or directory; a file replaces its target."""
@@ -333,6 +340,12 @@ def make_directories(path, *, disk=None):
         with contextlib.suppress(FileExistsError):
             disk.make_directory(directory)
         disk.sync_directory(directory.parent)
+
+
+def sync_entries(directory):
+    """Sync the entries of a directory that may be new, and its own, so that both survive a crash."""
+    for path in (directory, directory.absolute().parent):
+        Disk().sync_directory(path)
 
 
 def _manifest(files, description):

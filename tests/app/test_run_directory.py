@@ -83,6 +83,14 @@ def test_unnamed_runs_started_in_one_second_get_separate_directories(tmp_path):
         run.close()
 
 
+def test_a_new_runs_directory_survives_a_power_cut(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(storage.Disk, "sync_directory", lambda disk, path: synced.append(path))
+    run = RunDirectory(tmp_path / "logs" / "a")
+    run.make()
+    assert synced == [tmp_path, tmp_path / "logs"]
+
+
 def test_one_process_at_a_time_may_open_a_run(run):
     run.open()
     before = tree(run.path)

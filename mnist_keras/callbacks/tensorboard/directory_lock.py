@@ -5,6 +5,7 @@ import os
 import pathlib
 import socket
 
+from mnist_keras.checkpoint import storage
 from mnist_keras.errors import UsageError
 
 try:
@@ -104,7 +105,7 @@ class DirectoryLock:
 
 def _opened(path):
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        storage.make_directories(path.parent)
         return open(path, "a+b", buffering=0)
     except OSError:
         return None

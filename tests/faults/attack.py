@@ -21,6 +21,7 @@ import tempfile
 import zipfile
 import zlib
 
+import h5py
 import numpy as np
 
 from mnist_keras.app.hyperparameters import hyperparameters
@@ -111,6 +112,26 @@ def model(chance):
     return file.getvalue()
 
 
+def weights(chance):
+    """A model.keras whose weights have a shape of up to a TB, and hardly any value."""
+    content, file = io.BytesIO(), io.BytesIO()
+    with h5py.File(content, "w") as stored:
+        length = 1 << chance.randint(24, 40)
+        stored.create_dataset("layers/dense/vars/0", (length,), "f4", chunks=(1 << 16,))
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("model.weights.h5", content.getvalue())
+    return file.getvalue()
+
+
+def damaged_spots(chance):
+    """Records with a damaged byte after each, or heads whose records overlap."""
+    count = chance.randint(10**4, 10**5)
+    if chance.random() < 0.5:
+        return (record_framing.frame(b"value") + b"?") * count
+    heads = (struct.pack("<Q", 12 * left) for left in range(count, 0, -1))
+    return b"?" + b"".join(head + record_framing.checksum(head) for head in heads) + bytes(20)
+
+
 def text(chance):
     """JSON that is nested without end, or has an endless number."""
     size = chance.choice((400, 5000, 100_000))
@@ -180,8 +201,10 @@ KINDS = {
     "IDX that is longer": (idx_that_is_longer, read_idx),
     "npz of another shape": (npz, read_npz),
     "model": (model, open_model_file),
+    "weights of a model": (weights, open_model_file),
     "TFRecord": (record, read_record),
     "event file": (record, read_events),
+    "event file with damaged spots": (damaged_spots, read_events),
     "summary.json": (text, read_summary),
     "manifest.json": (text, read_manifest),
     "keras.json": (text, read_settings),

@@ -6,6 +6,7 @@ https://www.tensorflow.org/tutorials/load_data/tfrecord.
 """
 
 import functools
+import os
 import struct
 
 import google_crc32c
@@ -69,8 +70,10 @@ def records_in(file):
         end = file.tell()
         yield begin, end, data
         begin = end
+    # Counted first, because read() makes room for all that it is asked for.
+    rest_bytes = min(file.seek(0, os.SEEK_END) - begin, _MOST_SCANNED_BYTES)
     file.seek(begin)
-    for first, after, data in _records_among_damage(file.read(_MOST_SCANNED_BYTES)):
+    for first, after, data in _records_among_damage(file.read(rest_bytes)):
         yield begin + first, begin + after, data
 
 

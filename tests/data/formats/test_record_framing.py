@@ -91,6 +91,16 @@ def test_a_file_with_many_damaged_spots_is_read_twice_at_most():
     assert file.read_bytes <= 2 * len(file.getvalue())
 
 
+def test_a_small_damaged_file_takes_little_memory(tmp_path):
+    (tmp_path / "file").write_bytes(frame(b"one") + b"?")
+    tracemalloc.start()
+    with open(tmp_path / "file", "rb") as file:
+        assert len(list(records_in(file))) == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 22
+
+
 def test_lengths_that_overlap_are_checked_in_bounded_time(monkeypatch):
     heads = [struct.pack("<Q", 12 * count) for count in range(300, 0, -1)]
     content = b"".join(head + checksum(head) for head in heads)

@@ -139,7 +139,14 @@ def _newest_state(run):
                 position = {name: int(_number(place[name])) for name in ("step", "epoch")}
                 seconds = _number(dict(state["callbacks"]).get("Stopwatch", {}).get("seconds"))
             metrics = dict(storage.read_manifest(directory)["description"]["metrics"])
-        except (storage.DamagedError, ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
+        except (
+            storage.DamagedError,
+            ArithmeticError,
+            AttributeError,
+            KeyError,
+            TypeError,
+            ValueError,
+        ):
             continue
         if metrics:
             return position, seconds, metrics

@@ -193,7 +193,9 @@ def test_the_time_for_a_picture_begins_when_a_thread_is_free(module, monkeypatch
                 assert await asyncio.to_thread(cancelled.acquire, timeout=PATIENCE_S)
             waiting = asyncio.ensure_future(ask(port, b"7"))
             for _ in range(5):  # The server reads the request meanwhile.
-                await bad_requests.answer(port, bad_requests.Bad(bad_requests.request("GET", "/"), ()))
+                await bad_requests.answer(
+                    port, bad_requests.Bad(bad_requests.request("GET", "/"), ())
+                )
             released.set()
             return await waiting
 

@@ -18,6 +18,8 @@ from mnist_keras.inputs import json_text
 # Other columns show the length; places and displays do not change the results.
 _NOT_A_COLUMN = (Decides.LENGTH, Decides.PLACES, Decides.DISPLAY)
 _SCORES = ("test_loss", "test_accuracy")
+# What other values than a run writes raise.
+_OTHER_VALUES = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
 _STATE = (
     "state.json"  # In a checkpoint. Defined here because the module that writes it imports Keras.
 )
@@ -139,14 +141,7 @@ def _newest_state(run):
                 position = {name: int(_number(place[name])) for name in ("step", "epoch")}
                 seconds = _number(dict(state["callbacks"]).get("Stopwatch", {}).get("seconds"))
             metrics = dict(storage.read_manifest(directory)["description"]["metrics"])
-        except (
-            storage.DamagedError,
-            ArithmeticError,
-            AttributeError,
-            KeyError,
-            TypeError,
-            ValueError,
-        ):
+        except (storage.DamagedError, *_OTHER_VALUES):
             continue
         if metrics:
             return position, seconds, metrics

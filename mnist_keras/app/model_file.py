@@ -129,7 +129,8 @@ def _require_bounded_weights(archive):
 def _not_opened(path, error):
     reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
     return MnistKerasError(
-        f"{path} cannot be opened. Received: {' '.join(reason.split())}. Expected: the model that the run saved."
+        f"{path} cannot be opened. Received: {' '.join(reason.split())}. "
+        "Expected: the model that the run saved."
     )
 
 

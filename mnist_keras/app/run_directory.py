@@ -218,13 +218,9 @@ class RunDirectory:
             raise self._damaged_recipe(f"no {', '.join(missing)}")
         for name, value in stored.items():
             setting = settings(RunConfig).get(name)
-            if (
-                setting is None
-                or not setting.is_integer
-                or (value == AUTO and setting.accepts_auto)
-            ):
+            if setting is None or not setting.is_integer:
                 continue
-            if integer(value) is None:
+            if integer(value) is None and not (setting.accepts_auto and value == AUTO):
                 raise self._damaged_recipe(f"another value of --{name} than an integer")
         return _stored_flags(RunConfig()) | stored
 

@@ -343,7 +343,7 @@ def make_directories(path, *, disk=None):
 
 
 def sync_entries(directory):
-    """Sync the entries of a directory that may be new, and its own, so that both survive a crash."""
+    """Sync the entries of a directory, and its own: it may be as new as they are."""
     for path in (directory, directory.absolute().parent):
         Disk().sync_directory(path)
 

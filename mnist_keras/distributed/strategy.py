@@ -7,7 +7,6 @@ one line on stderr and status 1.
 """
 
 import contextlib
-import re
 import signal
 import threading
 
@@ -23,7 +22,7 @@ from mnist_keras.distributed.lost_worker import (
     message,
 )
 from mnist_keras.distributed.rendezvous import meet
-from mnist_keras.errors import Interrupted, MnistKerasError
+from mnist_keras.errors import Interrupted
 
 JOIN_S = 300
 SILENCE_S = 10

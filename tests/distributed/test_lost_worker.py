@@ -15,7 +15,10 @@ REPORTED = "Error reported from /job:worker/task:1: §ended by SIGTERM§ The err
 
 def lost(text, **options):
     """The error that TensorFlow's error of this text becomes."""
-    with pytest.raises(Exception) as caught, as_lost(ADDRESSES, **options):
+    with (
+        pytest.raises((WorkerLostError, tf.errors.OpError)) as caught,
+        as_lost(ADDRESSES, **options),
+    ):
         raise tf.errors.UnavailableError(None, None, text)
     return caught.value
 

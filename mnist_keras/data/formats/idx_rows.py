@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mnist_keras.annotations import StrPath
-from mnist_keras.data.formats.idx import fill, verified_form, opened_idx
+from mnist_keras.data.formats.idx import fill, opened_idx, verified_form
 from mnist_keras.errors import DataError
 
 _ROWS_AT_ONCE = 1000

@@ -353,7 +353,7 @@ def test_flags_that_absl_defines_are_refused(flag):
         parse(*flag.split())
 
 
-def test_a_path_may_have_the_name_of_a_flag_of_absl():
+def test_a_path_may_look_like_a_flag_of_absl():
     assert parse("--mode=compare", "--", "--undefok=a").paths == ("--undefok=a",)
 
 

@@ -21,7 +21,7 @@ def network():
 
 
 @pytest.mark.parametrize("now_s", [0, 2e9])
-def test_saving_the_same_network_at_any_time_gives_the_same_bytes(now_s, network, monkeypatch):
+def test_saving_a_network_at_any_time_gives_the_same_bytes(now_s, network, monkeypatch):
     first = model_file(network)
     now = time.gmtime(now_s)
     monkeypatch.setattr(time, "localtime", lambda *_: now)

@@ -88,7 +88,7 @@ def test_each_digit_is_printed_with_its_file_and_probability(here, network, caps
     assert capsys.readouterr().out.splitlines() == [*expected, "empty.png: no digit"]
 
 
-def test_a_large_file_stays_on_the_disk_and_gives_the_same_lines(here, capsys, monkeypatch):
+def test_a_large_file_is_read_in_pieces_with_equal_results(here, capsys, monkeypatch):
     paths = ("digits.gz", "数 字.png", "digits")
     assert predict(config(*paths)) == 0
     expected = capsys.readouterr().out

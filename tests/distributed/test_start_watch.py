@@ -48,7 +48,7 @@ def test_a_worker_that_starts_in_time_says_nothing(said):
 
 
 @pytest.mark.slow
-def test_a_worker_that_waits_for_a_lost_one_says_one_line():
+def test_a_worker_that_waits_for_a_lost_one_ends():
     [gone] = free_addresses(1)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, gone], capture_output=True, text=True, timeout=50

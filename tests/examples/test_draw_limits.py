@@ -165,7 +165,7 @@ def test_sigterm_ends_a_server_that_reads_an_endless_picture():
         assert server.end(signal.SIGTERM) == (143, "")
 
 
-def test_the_time_for_a_picture_begins_when_a_thread_is_free(module, monkeypatch):
+def test_the_time_begins_when_a_thread_is_free(module, monkeypatch):
     begun, cancelled, released = threading.Semaphore(0), threading.Semaphore(0), threading.Event()
     are_free = []
 

@@ -19,7 +19,7 @@ from mnist_keras.console.terminal import notice
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.inputs import json_text
 from mnist_keras.inputs.file_lock import FileLock
-from mnist_keras.inputs.regular_file import read_regular
+from mnist_keras.inputs.regular_file import open_regular, read_regular
 
 # TensorBoard's: the curves, and the files that its plugins read.
 _EVENT_DIRECTORIES = ("train", "validation", "plugins")
@@ -297,9 +297,13 @@ class RunDirectory:
         if expected is None:
             return True
         try:
-            return hashlib.sha256(read_regular(self.model)).hexdigest() == expected
+            with open_regular(self.model) as file:
+                digest = hashlib.sha256()
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
         except OSError:
             return False
+        return digest.hexdigest() == expected
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json."""

@@ -194,7 +194,9 @@ def read_settings(path):
     require_usable({"KERAS_HOME": str(path.parent)})
 
 
-# {name: (content of a file, reader of its path)}; the content None is a named pipe.
+SPARSE_BYTES = 4 << 30  # A file of zeros that takes no room on the disk.
+# {name: (content of a file, reader of its path)}; the content None is a named pipe, a number is the
+# size of a sparse file.
 KINDS = {
     "thin picture": (thin_picture, reading.read),
     "IDX of another shape": (idx_of_another_shape, reading.read),
@@ -208,6 +210,16 @@ KINDS = {
     "summary.json": (text, read_summary),
     "manifest.json": (text, read_manifest),
     "keras.json": (text, read_settings),
+    "sparse photo": (SPARSE_BYTES, reading.read),
+    "sparse data": (SPARSE_BYTES, read_npz),
+    "sparse model": (SPARSE_BYTES, open_model_file),
+    "sparse model of a finished run": (SPARSE_BYTES, read_model_of_summary),
+    "sparse recipe": (SPARSE_BYTES, read_recipe),
+    "sparse summary": (SPARSE_BYTES, read_summary),
+    "sparse manifest": (SPARSE_BYTES, read_manifest),
+    "sparse keras.json": (SPARSE_BYTES, read_settings),
+    "sparse event file": (SPARSE_BYTES, read_events),
+    "sparse TFRecord": (SPARSE_BYTES, read_record),
     "pipe as photo": (None, reading.read),
     "pipe as data": (None, read_npz),
     "pipe as model": (None, open_model_file),
@@ -261,6 +273,9 @@ def main():
                 path = pathlib.Path(folder, "attack.keras")
                 if content is None:
                     os.mkfifo(path)
+                elif isinstance(content, int):
+                    path.touch()
+                    os.truncate(path, content)
                 else:
                     path.write_bytes(content(chance))
                 came_out[outcome(read, path)] += 1

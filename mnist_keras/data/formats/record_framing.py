@@ -17,7 +17,7 @@ _LENGTH_BYTES = 8
 _MASK = 0xA282EAD8
 _CHUNK_BYTES = 1 << 20
 _MESSAGE_BYTES = 1 << 31  # A record holds a protobuf message, which is smaller.
-_MOST_SCANNED_BYTES = 1 << 30  # After damage.
+_WINDOW_BYTES = 1 << 26  # That are searched at once after damage.
 # Records do not overlap, so the lengths in an honest file add up to less than its size.
 _MOST_SUM_OF_LENGTHS = 16
 
@@ -54,8 +54,7 @@ def read_record(file):
 def records_in(file):
     """Reads all records of a binary file, from its beginning; damaged parts are skipped.
 
-    The time grows with the size of the file, whatever is in it. After the first damaged part at
-    most 1 GiB is read, all at once.
+    The time grows with the size of the file, whatever is in it.
 
     Yields:
         (the offset of a record, the offset after it, its data).
@@ -70,46 +69,62 @@ def records_in(file):
         end = file.tell()
         yield begin, end, data
         begin = end
-    # Counted first, because read() makes room for all that it is asked for.
-    rest_bytes = min(file.seek(0, os.SEEK_END) - begin, _MOST_SCANNED_BYTES)
-    file.seek(begin)
-    for first, after, data in _records_among_damage(file.read(rest_bytes)):
-        yield begin + first, begin + after, data
+    yield from _records_among_damage(file, begin)
 
 
-def is_cut_off(tail):
+def is_cut_off(head, size):
     """Whether some bytes are the beginning of a record, as a killed writer leaves it.
 
-    >>> is_cut_off(frame(b"ab")[:-1]), is_cut_off(frame(b"ab")), is_cut_off(b"no record at all")
-    (True, False, False)
+    Args:
+        head: the first `HEAD_BYTES` of them, or all.
+        size: their number.
+
+    >>> record = frame(b"ab")
+    >>> is_cut_off(record[:12], len(record) - 1), is_cut_off(record[:12], len(record))
+    (True, False)
+    >>> is_cut_off(b"no record at", 16)
+    False
     """
-    length = data_length(tail[:HEAD_BYTES])
+    length = data_length(head)
     if length is None:
-        return len(tail) < HEAD_BYTES
-    return len(tail) < HEAD_BYTES + length + FOOT_BYTES and length < _MESSAGE_BYTES
+        return size < HEAD_BYTES
+    return size < HEAD_BYTES + length + FOOT_BYTES and length < _MESSAGE_BYTES
 
 
-def _records_among_damage(content):
-    """The undamaged records in some bytes: (offset, offset after it, data) of each."""
-    end, left = 0, _MOST_SUM_OF_LENGTHS * len(content)
-    for begin, length in _heads(content):
-        foot = begin + HEAD_BYTES + length
-        if begin < end or foot + FOOT_BYTES > len(content):
-            continue
-        left -= length
-        if left < 0:
-            return
-        data = content[begin + HEAD_BYTES : foot]
-        if content[foot : foot + FOOT_BYTES] == checksum(data):
-            end = foot + FOOT_BYTES
-            yield begin, end, data
+def _records_among_damage(file, begin):
+    """The undamaged records of a binary file from an offset on."""
+    size = file.seek(0, os.SEEK_END)
+    left = _MOST_SUM_OF_LENGTHS * (size - begin)
+    while begin + HEAD_BYTES <= size:
+        file.seek(begin)
+        window = file.read(min(_WINDOW_BYTES, size - begin))
+        end = begin
+        for offset, length in _heads(window):
+            first, foot = begin + offset, offset + HEAD_BYTES + length
+            after = begin + foot + FOOT_BYTES
+            if first < end or after > size:
+                continue
+            left -= length
+            if left < 0:
+                return
+            if foot + FOOT_BYTES <= len(window):
+                data = window[offset + HEAD_BYTES : foot]
+                is_undamaged = window[foot : foot + FOOT_BYTES] == checksum(data)
+            else:
+                file.seek(first)
+                data = read_record(file)
+                is_undamaged = data is not None
+            if is_undamaged:
+                end = after
+                yield first, after, data
+        begin = max(end, begin + max(len(window) - HEAD_BYTES + 1, 1))
 
 
 def _heads(content):
     """(offset, length of the data) of each undamaged head of a record below 4 GiB, in order."""
     for first in range(0, len(content), _CHUNK_BYTES):
         part = np.frombuffer(content[first : first + _CHUNK_BYTES + HEAD_BYTES - 1], np.uint8)
-        if len(part) < HEAD_BYTES or not part.any():  # A length of 0 has another checksum.
+        if len(part) < HEAD_BYTES or part.max() == 0:  # A length of 0 has another checksum.
             continue
         is_zero = part == 0
         # The upper half of the length.

@@ -63,9 +63,12 @@ def test_records_after_a_damaged_byte_are_read(at):
     assert [data for _, _, data in records_in(file)] == [b"", b"two"]
 
 
-@pytest.mark.parametrize("chunk_bytes", [1, 7, 1 << 20])
-def test_records_between_damaged_spots_are_found_at_their_offsets(chunk_bytes, monkeypatch):
+@pytest.mark.parametrize(("chunk_bytes", "window_bytes"), [(1, 1 << 26), (7, 13), (20, 20)])
+def test_records_between_damaged_spots_are_found_at_their_offsets(
+    chunk_bytes, window_bytes, monkeypatch
+):
     monkeypatch.setattr(record_framing, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(record_framing, "_WINDOW_BYTES", window_bytes)
     spots, content, expected = [b"?", bytes(30), frame(b"one")[:-1], b"\1" + bytes(7)], b"", []
     for spot, data in zip(spots, [b"", b"two", bytes(40), frame(b"inside")], strict=True):
         content += spot

@@ -22,10 +22,10 @@ class IdxRows:
 
     Args:
         path: a file of one-byte values.
-        check: as for `mnist_keras.data.formats.idx.read_idx`.
+        check: as for `mnist_keras.data.read_idx`.
 
     Raises:
-        DataError: as for `mnist_keras.data.formats.idx.read_idx`; also later, if the file changes.
+        DataError: as for `mnist_keras.data.read_idx`; also later, if the file changes.
 
     Example:
 

@@ -1,9 +1,12 @@
 """Train a network on MNIST: ``python main.py --flagfile=flags.txt``; ``--help`` lists the flags."""
 
-from mnist_keras.console.exit_signals import exit_at_once, exit_at_signals, ignore_the_rest
+try:
+    from mnist_keras.console.exit_signals import exit_at_once, exit_at_signals, ignore_the_rest
 
-if __name__ == "__main__":
-    exit_at_once()  # Before the other imports, which take a while.
+    if __name__ == "__main__":
+        exit_at_once()  # Before the other imports, which take a while.
+except KeyboardInterrupt:  # Ctrl-C before that would show a traceback.
+    raise SystemExit(130) from None
 
 import importlib
 import os

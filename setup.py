@@ -46,8 +46,8 @@ setup(
     python_requires=">=3.10",
     install_requires=[
         "absl-py>=2.1,<3",
-        "filelock>=3.13",
         "google-crc32c>=1.5,<2",
+        "h5py>=3.11",
         "jinja2>=3.1",
         # The train function needs what Keras keeps to itself and may move with a minor version;
         # 3.12 is the last one for Python 3.10.

@@ -24,13 +24,13 @@ except ImportError:
         "Expected: pip install '.[examples]'."
     ) from None
 
-import filelock
 import keras
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, HParams, StepLogger
 from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.data import batches, load
+from mnist_keras.inputs.file_lock import FileLock
 
 SPACE = {
     "learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
@@ -160,7 +160,7 @@ def main():
     logdir.mkdir(parents=True, exist_ok=True)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     try:
-        with filelock.FileLock(logdir / ".lock", timeout=0):
+        with FileLock(logdir / ".lock"):
             # A trial that starts slowly has time for four reports.
             pruner = optuna.pruners.MedianPruner(n_startup_trials=3, n_warmup_steps=4 * every_steps)
             study = optuna.create_study(
@@ -171,7 +171,7 @@ def main():
             )
             settings = {**data, "epochs": arguments.epochs, "every_steps": every_steps}
             search(study, logdir, trials=arguments.trials, **settings)
-    except filelock.Timeout:
+    except BlockingIOError:
         raise SystemExit(
             f"another process is searching. Received: {logdir}. Expected: another --logdir."
         ) from None

@@ -17,7 +17,7 @@ from mnist_keras.app.config import RunConfig
 from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.data import read_idx, write_idx
-from tests.command_line import command, environment, run_main, tree, write_small_mnist
+from tests.command_line import MAIN, command, environment, run_main, tree, write_small_mnist
 
 TRAIN_IMAGES = "train-images-idx3-ubyte.gz"
 TRAIN_LABELS = "train-labels-idx1-ubyte.gz"
@@ -119,7 +119,7 @@ REFUSED = [
     (
         ["--mode=find_learning_rate", GOOD, "--start_from=none"],
         USAGE,
-        "--start_from has no checkpoint. Received: none.",
+        "--start_from: there is no checkpoint. Received: none/checkpoints.",
     ),
     (
         ["--mode=find_learning_rate", GOOD, "--logdir=file"],
@@ -265,6 +265,14 @@ def test_a_signal_during_the_imports_shows_no_traceback(signalled_import, place)
     signum, path = signalled_import
     done = run_main(cwd=place, PYTHONPATH=path)
     assert (done.returncode, done.stdout, done.stderr) == (128 + signum, "", "")
+
+
+def test_ctrl_c_before_the_first_own_line_shows_no_traceback(tmp_path):
+    shutil.copy(MAIN, tmp_path)
+    (tmp_path / "mnist_keras.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    begun = [sys.executable, str(tmp_path / "main.py")]
+    done = subprocess.run(begun, env=environment(), capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
 def test_ignored_signals_stay_ignored(place):

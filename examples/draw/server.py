@@ -70,18 +70,24 @@ class Question:
         self._check(request)
         with self._room(request.content_length):
             data = await _body_in_time(request)
-            async with self._turns:
-                answer = await self._read_in_thread(data)
+            await self._turns.acquire()
+            answer = await self._read_in_thread(data)
         return _response(200, json.dumps(answer).encode(), "application/json")
 
     async def _read_in_thread(self, data):
         deadline = Deadline(self._most_seconds)
-        read = functools.partial(self._read, data, deadline=deadline)
+        reading = self._threads.submit(self._read, data, deadline=deadline)
+        # Not when the client is gone: until the thread has noticed, it is not free for the next.
+        reading.add_done_callback(functools.partial(self._end_turn, asyncio.get_running_loop()))
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, read)
+            return await asyncio.wrap_future(reading)
         except asyncio.CancelledError:  # The client is gone, or the server ends.
             deadline.cancel()
             raise
+
+    def _end_turn(self, loop, reading):
+        with contextlib.suppress(RuntimeError):  # The server has ended.
+            loop.call_soon_threadsafe(self._turns.release)
 
     def _check(self, request):
         is_coded = "Content-Encoding" in request.headers

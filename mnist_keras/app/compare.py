@@ -3,13 +3,12 @@
 import dataclasses
 import os
 import pathlib
-import re
 import shutil
 import sys
 
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.run_directory import RunDirectory
-from mnist_keras.app.setting import Decides, settings
+from mnist_keras.app.setting import Decides, integer, settings
 from mnist_keras.checkpoint import storage
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.console.terminal import duration, is_terminal, notice, print_line, printable
@@ -19,6 +18,8 @@ from mnist_keras.inputs import json_text
 # Other columns show the length; places and displays do not change the results.
 _NOT_A_COLUMN = (Decides.LENGTH, Decides.PLACES, Decides.DISPLAY)
 _SCORES = ("test_loss", "test_accuracy")
+# What other values than a run writes raise.
+_OTHER_VALUES = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
 _STATE = (
     "state.json"  # In a checkpoint. Defined here because the module that writes it imports Keras.
 )
@@ -113,9 +114,8 @@ def read_run(path):
     if summary is not None and (is_whole or summary.get("stopped_early")):
         facts, epochs = summary, recipe["epochs"] if is_whole else epochs
         metrics = {**metrics, **{name: summary.get(name) for name in _SCORES}}
-    elif seconds and re.fullmatch("[0-9]{1,18}", recipe.get("batch_size", "")):
-        images = position["step"] * int(recipe["batch_size"])
-        facts["images_per_second"] = images / seconds
+    elif seconds and (batch_size := integer(recipe.get("batch_size", ""))) is not None:
+        facts["images_per_second"] = float(position["step"]) * batch_size / seconds
     return Run(
         path=pathlib.Path(path),
         recipe=recipe,
@@ -137,10 +137,11 @@ def _newest_state(run):
         try:
             if position is None:
                 state = json_text.parse(storage.read_member(directory, _STATE))
-                position = {name: int(state["position"][name]) for name in ("step", "epoch")}
+                place = state["position"]
+                position = {name: int(_number(place[name])) for name in ("step", "epoch")}
                 seconds = _number(dict(state["callbacks"]).get("Stopwatch", {}).get("seconds"))
             metrics = dict(storage.read_manifest(directory)["description"]["metrics"])
-        except (storage.DamagedError, AttributeError, KeyError, TypeError, ValueError):
+        except (storage.DamagedError, *_OTHER_VALUES):
             continue
         if metrics:
             return position, seconds, metrics

@@ -11,7 +11,6 @@ import json
 import pathlib
 import tempfile
 
-import filelock
 import numpy as np
 
 from mnist_keras.app.evaluate import finished_run, open_model
@@ -27,6 +26,7 @@ from mnist_keras.console.start import import_tensorflow, stderr_held_back
 from mnist_keras.console.terminal import notice, print_line
 from mnist_keras.data.sharded import those_here
 from mnist_keras.errors import MnistKerasError
+from mnist_keras.inputs.file_lock import FileLock
 
 FIGURES = "export.json"
 _LOCK = ".lock"
@@ -105,13 +105,10 @@ def _written_to(directory):
     """Create a directory and keep other exports out of it; an OSError becomes one line."""
     try:
         storage.make_directories(directory)
-        with filelock.FileLock(directory / _LOCK, timeout=0):
+        with FileLock(directory / _LOCK):
             storage.remove_leftovers(directory)
-            try:
-                yield
-            finally:
-                (directory / _LOCK).unlink(missing_ok=True)
-    except filelock.Timeout:
+            yield
+    except BlockingIOError:
         raise MnistKerasError(
             f"another process is exporting. Received: {directory}. "
             "Expected: one at a time, or another --export_dir."

@@ -1,8 +1,5 @@
 """The command line's flags, which become a RunConfig."""
 
-import contextlib
-import errno
-import io
 import itertools
 import os
 from collections.abc import Sequence
@@ -10,14 +7,13 @@ from typing import Any
 
 from absl import app, flags
 
-from mnist_keras.app import keras_settings
+from mnist_keras.app import flag_files, keras_settings
 from mnist_keras.app.config import MODES_WITH_PATHS, RunConfig
 from mnist_keras.app.help_text import default_text, help_text, range_text
 from mnist_keras.app.run_directory import RunDirectory, newest_run
-from mnist_keras.app.setting import Setting, settings
+from mnist_keras.app.setting import Setting, integer, settings
 from mnist_keras.console.terminal import OutputError, print_line
 from mnist_keras.errors import UsageError
-from mnist_keras.inputs.regular_file import require_regular
 
 _OF_ABSL = ("help", "?", "helpshort", "helpfull", "flagfile", "only_check_args")
 _SETTINGS = {name: it for name, it in settings(RunConfig).items() if it.is_flag}
@@ -65,7 +61,8 @@ def parse(argv: Sequence[str]) -> RunConfig:
             that are not flags, or settings of Keras with which this package cannot train.
         SystemExit: after the help was printed, with status 0.
     """
-    words = _parse_once(argv)
+    given = flag_files.expand(argv[1:])
+    words = _parse_once(given)
     if words and flags.FLAGS.mode not in MODES_WITH_PATHS:
         raise UsageError(
             f"arguments that are not flags. Received: {' '.join(words)}. Expected: none."
@@ -75,51 +72,38 @@ def parse(argv: Sequence[str]) -> RunConfig:
         flags.FLAGS.unparse_flags()
         # The directory may have been moved or renamed since its recipe was written.
         place = [f"--logdir={run.path.parent}", f"--run_name={run.name}"]
-        _parse_once([argv[0], f"--flagfile={run.recipe}", *place, *argv[1:]])
+        _parse_once([*flag_files.expand([f"--flagfile={run.recipe}"]), *place, *given])
     if flags.FLAGS.mode != "compare":  # It reads files alone.
         keras_settings.require_usable()
     values = {name: _value(setting, flags.FLAGS[name].value) for name, setting in _SETTINGS.items()}
     return RunConfig(**values, paths=tuple(words))
 
 
-def _parse_once(argv: Sequence[str]) -> list[str]:
-    _refuse_endless_flag_files(argv)
-    warnings = io.StringIO()
+def _parse_once(given: Sequence[str]) -> list[str]:
+    """The words that are not flags, after the flags were set; flag files are expanded."""
     try:
-        with contextlib.redirect_stderr(warnings):
-            words = flags.FLAGS(argv)[1:]
+        words = flags.FLAGS(["", *given])[1:]
     except SystemExit:
         raise SystemExit(0) from None  # absl's help flags exit with 1.
-    except (flags.Error, UnicodeDecodeError) as error:
-        raise UsageError(_in_our_form(error, argv)) from None
-    if warnings.getvalue():
-        raise UsageError(
-            f"a flag file includes itself. Received: {_flag_files(argv)}. "
-            "Expected: each flag file once."
-        )
-    _refuse_flags_of_absl(argv)
+    except flags.Error as error:
+        raise UsageError(_in_our_form(error, given)) from None
+    _refuse_flags_of_absl(given)
     return words
 
 
-def _refuse_flags_of_absl(argv: Sequence[str]) -> None:
+def _refuse_flags_of_absl(given: Sequence[str]) -> None:
     """Refuse what else absl defines, such as a debugger and a flag that hides mistyped flags."""
-    given = {name for name in flags.FLAGS if flags.FLAGS[name].present}
-    for word in flags.FLAGS.read_flags_from_files(argv[1:]):
-        if word.lstrip("-").startswith("undefok=") and word.startswith("-"):
-            given.add("undefok")
-    for name in sorted(given.difference(_SETTINGS, _OF_ABSL)):
+    present = {name for name in flags.FLAGS if flags.FLAGS[name].present}
+    for word in itertools.takewhile("--".__ne__, given):
+        if word.partition("=")[0] in ("--undefok", "-undefok"):
+            present.add("undefok")
+    for name in sorted(present.difference(_SETTINGS, _OF_ABSL)):
         raise UsageError(f"unknown flag. Received: --{name}. Expected: a flag of --help.")
 
 
-def _in_our_form(error: Exception, argv: Sequence[str]) -> str:
+def _in_our_form(error: Exception, given: Sequence[str]) -> str:
     """What is wrong, what was received and what is expected; absl's messages lack the last."""
     cause = error.__context__
-    if isinstance(error, UnicodeDecodeError):
-        return (
-            f"a flag file is not text. Received: {_flag_files(argv)}. Expected: one flag per line."
-        )
-    if isinstance(error, flags.CantOpenFlagFileError) and isinstance(cause, OSError):
-        return str(_unreadable_flag_file(cause.strerror, cause.filename))
     if isinstance(error, flags.UnrecognizedFlagError):
         suggested = str(error).partition(". Did you mean: ")[2].removesuffix(" ?")
         expected = f"a flag of --help{suggested and f', perhaps --{suggested}'}"
@@ -129,31 +113,7 @@ def _in_our_form(error: Exception, argv: Sequence[str]) -> str:
         value = value.removesuffix(f": {cause}")
         expected = _expected(_SETTINGS[name]) if name in _SETTINGS else "a value as in --help"
         return f"--{name} is wrong. Received: {value!r}. Expected: {expected}."
-    return f"{error}. Received: {' '.join(argv[1:])}. Expected: flags as in --help."
-
-
-def _refuse_endless_flag_files(argv: Sequence[str]) -> None:
-    """Refuse a named pipe, unless the shell made it, as for ``--flagfile=<(command)``."""
-    for word, following in itertools.zip_longest(argv, argv[1:], fillvalue=""):
-        flag, equals, path = word.partition("=")
-        path = path if equals else following
-        if flag in ("--flagfile", "-flagfile") and not path.startswith(("/dev/", "/proc/")):
-            try:
-                require_regular(os.path.expanduser(path))
-            except OSError as error:
-                if error.errno == errno.EINVAL:  # absl reports the others.
-                    raise _unreadable_flag_file(error.strerror, path) from None
-
-
-def _unreadable_flag_file(reason: str | None, path: str) -> UsageError:
-    return UsageError(
-        f"a flag file cannot be read: {reason}. Received: {path!r}. "
-        "Expected: a text file with one flag per line."
-    )
-
-
-def _flag_files(argv: Sequence[str]) -> str:
-    return " ".join(word for word in argv if "flagfile" in word)
+    return f"{error}. Received: {' '.join(given)}. Expected: flags as in --help."
 
 
 def _run_to_open() -> RunDirectory:
@@ -202,8 +162,9 @@ def _value(setting: Setting, value: Any) -> Any:
         return os.path.expanduser(value)  # The shell does not expand ~ after "=".
     if tuple in setting.types:
         return tuple(value.split(","))
-    if {int, str} <= set(setting.types) and value.isdecimal():
-        return int(value)
+    if {int, str} <= set(setting.types):
+        number = integer(value)
+        return value if number is None else number
     return value
 
 

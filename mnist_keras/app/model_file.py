@@ -15,6 +15,8 @@ import zipfile
 from mnist_keras.errors import MnistKerasError
 from mnist_keras.inputs.regular_file import open_regular
 
+_FIRST = ("metadata.json", "config.json")
+_WEIGHTS = "model.weights.h5"
 _NO_DATE = (1980, 1, 1, 0, 0, 0)
 _MOST_TEXT_BYTES = 16 << 20  # Of each JSON file; a layer takes about 1 kB.
 # Keras does not compress. Somebody else may, but weights hardly shrink.
@@ -26,21 +28,26 @@ def model_file(network):
     """The bytes of the file that ``network.save("model.keras")`` writes, without its dates.
 
     ``keras.models.load_model`` opens the file. The dates are left out so that two runs with the
-    same final network write the same file.
+    same final network write the same file, and because a machine without a clock may have one
+    before 1980, which an archive cannot hold.
     """
-    with tempfile.TemporaryDirectory() as directory:
-        path = pathlib.Path(directory, "model.keras")
-        network.save(path)
-        written = io.BytesIO()
-        with zipfile.ZipFile(path) as dated, zipfile.ZipFile(written, "w") as dateless:
-            for name in dated.namelist():
-                data = dated.read(name)
-                if name == "metadata.json":
-                    metadata = json.loads(data)
-                    metadata.pop("date_saved", None)
-                    data = json.dumps(metadata).encode()
-                dateless.writestr(zipfile.ZipInfo(name, _NO_DATE), data)
+    written = io.BytesIO()
+    with tempfile.TemporaryDirectory() as directory, zipfile.ZipFile(written, "w") as dateless:
+        network.save(directory, zipped=False)
+        files = [path for path in sorted(pathlib.Path(directory).rglob("*")) if path.is_file()]
+        for path in sorted(files, key=_place):
+            data, name = path.read_bytes(), path.relative_to(directory).as_posix()
+            if name == "metadata.json":
+                metadata = json.loads(data)
+                metadata.pop("date_saved", None)
+                data = json.dumps(metadata).encode()
+            dateless.writestr(zipfile.ZipInfo(name, _NO_DATE), data)
     return written.getvalue()
+
+
+def _place(path):
+    """In the order of Keras."""
+    return _FIRST.index(path.name) if path.name in _FIRST else len(_FIRST)
 
 
 def open_model_file(path):
@@ -58,6 +65,7 @@ def open_model_file(path):
             damaged = archive.testzip()
             if damaged is not None:
                 raise zipfile.BadZipFile(f"{damaged} has another checksum")
+            _require_bounded_weights(archive)
     except Exception as error:  # zipfile passes on those of other modules.
         raise _not_opened(path, error) from error
     import keras
@@ -97,17 +105,32 @@ def require_shape(network, path, *, description, any_layout=False, error=MnistKe
 
 
 def _require_bounded(member):
-    most = max(_MAY_EXPAND_TO_BYTES, _MOST_EXPANSION * member.compress_size)
+    most = _most_bytes(member)
     if member.filename.endswith(".json"):
         most = _MOST_TEXT_BYTES
     if member.file_size > most:
         raise ValueError(f"{member.filename} of {member.file_size} bytes, more than {most}")
 
 
+def _most_bytes(member):
+    return max(_MAY_EXPAND_TO_BYTES, _MOST_EXPANSION * member.compress_size)
+
+
+def _require_bounded_weights(archive):
+    if _WEIGHTS not in archive.namelist():
+        raise ValueError(f"no {_WEIGHTS}")
+    # Imported here, because it takes a while.
+    from mnist_keras.app.weights_file import require_bounded
+
+    most_bytes = _most_bytes(archive.getinfo(_WEIGHTS))
+    require_bounded(archive.read(_WEIGHTS), most_bytes=most_bytes)
+
+
 def _not_opened(path, error):
     reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
     return MnistKerasError(
-        f"{path} cannot be opened. Received: {reason}. Expected: the model that the run saved."
+        f"{path} cannot be opened. Received: {' '.join(reason.split())}. "
+        "Expected: the model that the run saved."
     )
 
 

@@ -10,6 +10,7 @@ from mnist_keras.app.config import RunConfig
 from mnist_keras.app.resume_rules import require_same_recipe, require_steps
 from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
+from mnist_keras.checkpoint.storage import DamagedError
 from mnist_keras.console.terminal import command, notice
 from mnist_keras.distributed import strategy as strategies
 from mnist_keras.errors import MnistKerasError, UsageError
@@ -81,17 +82,11 @@ def require_checkpoint(config: RunConfig) -> None:
     """
     if config.start_from is None:
         return
-    donor = RunDirectory(config.start_from)
-    if not donor.steps_saved():
-        raise UsageError(
-            f"--start_from has no checkpoint. Received: {config.start_from}. "
-            "Expected: the directory of a run that has saved one."
-        )
-    if donor.newest_step() is None:
-        raise MnistKerasError(
-            f"all checkpoints of --start_from are damaged. Received: {config.start_from}. "
-            "Expected: the directory of a run with an undamaged one."
-        )
+    donor = CheckpointDirectory(RunDirectory(config.start_from).checkpoints, keep=1)
+    try:
+        donor.require_newest(lambda line: None)
+    except (UsageError, DamagedError) as error:
+        raise type(error)(f"--start_from: {error}") from error
 
 
 def _require_another_run(run: RunDirectory, config: RunConfig) -> None:
@@ -207,7 +202,7 @@ def _is_finished(run: RunDirectory, config: RunConfig, stored: Mapping[str, str]
         return False
     early = f", stopped early with --epochs={config.epochs}" if stopped else ""
     if not run.has_model_of(summary):
-        _require_last_checkpoint(run, summary)
+        _require_last_checkpoint(run, config, summary)
         return False
     if isinstance(summary.get("steps"), int):
         # As it was trained: to look at a run with other flags removes nothing.
@@ -238,21 +233,27 @@ def kept_checkpoints(config: RunConfig) -> dict[str, Any]:
 def _stored_numbers(stored: Mapping[str, str]) -> dict[str, Any]:
     """The values in a recipe that `kept_checkpoints` reads."""
     names = ("keep_checkpoints", "keep_best_checkpoints", "keep_every_steps")
-    return {name: int(stored[name]) for name in names if stored.get(name, "").isdecimal()}
+    return {name: int(stored[name]) for name in names if name in stored}
 
 
-def _require_last_checkpoint(run: RunDirectory, summary: Mapping[str, Any]) -> None:
+def _require_last_checkpoint(
+    run: RunDirectory, config: RunConfig, summary: Mapping[str, Any]
+) -> None:
     """Announce that model.keras is written again.
 
     Raises:
+        UsageError: the run is past the end that is asked for.
         MnistKerasError: the run's last checkpoint is not there.
     """
-    if run.newest_step() != summary.get("steps"):
+    newest = run.newest_step()
+    if newest is None or newest != summary.get("steps"):
         raise MnistKerasError(
             f"{run.model} is damaged, and the run's last checkpoint is gone or damaged too. "
             f"Received: no undamaged checkpoint after {summary.get('steps')} steps in "
             f"{run.checkpoints}. Expected: one, or --overwrite to start the run anew."
         )
+    if config.epochs < summary["epochs"]:
+        require_steps(run, config, steps_per_epoch=-(-newest // summary["epochs"]))
     notice(f"{run.model} is damaged: it is written again from the run's last checkpoint.")
 
 

@@ -10,17 +10,16 @@ import pathlib
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import filelock
-
 from mnist_keras.annotations import StrPath
 from mnist_keras.app.config import SINK_FILES, TRACKERS, RunConfig
-from mnist_keras.app.setting import settings
+from mnist_keras.app.setting import AUTO, integer, settings
 from mnist_keras.checkpoint import storage
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.console.terminal import notice
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.inputs import json_text
-from mnist_keras.inputs.regular_file import read_regular
+from mnist_keras.inputs.file_lock import FileLock
+from mnist_keras.inputs.regular_file import open_regular, read_regular
 
 # TensorBoard's: the curves, and the files that its plugins read.
 _EVENT_DIRECTORIES = ("train", "validation", "plugins")
@@ -40,7 +39,7 @@ class RunDirectory:
     def __init__(self, path: StrPath, *, is_new: bool = False) -> None:
         self.path = pathlib.Path(path)
         self._is_new = is_new
-        self._lock: filelock.BaseFileLock | None = None
+        self._lock: FileLock | None = None
 
     @property
     def name(self) -> str:
@@ -90,10 +89,6 @@ class RunDirectory:
         """The flag that reads the recipe."""
         return f"--flagfile={self.recipe}"
 
-    @property
-    def _lock_file(self) -> pathlib.Path:
-        return self.path / ".lock"
-
     def open(self) -> None:
         """Make the directory and keep other processes out of it until this one ends.
 
@@ -102,11 +97,11 @@ class RunDirectory:
         """
         self.make()
         try:
-            self._lock = filelock.FileLock(self._lock_file)
-            self._lock.acquire(timeout=0)
+            lock = FileLock(self.path / ".lock")
+            lock.acquire()
+            self._lock = lock
             self._remove_leftovers()
-        except filelock.Timeout:
-            self._lock = None
+        except BlockingIOError:
             raise MnistKerasError(
                 f"another process is training this run. Received: {self.path}. "
                 "Expected: another run for each process (--run_name)."
@@ -151,9 +146,11 @@ class RunDirectory:
 
     def _make(self) -> None:
         named, number = self.path, 1
+        storage.make_directories(self.path.parent)
         while True:
             try:
-                self.path.mkdir(parents=True, exist_ok=not self._is_new)
+                self.path.mkdir(exist_ok=not self._is_new)
+                storage.Disk().sync_directory(self.path.parent)
                 return
             except FileExistsError:
                 if not self._is_new:
@@ -164,8 +161,6 @@ class RunDirectory:
     def close(self) -> None:
         """Let other processes in again."""
         if self._lock is not None:
-            with contextlib.suppress(OSError):  # Windows does not remove an open file.
-                self._lock_file.unlink()
             self._lock.release()
             self._lock = None
 
@@ -221,6 +216,12 @@ class RunDirectory:
         missing = [f"--{name}" for name in required if name not in stored]
         if missing:
             raise self._damaged_recipe(f"no {', '.join(missing)}")
+        for name, value in stored.items():
+            setting = settings(RunConfig).get(name)
+            if setting is None or not setting.is_integer:
+                continue
+            if integer(value) is None and not (setting.accepts_auto and value == AUTO):
+                raise self._damaged_recipe(f"another value of --{name} than an integer")
         return _stored_flags(RunConfig()) | stored
 
     def _damaged_recipe(self, received: str) -> MnistKerasError:
@@ -296,9 +297,13 @@ class RunDirectory:
         if expected is None:
             return True
         try:
-            return hashlib.sha256(self.model.read_bytes()).hexdigest() == expected
+            with open_regular(self.model) as file:
+                digest = hashlib.sha256()
+                while piece := file.read(1 << 20):
+                    digest.update(piece)
         except OSError:
             return False
+        return digest.hexdigest() == expected
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json."""

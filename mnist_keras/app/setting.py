@@ -7,12 +7,14 @@ are derived from it.
 import dataclasses
 import enum
 import functools
+import re
 import types
 import typing
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 _KEY = "setting"
+_MOST_DIGITS = 18  # Python refuses to parse thousands, and no setting has more.
 AUTO = "auto"
 
 
@@ -119,6 +121,11 @@ class Setting:
         return int in self.types or float in self.types
 
     @property
+    def is_integer(self) -> bool:
+        """Whether each of its values is an integer, None, or "auto" if it accepts that."""
+        return int in self.types and float not in self.types
+
+    @property
     def is_path(self) -> bool:
         """Whether its value is the path of a file or directory."""
         return self.form is not None and self.form.is_path
@@ -144,6 +151,15 @@ class Setting:
         if isinstance(value, bool):
             return str(value).lower()
         return ",".join(value) if isinstance(value, tuple) else str(value)
+
+
+def integer(text: str) -> int | None:
+    """The number that a text is, in at most 18 digits without a sign; None for other texts.
+
+    >>> integer("60"), integer("auto"), integer("9" * 5000)
+    (60, None, None)
+    """
+    return int(text) if re.fullmatch(f"[0-9]{{1,{_MOST_DIGITS}}}", text) else None
 
 
 def setting(default: Any, **declared: Any) -> Any:

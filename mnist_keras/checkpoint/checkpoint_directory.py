@@ -131,7 +131,7 @@ class CheckpointDirectory:
             LaterFormatError: as for `newest`.
         """
         stored = self.newest(lambda line: None)
-        return None if stored is None else int(stored.path.name.rpartition("-")[2])
+        return None if stored is None else stored.description["step"]
 
     def improves(self, metrics):
         """Whether a checkpoint with these metrics would be one of the best, which are kept."""

@@ -5,12 +5,13 @@ choice is recorded in ``started_from.json`` beside the training's own checkpoint
 is killed before its own first checkpoint then begins with the same one again.
 """
 
-import hashlib
 import json
 import os
 
 from mnist_keras.checkpoint import storage
 from mnist_keras.errors import MnistKerasError
+from mnist_keras.inputs import json_text
+from mnist_keras.inputs.regular_file import read_regular
 
 RECORD = "started_from.json"
 
@@ -35,27 +36,25 @@ def take(donor, own, notice):
     if name is None:
         return donor.require_newest(notice)
     path = donor.path / name
-    try:
-        found = _sha256(path)
-    except OSError as error:
-        raise _gone(path, own, f"no {path}") from error
-    if found != sha256:
+    if not os.path.lexists(path / storage.MANIFEST):
+        raise _gone(path, own, f"no {path}")
+    taken = storage.read_directory(path)
+    if taken.manifest_sha256 != sha256:
         raise _gone(path, own, f"another checkpoint in {path}")
-    return storage.read_directory(path)
+    return taken
 
 
 def record(taken, donor, own):
     """Record the checkpoint that `take` returned.
 
     Raises:
-        MnistKerasError: the record cannot be written, or the checkpoint was removed meanwhile.
+        MnistKerasError: the record cannot be written.
     """
-    name = f"step-{taken.description['step']:08d}"
-    try:
-        sha256 = _sha256(donor.path / name)
-    except OSError as error:
-        raise _gone(donor.path / name, own, f"no {donor.path / name}") from error
-    content = {"directory": os.path.realpath(donor.path), "name": name, "manifest_sha256": sha256}
+    content = {
+        "directory": os.path.realpath(donor.path),
+        "name": donor.directory(taken.description["step"]).name,
+        "manifest_sha256": taken.manifest_sha256,
+    }
     try:
         storage.make_directories(own.path)
         storage.write_file(own.path / RECORD, f"{json.dumps(content, indent=2)}\n".encode())
@@ -69,9 +68,12 @@ def record(taken, donor, own):
 def _recorded(donor, own):
     """(name, sha256 of its manifest) of the recorded checkpoint of this donor, or (None, None)."""
     try:
-        content = json.loads((own.path / RECORD).read_bytes())
+        content = json_text.parse(read_regular(own.path / RECORD))
         is_of_donor = content["directory"] == os.path.realpath(donor.path)
-        return (content["name"], content["manifest_sha256"]) if is_of_donor else (None, None)
+        name, sha256 = content["name"], content["manifest_sha256"]
+        if not isinstance(name, str):
+            raise TypeError("a name that is not a text")
+        return (name, sha256) if is_of_donor else (None, None)
     except (FileNotFoundError, NotADirectoryError):
         return None, None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -79,10 +81,6 @@ def _recorded(donor, own):
             f"{own.path / RECORD} is damaged. Received: {type(error).__name__}. "
             "Expected: the checkpoint that this training began with."
         ) from error
-
-
-def _sha256(path):
-    return hashlib.sha256((path / storage.MANIFEST).read_bytes()).hexdigest()
 
 
 def _gone(path, own, received):

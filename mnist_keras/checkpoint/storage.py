@@ -18,6 +18,7 @@ The crash protocol:
 
 import contextlib
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -38,6 +39,8 @@ FORMAT = 2
 T = TypeVar("T")
 _TEMPORARY = ".unfinished-"
 _ASIDE = ".replaced-"
+# Of fsync for a directory: some file systems cannot, Windows never.
+_UNSUPPORTED = (errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class DamagedError(MnistKerasError):
@@ -67,12 +70,16 @@ class Disk:
         os.fsync(file.fileno())
 
     def sync_directory(self, path: StrPath) -> None:
-        """Flush a directory's entries to the disk with fsync."""
-        descriptor = os.open(path, os.O_RDONLY)
+        """Flush a directory's entries to the disk with fsync, where the system can do so."""
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(path, os.O_RDONLY)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            if error.errno not in _UNSUPPORTED:
+                raise
 
     def rename(self, source: StrPath, target: StrPath) -> None:
         """Rename a file or directory; a file replaces its target."""
@@ -92,11 +99,13 @@ class Stored:
         path: the directory's path.
         files: {name: bytes}, without the manifest.
         description: the ``description`` that was given to `write_directory`.
+        manifest_sha256: of the bytes of its manifest.
     """
 
     path: pathlib.Path
     files: dict
     description: dict
+    manifest_sha256: str
 
 
 def write_directory(
@@ -199,7 +208,7 @@ def read_directory(path: StrPath) -> Stored:
     manifest = read_manifest(directory)
     listed = manifest["files"]
     files = {name: _read_listed(directory / name, entry) for name, entry in listed.items()}
-    return Stored(directory, files, manifest["description"])
+    return Stored(directory, files, manifest["description"], manifest["own_sha256"])
 
 
 def read_member(path: StrPath, name: str) -> bytes:
@@ -238,7 +247,7 @@ def _read_listed(path, entry):
 
 
 def read_manifest(path):
-    """Read and check a directory's manifest, {"format", "files", "description"}.
+    """Read and check a directory's manifest, {"format", "files", "description", "own_sha256"}.
 
     Raises:
         DamagedError: the manifest is missing or not valid.
@@ -276,7 +285,12 @@ def read_manifest(path):
             f"{path} was written by a later version of mnist_keras. Received: format {version}. "
             f"Expected: at most {FORMAT}, or a newer mnist_keras."
         )
-    return {"format": version, "files": entries, "description": description}
+    return {
+        "format": version,
+        "files": entries,
+        "description": description,
+        "own_sha256": hashlib.sha256(data).hexdigest(),
+    }
 
 
 def remove_directory(path, *, disk=None):
@@ -326,6 +340,12 @@ def make_directories(path, *, disk=None):
         with contextlib.suppress(FileExistsError):
             disk.make_directory(directory)
         disk.sync_directory(directory.parent)
+
+
+def sync_entries(directory):
+    """Sync the entries of a directory, and its own: it may be as new as they are."""
+    for path in (directory, directory.absolute().parent):
+        Disk().sync_directory(path)
 
 
 def _manifest(files, description):

@@ -100,8 +100,12 @@ def notice(text):
     """Print one or more lines on stderr in one write, as other processes may write there too."""
     with contextlib.suppress(OSError):  # A closed stderr must not end the program.
         _leave_bars(sys.stderr)
-        lines = [printable(line, stream=sys.stderr) for line in f"{_speaker}{text}".split("\n")]
-        print("\n".join(lines) + "\n", end="", file=sys.stderr, flush=True)
+        print(spoken(text) + "\n", end="", file=sys.stderr, flush=True)
+
+
+def spoken(text):
+    """One or more lines as `notice` prints them."""
+    return "\n".join(printable(it, stream=sys.stderr) for it in f"{_speaker}{text}".split("\n"))
 
 
 def _leave_bars(stream):

@@ -145,7 +145,7 @@ def _from_addresses(environment):
     name = next((name for name in _INDEX if environment.get(name)), None)
     if name is None:
         raise _invalid(_ADDRESSES, f"neither {' nor '.join(_INDEX)}", "this worker's index in one")
-    if not environment[name].isdecimal():
+    if not re.fullmatch("[0-9]{1,9}", environment[name]):
         raise _invalid(name, environment[name], f"an index from 0 to {len(addresses) - 1}")
     return Cluster(addresses, int(environment[name]), f"{_ADDRESSES} with {name}")
 

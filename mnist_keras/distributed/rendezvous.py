@@ -106,8 +106,8 @@ class _Listener:
         self._is_closed = True
         self._thread.join(messages.TIMEOUT_S)
         self._server.close()
-        while self._connections:
-            _shut(self._connections.popleft())
+        for connection in list(self._connections):  # Its thread removes it at any moment.
+            _shut(connection)
 
     @property
     def not_calling(self):

@@ -7,38 +7,27 @@ one line on stderr and status 1.
 """
 
 import contextlib
-import faulthandler
-import re
 import signal
 import threading
 
 from mnist_keras import __version__
 from mnist_keras.console import terminal
 from mnist_keras.distributed import cluster as clusters
+from mnist_keras.distributed import start_watch
+from mnist_keras.distributed.lost_worker import (
+    INTERRUPTED,
+    MARK,
+    WorkerLostError,
+    as_lost,
+    message,
+)
 from mnist_keras.distributed.rendezvous import meet
-from mnist_keras.errors import Interrupted, MnistKerasError
+from mnist_keras.errors import Interrupted
 
 JOIN_S = 300
 SILENCE_S = 10
 _JOB = "worker"
 _ABORTED = 10  # absl::StatusCode::kAborted.
-_MARK = "§"  # Delimits a worker's own words in TensorFlow's message.
-_INTERRUPTED = "ended by "  # The signal's name follows.
-_TASK = r"/job:worker/(?:replica:0/)?task:(\d+)"
-# {pattern in TensorFlow's messages: what happened to the worker}.
-_CAUSES = {
-    rf"remote target {_TASK}": "has exited",
-    rf"stopped sending heartbeats\):\s+{_TASK}": "does not respond",
-    "CoordinationService": "does not respond",
-    rf"{_TASK}.{{0,40}} (?:disconnected|restarted)": "has exited",
-}
-
-
-class WorkerLostError(MnistKerasError):
-    """Another worker of the training has exited, or does not respond.
-
-    Exit status 1, or 128 plus the signal's number where a signal ended the other worker.
-    """
 
 
 class SingleWorker:
@@ -146,7 +135,7 @@ def join(cluster):
     versions = {"tensorflow": tf.__version__, "keras": keras.__version__}
     meet(cluster, settings={"mnist_keras": __version__, **versions}, timeout_s=JOIN_S)
     _keras.configure_coordination(
-        job=_JOB, task_count=count, register_timeout_s=JOIN_S, heartbeat_timeout_s=SILENCE_S
+        job=_JOB, task_count=count, register_timeout_s=2 * JOIN_S, heartbeat_timeout_s=SILENCE_S
     )
     resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
         tf.train.ClusterSpec({_JOB: list(cluster.addresses)}),
@@ -155,13 +144,18 @@ def join(cluster):
         num_accelerators={"GPU": len(tf.config.list_physical_devices("GPU"))},
         rpc_layer="grpc",
     )
-    # The constructor waits for the others for up to an hour, and holds the GIL meanwhile.
-    faulthandler.dump_traceback_later(JOIN_S, exit=True)
+    others = {f"worker {i}": it for i, it in enumerate(cluster.addresses) if i != index}
+    # Later on worker 0, whose end the others would take for the cause.
+    delay_s = 0 if index else start_watch.MARGIN_S
+    line = terminal.spoken(f"error: {message(cluster.addresses, '{}')}")
     try:
-        with _as_lost(cluster):
+        # The constructor waits for the others for up to an hour.
+        with (
+            start_watch.bounded(others, timeout_s=JOIN_S, delay_s=delay_s, text=line),
+            as_lost(cluster.addresses),
+        ):
             return tf.distribute.MultiWorkerMirroredStrategy(resolver)
     finally:
-        faulthandler.cancel_dump_traceback_later()
         _restore_sigterm_handler()
 
 
@@ -186,7 +180,7 @@ def fail_together(cluster):
         yield
         return
     try:
-        with _as_lost(cluster):
+        with as_lost(cluster.addresses):
             yield
     except (WorkerLostError, Interrupted):  # The others raise it too.
         raise
@@ -198,51 +192,12 @@ def fail_together(cluster):
 
 def _cause_of(error):
     if isinstance(error, SystemExit) and isinstance(error.code, int) and error.code > 128:
-        return f"{_INTERRUPTED}{signal.Signals(error.code - 128).name}"
+        return f"{INTERRUPTED}{signal.Signals(error.code - 128).name}"
     return str(error) or type(error).__name__
 
 
-def _report_to_others(message):
+def _report_to_others(text):
     from mnist_keras import _keras
 
     with contextlib.suppress(Exception):  # The error itself must not be lost for its report.
-        _keras.report_error_to_cluster(_ABORTED, f"{_MARK}{message}{_MARK}")
-
-
-@contextlib.contextmanager
-def _as_lost(cluster):
-    """Turn TensorFlow's errors about lost connections into one `WorkerLostError`."""
-    from tensorflow import errors
-
-    try:
-        yield
-    except (
-        errors.AbortedError,
-        errors.CancelledError,
-        errors.DeadlineExceededError,
-        errors.FailedPreconditionError,
-        errors.InternalError,
-        errors.UnavailableError,
-    ) as error:
-        cause = _cause_in(str(error), cluster)
-        lost = WorkerLostError(
-            f"a worker was lost. Received: {cause}. Expected: all {len(cluster.addresses)} "
-            "workers until the end; the same commands resume from the last checkpoint."
-        )
-        interrupted = re.search(rf"{_INTERRUPTED}(SIG\w+)$", cause)
-        if interrupted:
-            lost.exit_status = 128 + signal.Signals[interrupted[1]]
-        raise lost from error
-
-
-def _cause_in(text, cluster):
-    """What happened, as far as TensorFlow's message says."""
-    reported = re.search(rf"{_TASK}[^{_MARK}]{{0,20}}{_MARK}(.*?){_MARK}", text, re.DOTALL)
-    if reported:
-        return f"from worker {reported[1]}: {reported[2].strip().rstrip('.')}"
-    for pattern, cause in _CAUSES.items():
-        found = re.search(pattern, text, re.DOTALL)
-        if found:
-            index = int(found[1]) if found.groups() else 0  # Worker 0 runs the service.
-            return f"worker {index} ({cluster.addresses[index]}) {cause}"
-    return f"a worker has exited ({' '.join(text.split())[:100]})"
+        _keras.report_error_to_cluster(_ABORTED, f"{MARK}{text}{MARK}")

@@ -15,6 +15,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from mnist_keras.distributed.lost_worker import as_lost
 from mnist_keras.errors import MnistKerasError, UsageError
 
 _WORKERS: weakref.WeakKeyDictionary[keras.Model, "Workers"] = weakref.WeakKeyDictionary()
@@ -49,10 +50,12 @@ class Workers:
 
     def __init__(self, strategy):
         self.count, self.index = 1, 0
+        self._addresses: tuple[str, ...] = ()
         cluster = _cluster(strategy)
         if cluster is not None:
             addresses, task_type, task_id = cluster
-            self.count = sum(len(addresses.get(job, ())) for job in ("chief", "worker"))
+            self._addresses = (*addresses.get("chief", ()), *addresses.get("worker", ()))
+            self.count = len(self._addresses)
             before = len(addresses.get("chief", ())) if task_type == "worker" else 0
             self.index = before + task_id
         self._strategy: Callable[[], Any] = weakref.ref(strategy)
@@ -67,6 +70,12 @@ class Workers:
     def is_chief(self):
         """Whether this is worker 0, which prints and writes."""
         return self.index == 0
+
+    def naming_lost_ones(self):
+        """A context in which the loss of another worker is a `WorkerLostError` that names it."""
+        if not self.are_several:
+            return contextlib.nullcontext()
+        return as_lost(self._addresses, only_named=True)
 
     def all_reduce_max(self, values):
         """Element-wise maximum over workers; a collective call.

@@ -8,6 +8,7 @@ from typing import BinaryIO
 from mnist_keras.annotations import StrPath
 
 NOT_REGULAR = (errno.EISDIR, errno.EINVAL)  # The errors for a path that is something else.
+_MOST_BYTES = 1 << 26
 _NEVER_WAIT = getattr(os, "O_NONBLOCK", 0)
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -40,9 +41,20 @@ def open_regular(path: StrPath) -> BinaryIO:
     return open(path, "rb", opener=_without_waiting)
 
 
-def read_regular(path: StrPath) -> bytes:
-    """The bytes of a regular file; raises as `open_regular`."""
+def read_regular(path: StrPath, *, most_bytes: int = _MOST_BYTES) -> bytes:
+    """The bytes of a regular file.
+
+    Args:
+        path: the file.
+        most_bytes: the size of a larger one is an error: a file of any size takes no room on the
+            disk if it has gaps.
+
+    Raises:
+        OSError: as `open_regular`, or the file is larger.
+    """
     with open_regular(path) as file:
+        if os.fstat(file.fileno()).st_size > most_bytes:
+            raise OSError(errno.EFBIG, f"more than {most_bytes} bytes")
         return file.read()
 
 

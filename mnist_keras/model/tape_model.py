@@ -383,7 +383,10 @@ class TapeModel(keras.Model):
         arguments["callbacks"] = self.fit_callbacks = callbacks
         arguments["initial_epoch"] = callbacks.resume(arguments["initial_epoch"])
         try:
-            with self._single_steps(are_needed=callbacks.see_batches("train")):
+            with (
+                workers_of(self).naming_lost_ones(),
+                self._single_steps(are_needed=callbacks.see_batches("train")),
+            ):
                 return super().fit(**arguments)
         finally:
             self.fit_callbacks = None

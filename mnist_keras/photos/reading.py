@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import math
 import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -10,7 +11,8 @@ import numpy as np
 
 from mnist_keras.annotations import Box, StrPath
 from mnist_keras.data.datasets.descriptions import MNIST
-from mnist_keras.data.formats.idx import is_idx, read_idx
+from mnist_keras.data.formats.idx import is_idx, opened_idx, read_idx
+from mnist_keras.data.formats.idx_rows import IdxRows
 from mnist_keras.errors import DataError
 from mnist_keras.inputs.deadline import Deadline, DeadlineError
 from mnist_keras.inputs.regular_file import open_regular
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from mnist_keras.photos.photo_file import Photo
 
 
+_MOST_BYTES_IN_MEMORY = 64 << 20  # Of an IDX file; a larger one is read again when it is used.
 _MOST_SECONDS = 30.0  # For one photo; a page of a phone's camera takes about one.
 
 
@@ -28,13 +31,14 @@ class Reading:
 
     Attributes:
         path: the file.
-        images: uint8 (n, 28, 28), ink up to 255 on 0, in reading order.
+        images: uint8 (n, 28, 28), ink up to 255 on 0, in reading order; an `IdxRows` of a large
+            IDX file.
         boxes: the (x, y, width, height) of each digit in pixels of the upright photo.
         photo: the `mnist_keras.photos.photo_file.Photo`; None: the file is IDX.
     """
 
     path: StrPath
-    images: np.ndarray
+    images: np.ndarray | IdxRows
     boxes: list[Box]
     photo: "Photo | None" = None
 
@@ -110,5 +114,11 @@ def _read_idx(path):
                 f"Received: {dtype} {shape}. Expected: {MNIST.stored_form}."
             )
 
-    images = read_idx(path, check=check).reshape(-1, height, width)
+    with opened_idx(path, check=check) as (_, _, shape):
+        is_large = math.prod(shape) > _MOST_BYTES_IN_MEMORY
+    images: np.ndarray | IdxRows
+    if is_large:
+        images = IdxRows(path, check=check)
+    else:
+        images = read_idx(path, check=check).reshape(-1, height, width)
     return Reading(path, images, [(0, 0, width, height)] * len(images))

@@ -176,7 +176,15 @@ def test_a_damaged_checkpoint_is_skipped(table):
 
 
 @pytest.mark.parametrize(
-    "text", ["[" * 100_000, '{"position": 7}', "1" * 400], ids=["nested", "other", "digits"]
+    "text",
+    [
+        "[" * 100_000,
+        '{"position": 7}',
+        "1" * 400,
+        '{"position": {"step": Infinity, "epoch": 1}, "callbacks": []}',
+        '{"position": {"step": "7", "epoch": 1}, "callbacks": []}',
+    ],
+    ids=["nested", "other", "digits", "infinity", "text"],
 )
 def test_a_checkpoint_of_other_json_is_skipped(text, table):
     run = begin("a")

@@ -35,13 +35,44 @@ def refusal(*arguments):
     return str(caught.value)
 
 
-@pytest.mark.parametrize("words", [["--flagfile=pipe"], ["--flagfile", "pipe"]])
+@pytest.mark.parametrize("words", [["--flagfile=pipe"], ["--flagfile", "pipe"], ["--flagfile=a"]])
 def test_a_named_pipe_is_not_read_as_a_flag_file(words):
     os.mkfifo("pipe")
+    pathlib.Path("a").write_text("--epochs=3\n--flagfile=pipe\n")
     assert refusal(*words) == (
         "a flag file cannot be read: a named pipe. Received: 'pipe'. "
         "Expected: a text file with one flag per line."
     )
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [
+        ("/dev/zero", "a device"),
+        ("large", "more than 1048576 bytes"),
+        ("many", "more than 10000 flags"),
+    ],
+)
+def test_a_flag_file_without_end_is_refused(path, reason):
+    pathlib.Path("large").write_bytes(b"#" * (1 << 21))
+    pathlib.Path("many").write_text("--flagfile=a0\n" * 2)
+    for level in range(40):
+        pathlib.Path(f"a{level}").write_text(f"--flagfile=a{level + 1}\n" * 2)
+    pathlib.Path("a40").write_text("--epochs=3\n")
+    assert refusal(f"--flagfile={path}") == (
+        f"a flag file cannot be read: {reason}. Received: '{path}'. "
+        "Expected: a text file with one flag per line."
+    )
+
+
+def test_a_pipe_that_the_shell_made_is_read_once(tmp_path):
+    write_run(tmp_path / "logs" / "a", seed=1)
+    reader, writer = os.pipe()
+    os.write(writer, b"--run_name=a\n--json\n")
+    os.close(writer)
+    config = parse("--mode=evaluate", f"--flagfile=/dev/fd/{reader}")
+    os.close(reader)
+    assert (config.run_name, config.seed, config.json) == ("a", 1, True)
 
 
 def write_run(path, **recipe):
@@ -182,6 +213,11 @@ def test_a_tilde_in_the_logdir_means_the_home_directory(monkeypatch):
         ),
         (["--batch_size=1e9"], "--batch_size is wrong. Received: '1e9'. Expected: an integer."),
         (["--seed=a: b"], "--seed is wrong. Received: 'a: b'. Expected: an integer."),
+        (
+            [f"--batch_parts={'9' * 5000}"],
+            f"--batch_parts is wrong. Received: '{'9' * 5000}'. "
+            "Expected: auto or an integer of at least 1.",
+        ),
         (["--learning_rate="], "--learning_rate is wrong. Received: ''. Expected: a number."),
         (["--shuffle=maybe"], "--shuffle is wrong. Received: 'maybe'. Expected: true or false."),
         (
@@ -201,7 +237,7 @@ def test_a_tilde_in_the_logdir_means_the_home_directory(monkeypatch):
         ),
         (
             ["--flagfile=."],
-            "a flag file cannot be read: Is a directory. Received: '.'. "
+            "a flag file cannot be read: a directory. Received: '.'. "
             "Expected: a text file with one flag per line.",
         ),
         (
@@ -310,11 +346,15 @@ def test_evaluation_of_a_missing_run_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "flag", ["--run_with_pdb", "--undefok=epoch", "--verbosity=1", "--helpxml"]
+    "flag", ["--run_with_pdb", "--undefok=epoch", "--undefok epoch", "--verbosity=1", "--helpxml"]
 )
 def test_flags_that_absl_defines_are_refused(flag):
     with pytest.raises(UsageError, match="unknown flag"):
-        parse(flag)
+        parse(*flag.split())
+
+
+def test_a_path_may_look_like_a_flag_of_absl():
+    assert parse("--mode=compare", "--", "--undefok=a").paths == ("--undefok=a",)
 
 
 def test_a_flag_file_cannot_hide_mistyped_flags(tmp_path):

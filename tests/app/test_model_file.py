@@ -1,8 +1,10 @@
 import io
 import os
+import re
 import time
 import zipfile
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -18,10 +20,11 @@ def network():
     return networks.build("cnn")
 
 
-def test_saving_the_same_network_later_gives_the_same_bytes(network, monkeypatch):
+@pytest.mark.parametrize("now_s", [0, 2e9])
+def test_saving_a_network_at_any_time_gives_the_same_bytes(now_s, network, monkeypatch):
     first = model_file(network)
-    later = time.gmtime(2e9)
-    monkeypatch.setattr(time, "localtime", lambda *_: later)
+    now = time.gmtime(now_s)
+    monkeypatch.setattr(time, "localtime", lambda *_: now)
     assert model_file(network) == first
     network.layers[-1].bias.assign_add(np.full(10, 1e-7))
     assert model_file(network) != first
@@ -51,6 +54,60 @@ def test_a_file_that_unpacks_to_far_more_is_refused(name, tmp_path):
     received = f"ValueError: {name} of {17 << 20} bytes, more than {16 << 20}"
     assert str(caught.value) == (
         f"{path} cannot be opened. Received: {received}. Expected: the model that the run saved."
+    )
+
+
+def endless(group):
+    group.create_dataset("0", (1 << 40,), "f4", chunks=(1 << 16,))
+
+
+def overflowing(group):
+    group.create_dataset("0", (1 << 40, 1 << 40), "f4", chunks=(1 << 8, 1 << 8))
+
+
+def packed(group):
+    one = 1 << 20
+    group.create_dataset("0", (17 * one,), "u1", chunks=(one,), compression="gzip")[...] = 0
+
+
+def outside(group):
+    group.create_dataset("0", (784, 512), "f4", external=[("/etc/passwd", 0, 4 * 784 * 512)])
+
+
+def linked(group):
+    group["0"] = h5py.ExternalLink("/etc/passwd", "0")
+
+
+def written(group):
+    group.create_dataset("0", (784, 512), dtype=h5py.string_dtype())
+
+
+@pytest.mark.parametrize(
+    ("bomb", "received"),
+    [
+        (endless, r"weights of 43980\d{8} bytes, more than 16777216"),
+        (overflowing, r"weights of 48357\d{20} bytes, more than 16777216"),
+        (packed, r"weights of \d{8} bytes, more than 16777216"),
+        (outside, "weights in another file: '/layers/dense/vars/0'"),
+        (linked, "a link instead of weights: '0'"),
+        (written, "weights that are not numbers: '/layers/dense/vars/0'"),
+    ],
+    ids=lambda it: getattr(it, "__name__", None),
+)
+def test_weights_that_promise_more_than_they_hold_are_refused(bomb, received, tmp_path):
+    content, path = io.BytesIO(), tmp_path / "model.keras"
+    with h5py.File(content, "w") as file:
+        group = file.create_group("layers/dense/vars")
+        group["1"] = np.zeros(512, np.float32)
+        bomb(group)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("model.weights.h5", content.getvalue())
+    with pytest.raises(MnistKerasError) as caught:
+        open_model_file(path)
+    assert re.fullmatch(
+        rf"{path} cannot be opened\. Received: ValueError: {received}\. "
+        r"Expected: the model that the run saved\.",
+        str(caught.value),
     )
 
 

@@ -16,6 +16,7 @@ from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.data import write_idx
 from mnist_keras.data.datasets.synthetic import synthetic_digits
 from mnist_keras.errors import MnistKerasError, UsageError
+from mnist_keras.photos import reading
 from mnist_keras.photos.reading import read
 from mnist_keras.probabilities import probabilities
 from tests.command_line import run_main, write_small_mnist
@@ -85,6 +86,16 @@ def test_each_digit_is_printed_with_its_file_and_probability(here, network, caps
     expected = [f"digits: {row.argmax()} {row.max():.4f}" for row in chances]
     assert [line.split()[1] for line in expected] == ["7", "2", "0", "1"]
     assert capsys.readouterr().out.splitlines() == [*expected, "empty.png: no digit"]
+
+
+def test_a_large_file_is_read_in_pieces_with_equal_results(here, capsys, monkeypatch):
+    paths = ("digits.gz", "数 字.png", "digits")
+    assert predict(config(*paths)) == 0
+    expected = capsys.readouterr().out
+    monkeypatch.setattr(reading, "_MOST_BYTES_IN_MEMORY", 0)
+    monkeypatch.setattr(reading, "read_idx", lambda *path, **check: pytest.fail("in memory"))
+    assert predict(config(*paths, contact_sheet="sheet.png")) == 0
+    assert capsys.readouterr().out == expected
 
 
 def test_json_has_each_files_boxes_in_upright_photo_coordinates(here, capsys):

@@ -52,6 +52,17 @@ def test_a_damaged_model_of_a_finished_run_is_written_again(damaged, run, config
     )
 
 
+def test_a_run_past_its_end_is_refused_without_other_words(run, config, capsys):
+    run.model.write_bytes(b"")
+    with pytest.raises(UsageError) as caught:
+        prepare.resolve_auto(run, dataclasses.replace(config, epochs=1))
+    assert str(caught.value) == (
+        "run a is already past its end. Received: --epochs=1. Expected: at least 2, "
+        "as 20 steps of 10 per epoch are done, or --overwrite to start it anew."
+    )
+    assert capsys.readouterr().err == ""
+
+
 def test_a_damaged_model_without_its_checkpoint_is_an_error(run, config):
     run.model.write_bytes(b"")
     damage_checkpoints(run)
@@ -101,8 +112,8 @@ def test_starting_from_damaged_checkpoints_is_an_error(run, config, tmp_path):
         prepare.resolve_auto(RunDirectory(tmp_path / "b"), asked)
     assert caught.value.exit_status == 1
     assert str(caught.value) == (
-        f"all checkpoints of --start_from are damaged. Received: {run.path}. "
-        "Expected: the directory of a run with an undamaged one."
+        f"--start_from: all checkpoints are damaged. Received: {run.checkpoints} with "
+        "step-00000010, step-00000020. Expected: at least one undamaged checkpoint."
     )
     assert tree(run.path) == before
 

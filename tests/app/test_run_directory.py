@@ -9,10 +9,16 @@ import pytest
 
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.run_directory import RunDirectory, newest_run, run_directory
+from mnist_keras.app.setting import settings
 from mnist_keras.checkpoint import storage
 from mnist_keras.errors import MnistKerasError, UsageError
 from tests.command_line import tree
 
+COMPLETE = "".join(
+    f"--{name}={setting.text(setting.default)}\n"
+    for name, setting in settings(RunConfig).items()
+    if setting.in_every_recipe
+).encode()
 SUMMARY = {"epochs": 2, "test_accuracy": 0.5}
 
 
@@ -75,6 +81,14 @@ def test_unnamed_runs_started_in_one_second_get_separate_directories(tmp_path):
     ]
     for run in runs:
         run.close()
+
+
+def test_a_new_runs_directory_survives_a_power_cut(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(storage.Disk, "sync_directory", lambda disk, path: synced.append(path))
+    run = RunDirectory(tmp_path / "logs" / "a")
+    run.make()
+    assert synced == [tmp_path, tmp_path / "logs"]
 
 
 def test_one_process_at_a_time_may_open_a_run(run):
@@ -226,6 +240,9 @@ def test_a_recipe_for_several_workers_resumes_without_a_cluster(run):
         (b"\xff\xfe\0garbage", "not text"),
         (b"", "no --dataset, --network, "),
         (b"--network=mlp\n--epochs", "no --dataset, --loss, "),
+        (COMPLETE + b"--keep_checkpoints=" + b"9" * 5000, "another value of --keep_checkpoints "),
+        (COMPLETE + b"--batch_parts=none\n", "another value of --batch_parts than an integer"),
+        (COMPLETE + b"--epochs=", "another value of --epochs than an integer"),
     ],
 )
 def test_a_damaged_recipe_is_an_error_naming_the_file(content, received, run):
@@ -262,9 +279,10 @@ def test_a_damaged_summary_counts_as_missing(content, run, capsys):
 
 
 def test_pipes_among_the_runs_files_are_refused_at_once(run, capsys):
-    for path in (run.recipe, run.summary):
+    for path in (run.recipe, run.summary, run.model):
         path.unlink()
         os.mkfifo(path)
+    assert not run.has_model_of({"model_sha256": ""})
     assert run.finished() is None
     assert "Received: a named pipe. Expected: " in capsys.readouterr().err
     with pytest.raises(MnistKerasError, match=r"recipe cannot be read\. .*: a named pipe\."):

@@ -386,7 +386,7 @@ def test_start_from_copies_the_newest_checkpoint_of_another_run(start, tmp_path,
     assert [(it["epochs"], it["steps"]) for it in summaries] == [(2, 2 * STEPS)] * 2
     shutil.rmtree(tmp_path / "a")
     assert start("b", epochs=3, **forked)[1] == "2"
-    with pytest.raises(UsageError, match=r"--start_from has no checkpoint. Received: .*/a\."):
+    with pytest.raises(UsageError, match=r"--start_from: there is no checkpoint. Received: .*/a/"):
         start("c", **forked)
     assert not (tmp_path / "c").exists()
 

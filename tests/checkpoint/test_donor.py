@@ -1,3 +1,5 @@
+import os
+
 import pytest
 
 from mnist_keras.checkpoint import donor, storage
@@ -69,6 +71,27 @@ def test_damage_of_the_checkpoint_or_the_record_is_an_error(both):
         donor.take(theirs, own, pytest.fail)
     (own.path / donor.RECORD).write_bytes(b"{")
     with pytest.raises(storage.DamagedError, match=r"started_from.json is damaged"):
+        donor.take(theirs, own, pytest.fail)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"directory": "d", "name": 7}', None])
+def test_a_record_of_anything_else_is_an_error(text, both):
+    theirs, own = both
+    own.path.mkdir()
+    if text is None:
+        os.mkfifo(own.path / donor.RECORD)
+    else:
+        (own.path / donor.RECORD).write_text(text)
+    with pytest.raises(storage.DamagedError, match=r"started_from.json is damaged"):
+        donor.take(theirs, own, pytest.fail)
+
+
+def test_a_checkpoint_replaced_after_it_was_read_is_noticed_later(both):
+    theirs, own = both
+    taken = donor.take(theirs, own, pytest.fail)
+    save(theirs, 2, b"another state")
+    donor.record(taken, theirs, own)
+    with pytest.raises(MnistKerasError, match="another checkpoint in "):
         donor.take(theirs, own, pytest.fail)
 
 

@@ -36,6 +36,15 @@ def test_a_slow_sender_is_cut_off_after_the_time_limit(monkeypatch):
             Channel(ours, "caller")
 
 
+def test_a_proof_that_is_not_a_text_is_refused(monkeypatch):
+    monkeypatch.setenv(messages.SECRET, "ours")
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b'{"nonce": "1"}\n{"body": "{}", "proof": "\\ud800"}\n')
+        with pytest.raises(messages.WrongSecretError):
+            Channel(ours, "listener").receive()
+
+
 def test_a_message_that_was_recorded_is_refused(monkeypatch):
     monkeypatch.setenv(messages.SECRET, "ours")
     ours, theirs = socket.socketpair()

@@ -1,3 +1,4 @@
+import collections
 import concurrent.futures
 import contextlib
 import json
@@ -162,6 +163,22 @@ def test_other_programs_are_ignored(name):
                     break
         assert meet_all(addresses, [0]) == [None]
         assert early.result() == [None]
+
+
+def test_connections_that_end_while_it_stops_are_no_error():
+    class Ending(collections.deque):
+        """Its last item is removed before it can be taken."""
+
+        def popleft(self):
+            self.clear()
+            return super().popleft()
+
+    addresses = tuple(free_addresses(2))
+    with rendezvous._Listener(Cluster(addresses, 0, ""), {}) as listener:
+        ours, theirs = socket.socketpair()
+        listener._connections = Ending([ours])
+    with theirs:
+        assert theirs.recv(1) == b""
 
 
 @pytest.mark.slow

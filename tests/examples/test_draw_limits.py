@@ -7,12 +7,13 @@ import json
 import signal
 import socket
 import threading
+import types
 
 import pytest
 
-from mnist_keras.inputs.deadline import DeadlineError
+from mnist_keras.inputs.deadline import Deadline, DeadlineError
 from mnist_keras.photos.reading import in_time
-from tests.examples import bad_requests
+from tests.examples import bad_requests, slow_server
 from tests.examples.page_server import EXAMPLE, Server
 
 PATIENCE_S = 30
@@ -47,7 +48,9 @@ class SlowReader:
         return {"read": data.decode()}
 
     def _work(self, deadline):
-        while not self.is_over.wait(0.01):
+        for _ in range(100 * PATIENCE_S):
+            if self.is_over.wait(0.01):
+                return
             try:
                 deadline.check()
             except DeadlineError as error:
@@ -154,9 +157,52 @@ def test_the_end_of_the_server_ends_its_pictures(module):
 
 
 @pytest.mark.slow
-def test_sigterm_ends_a_server_that_reads_a_long_thin_picture(run):
-    server = Server(run)
+def test_sigterm_ends_a_server_that_reads_an_endless_picture():
+    server = Server("any", program=slow_server.__file__)
     with socket.create_connection(("127.0.0.1", server.port)) as client:
-        picture = bad_requests.png(size=(1_000_000, 59))
-        client.sendall(bad_requests.request(path="/photo", body=picture))
+        client.sendall(bad_requests.request(path="/photo", body=b"picture"))
+        assert server.next_line() == "reading\n"
         assert server.end(signal.SIGTERM) == (143, "")
+
+
+def test_the_time_begins_when_a_thread_is_free(module, monkeypatch):
+    begun, cancelled, released = threading.Semaphore(0), threading.Semaphore(0), threading.Event()
+    are_free = []
+
+    class RecordedDeadline(Deadline):
+        def __init__(self, seconds):
+            super().__init__(seconds)
+            are_free.append(released.is_set())
+
+        def cancel(self):
+            cancelled.release()
+
+    def read(data, *, deadline):
+        if data == b"slow":
+            begun.release()
+            assert released.wait(PATIENCE_S)
+        return {"read": data.decode()}
+
+    async def scenario():
+        async with serving(module, types.SimpleNamespace(read=read), most_seconds=1000) as port:
+            for _ in range(2):
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.write(bad_requests.request(body=b"slow"))
+                assert await asyncio.to_thread(begun.acquire, timeout=PATIENCE_S)
+                writer.close()  # The reader does not notice.
+                assert await asyncio.to_thread(cancelled.acquire, timeout=PATIENCE_S)
+            waiting = asyncio.ensure_future(ask(port, b"7"))
+            for _ in range(5):  # The server reads the request meanwhile.
+                await bad_requests.answer(
+                    port, bad_requests.Bad(bad_requests.request("GET", "/"), ())
+                )
+            released.set()
+            return await waiting
+
+    monkeypatch.setattr(module, "Deadline", RecordedDeadline)
+    try:
+        assert asyncio.run(scenario()) == (200, {"read": "7"})
+    finally:
+        released.set()
+    assert are_free[:2] == [False, False]
+    assert all(are_free[2:])

@@ -6,13 +6,13 @@ import signal
 import subprocess
 import sys
 
-import filelock
 import keras
 import numpy as np
 import pytest
 
 from mnist_keras.callbacks import Checkpoint, StepLogger
 from mnist_keras.data import batches
+from mnist_keras.inputs.file_lock import FileLock
 from tests.command_line import environment, write_small_mnist
 from tests.conftest import ROOT
 from tests.test_examples import EXAMPLES
@@ -189,7 +189,7 @@ def test_killed_after_the_decision_a_pruned_trial_stays_pruned(
 
 def test_two_searches_in_one_directory_are_refused(search, tmp_path):
     with (
-        filelock.FileLock(tmp_path / ".lock"),
+        FileLock(tmp_path / ".lock"),
         pytest.raises(SystemExit, match=r"^another process is searching\. Received: "),
     ):
         search(tmp_path, *SMALL)

@@ -21,6 +21,7 @@ import tempfile
 import zipfile
 import zlib
 
+import h5py
 import numpy as np
 
 from mnist_keras.app.hyperparameters import hyperparameters
@@ -111,6 +112,26 @@ def model(chance):
     return file.getvalue()
 
 
+def weights(chance):
+    """A model.keras whose weights have a shape of up to a TB, and hardly any value."""
+    content, file = io.BytesIO(), io.BytesIO()
+    with h5py.File(content, "w") as stored:
+        length = 1 << chance.randint(24, 40)
+        stored.create_dataset("layers/dense/vars/0", (length,), "f4", chunks=(1 << 16,))
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("model.weights.h5", content.getvalue())
+    return file.getvalue()
+
+
+def damaged_spots(chance):
+    """Records with a damaged byte after each, or heads whose records overlap."""
+    count = chance.randint(10**4, 10**5)
+    if chance.random() < 0.5:
+        return (record_framing.frame(b"value") + b"?") * count
+    heads = (struct.pack("<Q", 12 * left) for left in range(count, 0, -1))
+    return b"?" + b"".join(head + record_framing.checksum(head) for head in heads) + bytes(20)
+
+
 def text(chance):
     """JSON that is nested without end, or has an endless number."""
     size = chance.choice((400, 5000, 100_000))
@@ -151,6 +172,12 @@ def read_summary(path):
     run.finished()
 
 
+def read_model_of_summary(path):
+    run = RunDirectory(path.parent)
+    path.rename(run.model)
+    run.has_model_of({"model_sha256": ""})
+
+
 def read_recipe(path):
     run = RunDirectory(path.parent)
     path.rename(run.recipe)
@@ -167,21 +194,36 @@ def read_settings(path):
     require_usable({"KERAS_HOME": str(path.parent)})
 
 
-# {name: (content of a file, reader of its path)}; the content None is a named pipe.
+SPARSE_BYTES = 4 << 30  # A file of zeros that takes no room on the disk.
+# {name: (content of a file, reader of its path)}; the content None is a named pipe, a number is the
+# size of a sparse file.
 KINDS = {
     "thin picture": (thin_picture, reading.read),
     "IDX of another shape": (idx_of_another_shape, reading.read),
     "IDX that is longer": (idx_that_is_longer, read_idx),
     "npz of another shape": (npz, read_npz),
     "model": (model, open_model_file),
+    "weights of a model": (weights, open_model_file),
     "TFRecord": (record, read_record),
     "event file": (record, read_events),
+    "event file with damaged spots": (damaged_spots, read_events),
     "summary.json": (text, read_summary),
     "manifest.json": (text, read_manifest),
     "keras.json": (text, read_settings),
+    "sparse photo": (SPARSE_BYTES, reading.read),
+    "sparse data": (SPARSE_BYTES, read_npz),
+    "sparse model": (SPARSE_BYTES, open_model_file),
+    "sparse model of a finished run": (SPARSE_BYTES, read_model_of_summary),
+    "sparse recipe": (SPARSE_BYTES, read_recipe),
+    "sparse summary": (SPARSE_BYTES, read_summary),
+    "sparse manifest": (SPARSE_BYTES, read_manifest),
+    "sparse keras.json": (SPARSE_BYTES, read_settings),
+    "sparse event file": (SPARSE_BYTES, read_events),
+    "sparse TFRecord": (SPARSE_BYTES, read_record),
     "pipe as photo": (None, reading.read),
     "pipe as data": (None, read_npz),
     "pipe as model": (None, open_model_file),
+    "pipe as model of a finished run": (None, read_model_of_summary),
     "pipe as recipe": (None, read_recipe),
     "pipe as summary": (None, read_summary),
     "pipe in a checkpoint": (None, read_manifest),
@@ -231,6 +273,9 @@ def main():
                 path = pathlib.Path(folder, "attack.keras")
                 if content is None:
                     os.mkfifo(path)
+                elif isinstance(content, int):
+                    path.touch()
+                    os.truncate(path, content)
                 else:
                     path.write_bytes(content(chance))
                 came_out[outcome(read, path)] += 1

@@ -50,3 +50,10 @@ def test_a_file_and_a_link_to_it_are_read(tmp_path):
 
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(regular_file).failed == 0
+
+
+def test_a_sparse_file_is_refused_before_it_is_read(tmp_path):
+    (tmp_path / "sparse").touch()
+    os.truncate(tmp_path / "sparse", 1 << 40)
+    with pytest.raises(OSError, match="more than 67108864 bytes"):
+        read_regular(tmp_path / "sparse")

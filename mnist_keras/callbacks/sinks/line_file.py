@@ -9,7 +9,7 @@ from typing import IO
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.sinks.sink import Sink, outlasts
-from mnist_keras.checkpoint import backends
+from mnist_keras.checkpoint import backends, storage
 from mnist_keras.console.terminal import notice
 from mnist_keras.errors import UsageError
 from mnist_keras.inputs.regular_file import NOT_REGULAR, open_regular
@@ -112,7 +112,7 @@ class _LineFile:
         self._rows: list[tuple[int, Mapping[str, float]]] = []
         self._file: IO[bytes] | None = None
         self._held_back = bytearray()
-        self._is_closed = False
+        self._is_closed = self._is_placed = False
         self._lock, self._sync_lock = threading.Lock(), threading.Lock()
 
     def append(self, step, values):
@@ -148,6 +148,9 @@ class _LineFile:
         if self._file is not None:
             # Without the lock, so that a step does not wait for the disk.
             os.fsync(self._file.fileno())
+            if not self._is_placed:
+                storage.sync_entries(self._sink.path.parent)
+                self._is_placed = True
 
     def _write(self):
         if self._file is None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from mnist_keras.annotations import StrPath
 from mnist_keras.inputs.regular_file import read_regular
 
+_MOST_BYTES = 1 << 32  # Of one session.
 _HEADER = 7
 _BLOCK = 1 << 15
 _PART = struct.Struct("<IHB")
@@ -26,7 +27,8 @@ def last_row(directory: StrPath, run: str) -> int:
         run: the run's id.
     """
     files = pathlib.Path(directory).glob(f"*run-*-{run}*/run-{run}.wandb")
-    return max((row for path in files for row in _rows(read_regular(path))), default=-1)
+    contents = (read_regular(path, most_bytes=_MOST_BYTES) for path in files)
+    return max((row for content in contents for row in _rows(content)), default=-1)
 
 
 def _rows(data: bytes) -> Iterator[int]:

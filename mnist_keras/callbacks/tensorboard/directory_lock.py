@@ -5,6 +5,7 @@ import os
 import pathlib
 import socket
 
+from mnist_keras.checkpoint import storage
 from mnist_keras.errors import UsageError
 
 try:
@@ -25,10 +26,8 @@ class DirectoryLock:
     program they belong to, and neither does that program when it resumes. Both would also save
     their checkpoints in one directory.
 
-    The lock is one of POSIX, not of filelock, whose oldest supported version, 3.13, has two faults
-    that version 4.3 no longer has. A forked process, such as a worker that loads data, inherits its
-    lock, so a worker that outlives a killed program keeps others out. Also, it takes the errors of
-    a network file system for a lock that is held.
+    The lock is one of POSIX: a process that a program starts without Python's knowledge, such as a
+    loader of data, does not inherit it and keep others out when it outlives the program.
 
     The price: a POSIX lock belongs to the process, which is not refused a second one, so
     `shared_log` makes only one per directory. And the process loses the lock as soon as it closes
@@ -106,7 +105,7 @@ class DirectoryLock:
 
 def _opened(path):
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        storage.make_directories(path.parent)
         return open(path, "a+b", buffering=0)
     except OSError:
         return None

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from tensorboard.compat.proto.event_pb2 import SessionLog
 
 from mnist_keras.callbacks.tensorboard.event_files import events_in, files_of_run, tags_of
-from mnist_keras.checkpoint import earlier
+from mnist_keras.checkpoint import earlier, storage
 
 
 class EarlierRun(NamedTuple):
@@ -71,7 +71,7 @@ def keep(logdir, *, step):
     target = earlier.new_directory(logdir)
     for path in steps:
         new = target / path.relative_to(logdir)
-        new.parent.mkdir(parents=True, exist_ok=True)
+        storage.make_directories(new.parent)
         if step == 0:
             os.replace(path, new)
             path.touch()  # The session's own file gets a later name, so TensorBoard reads it.

@@ -7,7 +7,7 @@ from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 
 from mnist_keras.checkpoint import earlier, storage
-from mnist_keras.data.formats.record_framing import is_cut_off, records_in
+from mnist_keras.data.formats.record_framing import HEAD_BYTES, is_cut_off, records_in
 from mnist_keras.inputs.regular_file import open_regular
 
 PREFIX, SUFFIX = "events.out.tfevents.", ".mnist_keras"
@@ -65,9 +65,10 @@ def events_in(path):
 def is_damaged_from(path, offset):
     """Whether a file has more bytes from an offset on than those of one event that was cut off."""
     with open_regular(path) as file:
+        size = file.seek(0, os.SEEK_END) - offset
         file.seek(offset)
-        tail = file.read()
-    return len(tail) > 0 and not is_cut_off(tail)
+        head = file.read(HEAD_BYTES)
+    return size > 0 and not is_cut_off(head, size)
 
 
 def repair(path, *, end):

@@ -27,6 +27,7 @@ from mnist_keras.callbacks.tensorboard.event_files import (
     repair,
     tags_of,
 )
+from mnist_keras.checkpoint import storage
 from mnist_keras.console import terminal
 from mnist_keras.data.formats.record_framing import frame
 from mnist_keras.errors import MnistKerasError, UsageError
@@ -254,7 +255,7 @@ class _EventFile:
         self._directory = directory
         self._file = None
         self._held_back = bytearray()
-        self._is_synced = False
+        self._is_synced = self._is_placed = False
         self.append(Event(wall_time=time.time(), file_version="brain.Event:2"))
         if not has_files_of_others(directory):
             start = SessionLog(status=SessionLog.START)
@@ -273,6 +274,9 @@ class _EventFile:
         self._is_synced = True  # Set before fsync: an append during fsync has to reset it.
         try:
             os.fsync(self._file.fileno())
+            if not self._is_placed:
+                storage.sync_entries(self._directory)
+                self._is_placed = True
         except OSError:
             self._is_synced = False
             raise

@@ -71,15 +71,20 @@ class Source:
         Raises:
             DataError: the file is not the published one.
         """
+        if self.sums_are_of == "container":  # Before anything is unpacked.
+            self._require_sum(path, role, _sha256_file(path))
         array = read_idx(path, check=_at_most_published(path, role))
-        received = sha256_idx(array) if self.sums_are_of == "content" else _sha256_file(path)
+        if self.sums_are_of == "content":
+            self._require_sum(path, role, sha256_idx(array))
+        return array
+
+    def _require_sum(self, path, role, received):
         expected = self.sha256[ROLES.index(role)]
         if received != expected:
             raise DataError(
                 f"{os.fspath(path)!r} is not the published file. Received: sha256 {received} of "
                 f"the {self.sums_are_of}. Expected: {expected}."
             )
-        return array
 
 
 # Sources. Checksums of contents: computed from the .gz files whose md5 sums are published in
@@ -108,7 +113,6 @@ SOURCES = {
             name="fashion_mnist",
             mirrors=(
                 "https://storage.googleapis.com/tensorflow/tf-keras-datasets/",
-                "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
                 "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
             ),
             sha256=(
@@ -121,10 +125,7 @@ SOURCES = {
         ),
         Source(
             name="kmnist",
-            mirrors=(
-                "http://codh.rois.ac.jp/kmnist/dataset/kmnist/",
-                "https://codh.rois.ac.jp/kmnist/dataset/kmnist/",
-            ),
+            mirrors=("https://codh.rois.ac.jp/kmnist/dataset/kmnist/",),
             sha256=(
                 "51467d22d8cc72929e2a028a0428f2086b092bb31cfb79c69cc0a90ce135fde4",
                 "e38f9ebcd0f3ebcdec7fc8eabdcdaef93bb0df8ea12bee65224341c8183d8e17",

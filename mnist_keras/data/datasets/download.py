@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from mnist_keras.console.progress_display import task_progress
 from mnist_keras.data.formats.idx import replacing
 from mnist_keras.errors import DataError
+from mnist_keras.inputs.file_lock import FileLock
 
 _CHUNK_BYTES = 1 << 14
 _STALE_PART_S = 60  # A download that stalls for a few seconds is given up.
@@ -121,8 +122,6 @@ http://127.0.0.1:9/digits.gz: connection refused. Expected: one mirror that has 
         Raises:
             DataError: the folder cannot be created.
         """
-        import filelock
-
         folder = Path(folder)
         try:
             folder.mkdir(parents=True, exist_ok=True)
@@ -131,30 +130,28 @@ http://127.0.0.1:9/digits.gz: connection refused. Expected: one mirror that has 
                 f"The cache directory cannot be created. Received: {os.fspath(folder)!r}: "
                 f"{error.strerror}. Expected: a writable directory."
             ) from error
-        lock = filelock.FileLock(folder / _LOCK)
+        lock = FileLock(folder / _LOCK)
         self._wait_for(lock, folder)
         try:
             _remove_stale_parts(folder)
             yield
         finally:
-            _release(lock, folder)
+            lock.release()
 
     def _wait_for(self, lock, folder):
-        import filelock
-
         seen, idle_since = None, self._clock()
         while True:
             try:
-                lock.acquire(timeout=0)
+                lock.acquire()
                 break
-            except filelock.Timeout:
+            except BlockingIOError:
                 now, parts = self._clock(), _part_sizes(folder)
                 if parts != seen:
                     seen, idle_since = parts, now
                 elif now - idle_since >= self.limits.lock_idle_s:
                     break
-            except (OSError, NotImplementedError):
-                break  # No locks, or read-only: then `fetch` reports it.
+            except OSError:
+                break  # `fetch` reports a folder that cannot be written.
             self._sleep(_LOCK_POLL_S)
         self._patience_s -= self._clock() - idle_since
 
@@ -329,24 +326,10 @@ def _part_sizes(folder):
 
 def tidy(folder):
     """Remove what a killed process has left in a folder, unless another one is writing there."""
-    import filelock
-
     if not (os.path.exists(folder / _LOCK) or any(folder.glob(".*.part"))):
         return
-    lock = filelock.FileLock(folder / _LOCK)
-    with contextlib.suppress(OSError, NotImplementedError):  # A filelock.Timeout is an OSError.
-        lock.acquire(timeout=0)
-        try:
-            _remove_stale_parts(folder)
-        finally:
-            _release(lock, folder)
-
-
-def _release(lock, folder):
-    if lock.is_locked:
-        with contextlib.suppress(OSError):  # Windows does not remove an open file.
-            os.unlink(folder / _LOCK)
-    lock.release()
+    with contextlib.suppress(OSError), FileLock(folder / _LOCK):
+        _remove_stale_parts(folder)
 
 
 def _remove_stale_parts(folder):

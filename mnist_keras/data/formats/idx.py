@@ -65,6 +65,27 @@ def read_idx(
     >>> read_idx("labels-idx1-ubyte.gz")
     array([5, 0, 4], dtype=uint8)
     """
+    with opened_idx(path, check=check) as (stream, dtype, shape):
+        array = _room(path, shape, dtype)
+        received = fill(array, stream)
+        _check_length(path, received + len(stream.read(1)), array.nbytes)
+    if sys.byteorder == "little" and dtype.itemsize > 1:
+        array = array.byteswap(inplace=True)
+    return array.view(dtype.newbyteorder("="))
+
+
+@contextlib.contextmanager
+def opened_idx(
+    path: StrPath, *, check: Callable[[np.dtype[Any], tuple[int, ...]], object] | None = None
+) -> Iterator[tuple[BinaryIO, np.dtype[Any], tuple[int, ...]]]:
+    """Yields (binary stream of the values, their big-endian dtype, the shape) of one IDX file.
+
+    Args:
+        path, check: as for `read_idx`.
+
+    Raises:
+        DataError: as for `read_idx`, without what only the values show.
+    """
     with _opened(path) as (stream, file_bytes, is_gzip):
         dtype, shape, offset = _read_header(stream, path)
         promised = math.prod(shape) * dtype.itemsize
@@ -74,12 +95,26 @@ def read_idx(
             _check_length(path, file_bytes - offset, promised)
         if check is not None:
             check(dtype.newbyteorder("="), shape)
-        array = _room(path, shape, dtype)
-        received = fill(array, stream)
-        _check_length(path, received + len(stream.read(1)), promised)
-    if sys.byteorder == "little" and dtype.itemsize > 1:
-        array = array.byteswap(inplace=True)
-    return array.view(dtype.newbyteorder("="))
+        yield stream, dtype, shape
+
+
+def verified_form(
+    path: StrPath, *, check: Callable[[np.dtype[Any], tuple[int, ...]], object] | None = None
+) -> tuple[np.dtype[Any], tuple[int, ...]]:
+    """Read all values of one IDX file, keep none, and return their dtype and the shape.
+
+    Args:
+        path, check: as for `read_idx`.
+
+    Raises:
+        DataError: as for `read_idx`.
+    """
+    with opened_idx(path, check=check) as (stream, dtype, shape):
+        promised, received = math.prod(shape) * dtype.itemsize, 0
+        while received <= promised and (piece := stream.read(_CHUNK_BYTES)):
+            received += len(piece)
+        _check_length(path, received, promised)
+    return dtype, shape
 
 
 def fill(array: npt.NDArray[Any], stream: BinaryIO) -> int:

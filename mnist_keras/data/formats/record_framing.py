@@ -5,15 +5,21 @@ checksum (uint32), all little-endian. A checksum is a masked CRC-32C. Format:
 https://www.tensorflow.org/tutorials/load_data/tfrecord.
 """
 
+import functools
+import os
 import struct
 
 import google_crc32c
+import numpy as np
 
 HEAD_BYTES, FOOT_BYTES = 12, 4
 _LENGTH_BYTES = 8
+_MASK = 0xA282EAD8
 _CHUNK_BYTES = 1 << 20
 _MESSAGE_BYTES = 1 << 31  # A record holds a protobuf message, which is smaller.
-_HIGH_BYTES = bytes(4)  # The upper half of the length of a record below 4 GiB.
+_WINDOW_BYTES = 1 << 26  # That are searched at once after damage.
+# Records do not overlap, so the lengths in an honest file add up to less than its size.
+_MOST_SUM_OF_LENGTHS = 16
 
 
 def frame(data):
@@ -33,7 +39,7 @@ def read_record(file):
         bytes; None at the end of the file, and where the record is cut off or damaged.
     """
     length = data_length(file.read(HEAD_BYTES))
-    if length is None:
+    if length is None or length >= _MESSAGE_BYTES:
         return None
     parts = []
     while length:  # A damaged length may be any number, and read() makes room for it at once.
@@ -48,6 +54,8 @@ def read_record(file):
 def records_in(file):
     """Reads all records of a binary file, from its beginning; damaged parts are skipped.
 
+    The time grows with the size of the file, whatever is in it.
+
     Yields:
         (the offset of a record, the offset after it, its data).
 
@@ -55,42 +63,96 @@ def records_in(file):
     >>> list(records_in(io.BytesIO(frame(b"ab") + b"?" + frame(b"c"))))
     [(0, 18, b'ab'), (19, 36, b'c')]
     """
-    begin: int | None = 0
-    while begin is not None:
-        file.seek(begin)
-        while (data := read_record(file)) is not None:
-            end = file.tell()
-            yield begin, end, data
-            begin = end
-        begin = _next_record(file, begin + 1)
+    begin = 0
+    file.seek(begin)
+    while (data := read_record(file)) is not None:
+        end = file.tell()
+        yield begin, end, data
+        begin = end
+    yield from _records_among_damage(file, begin)
 
 
-def is_cut_off(tail):
+def is_cut_off(head, size):
     """Whether some bytes are the beginning of a record, as a killed writer leaves it.
 
-    >>> is_cut_off(frame(b"ab")[:-1]), is_cut_off(frame(b"ab")), is_cut_off(b"no record at all")
-    (True, False, False)
+    Args:
+        head: the first `HEAD_BYTES` of them, or all.
+        size: their number.
+
+    >>> record = frame(b"ab")
+    >>> is_cut_off(record[:12], len(record) - 1), is_cut_off(record[:12], len(record))
+    (True, False)
+    >>> is_cut_off(b"no record at", 16)
+    False
     """
-    length = data_length(tail[:HEAD_BYTES])
+    length = data_length(head)
     if length is None:
-        return len(tail) < HEAD_BYTES
-    return len(tail) < HEAD_BYTES + length + FOOT_BYTES and length < _MESSAGE_BYTES
+        return size < HEAD_BYTES
+    return size < HEAD_BYTES + length + FOOT_BYTES and length < _MESSAGE_BYTES
 
 
-def _next_record(file, begin):
-    """The offset of the first undamaged record from an offset on, or None."""
-    file.seek(begin)
-    rest = file.read()
-    at = rest.find(_HIGH_BYTES, _LENGTH_BYTES - len(_HIGH_BYTES))
-    while at >= 0:
-        start = at + len(_HIGH_BYTES) - _LENGTH_BYTES
-        length = data_length(rest[start : start + HEAD_BYTES])
-        if length is not None:
-            foot = start + HEAD_BYTES + length
-            if rest[foot : foot + FOOT_BYTES] == checksum(rest[start + HEAD_BYTES : foot]):
-                return begin + start
-        at = rest.find(_HIGH_BYTES, at + 1)
-    return None
+def _records_among_damage(file, begin):
+    """The undamaged records of a binary file from an offset on."""
+    size = file.seek(0, os.SEEK_END)
+    left = _MOST_SUM_OF_LENGTHS * (size - begin)
+    while begin + HEAD_BYTES <= size:
+        file.seek(begin)
+        window = file.read(min(_WINDOW_BYTES, size - begin))
+        end = begin
+        for offset, length in _heads(window):
+            first, foot = begin + offset, offset + HEAD_BYTES + length
+            after = begin + foot + FOOT_BYTES
+            if first < end or after > size:
+                continue
+            left -= length
+            if left < 0:
+                return
+            if foot + FOOT_BYTES <= len(window):
+                data = window[offset + HEAD_BYTES : foot]
+                is_undamaged = window[foot : foot + FOOT_BYTES] == checksum(data)
+            else:
+                file.seek(first)
+                data = read_record(file)
+                is_undamaged = data is not None
+            if is_undamaged:
+                end = after
+                yield first, after, data
+        begin = max(end, begin + max(len(window) - HEAD_BYTES + 1, 1))
+
+
+def _heads(content):
+    """(offset, length of the data) of each undamaged head of a record below 4 GiB, in order."""
+    for first in range(0, len(content), _CHUNK_BYTES):
+        part = np.frombuffer(content[first : first + _CHUNK_BYTES + HEAD_BYTES - 1], np.uint8)
+        if len(part) < HEAD_BYTES or part.max() == 0:  # A length of 0 has another checksum.
+            continue
+        is_zero = part == 0
+        # The upper half of the length.
+        are_zero = is_zero[4:-7] & is_zero[5:-6] & is_zero[6:-5] & is_zero[7:-4]
+        at = np.flatnonzero(are_zero)
+        low = [part[at + byte] for byte in range(4)]
+        crc = functools.reduce(np.bitwise_xor, map(np.take, _crc_parts(), low))
+        masked = ((crc >> 15) | (crc << 17)) + np.uint32(_MASK)
+        stored = _uint32(part[at + _LENGTH_BYTES + byte] for byte in range(4))
+        is_head = masked == stored
+        lengths = _uint32(low)
+        for offset, length in zip(at[is_head].tolist(), lengths[is_head].tolist(), strict=True):
+            yield first + offset, length
+
+
+def _uint32(columns):
+    return np.stack([*columns], axis=-1).view("<u4")[..., 0]
+
+
+@functools.cache
+def _crc_parts():
+    """What each of the lower four bytes adds to the CRC-32C of a length whose others are 0."""
+    empty = google_crc32c.value(bytes(_LENGTH_BYTES))
+    parts = np.zeros((4, 256), np.uint32)
+    for place, byte in np.ndindex(parts.shape):
+        parts[place, byte] = google_crc32c.value(struct.pack("<Q", byte << 8 * place)) ^ empty
+    parts[0] ^= np.uint32(empty)
+    return parts
 
 
 def data_length(head):
@@ -114,4 +176,4 @@ def data_length(head):
 def checksum(data):
     """The masked CRC-32C of some bytes, 4 bytes."""
     crc = google_crc32c.value(data)  # TensorBoard's own takes 10 ms for a picture of 75 kB.
-    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + _MASK) & 0xFFFFFFFF)

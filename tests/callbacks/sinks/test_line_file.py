@@ -158,6 +158,19 @@ def test_lines_wait_until_their_directory_can_be_made(make, tmp_path):
     assert values_in(sink.path)[-1] == (8, "epoch_val_loss", 2.0)
 
 
+def test_a_new_file_and_its_directory_are_synced_once(make, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
+    sink = make("logs/steps")
+    sink.begin(0)
+    for row in ROWS[:2]:
+        sink.write(*row)
+        sink.flush()
+    paths = (sink.path, sink.path.parent, sink.path.parent.parent, sink.path)
+    assert synced == [path.stat().st_ino for path in paths]
+    sink.close()
+
+
 @pytest.fixture
 def limit_size():
     """Let no file grow beyond a size, as a full disk does."""

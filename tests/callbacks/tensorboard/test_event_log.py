@@ -1,6 +1,7 @@
 import errno
 import os
 import socket
+import stat
 import threading
 import time
 
@@ -18,6 +19,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from mnist_keras.callbacks.tensorboard import event_files, event_log
 from mnist_keras.callbacks.tensorboard.event_log import GRAPH, EventLog, read_scalars
+from mnist_keras.checkpoint import storage
 from mnist_keras.data.formats import record_framing
 from mnist_keras.data.formats.record_framing import frame
 from mnist_keras.errors import MnistKerasError
@@ -375,6 +377,7 @@ def test_flush_syncs_the_points_of_all_files(tmp_path, monkeypatch):
     log.scalar("validation", "loss", 1.0, 3)
     synced = []
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor).st_ino))
+    monkeypatch.setattr(storage, "sync_entries", lambda directory: None)
     log.flush()
     assert synced == [path.stat().st_ino for path in sorted(tmp_path.glob("*/*"))]
     log.flush()
@@ -447,7 +450,8 @@ def test_logging_does_not_wait_for_a_slow_disk(tmp_path, points_of, monkeypatch)
     synced = []
 
     def slow(number, fsync=os.fsync):
-        synced.append(number)
+        if stat.S_ISREG(os.fstat(number).st_mode):
+            synced.append(number)
         begun.set()
         assert may_end.wait(60)
         fsync(number)
@@ -464,6 +468,19 @@ def test_logging_does_not_wait_for_a_slow_disk(tmp_path, points_of, monkeypatch)
     flushing.join()
     log.close()
     assert len(synced) == 2  # The second point was not on the disk yet.
+
+
+def test_a_new_event_file_and_its_directory_are_synced_once(tmp_path, monkeypatch):
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda number: synced.append(os.fstat(number).st_ino))
+    log = EventLog(tmp_path, step=0)
+    for step in range(2):
+        log.scalar("train", "loss", 1.0, step)
+        log.flush()
+    log.close()
+    [file] = (tmp_path / "train").iterdir()
+    inodes = [path.stat().st_ino for path in (file, tmp_path / "train", tmp_path, file)]
+    assert synced == inodes
 
 
 def test_of_an_event_only_missing_values_are_added(tmp_path, points_of):

@@ -11,13 +11,13 @@ import sys
 import threading
 import time
 
-import filelock
 import pytest
 
 from mnist_keras.data.datasets import download
 from mnist_keras.data.datasets.download import Downloader, DownloadError, Limits
 from mnist_keras.data.formats.idx import read_idx
 from mnist_keras.errors import DataError
+from mnist_keras.inputs.file_lock import FileLock
 from tests.terminals import Screen, Terminal, use_terminal
 
 BODY = bytes(range(256)) * 200
@@ -308,13 +308,13 @@ def test_the_proxy_from_the_environment_is_used(mirrors, fetch, monkeypatch):
 
 
 def test_waiting_for_an_idle_process_to_unlock_times_out(downloader, tmp_path):
-    held = filelock.FileLock(tmp_path / ".lock")
+    held = FileLock(tmp_path / ".lock")
     with held, downloader.alone_in(tmp_path):
-        assert held.is_locked
+        assert held.is_held
 
 
 def test_waiting_continues_while_the_lock_holders_download_grows(limits, tmp_path):
-    held = filelock.FileLock(tmp_path / ".lock")
+    held = FileLock(tmp_path / ".lock")
     held.acquire()
     growing = tmp_path / ".a.0.part"
     growing.touch()
@@ -324,16 +324,16 @@ def test_waiting_continues_while_the_lock_holders_download_grows(limits, tmp_pat
         slept.append(len(slept) + 1.0)
         if len(slept) < 10:
             growing.write_bytes(bytes(len(slept)))
-        elif held.is_locked:
+        elif held.is_held:
             held.release()
 
     downloader = Downloader(
         dataclasses.replace(limits, lock_idle_s=1.5), clock=lambda: float(len(slept)), sleep=sleep
     )
     with downloader.alone_in(tmp_path):
-        assert not held.is_locked
-        with pytest.raises(filelock.Timeout):
-            filelock.FileLock(tmp_path / ".lock").acquire(timeout=0)
+        assert not held.is_held
+        with pytest.raises(BlockingIOError):
+            FileLock(tmp_path / ".lock").acquire()
     assert len(slept) == 10
 
 
@@ -356,7 +356,7 @@ def test_leftovers_of_killed_processes_are_removed_after_a_minute(downloader, le
 
 
 def test_leftovers_are_removed_without_a_download(leftovers, tmp_path):
-    with filelock.FileLock(tmp_path / ".lock"):
+    with FileLock(tmp_path / ".lock"):
         download.tidy(tmp_path)
         assert all(path.exists() for path in leftovers)
     (tmp_path / ".lock").touch()

@@ -63,5 +63,55 @@ def test_records_after_a_damaged_byte_are_read(at):
     assert [data for _, _, data in records_in(file)] == [b"", b"two"]
 
 
+@pytest.mark.parametrize(("chunk_bytes", "window_bytes"), [(1, 1 << 26), (7, 13), (20, 20)])
+def test_records_between_damaged_spots_are_found_at_their_offsets(
+    chunk_bytes, window_bytes, monkeypatch
+):
+    monkeypatch.setattr(record_framing, "_CHUNK_BYTES", chunk_bytes)
+    monkeypatch.setattr(record_framing, "_WINDOW_BYTES", window_bytes)
+    spots, content, expected = [b"?", bytes(30), frame(b"one")[:-1], b"\1" + bytes(7)], b"", []
+    for spot, data in zip(spots, [b"", b"two", bytes(40), frame(b"inside")], strict=True):
+        content += spot
+        expected.append((len(content), len(content) + len(frame(data)), data))
+        content += frame(data)
+    assert list(records_in(io.BytesIO(content))) == expected
+
+
+class CountingFile(io.BytesIO):
+    """Counts the bytes that are read."""
+
+    read_bytes = 0
+
+    def read(self, size=-1):
+        data = super().read(size)
+        self.read_bytes += len(data)
+        return data
+
+
+def test_a_file_with_many_damaged_spots_is_read_twice():
+    file = CountingFile((frame(b"one") + b"?") * 100)
+    assert len(list(records_in(file))) == 100
+    assert file.read_bytes <= 2 * len(file.getvalue())
+
+
+def test_a_small_damaged_file_takes_little_memory(tmp_path):
+    (tmp_path / "file").write_bytes(frame(b"one") + b"?")
+    tracemalloc.start()
+    with open(tmp_path / "file", "rb") as file:
+        assert len(list(records_in(file))) == 1
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 22
+
+
+def test_lengths_that_overlap_are_checked_in_bounded_time(monkeypatch):
+    heads = [struct.pack("<Q", 12 * count) for count in range(300, 0, -1)]
+    content = b"".join(head + checksum(head) for head in heads)
+    summed = []
+    monkeypatch.setattr(record_framing, "checksum", lambda it: summed.append(it) or checksum(it))
+    assert list(records_in(io.BytesIO(b"?" + content + bytes(20)))) == []
+    assert sum(map(len, summed)) < 20 * len(content)
+
+
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(record_framing).failed == 0

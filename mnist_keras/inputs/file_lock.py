@@ -1,0 +1,123 @@
+"""Keeps other processes out of a directory, by a lock file that is removed at the end."""
+
+import contextlib
+import errno
+import os
+import sys
+import weakref
+
+from typing_extensions import Self
+
+from mnist_keras.annotations import StrPath
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+_UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+_MOST_TRIES = 100
+_held: "weakref.WeakSet[FileLock]" = weakref.WeakSet()
+
+
+class FileLock:
+    """Locks a file for this process, until `release` or until the process ends in any way.
+
+    The file is created by `acquire` and removed by `release`. A process that has opened it in
+    between locks a file that is gone while a third one locks a new file. So each compares what it
+    has locked with what lies at the path, which filelock before version 4 does not do: with it, and
+    with the removal, two processes are in. It also takes errors of the file system for a held lock.
+
+    Where the file system has no locks, nothing is locked.
+
+    Args:
+        path: the lock file, in a directory that exists.
+
+    Example:
+
+    >>> import tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), ".lock")
+    >>> with FileLock(path):
+    ...     FileLock(path).acquire()
+    Traceback (most recent call last):
+    BlockingIOError: [Errno 11] another process holds the lock
+    >>> os.path.exists(path)
+    False
+    """
+
+    def __init__(self, path: StrPath) -> None:
+        self._path = path
+        self._descriptor: int | None = None
+
+    @property
+    def is_held(self) -> bool:
+        """Whether `acquire` has been called, and `release` has not."""
+        return self._descriptor is not None
+
+    def acquire(self) -> None:
+        """Take the lock; never waits.
+
+        Raises:
+            BlockingIOError: another process, or another lock of this one, holds it.
+            OSError: the file cannot be opened.
+        """
+        for _ in range(_MOST_TRIES):
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                _lock(descriptor)
+                with contextlib.suppress(FileNotFoundError):
+                    if os.path.samestat(os.fstat(descriptor), os.stat(self._path)):
+                        self._descriptor = descriptor
+                        _held.add(self)
+                        return
+            finally:
+                if self._descriptor != descriptor:
+                    os.close(descriptor)
+        raise _held_by_another()
+
+    def release(self) -> None:
+        """Let other processes in; may be called twice, and without `acquire`."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            with contextlib.suppress(OSError):  # Windows does not remove an open file.
+                os.unlink(self._path)
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        self.acquire()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.release()
+
+    def _forget(self):
+        """In a forked process: the lock stays with the parent, and ends with it."""
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
+
+
+def _lock(descriptor):
+    try:
+        if sys.platform == "win32":
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        else:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in (errno.EACCES, errno.EAGAIN, errno.EDEADLK):
+            raise _held_by_another() from error
+        if error.errno not in _UNSUPPORTED:
+            raise
+
+
+def _held_by_another():
+    return BlockingIOError(errno.EAGAIN, "another process holds the lock")
+
+
+def _forget_all():
+    for lock in list(_held):
+        lock._forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_all)

@@ -1,8 +1,8 @@
 """Leaves out of a checkpoint what Keras allots for a compiled optimizer that no step applies.
 
-``compile()`` without an optimizer gives the model an RMSprop. A model that trains with optimizers of
-its own never applies it, and Keras builds it at a moment that differs from process to process: when
-the first layer is built, or after the first validation.
+``compile()`` without an optimizer gives the model an RMSprop. A model that trains with optimizers
+of its own never applies it. Keras builds it at a moment that differs from process to process, such
+as after the first validation.
 """
 
 from typing import Any

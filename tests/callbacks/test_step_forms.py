@@ -128,7 +128,7 @@ def test_the_mean_of_a_loss_for_each_example_is_logged(mode, tmp_path, points_of
     found = points_of(tmp_path / "train")["loss"]
     assert list(found.values()) == pytest.approx(expected, rel=2e-5)
     y[2 * BATCH + 1] = np.nan
-    with pytest.raises(DivergedError, match="^the loss is not finite at step [27] "):
+    with pytest.raises(DivergedError, match=r"^the loss is not finite at step [27] "):
         fit_once(y, callbacks=[StepLogger(None), DivergenceGuard()])
 
 

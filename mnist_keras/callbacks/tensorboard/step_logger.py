@@ -105,7 +105,9 @@ class StepLogger(EventCallback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
-        self._sinks.begin(self.step, resumes=self.fit.resumes)
+        self._sinks.begin(
+            self.step, resumes=self.fit.resumes, has_another_model=self.has_another_model
+        )
         if epoch != self._epoch_begun:
             self._print(epoch)
             self._epoch_begun = epoch

@@ -80,6 +80,10 @@ class RunDirectory:
         return self.path / "export"
 
     @property
+    def _sweeps(self) -> pathlib.Path:
+        return self.path / "sweeps"
+
+    @property
     def recipe(self) -> pathlib.Path:
         """The flag file of `store_recipe`."""
         return self.path / "flags.txt"
@@ -167,10 +171,12 @@ class RunDirectory:
     def clear(self) -> None:
         """Remove the files of the run, and nothing else.
 
-        The recipe is removed last: after an interruption this is still the directory of a run.
+        The recipe is removed last: after an interruption this is still the directory of a run. A
+        sweep of the learning rate without a run stays: it was made for the run that begins.
         """
+        of_a_run = (self._sweeps, self.recipe) if os.path.lexists(self.recipe) else ()
         with _writing(self.path):
-            for path in (*self._left(), self.recipe):
+            for path in (*self._left(), *of_a_run):
                 if os.path.lexists(path):
                     storage.Disk().remove(path)
 

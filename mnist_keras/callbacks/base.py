@@ -111,6 +111,7 @@ class StepCallback(keras.callbacks.Callback):
         epoch: the epoch of the next batch, from 0.
         step_in_epoch: batches trained on in that epoch.
         fit: a `Fit`.
+        has_another_model: whether the fit before trained another model with this callback.
 
     Example: a callback that sees the model after every 50th step. The number of steps per
     execution does not matter.
@@ -141,6 +142,8 @@ class StepCallback(keras.callbacks.Callback):
         self.epoch = 0
         self.step_in_epoch = 0
         self.fit = Fit()
+        self.has_another_model = False
+        self._trained: int | None = None  # The id of the model of the last fit.
         self._begin = 0
 
     def breaks_execution_at(self, step: int) -> bool:
@@ -204,6 +207,8 @@ class StepCallback(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         share_the_terminal(_keras.calling_list())
+        self.has_another_model = self._trained not in (None, id(self.model))
+        self._trained = id(self.model)
         self._take_models_step()
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:

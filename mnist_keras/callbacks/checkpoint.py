@@ -212,6 +212,7 @@ class Checkpoint(StepCallback):
             notice=notice,
         )
         self._was_interrupted = self._is_open = False
+        self._began_at = 0  # Steps before this fit.
         self._can_resume = True
         self._begins_anew = False
         self._plain_fit: PlainFit | None = None
@@ -283,6 +284,7 @@ class Checkpoint(StepCallback):
         if self._is_open:  # Keras's own fit has raised an exception.
             self._resumption.note_end(self.model)
         attributes = self._note_attributes()
+        self._began_at = begins_at = getattr(self.model, "steps_trained", 0)
         found = self._resumption.restore(
             self.model,
             self._peers,
@@ -292,6 +294,11 @@ class Checkpoint(StepCallback):
         )
         if found is not None:
             self._mid_epoch = found if found.position.step_in_epoch > 0 else None
+            self._began_at = found.description.get("began_at", 0)
+            if self.fit.counts_steps and begins_at < self._began_at:
+                self._exactness.report(
+                    checkpoint_lines.of_a_later_fit(saved=self._began_at, begins_at=begins_at)
+                )
             if workers_of(self.model).is_chief:
                 self._checkpoints.tidy(found.position.step)
             if self._plain_fit is not None:
@@ -308,8 +315,9 @@ class Checkpoint(StepCallback):
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
         # Not in on_train_begin: another checkpoint may be restored after it.
-        if self._begins_anew and self.step == 0:
+        if self._begins_anew and (self.step == 0 or self.has_another_model):
             self._keep_earlier()
+        self._begins_anew = False
         if self._mid_epoch is not None:
             self._resumption.enter_epoch(
                 self._mid_epoch, self.model, self._peers, fit=self.fit, attributes=self._attributes
@@ -512,7 +520,11 @@ class Checkpoint(StepCallback):
             return
         if self._can_resume:
             self._exactness.look_for_changes(self.model, self._attributes)
-        notes = {"learning_rates": self._resumption.learning_rates, "stopped": stopped}
+        notes = {
+            "learning_rates": self._resumption.learning_rates,
+            "stopped": stopped,
+            "began_at": self._began_at,
+        }
         fit = self.fit
         state = training_state.capture(
             self.model,

@@ -10,6 +10,14 @@ NOTHING_SAVED = (
 )
 
 
+def of_a_later_fit(*, saved: int, begins_at: int) -> str:
+    """Why a program of several fits with one directory does not resume exactly."""
+    return (
+        f"the newest checkpoint is of a fit that began after {saved} steps, and this fit begins "
+        f"after {begins_at}; call fit once, or give each fit of the program its own directory"
+    )
+
+
 def resumed(*, step: int, path: pathlib.Path) -> str:
     """The training continues."""
     return f"resumed after {step} steps, from {path}"

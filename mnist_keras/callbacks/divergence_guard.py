@@ -2,6 +2,8 @@
 
 import math
 
+import numpy as np
+
 from mnist_keras.annotations import Logs
 from mnist_keras.callbacks.base import StepCallback, scalars
 from mnist_keras.callbacks.step_observer import is_loss
@@ -64,7 +66,9 @@ class DivergenceGuard(StepCallback):
         step = self.step - 1
         if records is None:
             values, before = scalars(logs), self._before
-            losses = {name: value for name, value in values.items() if is_loss(name)}
+            losses = {
+                name: float(np.mean(value)) for name, value in (logs or {}).items() if is_loss(name)
+            }
         else:
             values, losses = records.at(step), records.losses_at(step)
             before = records.losses_at(step - 1) if step > records.first_step else self._before

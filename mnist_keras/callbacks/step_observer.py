@@ -163,7 +163,8 @@ class StepObserver:
         """The losses in the logs of the step, {name: scalar tensor}, over all replicas.
 
         Each is the value of this step. If that cannot be found, it is the value in the logs, and
-        `EPOCH_MEAN` is appended to its name.
+        `EPOCH_MEAN` is appended to its name. Of several numbers, such as one for each example, it
+        is the mean.
 
         Args:
             logs: what ``train_step`` returned.
@@ -172,15 +173,15 @@ class StepObserver:
         found: dict[str, Any] = {}
         computed = []
         for name, value in flat(logs).items():
-            if not is_loss(name) or name in without or not _is_scalar(value):
+            if not is_loss(name) or name in without or not (_is_scalar(value) or _is_array(value)):
                 continue
             _, metric, key = self._results.get(id(value), (None, None, None))
             if metric is None and self._is_computed_in_step(value):
-                found[name] = keras.ops.convert_to_tensor(value)
+                found[name] = _mean(value)
                 computed.append(name)
                 continue
             own = None if metric is None else self._of_metric(metric, key)
-            found[name + EPOCH_MEAN if own is None else name] = value if own is None else own
+            found[name + EPOCH_MEAN if own is None else name] = _mean(value if own is None else own)
         return self._over_replicas(found, computed=computed)
 
     def note_update(self, metric: Any, args: Any, kwargs: Any) -> None:
@@ -310,3 +311,16 @@ def _values(values, sample_weight=None):
 def _learning_rate(optimizer):
     inner = getattr(optimizer, "inner_optimizer", optimizer)
     return keras.ops.convert_to_tensor(inner.learning_rate)
+
+
+def _is_array(value):
+    """Whether it has several numbers whose mean is their mean over all replicas."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or replicas.current() is not None:
+        return False
+    return keras.backend.is_float_dtype(dtype)
+
+
+def _mean(value):
+    tensor = keras.ops.convert_to_tensor(value)
+    return tensor if _is_scalar(tensor) else keras.ops.mean(tensor)

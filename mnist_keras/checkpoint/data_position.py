@@ -156,14 +156,12 @@ class DataPosition(StreamPosition):
     def obstacles(self) -> list[str]:
         pipeline, source = self._epochs.pipeline, self._epochs.source
         if pipeline is not None:
-            reasons = iterator_state.obstacles(pipeline)
-            advice = "give it a seed, or use tf.random.stateless operations"
-        elif self._epochs.kind == "PyDataset" and self._source is None:
+            return iterator_state.obstacles(pipeline)
+        if self._epochs.kind == "PyDataset" and self._source is None:
             reasons = unseeded_calls(source, base=keras.utils.PyDataset)
             advice = "give it a seed, or keep one generator in an attribute"
-        else:
-            return []
-        return [f"{reason}; {advice}" for reason in reasons]
+            return [f"{reason}; {advice}" for reason in reasons]
+        return []
 
     def note(self, draw: int, value: Any) -> None:
         self._prints[self._made, draw] = value

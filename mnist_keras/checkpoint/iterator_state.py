@@ -24,6 +24,7 @@ STATEFUL_RANDOM_OPS = frozenset(
     }
 )
 _SHUFFLES = ("ShuffleDataset", "ShuffleDatasetV2", "ShuffleDatasetV3", "ShuffleAndRepeatDatasetV2")
+_STATELESS = "or use tf.random.stateless operations"
 _PARALLEL = (
     "ParallelMapDataset",
     "ParallelMapDatasetV2",
@@ -88,7 +89,7 @@ def _resource(iterator):
 
 
 def obstacles(dataset: Any) -> list[str]:
-    """The reasons why a pipeline may give other batches when it is drawn from again.
+    """Why a pipeline may give other batches when it is drawn from again, and what to do.
 
     Args:
         dataset: a ``tf.data.Dataset``.
@@ -98,10 +99,12 @@ def obstacles(dataset: Any) -> list[str]:
     >>> numbers = tf.data.Dataset.range(5)
     >>> noisy = numbers.map(lambda x: tf.random.uniform([], seed=1), num_parallel_calls=2)
     >>> obstacles(noisy)
-    ['tf.data uses RandomUniform in a parallel map, whose order varies']
+    ['tf.data uses RandomUniform in a parallel map, whose order varies; leave out \
+num_parallel_calls there, or use tf.random.stateless operations']
     >>> generator = tf.random.Generator.from_seed(1)
-    >>> obstacles(numbers.map(lambda x: generator.normal(()), num_parallel_calls=2))
-    ['tf.data uses RngReadAndSkip in a parallel map, whose order varies']
+    >>> (reason,) = obstacles(numbers.map(lambda x: generator.normal(()), num_parallel_calls=2))
+    >>> reason[:67]
+    'tf.data uses RngReadAndSkip in a parallel map, whose order varies; '
     """
     graph = pipeline_graph(dataset)
     functions = {function.signature.name: function.node_def for function in graph.library.function}
@@ -114,13 +117,18 @@ def obstacles(dataset: Any) -> list[str]:
             if not node.op.endswith(("Dataset", "DatasetV2", "DatasetV3", "DatasetV4")):
                 continue
             if not is_seeded:
-                lines.append(f"tf.data uses {op} in a map without a seed")
+                lines.append(
+                    f"tf.data uses {op} in a map without a seed; give it a seed, {_STATELESS}"
+                )
             elif is_parallel:
-                lines.append(f"tf.data uses {op} in a parallel map, whose order varies")
+                lines.append(
+                    f"tf.data uses {op} in a parallel map, whose order varies; leave out "
+                    f"num_parallel_calls there, {_STATELESS}"
+                )
         if node.attr["deterministic"].s == b"false" or node.attr["sloppy"].b:
-            lines.append("tf.data is not deterministic: deterministic=False")
+            lines.append("tf.data is not deterministic; leave out deterministic=False")
         if node.op in _SHUFFLES and _is_unseeded(node, body):
-            lines.append("tf.data shuffles without a seed")
+            lines.append("tf.data shuffles without a seed; give it a seed")
     return list(dict.fromkeys(lines))
 
 

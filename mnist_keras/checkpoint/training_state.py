@@ -26,6 +26,7 @@ from mnist_keras.checkpoint import (
     model_variables,
     replica_metrics,
     storage,
+    unused_optimizer,
 )
 from mnist_keras.checkpoint.nested import put_arrays, take_arrays
 from mnist_keras.errors import MnistKerasError
@@ -33,10 +34,11 @@ from mnist_keras.errors import MnistKerasError
 ARRAYS = "state.npz"
 DESCRIPTION = "state.json"
 _GLOBAL = "global"
+_OPTIMIZER = "optimizer/"
 # The identity of data that the model is scored on; earlier versions have not saved it.
 _SCORED_ON = "_sha256"
 _WEIGHTS = ("model",)
-_WITH_OPTIMIZERS = ("optimizer/", "others/")
+_WITH_OPTIMIZERS = (_OPTIMIZER, "others/")
 _ALL_BUT_METRICS = ("model", "optimizer", "others", "captured", "global")
 _ALONE = (
     ", or load only the weights with mnist_keras.callbacks.load_weights(model, directory) and save "
@@ -145,7 +147,9 @@ def capture(model, callbacks, position, *, step=None, place=None, notes=None, at
     rows_of = {key_of("metrics", number): rows for number, rows in sums.items()}
     arrays = {_sums_key(number): rows for number, rows in sums.items()}
     variables = []
-    found = keyed(model_variables.groups(model, step))
+    groups = model_variables.groups(model, step)
+    groups["optimizer"] = unused_optimizer.without_slots(groups["optimizer"], model, step)
+    found = keyed(groups)
     for key, (path, variable) in found.items():
         rows = rows_of.get(key)
         arrays[key] = _copy(variable) if rows is None else replica_metrics.total(variable, rows)
@@ -186,7 +190,7 @@ def restore(state, model, callbacks, *, step=None, data=None):
             name, shape or dtype; or the data differs. Nothing was changed then.
     """
     _check_data(state, data)
-    groups = model_variables.groups(model, step)
+    state, groups = _without_unused_slots(state, model_variables.groups(model, step), model)
     _check_variables(state, groups)
     callback_state.check(state.description["callbacks"], callbacks, StateMismatchError)
     _assign(state, groups, _ALL_BUT_METRICS)
@@ -202,7 +206,7 @@ def restore_again(state, model, callbacks, *, step=None):
         callbacks: the callbacks of `restore`; the states of this package's own ones stay.
         step: as for `capture`.
     """
-    _assign(state, model_variables.groups(model, step), _ALL_BUT_METRICS)
+    assign_variables(state, model, step=step)
     callback_state.restore_foreign(state.description["callbacks"], state.arrays, callbacks)
     restore_metrics(state, model)
 
@@ -226,7 +230,7 @@ def assign_variables(state, model, *, step=None):
     Raises:
         StateMismatchError: the model has other variables; nothing was changed.
     """
-    groups = model_variables.groups(model, step)
+    state, groups = _without_unused_slots(state, model_variables.groups(model, step), model)
     _check_variables(state, groups, only=_ALL_BUT_METRICS)
     _assign(state, groups, _ALL_BUT_METRICS)
 
@@ -327,6 +331,22 @@ def _check_data(state, data):
             "the data differ from those of the checkpoint. "
             f"Received: {received}. Expected: {expected}."
         )
+
+
+def _without_unused_slots(state, groups, model):
+    """A state and the model's groups, without what only one has for an optimizer never applied."""
+    entries = state.description["variables"]
+    saved = [entry for entry in entries if entry["key"].startswith(_OPTIMIZER)]
+    kept, members = unused_optimizer.agreeing(saved, state.arrays, groups["optimizer"], model)
+    numbered = [(key_of("optimizer", number), entry) for number, entry in enumerate(kept)]
+    others = [entry for entry in entries if not entry["key"].startswith(_OPTIMIZER)]
+    arrays = {key: a for key, a in state.arrays.items() if not key.startswith(_OPTIMIZER)}
+    arrays |= {key: state.arrays[entry["key"]] for key, entry in numbered}
+    variables = [*others, *({**entry, "key": key} for key, entry in numbered)]
+    state = dataclasses.replace(
+        state, arrays=arrays, description={**state.description, "variables": variables}
+    )
+    return state, {**groups, "optimizer": members}
 
 
 def _check_variables(state, groups, *, only=_ALL):

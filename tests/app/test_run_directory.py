@@ -146,6 +146,21 @@ def test_clearing_removes_the_curves_of_earlier_trainings(run):
     assert tree(run.path) == {"my notes.txt": b"mine"}
 
 
+def test_clearing_removes_the_sweep_of_the_earlier_run(run):
+    (run.path / "sweeps" / "learning_rate").mkdir(parents=True)
+    run.clear()
+    assert tree(run.path) == {"my notes.txt": b"mine"}
+
+
+def test_clearing_keeps_a_sweep_made_before_the_run(tmp_path):
+    run = RunDirectory(tmp_path)
+    curve = tmp_path / "sweeps" / "learning_rate" / "curve.png"
+    curve.parent.mkdir(parents=True)
+    curve.write_bytes(b"a curve")
+    run.clear()
+    assert curve.read_bytes() == b"a curve"
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -342,6 +342,17 @@ def nested_logs(base, **arguments):
     return regression(Nested, base, arguments)
 
 
+def a_loss_for_each_example(base, **arguments):
+    """Its logs are vectors, so its history cannot be compared as those of the forms are."""
+
+    class Unreduced:
+        def train_step(self, data):
+            errors, _ = self.descend(data)
+            return {"loss": tf.reshape(errors, [-1])}
+
+    return regression(Unreduced, base, arguments)
+
+
 def without_losses(batches):
     for values in one_loss(batches):
         del values["loss"]

@@ -118,3 +118,70 @@ def test_a_cell_that_ended_trains_more_epochs_when_run_again(tmp_path):
     _, points, _ = cell.run()
     assert [*points["loss"]] == [*range(36)]
     assert cell.said == []
+
+
+class Fits:
+    """A program that calls fit several times."""
+
+    def __init__(self):
+        keras.utils.set_random_seed(0)
+        self.said = []
+        self.model = TapeModel(keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]))
+        self.model.compile(optimizer="adam", loss="mse")
+
+    def fit(self, *callbacks):
+        self.model.fit(X, Y, batch_size=8, verbose=0, callbacks=callbacks)
+
+    def fit_in(self, directory):
+        self.fit(Checkpoint(directory, notice=self.said.append))
+
+    @property
+    def weights(self):
+        return [weight.tolist() for weight in self.model.get_weights()]
+
+
+@pytest.mark.slow
+def test_a_program_of_several_fits_says_that_it_trains_more(tmp_path):
+    for _ in range(2):
+        program = Fits()
+        checkpoint = Checkpoint(tmp_path, notice=program.said.append)
+        program.fit(checkpoint)
+        program.fit(checkpoint)
+    assert (
+        "resume is not exact: the newest checkpoint is of a fit that began after 3 steps, and this "
+        "fit begins after 0; call fit once, or give each fit of the program its own directory."
+    ) in program.said
+    assert not checkpoint.is_exact
+
+
+@pytest.mark.slow
+def test_fits_with_their_own_directories_resume_exactly(tmp_path):
+    whole = Fits()
+    whole.fit()
+    whole.fit()
+    first = Fits()
+    first.fit_in(tmp_path / "a")
+    first.fit_in(tmp_path / "b")
+    again = Fits()
+    again.fit_in(tmp_path / "a")
+    again.fit_in(tmp_path / "b")
+    assert again.weights == whole.weights
+    assert not any("not exact" in line for line in again.said)
+
+
+@pytest.mark.slow
+def test_two_models_with_the_same_callbacks_are_kept_apart(tmp_path, points_of):
+    one, other = Fits(), Fits()
+    callbacks = (
+        StepLogger(tmp_path, every_steps=1, echo=False, sinks=[CsvSink(tmp_path / "steps.csv")]),
+        Checkpoint(tmp_path / "checkpoints", notice=one.said.append),
+    )
+    for program in (one, other, one):
+        program.fit(*callbacks)
+    assert sorted(points_of(tmp_path / "train")["loss"]) == [3, 4, 5]
+    assert sorted(stores.csv_points(tmp_path / "steps.csv")["loss"]) == [3, 4, 5]
+    for number in (1, 2):
+        assert sorted(points_of(tmp_path / f"earlier-{number}" / "train")["loss"]) == [0, 1, 2]
+        kept = tmp_path / "checkpoints" / f"earlier-{number}"
+        assert [path.name for path in kept.glob("step-*")] == ["step-00000003"]
+    assert [p.name for p in (tmp_path / "checkpoints").glob("step-*")] == ["step-00000006"]

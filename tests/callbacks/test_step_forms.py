@@ -10,7 +10,14 @@ import pytest
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import DivergedError, DivergenceGuard, StepLogger
-from tests.callbacks.step_forms import BATCH, FORMS, batches_of, data
+from tests.callbacks.step_forms import (
+    BATCH,
+    FORMS,
+    a_loss_for_each_example,
+    batches_of,
+    data,
+    one_loss,
+)
 
 EPOCHS = 2
 STEPS = 5  # in an epoch
@@ -108,6 +115,21 @@ def test_any_loss_that_is_not_finite_ends_training(name, mode):
     said, _, _ = str(caught.value).partition(" not finite at step 2 ")
     losses = [loss.removesuffix(" (epoch mean)") for loss in form.losses]
     assert all(loss in said for loss in losses), said
+
+
+@pytest.mark.slow
+@modes
+def test_the_mean_of_a_loss_for_each_example_is_logged(mode, tmp_path, points_of):
+    (base, arguments), (x, y) = MODES[mode], data()
+    model = a_loss_for_each_example(base, **arguments)
+    fit_once = functools.partial(model.fit, x, batch_size=BATCH, shuffle=False, verbose=0)
+    fit_once(y, callbacks=[StepLogger(tmp_path, every_steps=1)])
+    expected = [values["loss"] for values in one_loss(batches_of(x, y, epochs=1))]
+    found = points_of(tmp_path / "train")["loss"]
+    assert list(found.values()) == pytest.approx(expected, rel=2e-5)
+    y[2 * BATCH + 1] = np.nan
+    with pytest.raises(DivergedError, match=r"^the loss is not finite at step [27] "):
+        fit_once(y, callbacks=[StepLogger(None), DivergenceGuard()])
 
 
 @pytest.mark.parametrize("loss", ["d_loss", "g_loss"])

@@ -50,19 +50,25 @@ def draws_inside(**options):
     ("make", "expected"),
     [
         (lambda: numbers().shuffle(5, seed=1), []),
-        (lambda: numbers().shuffle(5), ["tf.data shuffles without a seed"]),
+        (lambda: numbers().shuffle(5), ["tf.data shuffles without a seed; give it a seed"]),
         (
             lambda: numbers().interleave(lambda x: numbers().shuffle(5)),
-            ["tf.data shuffles without a seed"],
+            ["tf.data shuffles without a seed; give it a seed"],
         ),
         (draws_inside, []),
         (
             lambda: draws_inside(num_parallel_calls=2),
-            ["tf.data uses RandomUniform in a parallel map, whose order varies"],
+            [
+                "tf.data uses RandomUniform in a parallel map, whose order varies; leave out "
+                "num_parallel_calls there, or use tf.random.stateless operations"
+            ],
         ),
         (
             lambda: numbers().map(lambda x: tf.random.normal([])),
-            ["tf.data uses RandomStandardNormal in a map without a seed"],
+            [
+                "tf.data uses RandomStandardNormal in a map without a seed; give it a seed, or use "
+                "tf.random.stateless operations"
+            ],
         ),
     ],
 )

@@ -34,16 +34,17 @@ class GuardedSinks:
                     "from mnist_keras.callbacks.sinks.Sink."
                 )
 
-    def begin(self, step: int, *, resumes: bool = True) -> None:
+    def begin(self, step: int, *, resumes: bool = True, has_another_model: bool = False) -> None:
         """Open the sinks, unless they are open.
 
         Args:
             step: the fit's first step.
             resumes: whether the fit continues a training, or would if there was a checkpoint.
+            has_another_model: whether the values before it are of another model.
         """
         if not self._is_open:
             self._is_open = True
-            begins_anew = step == 0 and not resumes
+            begins_anew = (step == 0 or has_another_model) and not resumes
             self._call_each(lambda sink: _begin(sink, step, begins_anew=begins_anew))
 
     def write(self, step: int, values: Mapping[str, float]) -> None:

@@ -43,16 +43,17 @@ def repeats(logdir, *, step, resumes):
     return resumes and (step > 0 or not any(map(_is_of_another_training, files)))
 
 
-def keep(logdir, *, step):
+def keep(logdir, *, step, begins_anew):
     """Keep the points that a session would replace by others, in ``logdir/earlier-N``.
 
-    TensorBoard shows that directory as another run. A training that begins at step 0 has nothing in
-    common with the earlier one, whose files are moved. One that begins later has its first steps in
-    common, so the files are copied.
+    TensorBoard shows that directory as another run. A training that begins anew has nothing in
+    common with the earlier one, whose files are moved. Another one has its first steps in common,
+    so the files are copied.
 
     Args:
         logdir: the run's directory, a ``pathlib.Path``.
         step: the step at which the session begins.
+        begins_anew: whether it is of another training, at step 0 or with another model.
 
     Returns:
         An `EarlierRun`; None if there are no such points.
@@ -66,13 +67,13 @@ def keep(logdir, *, step):
         return None
     first, last = min(map(min, steps.values())), max(map(max, steps.values()))
     # Points at exactly the step of a later session describe its first weights.
-    if 0 < step >= last:
+    if step >= last and not begins_anew:
         return None
     target = earlier.new_directory(logdir)
     for path in steps:
         new = target / path.relative_to(logdir)
         storage.make_directories(new.parent)
-        if step == 0:
+        if begins_anew:
             os.replace(path, new)
             path.touch()  # The session's own file gets a later name, so TensorBoard reads it.
         else:

@@ -80,7 +80,11 @@ class EventCallback(StepCallback):
         super().on_epoch_begin(epoch, logs)
         # Not in on_train_begin: a checkpoint may be restored after it.
         if self._shared is not None and self._log is None:
-            self._log = self._shared.begin(step=self.step, resumes=self.fit.resumes)
+            self._log = self._shared.begin(
+                step=self.step,
+                resumes=self.fit.resumes,
+                has_another_model=self.has_another_model,
+            )
             self.on_log_begin()
 
     def on_log_begin(self) -> None:

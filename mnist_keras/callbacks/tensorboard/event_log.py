@@ -59,6 +59,8 @@ class EventLog:
         step: the step at which this session begins.
         only: the only subdirectory to resume; None: all existing ones.
         repeats: whether the session writes the points from ``step`` on again.
+        begins_anew: whether the points before ``step`` are of another training; None: if ``step``
+            is 0.
 
     Attributes:
         earlier: where the points of an earlier training were kept, a
@@ -68,7 +70,7 @@ class EventLog:
         MnistKerasError: the files of earlier sessions cannot be truncated.
     """
 
-    def __init__(self, logdir, *, step, only=None, repeats=True):
+    def __init__(self, logdir, *, step, only=None, repeats=True, begins_anew=None):
         self._logdir = pathlib.Path(logdir)
         self._step = step
         self._files = {}
@@ -78,7 +80,12 @@ class EventLog:
         self._lock, self._sync_lock = threading.Lock(), threading.Lock()
         with reported_disk_errors(self._logdir):
             directories = {path.parent for path in files_of_run(self._logdir)}
-            self.earlier = None if repeats else earlier_runs.keep(self._logdir, step=step)
+            has_moved = step == 0 if begins_anew is None else begins_anew
+            self.earlier = (
+                None
+                if repeats
+                else earlier_runs.keep(self._logdir, step=step, begins_anew=has_moved)
+            )
             for directory in sorted(directories):
                 subdirectory = str(directory.relative_to(self._logdir))
                 if only is None or subdirectory == only:

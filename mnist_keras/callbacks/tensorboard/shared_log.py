@@ -54,12 +54,13 @@ class SharedLog:
         """Whether the files were opened."""
         return self._log is not None
 
-    def begin(self, *, step, resumes=False):
+    def begin(self, *, step, resumes=False, has_another_model=False):
         """Open the files, unless another user did.
 
         Args:
             step: the fit's first step, after a checkpoint was restored.
             resumes: whether it continues from a checkpoint, or would if there was one.
+            has_another_model: whether the points that are there are of another model.
 
         Returns:
             The `EventLog`.
@@ -67,7 +68,8 @@ class SharedLog:
         if self._log is None:
             with reported_disk_errors(self._logdir):
                 repeats = earlier_runs.repeats(self._logdir, step=step, resumes=resumes)
-            self._log = EventLog(self._logdir, step=step, repeats=repeats)
+            begins_anew = step == 0 or has_another_model
+            self._log = EventLog(self._logdir, step=step, repeats=repeats, begins_anew=begins_anew)
             if self._log.earlier is not None:
                 terminal.notice(_kept(self._log.earlier))
         return self._log

@@ -106,11 +106,12 @@ def train_function(model: Any) -> JaxTrainFunction | TorchTrainFunction | None:
 
 def _losses(logs):
     found = flat(logs).items()
-    return {name: _number(loss) for name, loss in found if is_loss(name) and np.size(loss) == 1}
+    return {name: _number(loss) for name, loss in found if is_loss(name)}
 
 
 def _number(value):
-    return np.float32(np.reshape(backends.host_array(value), ()))
+    """A number, or the mean of several."""
+    return np.float32(np.mean(backends.host_array(value)))
 
 
 def _count(batch):

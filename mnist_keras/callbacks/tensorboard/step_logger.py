@@ -34,7 +34,8 @@ class StepLogger(EventCallback):
     A ``train_step`` of your own needs nothing for that. Each log whose name ends with "loss" is
     logged under its name, for example ``kl_loss``. If the log is the result of a metric, so a mean
     over the epoch, the logged value is that of the step. If it cannot be found, the mean is logged,
-    as ``NAME (epoch mean)``. A step without a ``loss`` prints its other losses on one line:
+    as ``NAME (epoch mean)``. A loss with a number for each example is logged as their mean. A step
+    without a ``loss`` prints its other losses on one line:
     ``EPOCH STEP d_loss: VALUE g_loss: VALUE``. If the step applies several optimizers, the tags are
     ``learning_rate/NAME`` and ``gradient_norm/NAME``, where NAME is the attribute that holds the
     optimizer.
@@ -105,7 +106,9 @@ class StepLogger(EventCallback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         super().on_epoch_begin(epoch, logs)
-        self._sinks.begin(self.step, resumes=self.fit.resumes)
+        self._sinks.begin(
+            self.step, resumes=self.fit.resumes, has_another_model=self.has_another_model
+        )
         if epoch != self._epoch_begun:
             self._print(epoch)
             self._epoch_begun = epoch

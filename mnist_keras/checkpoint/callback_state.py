@@ -57,6 +57,10 @@ def restore(states, arrays, callbacks):
         if isinstance(callback, Stateful):
             callback.load_state_dict(state)
         else:
+            if state.get("best_weights") is not None:
+                # A weight that is a single number was saved as one; Keras needs its shape.
+                weights = [np.asarray(weight) for weight in state["best_weights"]]
+                state = {**state, "best_weights": weights}
             vars(callback).update(state)
 
 

@@ -185,3 +185,18 @@ def test_two_models_with_the_same_callbacks_are_kept_apart(tmp_path, points_of):
         kept = tmp_path / "checkpoints" / f"earlier-{number}"
         assert [path.name for path in kept.glob("step-*")] == ["step-00000003"]
     assert [p.name for p in (tmp_path / "checkpoints").glob("step-*")] == ["step-00000006"]
+
+
+@pytest.mark.slow
+def test_a_hook_of_the_epoch_changes_the_rate_once(tmp_path):
+    def fit(*callbacks):
+        program = Fits()
+        halved = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+        options = {"batch_size": 4, "epochs": 2, "verbose": 0}
+        program.model.fit(X, Y, callbacks=[halved, *callbacks], **options)
+        return program.weights, float(program.model.optimizer.learning_rate)
+
+    expected = fit()
+    with pytest.raises(KeyboardInterrupt):
+        fit(Checkpoint(tmp_path, every_steps=4), Interrupt(5))
+    assert fit(Checkpoint(tmp_path, every_steps=4), Interrupt(0)) == expected

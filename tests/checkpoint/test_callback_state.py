@@ -161,6 +161,16 @@ def test_best_weights_are_restored_in_their_own_precision(dtype, tmp_path):
     assert second.end() == [[[1.0], [1.0]], [1.0]]
 
 
+def test_best_weights_that_are_single_numbers_can_be_set_again():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Normalization()])
+    assert any(weight.shape == () for weight in model.get_weights())
+    first, second = callbacks.EarlyStopping(), callbacks.EarlyStopping()
+    first.on_train_begin()
+    first.best_weights = model.get_weights()
+    callback_state.restore(*through_the_disk(*callback_state.capture([first])), [second])
+    model.set_weights(second.best_weights)
+
+
 class Own(callbacks.Callback):
     def __init__(self, state=None):
         super().__init__()

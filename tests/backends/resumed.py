@@ -26,16 +26,15 @@ class Kill(keras.callbacks.Callback):
 
     def __init__(self, steps):
         super().__init__()
-        self.left = steps
+        self.countdown = iter(range(steps))  # No checkpoint sets it back.
 
     def on_train_batch_begin(self, batch, logs=None):
-        if self.left == 0:
+        if next(self.countdown, None) is None:
             raise Killed
-        self.left -= 1
 
 
 class Counter(keras.callbacks.Callback):
-    """Counts the steps that callbacks see."""
+    """Counts the steps that callbacks see, also over interruptions."""
 
     def __init__(self):
         super().__init__()

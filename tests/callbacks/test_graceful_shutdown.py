@@ -31,11 +31,12 @@ class Signal(keras.callbacks.Callback):
         super().__init__()
         self._step, self._epoch, self._at_end, self._signum = step, epoch, at_end, signum
         self._seen = 0
+        self._sent = threading.Event()  # No checkpoint sets it back.
 
     def on_train_batch_end(self, batch, logs=None):
         self._seen = getattr(self.model, "steps_trained", self._seen + 1)
-        if self._step is not None and self._seen >= self._step:
-            self._step = None
+        if self._step is not None and self._seen >= self._step and not self._sent.is_set():
+            self._sent.set()
             signal.raise_signal(self._signum)
 
     def on_epoch_end(self, epoch, logs=None):

@@ -30,11 +30,10 @@ class Interrupt(keras.callbacks.Callback):
 
     def __init__(self, after):
         super().__init__()
-        self.left = after
+        self.countdown = iter(range(after - 1, -1, -1))  # No checkpoint sets it back.
 
     def on_train_batch_end(self, batch, logs=None):
-        self.left -= 1
-        if self.left == 0:
+        if next(self.countdown, None) == 0:
             raise KeyboardInterrupt
 
 

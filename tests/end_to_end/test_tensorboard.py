@@ -25,11 +25,10 @@ class BreakAfter(keras.callbacks.Callback):
 
     def __init__(self, batches_left):
         super().__init__()
-        self.batches_left = batches_left
+        self.countdown = iter(range(batches_left - 1, -1, -1))  # No checkpoint sets it back.
 
     def on_train_batch_end(self, batch, logs=None):
-        self.batches_left -= 1
-        if self.batches_left == 0:
+        if next(self.countdown, None) == 0:
             raise ConnectionAbortedError
 
 

@@ -518,8 +518,6 @@ class Checkpoint(StepCallback):
         if not workers.is_chief:
             training_state.take_part_in_capture(self.model)
             return
-        if self._can_resume:
-            self._exactness.look_for_changes(self.model, self._attributes)
         notes = {
             "learning_rates": self._resumption.learning_rates,
             "stopped": stopped,
@@ -535,6 +533,8 @@ class Checkpoint(StepCallback):
             notes=notes,
             attributes=self._attributes,
         )
+        if self._can_resume:
+            self._exactness.look_for_changes(self.model, self._attributes)
         peers = [peer for peer in self._peers if isinstance(peer, StepCallback)]
         taken_at_s = self._saved_at_s
         self._writer.start(lambda: self._write(state, fit, metrics, peers, taken_at_s))

@@ -5,6 +5,10 @@ after ``on_train_begin`` is saved and restored. What it leaves is the program's.
 types are left alone, and so are readings of a clock, which mean nothing in another process.
 """
 
+import collections
+import contextlib
+import copy
+import itertools
 import time
 import types
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,13 +21,20 @@ import tensorflow as tf
 from mnist_keras.checkpoint import foreign_state, random_state
 from mnist_keras.checkpoint.nested import put_arrays, take_arrays
 
-_MOST_PARTS = 100_000  # of one attribute
-_SMALL_BYTES = 2**20  # arrays up to this size are compared as a whole
+_MOST_PARTS = 100_000  # of a container, without lists of numbers
+_LONG = 1000  # Longer containers are compared by their length and their ends,
+_SMALL_BYTES = 2**20  # larger arrays by samples.
 _SAMPLES = 4096
 _YEARS_S = 1e8
 _CLOCKS = (time.perf_counter, time.monotonic)
 _DRAWN = (types.GeneratorType, tf.data.Iterator)
-_VARIABLE = "__variable__"
+_CONTAINERS = (list, tuple, set, collections.deque)
+_VARIABLES = (tf.Variable, keras.Variable)
+_VARIABLE, _NUMBERS = "__variable__", "__numbers__"
+
+
+class _TooLongError(Exception):
+    """A container has too many parts."""
 
 
 class CallbackAttributes:
@@ -56,25 +67,26 @@ class CallbackAttributes:
         self.callbacks = list(callbacks)
         self._left_out = {*left_out, *vars(keras.callbacks.Callback())}
         self._began = [clock() for clock in _CLOCKS]
-        self._first = [self._plain(callback) for callback in self.callbacks]
+        self._first = [self._kept(callback) for callback in self.callbacks]
         self._last: list[dict[str, _Kept]] = []
         self._restored: list[set[str]] = [set() for _ in self.callbacks]
+        self._too_long: set[str] = set()
 
     def note_end(self) -> None:
         """Note what a fit leaves, at its end or at an exception."""
-        self._last = [self._plain(callback) for callback in self.callbacks]
+        self._last = [self._kept(callback) for callback in self.callbacks]
 
     def rewind(self) -> None:
         """Undo what an interrupted fit has changed and the present ``on_train_begin`` has not."""
         every = zip(self.callbacks, self._first, self._last, strict=False)
         for callback, first, last in every:
-            for name, value in self._plain(callback).items():
-                if name not in last or not value.is_like(last[name]):
+            for name, value in self._kept(callback).items():
+                if name not in last or value.token != last[name].token:
                     continue
                 if name not in first:
                     delattr(callback, name)
-                elif not value.is_like(first[name]):
-                    _set(callback, name, first[name].value)
+                elif value.token != first[name].token:
+                    setattr(callback, name, _copied(first[name].value))
 
     def capture(self, arrays: dict[str, np.ndarray], *, known: Iterable[Any] = ()) -> list[Any]:
         """[[class name, {attribute: value}, states of random generators], ...].
@@ -87,12 +99,17 @@ class CallbackAttributes:
         saved = []
         every = zip(self.callbacks, self._first, self._restored, strict=True)
         for number, (callback, first, restored) in enumerate(every):
-            changed = {
-                name: kept.value
-                for name, kept in self._plain(callback, known=ids).items()
-                if name in restored or name not in first or not kept.is_like(first[name])
-            }
-            entry = [type(callback).__name__, changed, random_state.held(callback)]
+            changed = {}
+            for name, kept in self._kept(callback).items():
+                if name not in restored and name in first and kept.token == first[name].token:
+                    continue
+                try:
+                    changed[name] = _encode(kept.value, ids)
+                except _TooLongError:
+                    self._too_long.add(f"{type(callback).__name__}.{name}")
+                except TypeError:  # It holds a model, a file, a figure.
+                    continue
+            entry = [type(callback).__name__, changed, random_state.held(self._own(callback))]
             saved.append(take_arrays(entry, f"attributes/{number}", arrays))
         return saved
 
@@ -113,29 +130,30 @@ class CallbackAttributes:
             self._restored[same[0]] |= changed.keys()
             for attribute, value in changed.items():
                 _set(callback, attribute, value)
-            random_state.restore({"held": held}, callback)
+            random_state.restore({"held": held}, self._own(callback))
         return missing
 
     def unsaved(self) -> list[str]:
-        """CLASS.ATTRIBUTE of what cannot be saved: iterators and very long containers."""
-        return [
+        """CLASS.ATTRIBUTE of iterators, and of containers too long for the last `capture`."""
+        drawn = [
             f"{type(callback).__name__}.{name}"
             for callback in self.callbacks
-            for name, value in vars(callback).items()
-            if name not in self._left_out
-            and (isinstance(value, _DRAWN) or _parts(value) > _MOST_PARTS)
+            for name, value in self._own(callback).items()
+            if isinstance(value, _DRAWN)
         ]
+        return [*drawn, *sorted(self._too_long)]
 
-    def _plain(self, callback, *, known=frozenset()):
+    def _own(self, callback):
+        """The attributes that the user's program gave a callback, {name: value}."""
+        return {n: value for n, value in vars(callback).items() if n not in self._left_out}
+
+    def _kept(self, callback):
         """{name: `_Kept`} of the attributes of types that can be saved."""
         found = {}
-        for name, value in vars(callback).items():
-            if name in self._left_out or self._is_time(value) or _parts(value) > _MOST_PARTS:
-                continue
-            try:
-                found[name] = _Kept(_encode(value, known))
-            except TypeError:  # A model, a file, a figure.
-                continue
+        for name, value in self._own(callback).items():
+            if not self._is_time(value):
+                with contextlib.suppress(TypeError):
+                    found[name] = _Kept(value)
         return found
 
     def _is_time(self, value):
@@ -149,45 +167,64 @@ class CallbackAttributes:
 
 
 class _Kept:
-    """An encoded value; of its large arrays it keeps no copy, but sees whether they change."""
+    """A value, and a token that differs once the value has changed.
 
-    def __init__(self, encoded):
-        self._samples = _sampled(encoded)
-        self.value = _copied(encoded)
+    Raises:
+        TypeError: nothing can tell whether the value has changed.
+    """
 
-    def is_like(self, other):
-        return random_state.same(self._samples, other._samples)
-
-
-def _sampled(encoded):
-    if isinstance(encoded, dict):
-        return {name: _sampled(value) for name, value in encoded.items()}
-    if isinstance(encoded, list):
-        return [_sampled(value) for value in encoded]
-    if isinstance(encoded, np.ndarray):
-        step = 1 if encoded.nbytes <= _SMALL_BYTES else max(1, encoded.size // _SAMPLES)
-        return [str(encoded.dtype), list(encoded.shape), encoded.reshape(-1)[::step].tobytes()]
-    return [type(encoded).__name__, encoded]
+    def __init__(self, value):
+        self.token = _token(value)
+        self.value = _copied(value)
 
 
-def _copied(encoded):
-    if isinstance(encoded, dict):
-        return {name: _copied(value) for name, value in encoded.items()}
-    if isinstance(encoded, list):
-        return [_copied(value) for value in encoded]
-    is_small = isinstance(encoded, np.ndarray) and encoded.nbytes <= _SMALL_BYTES
-    return encoded.copy() if is_small else encoded
+def _token(value):
+    if isinstance(value, dict):
+        if len(value) > _LONG:
+            return len(value), *_token(list(value.items())[:: len(value) - 1])
+        return tuple((key, _token(part)) for key, part in value.items())
+    if isinstance(value, _CONTAINERS):
+        if len(value) > _LONG:
+            ends = () if isinstance(value, set) else (id(value[0]), id(value[-1]))
+            return type(value), len(value), *ends
+        return type(value), *map(_token, value)
+    if isinstance(value, (*_VARIABLES, tf.Tensor, np.ndarray, np.generic)):
+        array = np.asarray(value)
+        if array.dtype.hasobject:
+            raise TypeError("it may hold anything")
+        step = 1 if array.nbytes <= _SMALL_BYTES else max(1, array.size // _SAMPLES)
+        return str(array.dtype), array.shape, array.reshape(-1)[::step].tobytes()
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return type(value), repr(value) if isinstance(value, float) else value
+    raise TypeError("its changes cannot be seen")
 
 
-def _encode(value, known):
-    if isinstance(value, (tf.Variable, keras.Variable)):
+def _copied(value):
+    """A copy of a value, which shares its large arrays."""
+    if type(value) is dict:
+        return {key: _copied(part) for key, part in value.items()}
+    if type(value) is list and len(value) <= _LONG:
+        return [_copied(part) for part in value]
+    if isinstance(value, (dict, *_CONTAINERS)):
+        return copy.copy(value)
+    is_small = isinstance(value, np.ndarray) and value.nbytes <= _SMALL_BYTES
+    return value.copy() if is_small else value
+
+
+def _encode(value, known, parts=None):
+    parts = itertools.count() if parts is None else parts
+    if next(parts) > _MOST_PARTS:
+        raise _TooLongError
+    if isinstance(value, _VARIABLES):
         if id(value) in known:
             raise TypeError("it is saved elsewhere")
         return {_VARIABLE: np.array(value)}
     if isinstance(value, list):
-        return [_encode(part, known) for part in value]
+        if len(value) > _LONG and {*map(type, value)} == {float}:
+            return {_NUMBERS: np.array(value)}
+        return [_encode(part, known, parts) for part in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _encode(part, known) for key, part in value.items()}
+        return {key: _encode(part, known, parts) for key, part in value.items()}
     return foreign_state.encode(value)
 
 
@@ -197,8 +234,10 @@ def _set(callback, name, encoded):
 
 def _put(present, value):
     """A decoded value; variables that exist are assigned to."""
+    if isinstance(value, dict) and value.keys() == {_NUMBERS}:
+        return value[_NUMBERS].tolist()
     if isinstance(value, dict) and value.keys() == {_VARIABLE}:
-        if not isinstance(present, (tf.Variable, keras.Variable)):
+        if not isinstance(present, _VARIABLES):
             return tf.Variable(value[_VARIABLE])
         present.assign(value[_VARIABLE])
         return present
@@ -215,16 +254,3 @@ def _put(present, value):
         present = [*present, *[None] * len(value)]
         return [_put(old, part) for old, part in zip(present, value, strict=False)]
     return value.copy() if isinstance(value, np.ndarray) else value
-
-
-def _parts(value):
-    """How many parts a nested container has, counted to a few above `_MOST_PARTS`."""
-    waiting, count = [value], 0
-    while waiting and count <= _MOST_PARTS:
-        part = waiting.pop()
-        count += 1
-        if isinstance(part, dict):
-            waiting += part.values()
-        elif isinstance(part, (list, tuple, set, frozenset)):
-            waiting += part
-    return count

@@ -1,0 +1,137 @@
+import collections
+import doctest
+import json
+import types
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from mnist_keras.checkpoint import callback_attributes
+from mnist_keras.checkpoint.callback_attributes import CallbackAttributes
+
+
+class Own(keras.callbacks.Callback):
+    pass
+
+
+def with_values(**values):
+    callback = Own()
+    vars(callback).update(values)
+    return callback
+
+
+def through_a_checkpoint(change, first=None, **others):
+    """The attribute ``it`` of a new callback, after that of another one was changed and saved."""
+    callback, arrays = with_values(it=first), {}
+    attributes = CallbackAttributes([callback])
+    change(callback)
+    saved = json.loads(json.dumps(attributes.capture(arrays)))
+    another = with_values(it=first, **others)
+    assert CallbackAttributes([another]).restore(saved, arrays) == []
+    return another.it
+
+
+def test_the_examples_in_the_docstrings_hold():
+    assert doctest.testmod(callback_attributes).failed == 0
+
+
+VALUES = [
+    7,
+    0.1,
+    float("nan"),
+    "warm up",
+    None,
+    [1, (2.5, "a"), {"b": b"c"}],
+    {3: "a key that is a number"},
+    {"a", "b"},
+    collections.deque([1, 2], maxlen=2),
+    np.float32(0.1),
+    np.arange(6).reshape(2, 3),
+    np.zeros(300_000),
+    [0.5] * 5000,
+    tf.constant([1.0, 2.0]),
+]
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+def test_a_value_of_any_plain_type_is_restored(value):
+    def change(callback):
+        callback.it = value
+
+    found = through_a_checkpoint(change, first="something else")
+    assert type(found) is type(value)
+    if tf.is_tensor(value):
+        found, value = found.numpy(), value.numpy()
+    np.testing.assert_equal(found, value)
+
+
+def test_what_grows_in_place_is_restored():
+    found = through_a_checkpoint(lambda c: c.it["loss"].append(1.5), collections.defaultdict(list))
+    assert found == {"loss": [1.5]}
+    assert found["accuracy"] == []  # It is still a defaultdict.
+
+
+def test_variables_are_assigned_and_not_replaced():
+    callback = with_values(it=[tf.Variable(1.0), keras.Variable(2.0)])
+    attributes, arrays = CallbackAttributes([callback]), {}
+    callback.it[0].assign(5.0)
+    saved = attributes.capture(arrays)
+    another = with_values(it=[tf.Variable(1.0), keras.Variable(2.0)])
+    before = list(another.it)
+    CallbackAttributes([another]).restore(saved, arrays)
+    assert [float(variable) for variable in before] == [5.0, 2.0]
+
+
+def test_variables_of_the_model_are_not_saved_twice():
+    variable = tf.Variable(1.0)
+    callback, arrays = with_values(it=variable), {}
+    attributes = CallbackAttributes([callback])
+    variable.assign(2.0)
+    assert attributes.capture(arrays, known=[variable]) == [["Own", {}, []]]
+
+
+@pytest.mark.parametrize("value", [object(), [keras.layers.Dense(1)], types.SimpleNamespace(a=1)])
+def test_objects_are_left_alone(value):
+    def change(callback):
+        callback.it = value
+
+    assert through_a_checkpoint(change, first="first") == "first"
+
+
+def test_a_constant_that_the_program_has_changed_is_kept():
+    callback, arrays = with_values(patience=3, count=0), {}
+    attributes = CallbackAttributes([callback])
+    callback.count = 4
+    another = with_values(patience=5, count=0)
+    CallbackAttributes([another]).restore(attributes.capture(arrays), arrays)
+    assert (another.patience, another.count) == (5, 4)
+
+
+def test_a_large_constant_is_not_copied():
+    validation_set = np.zeros(1_000_000)
+    attributes, arrays = CallbackAttributes([with_values(it=validation_set)]), {}
+    attributes.capture(arrays)
+    assert arrays == {}
+    assert attributes._first[0]["it"].value is validation_set
+
+
+def test_a_container_too_long_to_save_is_named():
+    callback, arrays = with_values(it=["a"] * 150_000), {}
+    attributes = CallbackAttributes([callback])
+    assert attributes.capture(arrays) == [["Own", {}, []]]
+    assert attributes.unsaved() == []
+    callback.it.append("b")
+    attributes.capture(arrays)
+    assert attributes.unsaved() == ["Own.it"]
+
+
+def test_an_interruption_is_undone_but_for_what_the_next_begin_sets():
+    callback = with_values(count=0, path="first")
+    attributes = CallbackAttributes([callback])
+    callback.count, callback.path, callback.extra = 5, "second", 1
+    attributes.note_end()
+    callback.path = "third"  # By the next on_train_begin.
+    attributes.rewind()
+    assert (callback.count, callback.path, hasattr(callback, "extra")) == (0, "third", False)

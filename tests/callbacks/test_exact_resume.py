@@ -255,7 +255,7 @@ def endless():
     return {"x": data.batch(4), "y": None, "batch_size": None, "steps_per_epoch": 6, "epochs": 3}
 
 
-def test_endless_data_resume_twice_from_a_state_that_was_not_saved(tmp_path, monkeypatch):
+def test_endless_data_resume_twice_without_a_saved_state(tmp_path, monkeypatch):
     whole, _, _ = train(tmp_path / "whole", **endless())
     with monkeypatch.context() as patch:
         # As in a checkpoint of an earlier version.

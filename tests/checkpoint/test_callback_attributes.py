@@ -127,7 +127,7 @@ def test_a_container_too_long_to_save_is_named():
     assert attributes.unsaved() == ["Own.it"]
 
 
-def test_an_interruption_is_undone_but_for_what_the_next_begin_sets():
+def test_an_interruption_is_undone_except_what_the_next_begin_sets():
     callback = with_values(count=0, path="first")
     attributes = CallbackAttributes([callback])
     callback.count, callback.path, callback.extra = 5, "second", 1

@@ -3,12 +3,12 @@
 import concurrent.futures
 import re
 import shutil
-import subprocess
 
 import pytest
 
 from mnist_keras.data import write_idx
 from mnist_keras.data.datasets.synthetic import synthetic_digits
+from tests import forks
 from tests.cluster import free_addresses
 from tests.command_line import command, environment, write_small_mnist
 
@@ -66,12 +66,10 @@ def other_test_images(data, tmp_path_factory):
 def run(place, variables, flags):
     """main.py as one worker in a directory of its own."""
     place.mkdir()
-    return subprocess.run(
+    return forks.run(
         command("--run_name=one", "--epochs=1", *flags),
         cwd=place,
         env=environment(**variables),
-        capture_output=True,
-        text=True,
         timeout=LONGEST_S,
     )
 

@@ -102,6 +102,13 @@ def crash():
     return Crash
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _imports_are_not_searched():
+    """The half million objects of the imported modules are not searched for garbage."""
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _collections_stay_short():
     """What TensorFlow keeps of the tests before is not searched for garbage each time."""

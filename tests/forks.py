@@ -1,8 +1,9 @@
 """Processes that begin with TensorFlow and Keras imported, which takes 4 seconds of each.
 
-`Popen` and `run` are those of `subprocess`, for ``python PROGRAM ...`` and ``python -m MODULE ...``.
-The process is a fork of one that has imported both and done nothing else. So nothing here is for a
-test of how a program starts, or of variables that TensorFlow reads when it is imported.
+`Popen` and `run` are those of `subprocess`, for ``python PROGRAM ...``, ``python -m MODULE ...``
+and ``python -c TEXT ...``. The process is a fork of one that has imported both and done nothing
+else. So nothing here is for a test of how a program starts, or of variables that TensorFlow reads
+when it is imported.
 """
 
 import array
@@ -25,10 +26,10 @@ _MOST_BYTES = 1 << 17
 _lock = threading.Lock()
 
 
-def run(command, *, timeout=None, **options):
+def run(command, *, timeout=None, capture_output=True, text=True, **options):
     """`subprocess.run` with captured text."""
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with Popen(command, **streams, **options) as process:
+    assert (capture_output, text) == (True, True)
+    with Popen(command, stdout=-1, stderr=-1, text=True, **options) as process:
         try:
             printed = process.communicate(timeout=timeout)
         except BaseException:
@@ -44,7 +45,9 @@ class _Forked(subprocess.Popen):
         _, _, _, _, cwd, env, _, _, _, *pipes = arguments[:15]
         stdin, _, _, stdout, _, stderr = pipes
         fds = [own if fd == -1 else fd for own, fd in enumerate((stdin, stdout, stderr))]
+        new_session = arguments[20]
         request = [list(map(str, command[1:])), str(cwd or os.getcwd()), dict(env or os.environ)]
+        request.append(new_session)
         with _lock:
             # The fork's parent ends at once; then this process inherits it, and can wait for it.
             _set_subreaper(1)
@@ -127,13 +130,16 @@ def _serve():
         os.close(reader)
 
 
-def _become(command, cwd, environment, fds):
-    """Take the streams, the directory, the environment and the random state of a new process."""
+def _become(command, cwd, environment, new_session, fds):
+    """Take the streams, directory, environment, session and random state of a new process."""
     import numpy as np
 
     for number, fd in enumerate(fds):
         os.dup2(fd, number)
         os.close(fd)
+    sys.stdout.reconfigure(line_buffering=sys.stdout.isatty())
+    if new_session:
+        os.setsid()
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(environment)
@@ -152,6 +158,10 @@ def main():
         sys.path[0] = os.getcwd()
         sys.argv = command[1:]
         runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    elif command[0] == "-c":
+        sys.path[0] = ""
+        sys.argv = ["-c", *command[2:]]
+        exec(compile(command[1], "<string>", "exec"), {"__name__": "__main__"})
     else:
         sys.path[0] = os.path.dirname(os.path.abspath(command[0]))
         sys.argv = command

@@ -12,7 +12,7 @@ import subprocess
 import pytest
 
 from tests import forks
-from tests.command_line import MAIN, command, environment, run_main, write_small_mnist
+from tests.command_line import MAIN, command, environment, fork_main, run_main, write_small_mnist
 
 EVERYTHING = (
     "--pictures_every_epochs=10",
@@ -81,7 +81,7 @@ def run_to_its_end(cwd, *arguments):
 
 
 def fork_to_its_end(cwd, *arguments):
-    return _ended(forks.run(command(*arguments), cwd=cwd, env=environment()))
+    return _ended(fork_main(*arguments, cwd=cwd))
 
 
 def _ended(done):

@@ -79,7 +79,7 @@ def test_callbacks(run, tmp_path, monkeypatch):
     assert (tmp_path / "callbacks.png").exists()
 
 
-def test_scaling(run, tmp_path):
+def test_scaling(run, forking, tmp_path):
     rows, report = run(scaling, "--rounds=1", "--times", "2", "--batch_sizes", "50")
     assert (
         rows

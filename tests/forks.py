@@ -154,6 +154,7 @@ def _become(command, cwd, environment, new_session, fds):
 def main():
     """Run the program as ``python`` would; whatever it raises ends this process."""
     command = _serve()
+    sys.orig_argv = [sys.executable, *command]
     if command[0] == "-m":
         sys.path[0] = os.getcwd()
         sys.argv = command[1:]

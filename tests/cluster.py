@@ -7,6 +7,7 @@ import fcntl
 import socket
 import subprocess
 
+from tests import forks
 from tests.command_line import command, environment
 
 # No training here runs that long, or waits that long for a lost worker.
@@ -69,7 +70,7 @@ class Workers:
             if data_dirs is not None:
                 variables["MNIST_KERAS_DATA_DIR"] = str(data_dirs[index])
             self.processes.append(
-                subprocess.Popen(
+                forks.Popen(
                     command(*arguments),
                     cwd=cwd,
                     env=environment(**variables),

@@ -8,9 +8,12 @@ import os
 import pty
 import struct
 import subprocess
+import sys
 import termios
 
 import pyte
+
+from tests import forks
 
 _ROWS = 160
 FOREIGN = ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "TTY_COMPATIBLE", "COLUMNS", "LINES")
@@ -86,7 +89,8 @@ def run_in_terminal(command, *, columns, cwd, stdout=None, told=lambda text, pro
     master, slave = pty.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, columns, 0, 0))
     streams = {"stdin": slave, "stdout": stdout or slave, "stderr": slave}
-    with subprocess.Popen(command, cwd=cwd, env=env, start_new_session=True, **streams) as process:
+    popen = forks.Popen if command[0] == sys.executable else subprocess.Popen
+    with popen(command, cwd=cwd, env=env, start_new_session=True, **streams) as process:
         os.close(slave)
         with contextlib.suppress(OSError):  # EIO on Linux, when the last process has closed it.
             while data := os.read(master, 1 << 16):

@@ -5,6 +5,7 @@ import sys
 
 import pytest
 
+from tests import forks
 from tests.command_line import environment
 
 APPLICATION = ("mnist_keras.app", "mnist_keras.photos", "mnist_keras.data.datasets")
@@ -16,9 +17,9 @@ print(*sys.modules)
 """
 
 
-def loaded(imports):
-    """The modules that a new process loads by some imports."""
-    done = subprocess.run(
+def loaded(imports, *, run=forks.run):
+    """The modules of a process with TensorFlow and Keras after some imports."""
+    done = run(
         [sys.executable, "-c", PROGRAM.format(imports=imports)],
         env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
         capture_output=True,
@@ -50,7 +51,8 @@ def test_the_library_loads_nothing_of_the_application():
 
 
 def test_the_package_alone_loads_no_framework():
-    modules = loaded("import mnist_keras, mnist_keras.data, mnist_keras.prediction")
+    imports = "import mnist_keras, mnist_keras.data, mnist_keras.prediction"
+    modules = loaded(imports, run=subprocess.run)
     assert of(modules, ["tensorflow", "keras", "scipy", "requests", "jinja2"]) == set()
 
 

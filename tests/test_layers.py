@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+from tests import forks
 from tests.command_line import environment
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -169,13 +170,7 @@ def test_earlier_paths_work_before_the_current_ones_are_imported():
         f"assert earlier is importlib.import_module({present!r}), {earlier!r}\n"
         for earlier, present in MODULES.items()
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env=environment(TF_CPP_MIN_LOG_LEVEL="2"),
-        capture_output=True,
-        text=True,
-    )
+    done = forks.run([sys.executable, "-c", program], cwd=ROOT, env=environment())
     assert done.returncode == 0, done.stderr
 
 

@@ -18,7 +18,7 @@ import shutil
 
 import pytest
 
-from tests.command_line import run_main, write_small_mnist
+from tests.command_line import fork_main, write_small_mnist
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +44,7 @@ def resumed(earlier, tmp_path_factory):
         assert earlier_path in recipe
         recipe = recipe.replace(earlier_path, str(path))
     (run / "flags.txt").write_text(recipe, encoding="utf-8")
-    return run, run_main(f"--flagfile={run / 'flags.txt'}", cwd=work)
+    return run, fork_main(f"--flagfile={run / 'flags.txt'}", cwd=work)
 
 
 def test_it_resumes_from_its_last_checkpoint(resumed):

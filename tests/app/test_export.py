@@ -21,7 +21,7 @@ from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.data import load, write_shards
 from mnist_keras.data.formats import shard_files
 from mnist_keras.errors import MnistKerasError, UsageError
-from tests.command_line import run_main, tree, write_small_mnist
+from tests.command_line import fork_main, tree, write_small_mnist
 
 pytestmark = pytest.mark.slow
 
@@ -88,7 +88,7 @@ def exported(network, small_mnist, tmp_path_factory):
     """(directory, printed lines) of a run exported in every format by the command line."""
     directory = tmp_path_factory.mktemp("exported")
     run, _ = make_run(directory, network, small_mnist)
-    done = run_main("--mode=export", f"--logdir={directory}", "--run_name=run", cwd=directory)
+    done = fork_main("--mode=export", f"--logdir={directory}", "--run_name=run", cwd=directory)
     assert (done.returncode, done.stderr) == (0, "")
     return run.path, done.stdout.splitlines()
 

@@ -19,7 +19,7 @@ from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.photos import reading
 from mnist_keras.photos.reading import read
 from mnist_keras.probabilities import probabilities
-from tests.command_line import run_main, write_small_mnist
+from tests.command_line import fork_main, write_small_mnist
 
 CROSS = "categorical_crossentropy"
 
@@ -215,7 +215,7 @@ def test_predicting_with_a_run_without_model_is_an_error(here):
 
 @pytest.mark.slow
 def test_the_command_predicts_with_the_newest_run_and_its_loss(here):
-    done = run_main(
+    done = fork_main(
         "--mode=predict", "数 字.png", "text.png", "--contact_sheet=sheet.png", "--json", cwd=here
     )
     assert done.stdout, done.stderr

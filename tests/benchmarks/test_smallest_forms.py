@@ -1,11 +1,14 @@
 import json
+import subprocess
 import sys
+import types
 
 import pytest
 
 from benchmarks import (
     batch_size,
     callbacks,
+    measuring,
     resuming,
     scaling,
     speed,
@@ -14,6 +17,7 @@ from benchmarks import (
     workers,
 )
 from mnist_keras.console import threads
+from tests import forks
 from tests.command_line import write_small_mnist
 from tests.conftest import ROOT
 
@@ -23,6 +27,15 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(scope="module")
 def small_mnist(tmp_path_factory):
     return write_small_mnist(tmp_path_factory.mktemp("small"))
+
+
+@pytest.fixture
+def forking(monkeypatch):
+    """The processes of the benchmarks begin with TensorFlow imported: nothing is measured here."""
+    names = {name: getattr(subprocess, name) for name in subprocess.__all__}
+    own = types.SimpleNamespace(**{**names, "Popen": forks.Popen, "run": forks.run})
+    for module in (measuring, resuming, workers):
+        monkeypatch.setattr(module, "subprocess", own)
 
 
 @pytest.fixture
@@ -45,7 +58,7 @@ def run(small_mnist, tmp_path, monkeypatch, capsys):
     return run
 
 
-def test_speed(run, tmp_path):
+def test_speed(run, forking, tmp_path):
     rows, report = run(speed, "--rounds=2", "--epochs=1", "--only=no callback")
     assert rows == set(report["seconds"]) == {speed.FLOOR, "this package, no callback"}
     assert {len(seconds) for seconds in report["seconds"].values()} == {2}
@@ -66,7 +79,7 @@ def test_callbacks(run, tmp_path, monkeypatch):
     assert (tmp_path / "callbacks.png").exists()
 
 
-def test_scaling(run, tmp_path):
+def test_scaling(run, forking, tmp_path):
     rows, report = run(scaling, "--rounds=1", "--times", "2", "--batch_sizes", "50")
     assert (
         rows
@@ -80,7 +93,7 @@ def test_scaling(run, tmp_path):
     assert (tmp_path / "scaling.png").exists()
 
 
-def test_resuming(run):
+def test_resuming(run, forking):
     rows, report = run(resuming, "--kills=1", "--only=this package, Checkpoint, arrays")
     found = {it["who"]: it.get("kills") for it in report["results"]}
     assert rows == set(found)
@@ -99,7 +112,7 @@ def test_time_to_99(run, tmp_path):
     assert (tmp_path / "time_to_99.png").exists()
 
 
-def test_workers(run):
+def test_workers(run, forking):
     sizes = ["--batch_sizes", "20", "--fitted_sizes", "10", "30"]
     rows, report = run(workers, "--networks", "mlp", "--seconds=0.01", *sizes)
     assert rows == set(report["found"]) == {"mlp"}

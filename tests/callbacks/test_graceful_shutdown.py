@@ -1,7 +1,6 @@
 import doctest
 import math
 import signal
-import subprocess
 import sys
 import threading
 
@@ -19,6 +18,7 @@ from mnist_keras.callbacks import (
 from mnist_keras.callbacks.checkpoint import CheckpointError
 from mnist_keras.checkpoint.storage import Disk
 from mnist_keras.console import exit_signals
+from tests import forks
 
 SIGNALS = list(exit_signals.SIGNALS)
 DEFAULT = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -278,7 +278,7 @@ for signum in (signal.SIGINT, signal.SIGTERM):
 @pytest.mark.slow
 def test_a_signal_a_second_later_ends_the_process_at_once():
     program = [sys.executable, "-c", SECOND_SIGNAL]
-    done = subprocess.run(program, capture_output=True, text=True)
+    done = forks.run(program)
     assert done.stdout == f"noted\n{-signal.SIGINT}\nnoted\n{-signal.SIGTERM}\n", done.stderr
 
 

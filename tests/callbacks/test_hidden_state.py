@@ -1,7 +1,6 @@
 """State that no attribute of the model reaches is saved, or named where it cannot be."""
 
 import contextlib
-import subprocess
 import sys
 
 import keras
@@ -11,6 +10,7 @@ import tensorflow as tf
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint
+from tests import forks
 from tests.callbacks.killing import Kill, Killed
 from tests.command_line import environment
 from tests.conftest import ROOT
@@ -188,15 +188,7 @@ model.fit(X, Y, batch_size=4, verbose=0, callbacks=[checkpoint])
 
 def test_on_replicas_a_variable_in_a_closure_is_named(tmp_path):
     program = REPLICAS.format(directory=str(tmp_path))
-    done = subprocess.run(
-        [sys.executable, "-c", program],
-        cwd=ROOT,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = forks.run([sys.executable, "-c", program], cwd=ROOT, env=environment(), timeout=300)
     assert done.stdout.splitlines() == [
         "resume is not exact: the training step uses the variable count, which only a closure or "
         "a global name holds; hold it in an attribute of the model."

@@ -2,7 +2,6 @@
 
 import io
 import re
-import subprocess
 import sys
 
 import keras
@@ -13,6 +12,7 @@ from mnist_keras import TapeModel
 from mnist_keras.callbacks import StepLogger
 from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.console import terminal
+from tests import forks
 from tests.command_line import environment
 from tests.terminals import Screen, Terminal, run_in_terminal, use_terminal
 
@@ -133,11 +133,12 @@ def test_a_notice_elsewhere_leaves_the_bar_alone(monkeypatch):
 @pytest.mark.slow
 def test_a_pipe_and_a_terminal_of_a_process_agree(tmp_path):
     env = environment(TERM="xterm-256color", PYTHONPATH=".", TF_CPP_MIN_LOG_LEVEL="3")
-    command = [sys.executable, "-W", "ignore", "-c", PROGRAM]
+    command = [sys.executable, "-c", PROGRAM]
     cwd = str(__file__).partition("/tests/")[0]
     status, screen = run_in_terminal(command, columns=100, cwd=cwd, **env)
     assert status == 0
     on_screen = [line for line in ours(screen.lines) if line in EVERYTHING]
-    done = subprocess.run(command, cwd=cwd, env=env, stdout=-1, stderr=-2, text=True)
-    lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in parts_of(done.stdout)]
+    with forks.Popen(command, cwd=cwd, env=env, stdout=-1, stderr=-2, text=True) as process:
+        printed, _ = process.communicate()
+    lines = [re.sub(r"\x1b\[\d*m", "", line).strip() for line in parts_of(printed)]
     assert [line for line in ours(lines) if line in EVERYTHING] == on_screen == EVERYTHING

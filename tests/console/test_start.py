@@ -11,6 +11,7 @@ import pytest
 
 from mnist_keras.console import start
 from mnist_keras.console.start import import_quietly, import_tensorflow
+from tests import forks
 from tests.command_line import environment
 
 
@@ -84,7 +85,7 @@ def test_each_batch_part_gets_its_own_thread():
         "import tensorflow as tf; t = tf.config.threading\n"
         "print(t.get_inter_op_parallelism_threads(), t.get_intra_op_parallelism_threads() >= 1)"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    done = forks.run([sys.executable, "-c", script])
     assert done.stdout == "2 True\n"
 
 

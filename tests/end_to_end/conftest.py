@@ -11,7 +11,8 @@ import subprocess
 
 import pytest
 
-from tests.command_line import MAIN, command, environment, run_main, write_small_mnist
+from tests import forks
+from tests.command_line import MAIN, command, environment, fork_main, run_main, write_small_mnist
 
 EVERYTHING = (
     "--pictures_every_epochs=10",
@@ -76,7 +77,14 @@ def runs(tmp_path_factory):
 
 
 def run_to_its_end(cwd, *arguments):
-    done = run_main(*arguments, cwd=cwd)
+    return _ended(run_main(*arguments, cwd=cwd))
+
+
+def fork_to_its_end(cwd, *arguments):
+    return _ended(fork_main(*arguments, cwd=cwd))
+
+
+def _ended(done):
     return Ended(done.returncode, done.stdout.splitlines(), done.stderr)
 
 
@@ -89,12 +97,12 @@ def run_in_parts(work, small_mnist):
     rival = []
     return [
         part(
-            work, arguments, signal.SIGTERM, lambda: rival.append(run_to_its_end(work, *arguments))
+            work, arguments, signal.SIGTERM, lambda: rival.append(fork_to_its_end(work, *arguments))
         ),
         part(work, arguments, signal.SIGINT),
         part(work, arguments, signal.SIGKILL),
         part(work, arguments, None),
-        run_to_its_end(work / "elsewhere", "--flagfile=../logs/parts/flags.txt"),
+        fork_to_its_end(work / "elsewhere", "--flagfile=../logs/parts/flags.txt"),
         *rival,
     ]
 
@@ -104,7 +112,7 @@ def part(cwd, arguments, signum, meanwhile=lambda: None):
 
     The pipe holds few lines: an unread process blocks, so that none ends too early.
     """
-    with subprocess.Popen(
+    with forks.Popen(
         command(*arguments),
         cwd=cwd,
         env=environment(),

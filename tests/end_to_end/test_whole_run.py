@@ -2,7 +2,6 @@ import hashlib
 import json
 import platform
 import re
-import subprocess
 import sys
 
 import keras
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 
 from mnist_keras.data import load
+from tests import forks
 from tests.command_line import MAIN, environment, run_main, tree
 
 pytestmark = pytest.mark.slow
@@ -132,12 +132,8 @@ def test_plain_keras_loads_the_model_with_the_same_predictions(path, runs, tmp_p
     _, test_set = load("mnist", data_dir=runs.small_mnist)
     images = test_set.images / np.float32(255)
     np.save(tmp_path / "images.npy", images)
-    done = subprocess.run(
-        [sys.executable, "-c", program, str(path / "model.keras")],
-        cwd=tmp_path,
-        env=environment(),
-        capture_output=True,
-        text=True,
+    done = forks.run(
+        [sys.executable, "-c", program, str(path / "model.keras")], cwd=tmp_path, env=environment()
     )
     assert done.returncode == 0, done.stderr
     predictions = np.load(tmp_path / "predictions.npy")

@@ -3,18 +3,16 @@
 import concurrent.futures
 import re
 import shutil
-import subprocess
 
 import pytest
 
 from mnist_keras.data import write_idx
 from mnist_keras.data.datasets.synthetic import synthetic_digits
 from tests.cluster import free_addresses
-from tests.command_line import command, environment, write_small_mnist
+from tests.command_line import fork_main, write_small_mnist
 
 pytestmark = [pytest.mark.slow, pytest.mark.workers]
 
-LONGEST_S = 120
 NO_CLUSTER = r"error: --distribution=multi_worker needs a cluster\. Received: neither TF_CONFIG .*"
 PARTIAL = r"error: TF_CONFIG does not describe a cluster\. Received: worker 2 of 2\. Expected: .*"
 DIFFERENT = (
@@ -66,14 +64,7 @@ def other_test_images(data, tmp_path_factory):
 def run(place, variables, flags):
     """main.py as one worker in a directory of its own."""
     place.mkdir()
-    return subprocess.run(
-        command("--run_name=one", "--epochs=1", *flags),
-        cwd=place,
-        env=environment(**variables),
-        capture_output=True,
-        text=True,
-        timeout=LONGEST_S,
-    )
+    return fork_main("--run_name=one", "--epochs=1", *flags, cwd=place, **variables)
 
 
 def run_all(tmp_path, workers):

@@ -13,6 +13,7 @@ import pytest
 from mnist_keras.callbacks import Checkpoint, StepLogger
 from mnist_keras.data import batches
 from mnist_keras.inputs.file_lock import FileLock
+from tests import forks
 from tests.command_line import environment, write_small_mnist
 from tests.conftest import ROOT
 from tests.test_examples import EXAMPLES
@@ -71,12 +72,10 @@ def test_killed_in_a_trial_it_gives_the_uninterrupted_result(
     whole, _ = search(tmp_path / "whole", *SMALL)
     parts = tmp_path / "parts"
     program = [sys.executable, "-m", "tests.examples.killed_search"]
-    killed = subprocess.run(
+    killed = forks.run(
         [*program, "trial-01", "8", f"--logdir={parts}", *SMALL],
         cwd=ROOT,
         env=environment(MNIST_KERAS_DATA_DIR=str(small_mnist)),
-        capture_output=True,
-        text=True,
     )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     lines, notices = search(parts, *SMALL)

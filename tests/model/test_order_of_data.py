@@ -1,6 +1,7 @@
 """A TapeModel draws the batches that keras.Model draws, however many steps it runs together."""
 
 import contextlib
+import functools
 
 import keras
 import pytest
@@ -66,14 +67,19 @@ def drawn(base, make_data, *, steps=None, ends_at=None, callbacks=(), **fit_argu
     return rows[rows.any(axis=1)].tolist()  # Keras's last step of unknown data has no example.
 
 
+@functools.cache  # Both tests need some of them.
+def uninterrupted(base, name, steps=None, steps_per_epoch=None):
+    return drawn(base, DATA[name], steps=steps, steps_per_epoch=steps_per_epoch)
+
+
 @pytest.mark.filterwarnings("ignore:.*ran out of data:UserWarning")
 @pytest.mark.parametrize("steps_per_epoch", [None, 4, 6, 7])
 @pytest.mark.parametrize("name", DATA)
 def test_the_batches_are_those_of_keras_model(name, steps_per_epoch):
-    expected = drawn(keras.Model, DATA[name], steps_per_epoch=steps_per_epoch)
+    expected = uninterrupted(keras.Model, name, None, steps_per_epoch)
     assert len(expected) >= 12
     for steps in (None, 1, 4):
-        found = drawn(TapeModel, DATA[name], steps=steps, steps_per_epoch=steps_per_epoch)
+        found = uninterrupted(TapeModel, name, steps, steps_per_epoch)
         assert found == expected, steps
 
 
@@ -82,7 +88,7 @@ def test_the_batches_are_those_of_keras_model(name, steps_per_epoch):
 @pytest.mark.parametrize("steps", [1, 4])
 @pytest.mark.parametrize("name", DATA)
 def test_a_resumed_training_draws_the_rest(name, steps, ends_at, tmp_path, capsys):
-    expected = drawn(TapeModel, DATA[name], steps=steps)
+    expected = uninterrupted(TapeModel, name, steps, None)
 
     def resumed(**arguments):
         saving = Checkpoint(tmp_path, every_steps=2)

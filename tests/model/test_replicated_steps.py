@@ -1,10 +1,10 @@
 import concurrent.futures
-import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from tests import forks
 from tests.cluster import free_addresses
 from tests.command_line import MAIN, environment
 from tests.replicated_program import STEPS_PER_EXECUTION
@@ -29,14 +29,7 @@ def trained(tmp_path_factory):
 
     def run(role, *cluster):
         command = [sys.executable, "-m", "tests.replicated_program", role, str(out / role)]
-        done = subprocess.run(
-            [*command, *cluster],
-            cwd=MAIN.parent,
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
+        done = forks.run([*command, *cluster], cwd=MAIN.parent, env=environment(), timeout=300)
         assert done.returncode == 0, done.stderr
 
     with concurrent.futures.ThreadPoolExecutor(2) as pool:

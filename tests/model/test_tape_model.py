@@ -1,6 +1,5 @@
 import doctest
 import re
-import subprocess
 import sys
 
 import keras
@@ -13,6 +12,7 @@ from mnist_keras.callbacks import StepLogger
 from mnist_keras.data import batches
 from mnist_keras.errors import UsageError
 from mnist_keras.model import tape_model
+from tests import forks
 
 X = np.random.default_rng(0).random((70, 6), dtype=np.float32)
 Y = np.random.default_rng(1).random((70, 3), dtype=np.float32)
@@ -170,9 +170,7 @@ def test_a_saved_model_loads_in_another_process(make, tmp_path):
         "assert model.steps_per_execution == 100\n"
         "model.fit(np.load('x.npy'), predictions, verbose=0)\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = forks.run([sys.executable, "-c", program], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
 
 

@@ -21,20 +21,22 @@ class Row:
         group: what the row is about, a heading of docs/parity.md.
         keras_is_wrong: what keras.Model does instead, if the two differ on purpose.
         right: the name of the row with the result that keras.Model should give then, if any.
+        same_for_keras: the name of the row that is the same program if the base is keras.Model.
     """
 
     run: object
     group: str
     keras_is_wrong: str | None = None
     right: str | None = None
+    same_for_keras: str | None = None
 
 
-def row(name, group, **where_keras_is_wrong):
+def row(name, group, **attributes):
     """Add a function to the table."""
 
     def add(run):
         assert name not in ROWS, name
-        ROWS[name] = Row(run, group, **where_keras_is_wrong)
+        ROWS[name] = Row(run, group, **attributes)
         return run
 
     return add

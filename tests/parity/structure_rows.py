@@ -35,7 +35,7 @@ def both_ways(name, group, *, outputs, **arguments):
             made = {key: value() if callable(value) else value for key, value in arguments.items()}
             return fitted(two_by_two(make, outputs=outputs, way=way), **made)
 
-        row(f"{name}, {way}", group)(run)
+        row(f"{name}, {way}", group, same_for_keras=f"{name}, wrapped")(run)
 
 
 both_ways("lists", STRUCTURE, outputs="list", **AS_LISTS)

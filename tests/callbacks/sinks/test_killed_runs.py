@@ -4,11 +4,11 @@ import importlib.util
 import os
 import pathlib
 import signal
-import subprocess
 import sys
 
 import pytest
 
+from tests import forks
 from tests.callbacks.sinks import stores
 
 PROGRAM = pathlib.Path(__file__).with_name("killed_program.py")
@@ -32,7 +32,7 @@ def run(directory, when, names):
     # W&B's helper process of this one, which would keep the run of a killed program in use.
     environment.pop("WANDB_SERVICE", None)
     command = [sys.executable, PROGRAM, directory, when, *names]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    return forks.run(command, env=environment)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,4 @@
 import gc
-import subprocess
 import sys
 
 import pytest
@@ -8,6 +7,7 @@ from mnist_keras.callbacks.tensorboard import shared_log
 from mnist_keras.callbacks.tensorboard.directory_lock import DirectoryLock
 from mnist_keras.callbacks.tensorboard.event_files import files_of_run
 from mnist_keras.errors import UsageError
+from tests import forks
 from tests.callbacks.processes import can_lock, process
 from tests.command_line import environment
 
@@ -134,11 +134,8 @@ def test_a_second_program_ends_before_its_first_step(tmp_path):
     log = shared_log.join(tmp_path)
     log.begin(step=0).scalar("train", "loss", 1.0, 0)
     before = {path: path.read_bytes() for path in files_of_run(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, tmp_path],
-        env=environment(TF_CPP_MIN_LOG_LEVEL="3"),
-        capture_output=True,
-        text=True,
+    done = forks.run(
+        [sys.executable, "-c", PROGRAM, tmp_path], env=environment(TF_CPP_MIN_LOG_LEVEL="3")
     )
     assert done.returncode != 0
     assert done.stdout == ""

@@ -118,7 +118,8 @@ class DataPosition(StreamPosition):
         self._first_epoch = first_epoch
         self._began = began
         self._owners: list[Any] = [] if epochs.source is None else [epochs.source]
-        self._made = 0
+        # TensorFlow keeps the function of `_shuffle` for ever, so it holds only this array.
+        self._passes = np.zeros(1, np.int32)
         self.draws = 0
         self._newest: Any = None
         self._epoch_began: Any = None
@@ -144,6 +145,15 @@ class DataPosition(StreamPosition):
             self._shuffle_seed = int(np.random.SeedSequence().generate_state(1)[0])
             epochs.rebuild(self._strategy, shuffle=self._shuffle)
         epochs.watch(on_iterator=self._on_iterator, around_hook=self._around_hook)
+
+    @property
+    def _made(self):
+        """How many iterators over the data were made."""
+        return int(self._passes[0])
+
+    @_made.setter
+    def _made(self, number):
+        self._passes[0] = number
 
     def detach(self) -> None:
         self._epochs.unwatch()
@@ -398,7 +408,8 @@ class DataPosition(StreamPosition):
     def _shuffle(self, indices, *arguments, **options):
         """Replaces ``tf.random.shuffle``: a seed and the epoch determine the order."""
         del arguments, options
-        number = tf.numpy_function(lambda: np.int32(self._made), [], tf.int32, stateful=True)
+        passes = self._passes
+        number = tf.numpy_function(lambda: passes[0], [], tf.int32, stateful=True)
         seed = tf.stack([np.uint32(self._shuffle_seed).view(np.int32), tf.ensure_shape(number, [])])
         return tf.random.experimental.stateless_shuffle(indices, seed)
 

@@ -114,3 +114,17 @@ def test_a_pass_with_another_number_is_reported(tmp_path, capsys, monkeypatch):
     drawn(TapeModel, DATA["shuffled"], callbacks=[again])
     assert "resume is not exact: pass 5 over the data is pass 9 now" in capsys.readouterr().err
     assert not again.is_exact
+
+
+def test_a_fit_leaves_nothing_of_its_data_behind(make_model, monkeypatch):
+    monkeypatch.setattr("mnist_keras.checkpoint.data_position.global_seed", lambda: None)
+    kept = []
+
+    class Note(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            kept.append(weakref.ref(self.model.fit_callbacks.fit.data))
+
+    model = make_model()
+    model.fit(np.zeros((8, 28, 28)), np.zeros(8), batch_size=4, verbose=0, callbacks=[Note()])
+    gc.collect()
+    assert [reference() for reference in kept] == [None]

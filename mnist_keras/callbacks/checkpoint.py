@@ -303,8 +303,10 @@ class Checkpoint(StepCallback):
                 self._checkpoints.tidy(found.position.step)
             if self._plain_fit is not None:
                 self._plain_fit.begin_at(self._resumption.position or found.position)
-        elif self._resumption.position is None and self._resume and self._goes_on():
+        elif self._resumption.position is None and self._resume and self._continues():
             self._exactness.report(checkpoint_lines.NOTHING_SAVED)
+        if found is None:
+            self._began_at = getattr(self.model, "steps_trained", 0)
         self._was_interrupted = self._is_open = True
         self._begins_anew = not (self._resume and self._resumption.position is not None)
         self._can_resume = self._can_resume_now()
@@ -468,15 +470,14 @@ class Checkpoint(StepCallback):
     def _note_attributes(self):
         """Note the attributes of the user's callbacks; undo what an interrupted fit did to them."""
         callbacks = callback_state.without_state(self._peers)
-        left_out = vars(StepCallback()).keys() | callback_state.attributes_of_keras()
         if self._was_interrupted and self._attributes.callbacks == callbacks:
             if self._resumption.position is not None:
                 self._attributes.rewind()
         else:
-            self._attributes = CallbackAttributes(callbacks, left_out=left_out)
+            self._attributes = CallbackAttributes(callbacks, left_out=_saved_elsewhere)
         return self._attributes
 
-    def _goes_on(self):
+    def _continues(self):
         """Whether an interrupted fit has already trained the model."""
         if not self._was_interrupted:
             return False
@@ -562,3 +563,9 @@ class Checkpoint(StepCallback):
         if error is not None:
             self._saved = None
             self._notice(checkpoint_lines.write_failed(self._failure))
+
+
+def _saved_elsewhere(callback):
+    """The attributes of a user's callback that are not saved with it."""
+    of_base = vars(StepCallback()).keys() if isinstance(callback, StepCallback) else ()
+    return {*of_base, *callback_state.keras_attributes(callback)}

@@ -106,8 +106,8 @@ class Exactness:
         """
         for name in attributes.unsaved():
             self.report(
-                f"the attribute {name} of a callback cannot be saved; give the callback state_dict "
-                "and load_state_dict"
+                f"the attribute {name} of a callback cannot be saved and restored; give the "
+                "callback state_dict and load_state_dict"
             )
         if not closures.is_eager(model):
             return

@@ -202,7 +202,7 @@ class Resumption:
             attributes: as for `restore`.
         """
         training_state.restore_again(state, model, callbacks, step=fit.step_graph)
-        training_state.restore_attributes(state, attributes)
+        training_state.restore_attributes_again(state, attributes)
         learning_rates.assign(model, self._rates_at_begin)
 
     def note_end(self, model: Any) -> None:

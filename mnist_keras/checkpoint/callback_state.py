@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from mnist_keras import _keras
+from mnist_keras.checkpoint import random_state
 from mnist_keras.checkpoint.nested import put_arrays, take_arrays
 
 
@@ -65,13 +66,15 @@ def restore(states, arrays, callbacks):
 
 
 def restore_foreign(states, arrays, callbacks):
-    """Restore the state of each callback that is not one of this package."""
-    kept = [
-        (callback, saved)
-        for callback, saved in zip(_stateful(callbacks), states, strict=True)
-        if type(callback).__module__.partition(".")[0] != "mnist_keras"
-    ]
-    restore([saved for _, saved in kept], arrays, [callback for callback, _ in kept])
+    """Restore the state of each callback of others that has changed since `restore`."""
+    for callback, (name, state) in zip(_stateful(callbacks), states, strict=True):
+        if type(callback).__module__.partition(".")[0] == "mnist_keras":
+            continue
+        present: dict[str, np.ndarray] = {}
+        now = put_arrays(take_arrays(_state_dict(callback), "", present), present)
+        if not random_state.same(now, put_arrays(state, arrays)):
+            copies = {key: array.copy() for key, array in arrays.items()}
+            restore([[name, state]], copies, [callback])
 
 
 def pairs(states, callbacks):
@@ -93,16 +96,12 @@ def without_state(callbacks: Sequence[Any]) -> list[Any]:
     ]
 
 
-def attributes_of_keras() -> set[str]:
-    """The names of the attributes of Keras's own callbacks that are saved."""
-    return {name for names in _keras.CALLBACK_STATE.values() for name in names}
-
-
 def _stateful(callbacks):
-    return [c for c in callbacks if isinstance(c, Stateful) or _keras_attributes(c)]
+    return [c for c in callbacks if isinstance(c, Stateful) or keras_attributes(c)]
 
 
-def _keras_attributes(callback):
+def keras_attributes(callback: Any) -> Sequence[str]:
+    """The attributes of one of Keras's callbacks that are saved."""
     for kind, attributes in _keras.CALLBACK_STATE.items():
         if isinstance(callback, kind):
             return attributes
@@ -112,7 +111,7 @@ def _keras_attributes(callback):
 def _state_dict(callback):
     if isinstance(callback, Stateful):
         return callback.state_dict()
-    return {name: getattr(callback, name) for name in _keras_attributes(callback)}
+    return {name: getattr(callback, name) for name in keras_attributes(callback)}
 
 
 def _name(callback):

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-_TUPLE, _SET, _DEQUE, _PAIRS = "__tuple__", "__set__", "__deque__", "__pairs__"
+TUPLE, _SET, _DEQUE, _PAIRS = "__tuple__", "__set__", "__deque__", "__pairs__"
 _BYTES, _TORCH, _TENSOR, _SCALAR = "__bytes__", "__torch__", "__tensor__", "__scalar__"
 
 
@@ -35,7 +35,7 @@ def encode(value: Any) -> Any:
             return {key: encode(part) for key, part in value.items()}
         return {_PAIRS: [[encode(key), encode(part)] for key, part in value.items()]}
     if isinstance(value, tuple):
-        return {_TUPLE: [encode(part) for part in value]}
+        return {TUPLE: [encode(part) for part in value]}
     if type(value) is set:
         return {_SET: [encode(part) for part in value]}
     if type(value) is collections.deque:
@@ -58,8 +58,8 @@ def decode(value: Any) -> Any:
         return value
     if value.keys() == {_BYTES}:
         return np.asarray(value[_BYTES], np.uint8).tobytes()
-    if value.keys() == {_TUPLE}:
-        return tuple(decode(part) for part in value[_TUPLE])
+    if value.keys() == {TUPLE}:
+        return tuple(decode(part) for part in value[TUPLE])
     if value.keys() == {_SET}:
         return {decode(part) for part in value[_SET]}
     if value.keys() == {_DEQUE}:

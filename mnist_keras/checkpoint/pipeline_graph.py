@@ -9,7 +9,7 @@ from mnist_keras._keras import PipelinePart, graph_of, pipeline_part
 
 # TensorFlow copies the arrays of from_tensor_slices into the graph, several times.
 _MOST_BYTES = 2**20
-# {name of the Python class: its operation}; the objects of other classes do not tell all.
+# {name of the Python class: its operation}. Objects of other classes do not describe everything.
 _OPERATIONS = {
     "BatchDataset": "BatchDatasetV2",
     "CacheDataset": "CacheDatasetV2",
@@ -60,7 +60,7 @@ def pipeline_graph(dataset: tf.data.Dataset) -> tf.compat.v1.GraphDef:
 def described(
     dataset: tf.data.Dataset, parts: "dict[int, PipelinePart] | None" = None
 ) -> tf.compat.v1.GraphDef | None:
-    """The graph as the Python objects of a pipeline describe it; None if they do not tell all."""
+    """The graph as the Python objects of a pipeline describe it; None if they cannot."""
     parts = _parts(dataset) if parts is None else parts
     if any(part.kind not in _OPERATIONS for part in parts.values()):
         return None

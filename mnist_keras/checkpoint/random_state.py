@@ -48,13 +48,24 @@ def capture(*owners: Any) -> dict[str, Any]:
     return {**states, "held": held(*owners)}
 
 
-def held(*owners: Any) -> list[Any]:
-    """The states of the generators that objects hold, in the order of `generators`."""
-    return [_get(generator) for owner in owners for generator in generators(owner)]
+def held(*owners: Any, depth: int = _DEPTH) -> list[Any]:
+    """The states of the generators that objects hold, in the order of `generators`.
+
+    Args:
+        owners: as for `capture`.
+        depth: levels of nested attributes that are searched.
+    """
+    return [_get(generator) for owner in owners for generator in generators(owner, depth=depth)]
 
 
-def restore(states: dict[str, Any], *owners: Any) -> None:
-    """Restore states from `capture`, or a part of them; skip generators that are missing here."""
+def restore(states: dict[str, Any], *owners: Any, depth: int = _DEPTH) -> None:
+    """Restore states from `capture`, or a part of them; skip generators that are missing here.
+
+    Args:
+        states: what `capture` returned.
+        owners: as for `capture`.
+        depth: as for `held`.
+    """
     if "python" in states:
         random.setstate(_to_python(states["python"]))
     if "numpy" in states:
@@ -65,7 +76,7 @@ def restore(states: dict[str, Any], *owners: Any) -> None:
     torch = sys.modules.get("torch")
     if torch is not None and "torch" in states:
         torch.set_rng_state(torch.from_numpy(np.array(states["torch"], np.uint8)))
-    of_owners = [generator for owner in owners for generator in generators(owner)]
+    of_owners = [generator for owner in owners for generator in generators(owner, depth=depth)]
     for generator, state in zip(of_owners, states.get("held", []), strict=False):
         _set(generator, state)
 
@@ -85,7 +96,7 @@ def same(one: Any, other: Any) -> bool:
     return one == other
 
 
-def generators(owner: Any) -> list[Any]:
+def generators(owner: Any, *, depth: int = _DEPTH) -> list[Any]:
     """The generators in an object's attributes, in the order of the attributes.
 
     >>> class Data:
@@ -96,7 +107,7 @@ def generators(owner: Any) -> list[Any]:
     1
     """
     found: list[Any] = []
-    _find(owner, found, set(), _DEPTH)
+    _find(owner, found, set(), depth)
     return found
 
 

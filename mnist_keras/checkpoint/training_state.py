@@ -224,6 +224,11 @@ def restore_attributes(state, attributes):
     return attributes.restore(state.description.get("attributes", []), state.arrays)
 
 
+def restore_attributes_again(state, attributes):
+    """Undo what callbacks have changed in their attributes since `restore_attributes`."""
+    attributes.restore_again(state.description.get("attributes", []), state.arrays)
+
+
 def assign_variables(state, model, *, step=None):
     """Restore all variables of a state but the metrics: no data, no callback, no position.
 

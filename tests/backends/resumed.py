@@ -4,6 +4,7 @@ import contextlib
 import json
 import pathlib
 import sys
+import types
 
 import keras
 import numpy as np
@@ -26,11 +27,12 @@ class Kill(keras.callbacks.Callback):
 
     def __init__(self, steps):
         super().__init__()
-        self.countdown = iter(range(steps))  # No checkpoint sets it back.
+        self.countdown = types.SimpleNamespace(left=steps)  # No checkpoint sets it back.
 
     def on_train_batch_begin(self, batch, logs=None):
-        if next(self.countdown, None) is None:
+        if self.countdown.left == 0:
             raise Killed
+        self.countdown.left -= 1
 
 
 class Counter(keras.callbacks.Callback):

@@ -79,11 +79,68 @@ class Resetting(Own):
         return self.count
 
 
+class KerassNames(Own):
+    """Uses names that Keras's and this package's callbacks use too."""
+
+    def __init__(self):
+        super().__init__()
+        self.step, self.best, self.wait, self.history = 0, np.inf, 0, []
+
+    def number(self, logs):
+        self.step += 1
+        self.best, self.wait = min(self.best, logs["loss"]), self.wait + 1
+        self.history.append(self.best)
+        return self.step + self.wait + self.best + len(self.history)
+
+
+class Toggling(Own):
+    on = False
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.on = not self.on
+
+    def number(self, logs):
+        return int(self.on)
+
+
+class MeanTeacher(Own):
+    def on_train_begin(self, logs=None):
+        self.teacher = keras.models.clone_model(self.model.network)
+        self.teacher.set_weights(self.model.get_weights())
+
+    def number(self, logs):
+        pairs = zip(self.teacher.get_weights(), self.model.get_weights(), strict=True)
+        self.teacher.set_weights([0.9 * old + 0.1 * new for old, new in pairs])
+        return np.sum(self.teacher.get_weights()[0])
+
+
+class Loading(Own):
+    """Has a ``load_state_dict`` that must be called once."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def state_dict(self):
+        return {"seen": list(self.seen)}
+
+    def load_state_dict(self, state):
+        self.seen += state["seen"]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        pass
+
+    def number(self, logs):
+        self.seen.append(1.0)
+        return len(self.seen)
+
+
 def halving():
     return keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
 
 
-MAKERS = [Counter, Losses, Drawing, DrawingFromKeras, Average, Resetting, halving]
+MAKERS = [Counter, Losses, Drawing, DrawingFromKeras, Average, Resetting]
+MAKERS += [KerassNames, Toggling, MeanTeacher, Loading, halving]
 
 
 def make_model():

@@ -1,19 +1,27 @@
 import collections
+import copy
 import doctest
+import enum
+import itertools
 import json
 import types
+import typing
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from mnist_keras.checkpoint import callback_attributes
+from mnist_keras.checkpoint import attribute_values, callback_attributes
 from mnist_keras.checkpoint.callback_attributes import CallbackAttributes
 
 
 class Own(keras.callbacks.Callback):
     pass
+
+
+def type_name(value):
+    return type(value).__name__
 
 
 def with_values(**values):
@@ -35,6 +43,7 @@ def through_a_checkpoint(change, first=None, **others):
 
 def test_the_examples_in_the_docstrings_hold():
     assert doctest.testmod(callback_attributes).failed == 0
+    assert doctest.testmod(attribute_values).failed == 0
 
 
 VALUES = [
@@ -55,7 +64,7 @@ VALUES = [
 ]
 
 
-@pytest.mark.parametrize("value", VALUES, ids=lambda value: type(value).__name__)
+@pytest.mark.parametrize("value", VALUES, ids=type_name)
 def test_a_value_of_any_plain_type_is_restored(value):
     def change(callback):
         callback.it = value
@@ -85,14 +94,18 @@ def test_variables_are_assigned_and_not_replaced():
 
 
 def test_variables_of_the_model_are_not_saved_twice():
-    variable = tf.Variable(1.0)
-    callback, arrays = with_values(it=variable), {}
+    variables = [tf.Variable(1.0), tf.Variable(1.0)]
+    callback, arrays = with_values(it=variables), {}
     attributes = CallbackAttributes([callback])
-    variable.assign(2.0)
-    assert attributes.capture(arrays, known=[variable]) == [["Own", {}, []]]
+    for variable in variables:
+        variable.assign(2.0)
+    saved = attributes.capture(arrays, known=variables[:1])
+    another = with_values(it=[tf.Variable(1.0), tf.Variable(1.0)])
+    CallbackAttributes([another]).restore(saved, arrays)
+    assert [float(variable) for variable in another.it] == [1.0, 2.0]
 
 
-@pytest.mark.parametrize("value", [object(), [keras.layers.Dense(1)], types.SimpleNamespace(a=1)])
+@pytest.mark.parametrize("value", [object(), [object()], types.SimpleNamespace(a=1)])
 def test_objects_are_left_alone(value):
     def change(callback):
         callback.it = value
@@ -135,3 +148,85 @@ def test_an_interruption_is_undone_except_what_the_next_begin_sets():
     callback.path = "third"  # By the next on_train_begin.
     attributes.rewind()
     assert (callback.count, callback.path, hasattr(callback, "extra")) == (0, "third", False)
+
+
+class Phase(enum.Enum):
+    WARM_UP = 1
+    MAIN = 2
+
+
+class Point(typing.NamedTuple):
+    loss: float
+
+
+@pytest.mark.parametrize(
+    ("first", "changed"),
+    [
+        (Phase.WARM_UP, Phase.MAIN),
+        ([0] * 2000, [0] * 1000 + [1] + [0] * 999),
+        (dict.fromkeys(range(2000), 0), {**dict.fromkeys(range(2000), 0), 1000: 1}),
+        (np.zeros(10**6), np.arange(10**6) == 5),
+        ([np.float32(0.1)] * 2, [np.float32(0.1)] * 2000),
+    ],
+    ids=type_name,
+)
+def test_a_change_inside_a_value_is_restored(first, changed):
+    def change(callback):
+        callback.it = changed
+
+    found = through_a_checkpoint(change, copy.deepcopy(first))
+    np.testing.assert_equal(found, changed)
+    assert type(found) is type(changed)
+
+
+def test_a_clone_of_the_model_is_restored():
+    def callback():
+        keras.utils.set_random_seed(0)
+        return with_values(it=keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]))
+
+    one, another, arrays = callback(), callback(), {}
+    attributes = CallbackAttributes([one])
+    one.it.layers[0].kernel.assign([[7.0]])
+    CallbackAttributes([another]).restore(attributes.capture(arrays), arrays)
+    assert float(another.it.layers[0].kernel[0, 0]) == 7.0
+
+
+@pytest.mark.parametrize("value", [Point(0.5), frozenset({1}), itertools.cycle([1])], ids=type_name)
+def test_what_has_changed_and_cannot_be_saved_is_named(value):
+    callback = with_values(it=None)
+    attributes = CallbackAttributes([callback])
+    callback.it = value
+    assert attributes.capture({}) == [["Own", {}, []]]
+    assert attributes.unsaved() == ["Own.it"]
+
+
+def test_a_list_that_the_program_holds_too_stays_the_same_object():
+    attributes, arrays = CallbackAttributes([callback := with_values(it=[])]), {}
+    callback.it.append(1)
+    losses = []
+    CallbackAttributes([with_values(it=losses)]).restore(attributes.capture(arrays), arrays)
+    assert losses == [1]
+
+
+def test_a_value_that_cannot_be_read_ends_nothing():
+    endless = []
+    endless.append(endless)
+    with tf.Graph().as_default():
+        symbolic = tf.constant(1.0)
+    callback = with_values(it=symbolic, other=endless, count=0)
+    attributes = CallbackAttributes([callback])
+    callback.count = 1
+    assert attributes.capture({}) == [["Own", {"count": 1}, []]]
+
+
+def test_a_hook_that_runs_twice_changes_an_attribute_once():
+    callback = with_values(on=False, count=0)
+    attributes, arrays = CallbackAttributes([callback]), {}
+    callback.count = 3
+    saved = attributes.capture(arrays)
+    another = with_values(on=False, count=0)
+    restored = CallbackAttributes([another])
+    restored.restore(saved, arrays)
+    another.on, another.count = not another.on, 9
+    restored.restore_again(saved, arrays)
+    assert (another.on, another.count) == (False, 3)

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import time
+import types
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -25,10 +26,11 @@ class BreakAfter(keras.callbacks.Callback):
 
     def __init__(self, batches_left):
         super().__init__()
-        self.countdown = iter(range(batches_left - 1, -1, -1))  # No checkpoint sets it back.
+        self.countdown = types.SimpleNamespace(left=batches_left)  # No checkpoint sets it back.
 
     def on_train_batch_end(self, batch, logs=None):
-        if next(self.countdown, None) == 0:
+        self.countdown.left -= 1
+        if self.countdown.left == 0:
             raise ConnectionAbortedError
 
 

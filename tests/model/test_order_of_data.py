@@ -2,8 +2,11 @@
 
 import contextlib
 import functools
+import gc
+import weakref
 
 import keras
+import numpy as np
 import pytest
 import tensorflow as tf
 
@@ -125,6 +128,6 @@ def test_a_fit_leaves_nothing_of_its_data_behind(make_model, monkeypatch):
             kept.append(weakref.ref(self.model.fit_callbacks.fit.data))
 
     model = make_model()
-    model.fit(np.zeros((8, 28, 28)), np.zeros(8), batch_size=4, verbose=0, callbacks=[Note()])
+    model.fit(np.zeros((8, 28, 28)), np.zeros((8, 10)), batch_size=4, verbose=0, callbacks=[Note()])
     gc.collect()
     assert [reference() for reference in kept] == [None]

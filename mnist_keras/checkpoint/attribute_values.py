@@ -1,0 +1,218 @@
+"""Values of a callback's attributes: whether they have changed, saved, and put back."""
+
+import collections
+import copy
+import enum
+import itertools
+import marshal
+import zlib
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from mnist_keras.checkpoint import backends, foreign_state
+
+_MOST_PARTS = 100_000  # of a container, without lists of numbers
+_LONG = 1000  # Longer lists of numbers become an array.
+_SMALL_BYTES = 2**20  # Larger arrays are not copied.
+_HASHED_BYTES = 2**24  # Of larger ones only samples are compared.
+_SAMPLES = 4096
+_PLAIN = {int, float, str, bytes, bool, type(None)}
+_CONTAINERS = (list, tuple, set, frozenset, collections.deque)
+_VARIABLES = (tf.Variable, keras.Variable)
+_HOLDERS = (keras.Layer, keras.optimizers.Optimizer, keras.metrics.Metric)
+_VARIABLE, _NUMBERS, _NUMPY = "__variable__", "__numbers__", "__numpy__"
+_HOLDER, _ENUM = "__holder__", "__enum__"
+_TAGS = {_VARIABLE, _NUMBERS, _NUMPY, _HOLDER, _ENUM}
+
+
+class Kept:
+    """A value, and a token that differs once the value has changed.
+
+    Args:
+        value: any value.
+        known: the ids of variables whose changes do not matter, such as the model's.
+
+    Raises:
+        TypeError: nothing can tell whether the value has changed.
+
+    Example:
+
+    >>> losses = [1.5]
+    >>> before = Kept(losses)
+    >>> losses.append(0.5)
+    >>> Kept(losses).token == before.token, before.copy()
+    (False, [1.5])
+    """
+
+    def __init__(self, value: Any, *, known: Any = frozenset()) -> None:
+        self.token = _token(value, known, itertools.count())
+        self.value = _copied(value)
+
+    def copy(self) -> Any:
+        """The value as it was, except changes inside arrays of more than a MiB."""
+        return _copied(self.value)
+
+
+def encode(value: Any, known: Any = frozenset()) -> Any:
+    """Encode a value as dicts with string keys, lists, numbers, strings, None and arrays.
+
+    Args:
+        value: any value that `Kept` takes.
+        known: the ids of variables that are saved elsewhere.
+
+    Raises:
+        TypeError: it holds a value of another type, or too many values.
+
+    Example:
+
+    >>> put(None, encode({"losses": [0.5, np.float32(0.1)], "best": (3, "epoch")}))
+    {'losses': [0.5, np.float32(0.1)], 'best': (3, 'epoch')}
+    """
+    return _encode(value, known, itertools.count())
+
+
+def put(present: Any, encoded: Any) -> Any:
+    """The value that was given to `encode`.
+
+    Args:
+        present: the present value; its variables are assigned to, and its lists and dicts are
+            changed in place, as the program may hold them too.
+        encoded: the encoded value.
+    """
+    return _put(present, foreign_state.decode(encoded))
+
+
+def _token(value, known, parts):
+    if next(parts) > _MOST_PARTS:
+        raise TypeError("it has too many parts")
+    if isinstance(value, dict):
+        if {*map(type, value), *map(type, value.values())} <= _PLAIN:
+            return type(value), hash(marshal.dumps(dict(value), 2))
+        return type(value), *((key, _token(part, known, parts)) for key, part in value.items())
+    if isinstance(value, _CONTAINERS):
+        if {*map(type, value)} <= _PLAIN:
+            is_ordered = not isinstance(value, (set, frozenset))
+            return type(value), hash(marshal.dumps([*value], 2) if is_ordered else frozenset(value))
+        return type(value), *(_token(part, known, parts) for part in value)
+    if isinstance(value, _HOLDERS):
+        return type(value), *(_token(variable, known, parts) for variable in value.variables)
+    if isinstance(value, enum.Enum):
+        return type(value), value.name
+    if value is None or isinstance(value, (bool, int, float, str, bytes)):
+        return type(value), repr(value) if isinstance(value, float) else value
+    if isinstance(value, _VARIABLES):
+        return None if id(value) in known else _token_of_array(_array(value))
+    if isinstance(value, (np.ndarray, np.generic)) or keras.ops.is_tensor(value):
+        return _token_of_array(_array(value))
+    raise TypeError("its changes cannot be seen")
+
+
+def _token_of_array(array):
+    if array.dtype.hasobject:
+        raise TypeError("it may hold anything")
+    step = 1 if array.nbytes <= _HASHED_BYTES else max(1, array.size // _SAMPLES)
+    content = np.ascontiguousarray(array.reshape(-1)[::step])
+    checksum = zlib.crc32(content.data.cast("B")) if array.size else 0
+    return str(array.dtype), array.shape, checksum
+
+
+def _array(value):
+    if isinstance(value, (np.ndarray, np.generic, tf.Variable, tf.Tensor)):
+        return np.asarray(value)
+    return backends.host_array(value)
+
+
+def _copied(value):
+    if isinstance(value, dict):
+        new = copy.copy(value)  # It may be a defaultdict.
+        new.update({key: _copied(part) for key, part in value.items()})
+        return new
+    if type(value) is list and not {*map(type, value)} <= _PLAIN:
+        return [_copied(part) for part in value]
+    if isinstance(value, (list, set, collections.deque)):
+        return copy.copy(value)
+    is_small = isinstance(value, np.ndarray) and value.nbytes <= _SMALL_BYTES
+    return value.copy() if is_small else value
+
+
+def _encode(value, known, parts):
+    if next(parts) > _MOST_PARTS:
+        raise TypeError("it has too many parts")
+    if isinstance(value, _VARIABLES):
+        return {_VARIABLE: None if id(value) in known else np.array(_array(value))}
+    if isinstance(value, _HOLDERS):
+        return {_HOLDER: [_encode(variable, known, parts) for variable in value.variables]}
+    if isinstance(value, enum.Enum):
+        return {_ENUM: value.name}
+    if type(value) is list:
+        kinds = {*map(type, value)}
+        if len(value) > _LONG and len(kinds) == 1:
+            (kind,) = kinds
+            if kind is float or issubclass(kind, np.number):
+                return {_NUMBERS if kind is float else _NUMPY: np.array(value)}
+        return [_encode(part, known, parts) for part in value]
+    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
+        return {key: _encode(part, known, parts) for key, part in value.items()}
+    if type(value) is tuple:
+        return {foreign_state.TUPLE: [_encode(part, known, parts) for part in value]}
+    if isinstance(value, (tuple, frozenset)):  # Such as a namedtuple.
+        raise TypeError(f"a {type(value).__name__} cannot be made again")
+    if keras.ops.is_tensor(value) and not isinstance(value, tf.Tensor):
+        raise TypeError("a tensor of another framework")
+    return foreign_state.encode(value)
+
+
+def _put(present, value):
+    if isinstance(value, dict):
+        tag = next(iter(value)) if len(value) == 1 else None
+        return _put_tagged(present, tag, value[tag]) if tag in _TAGS else _put_dict(present, value)
+    if isinstance(value, tuple):
+        is_like = isinstance(present, tuple) and len(present) == len(value)
+        olds = present if is_like else [None] * len(value)
+        return tuple(_put(old, part) for old, part in zip(olds, value, strict=True))
+    if isinstance(value, list):
+        olds = [*(present if isinstance(present, list) else []), *[None] * len(value)]
+        parts = [_put(old, part) for old, part in zip(olds, value, strict=False)]
+        if type(present) is not list:
+            return parts
+        present[:] = parts
+        return present
+    return value.copy() if isinstance(value, np.ndarray) else value
+
+
+def _put_tagged(present, tag, value):
+    if tag == _NUMBERS:
+        return _put(present, value.tolist())
+    if tag == _NUMPY:
+        return _put(present, list(value))
+    if tag == _ENUM:
+        return type(present)[value] if isinstance(present, enum.Enum) else value
+    if tag == _HOLDER:
+        if not isinstance(present, _HOLDERS) or len(present.variables) != len(value):
+            raise TypeError("it does not exist yet")
+        for variable, saved in zip(present.variables, value, strict=True):
+            _put(variable, saved)
+        return present
+    if value is None:
+        return present
+    if not isinstance(present, _VARIABLES):
+        return keras.Variable(value)
+    present.assign(value)
+    return present
+
+
+def _put_dict(present, value):
+    is_dict = isinstance(present, dict)
+    factory = getattr(present, "default_factory", None)
+    parts = {}
+    for key, part in value.items():
+        is_new = not is_dict or key not in present
+        parts[key] = _put((factory() if factory else None) if is_new else present[key], part)
+    if not is_dict:
+        return parts
+    present.clear()
+    present.update(parts)
+    return present

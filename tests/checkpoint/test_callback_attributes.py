@@ -200,7 +200,7 @@ def test_what_has_changed_and_cannot_be_saved_is_named(value):
     assert attributes.unsaved() == ["Own.it"]
 
 
-def test_a_list_that_the_program_holds_too_stays_the_same_object():
+def test_a_list_that_the_program_holds_stays_the_same_object():
     attributes, arrays = CallbackAttributes([callback := with_values(it=[])]), {}
     callback.it.append(1)
     losses = []

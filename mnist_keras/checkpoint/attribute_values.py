@@ -2,10 +2,11 @@
 
 import collections
 import copy
+import dataclasses
 import enum
-import itertools
 import marshal
 import zlib
+from collections.abc import Collection
 from typing import Any
 
 import keras
@@ -24,8 +25,8 @@ _CONTAINERS = (list, tuple, set, frozenset, collections.deque)
 _VARIABLES = (tf.Variable, keras.Variable)
 _HOLDERS = (keras.Layer, keras.optimizers.Optimizer, keras.metrics.Metric)
 _VARIABLE, _NUMBERS, _NUMPY = "__variable__", "__numbers__", "__numpy__"
-_HOLDER, _ENUM = "__holder__", "__enum__"
-_TAGS = {_VARIABLE, _NUMBERS, _NUMPY, _HOLDER, _ENUM}
+_HOLDER, _ENUM, _OBJECT = "__holder__", "__enum__", "__object__"
+_TAGS = {_VARIABLE, _NUMBERS, _NUMPY, _HOLDER, _ENUM, _OBJECT}
 
 
 class Kept:
@@ -34,6 +35,7 @@ class Kept:
     Args:
         value: any value.
         known: the ids of variables whose changes do not matter, such as the model's.
+        package: the attributes of objects are looked at if their class is from this package.
 
     Raises:
         TypeError: nothing can tell whether the value has changed.
@@ -47,21 +49,52 @@ class Kept:
     (False, [1.5])
     """
 
-    def __init__(self, value: Any, *, known: Any = frozenset()) -> None:
-        self.token = _token(value, known, itertools.count())
+    def __init__(
+        self, value: Any, *, known: Collection[int] = (), package: str | None = None
+    ) -> None:
+        self.token = _token(value, _Scope(known, package))
         self.value = _copied(value)
 
     def copy(self) -> Any:
-        """The value as it was, except changes inside arrays of more than a MiB."""
+        """The value as it was, except changes inside objects and in arrays of more than a MiB."""
         return _copied(self.value)
 
 
-def encode(value: Any, known: Any = frozenset()) -> Any:
+@dataclasses.dataclass
+class _Scope:
+    """What is looked at in a value, and how much of it."""
+
+    known: Collection[int]
+    package: str | None
+    parts: int = 0
+
+    def count(self) -> None:
+        self.parts += 1
+        if self.parts > _MOST_PARTS:
+            raise TypeError("it has too many parts")
+
+    def attributes(self, value: Any) -> dict[str, Any]:
+        """Those of an object of the user's program."""
+        kind = type(value)
+        # The place in the data is restored by drawing from it again.
+        is_data = hasattr(kind, "__getitem__") or hasattr(kind, "__iter__")
+        if package_of(kind) != self.package or is_data or isinstance(value, type):
+            raise TypeError(f"a {kind.__name__} cannot be saved")
+        return vars(value)
+
+
+def package_of(kind: type) -> str:
+    """The top level of the module that defines a class."""
+    return kind.__module__.partition(".")[0]
+
+
+def encode(value: Any, *, known: Collection[int] = (), package: str | None = None) -> Any:
     """Encode a value as dicts with string keys, lists, numbers, strings, None and arrays.
 
     Args:
         value: any value that `Kept` takes.
         known: the ids of variables that are saved elsewhere.
+        package: as for `Kept`.
 
     Raises:
         TypeError: it holds a value of another type, or too many values.
@@ -71,7 +104,7 @@ def encode(value: Any, known: Any = frozenset()) -> Any:
     >>> put(None, encode({"losses": [0.5, np.float32(0.1)], "best": (3, "epoch")}))
     {'losses': [0.5, np.float32(0.1)], 'best': (3, 'epoch')}
     """
-    return _encode(value, known, itertools.count())
+    return _encode(value, _Scope(known, package))
 
 
 def put(present: Any, encoded: Any) -> Any:
@@ -85,29 +118,29 @@ def put(present: Any, encoded: Any) -> Any:
     return _put(present, foreign_state.decode(encoded))
 
 
-def _token(value, known, parts):
-    if next(parts) > _MOST_PARTS:
-        raise TypeError("it has too many parts")
+def _token(value, scope):
+    scope.count()
     if isinstance(value, dict):
         if {*map(type, value), *map(type, value.values())} <= _PLAIN:
             return type(value), hash(marshal.dumps(dict(value), 2))
-        return type(value), *((key, _token(part, known, parts)) for key, part in value.items())
+        return type(value), *((key, _token(part, scope)) for key, part in value.items())
     if isinstance(value, _CONTAINERS):
         if {*map(type, value)} <= _PLAIN:
             is_ordered = not isinstance(value, (set, frozenset))
             return type(value), hash(marshal.dumps([*value], 2) if is_ordered else frozenset(value))
-        return type(value), *(_token(part, known, parts) for part in value)
+        return type(value), *(_token(part, scope) for part in value)
     if isinstance(value, _HOLDERS):
-        return type(value), *(_token(variable, known, parts) for variable in value.variables)
+        return type(value), *(_token(variable, scope) for variable in value.variables)
     if isinstance(value, enum.Enum):
         return type(value), value.name
     if value is None or isinstance(value, (bool, int, float, str, bytes)):
         return type(value), repr(value) if isinstance(value, float) else value
     if isinstance(value, _VARIABLES):
-        return None if id(value) in known else _token_of_array(_array(value))
+        return None if id(value) in scope.known else _token_of_array(_array(value))
     if isinstance(value, (np.ndarray, np.generic)) or keras.ops.is_tensor(value):
         return _token_of_array(_array(value))
-    raise TypeError("its changes cannot be seen")
+    attributes = scope.attributes(value)
+    return type(value), *((name, _token(part, scope)) for name, part in attributes.items())
 
 
 def _token_of_array(array):
@@ -138,13 +171,12 @@ def _copied(value):
     return value.copy() if is_small else value
 
 
-def _encode(value, known, parts):
-    if next(parts) > _MOST_PARTS:
-        raise TypeError("it has too many parts")
+def _encode(value, scope):
+    scope.count()
     if isinstance(value, _VARIABLES):
-        return {_VARIABLE: None if id(value) in known else np.array(_array(value))}
+        return {_VARIABLE: None if id(value) in scope.known else np.array(_array(value))}
     if isinstance(value, _HOLDERS):
-        return {_HOLDER: [_encode(variable, known, parts) for variable in value.variables]}
+        return {_HOLDER: [_encode(variable, scope) for variable in value.variables]}
     if isinstance(value, enum.Enum):
         return {_ENUM: value.name}
     if type(value) is list:
@@ -153,15 +185,18 @@ def _encode(value, known, parts):
             (kind,) = kinds
             if kind is float or issubclass(kind, np.number):
                 return {_NUMBERS if kind is float else _NUMPY: np.array(value)}
-        return [_encode(part, known, parts) for part in value]
+        return [_encode(part, scope) for part in value]
     if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _encode(part, known, parts) for key, part in value.items()}
+        return {key: _encode(part, scope) for key, part in value.items()}
     if type(value) is tuple:
-        return {foreign_state.TUPLE: [_encode(part, known, parts) for part in value]}
+        return {foreign_state.TUPLE: [_encode(part, scope) for part in value]}
     if isinstance(value, (tuple, frozenset)):  # Such as a namedtuple.
         raise TypeError(f"a {type(value).__name__} cannot be made again")
     if keras.ops.is_tensor(value) and not isinstance(value, tf.Tensor):
         raise TypeError("a tensor of another framework")
+    if package_of(type(value)) == scope.package:
+        attributes = scope.attributes(value).items()
+        return {_OBJECT: {name: _encode(part, scope) for name, part in attributes}}
     return foreign_state.encode(value)
 
 
@@ -195,6 +230,10 @@ def _put_tagged(present, tag, value):
             raise TypeError("it does not exist yet")
         for variable, saved in zip(present.variables, value, strict=True):
             _put(variable, saved)
+        return present
+    if tag == _OBJECT:
+        for name, part in value.items():
+            setattr(present, name, _put(getattr(present, name, None), part))
         return present
     if value is None:
         return present

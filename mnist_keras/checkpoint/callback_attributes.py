@@ -16,7 +16,7 @@ import keras
 import numpy as np
 
 from mnist_keras.checkpoint import attribute_values, random_state
-from mnist_keras.checkpoint.attribute_values import Kept
+from mnist_keras.checkpoint.attribute_values import Kept, package_of
 from mnist_keras.checkpoint.nested import put_arrays, take_arrays
 
 _YEARS_S = 1e8
@@ -93,7 +93,9 @@ class CallbackAttributes:
                 if name not in restored and name in first and kept.token == first[name].token:
                     continue
                 try:
-                    changed[name] = attribute_values.encode(kept.value, ids)
+                    changed[name] = attribute_values.encode(
+                        kept.value, known=ids, package=package_of(type(callback))
+                    )
                 except Exception:  # Saving must not end a training.
                     self._unsaved.add(f"{type(callback).__name__}.{name}")
             held = random_state.held(self._own(number), depth=1)
@@ -157,11 +159,12 @@ class CallbackAttributes:
         kept: list[dict[str, Kept]] = [{} for _ in self.callbacks]
         known = _of_model(getattr(self.callbacks[0], "model", None)) if kept else frozenset()
         for number, found in enumerate(kept):
+            package = package_of(type(self.callbacks[number]))
             for name, value in self._own(number).items():
                 if not self._is_time(name, value):
                     # A value that cannot be read, such as a tensor of a graph, raises any error.
                     with contextlib.suppress(Exception):
-                        found[name] = Kept(value, known=known)
+                        found[name] = Kept(value, known=known, package=package)
         return kept
 
     def _is_time(self, name, value):

@@ -108,6 +108,15 @@ def test_one_process_at_a_time_may_open_a_run(run):
     other.close()
 
 
+def test_a_disk_that_is_busy_is_not_another_process(run, monkeypatch):
+    def busy(path):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(storage, "remove_leftovers", busy)
+    with pytest.raises(MnistKerasError, match=r"cannot be written: Resource temporarily unav"):
+        run.open()
+
+
 @pytest.mark.parametrize(
     ("path", "reason"), [("file", "File exists"), ("file/a", "Not a directory")]
 )

@@ -87,6 +87,7 @@ def test_a_forked_process_does_not_keep_others_out():
         "    os._exit(0)\n"
         "os.read(begun, 1)\n"
         "os.close(lock._descriptor)\n"  # As the system does when the process is killed.
+        "lock._descriptor = None\n"
         "FileLock(path).acquire()\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -30,7 +30,7 @@ from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, HParams, StepLogger
 from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.data import batches, load
-from mnist_keras.inputs.file_lock import FileLock
+from mnist_keras.inputs.file_lock import FileLock, LockHeldError
 
 SPACE = {
     "learning_rate": FloatDistribution(1e-4, 1e-1, log=True),
@@ -171,7 +171,7 @@ def main():
             )
             settings = {**data, "epochs": arguments.epochs, "every_steps": every_steps}
             search(study, logdir, trials=arguments.trials, **settings)
-    except BlockingIOError:
+    except LockHeldError:
         raise SystemExit(
             f"another process is searching. Received: {logdir}. Expected: another --logdir."
         ) from None

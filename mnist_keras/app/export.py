@@ -26,7 +26,7 @@ from mnist_keras.console.start import import_tensorflow, stderr_held_back
 from mnist_keras.console.terminal import notice, print_line
 from mnist_keras.data.sharded import those_here
 from mnist_keras.errors import MnistKerasError
-from mnist_keras.inputs.file_lock import FileLock
+from mnist_keras.inputs.file_lock import FileLock, LockHeldError
 
 FIGURES = "export.json"
 _LOCK = ".lock"
@@ -108,7 +108,7 @@ def _written_to(directory):
         with FileLock(directory / _LOCK):
             storage.remove_leftovers(directory)
             yield
-    except BlockingIOError:
+    except LockHeldError:
         raise MnistKerasError(
             f"another process is exporting. Received: {directory}. "
             "Expected: one at a time, or another --export_dir."

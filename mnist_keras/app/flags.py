@@ -62,7 +62,7 @@ def parse(argv: Sequence[str]) -> RunConfig:
         SystemExit: after the help was printed, with status 0.
     """
     given = flag_files.expand(argv[1:])
-    words = _parse_once(given)
+    words = _parse_once(given, typed=argv[1:])
     if words and flags.FLAGS.mode not in MODES_WITH_PATHS:
         raise UsageError(
             f"arguments that are not flags. Received: {' '.join(words)}. Expected: none."
@@ -72,21 +72,22 @@ def parse(argv: Sequence[str]) -> RunConfig:
         flags.FLAGS.unparse_flags()
         # The directory may have been moved or renamed since its recipe was written.
         place = [f"--logdir={run.path.parent}", f"--run_name={run.name}"]
-        _parse_once([*flag_files.expand([f"--flagfile={run.recipe}"]), *place, *given])
+        recipe = flag_files.expand([f"--flagfile={run.recipe}"])
+        _parse_once([*recipe, *place, *given], typed=argv[1:])
     if flags.FLAGS.mode != "compare":  # It reads files alone.
         keras_settings.require_usable()
     values = {name: _value(setting, flags.FLAGS[name].value) for name, setting in _SETTINGS.items()}
     return RunConfig(**values, paths=tuple(words))
 
 
-def _parse_once(given: Sequence[str]) -> list[str]:
+def _parse_once(given: Sequence[str], *, typed: Sequence[str]) -> list[str]:
     """The words that are not flags, after the flags were set; flag files are expanded."""
     try:
         words = flags.FLAGS(["", *given])[1:]
     except SystemExit:
         raise SystemExit(0) from None  # absl's help flags exit with 1.
     except flags.Error as error:
-        raise UsageError(_in_our_form(error, given)) from None
+        raise UsageError(_in_our_form(error, typed)) from None
     _refuse_flags_of_absl(given)
     return words
 
@@ -101,7 +102,7 @@ def _refuse_flags_of_absl(given: Sequence[str]) -> None:
         raise UsageError(f"unknown flag. Received: --{name}. Expected: a flag of --help.")
 
 
-def _in_our_form(error: Exception, given: Sequence[str]) -> str:
+def _in_our_form(error: Exception, typed: Sequence[str]) -> str:
     """What is wrong, what was received and what is expected; absl's messages lack the last."""
     cause = error.__context__
     if isinstance(error, flags.UnrecognizedFlagError):
@@ -113,7 +114,7 @@ def _in_our_form(error: Exception, given: Sequence[str]) -> str:
         value = value.removesuffix(f": {cause}")
         expected = _expected(_SETTINGS[name]) if name in _SETTINGS else "a value as in --help"
         return f"--{name} is wrong. Received: {value!r}. Expected: {expected}."
-    return f"{error}. Received: {' '.join(given)}. Expected: flags as in --help."
+    return f"{error}. Received: {' '.join(typed)}. Expected: flags as in --help."
 
 
 def _run_to_open() -> RunDirectory:

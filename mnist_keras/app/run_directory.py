@@ -18,7 +18,7 @@ from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.console.terminal import notice
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.inputs import json_text
-from mnist_keras.inputs.file_lock import FileLock
+from mnist_keras.inputs.file_lock import FileLock, LockHeldError
 from mnist_keras.inputs.regular_file import open_regular, read_regular
 
 # TensorBoard's: the curves, and the files that its plugins read.
@@ -105,7 +105,7 @@ class RunDirectory:
             lock.acquire()
             self._lock = lock
             self._remove_leftovers()
-        except BlockingIOError:
+        except LockHeldError:
             raise MnistKerasError(
                 f"another process is training this run. Received: {self.path}. "
                 "Expected: another run for each process (--run_name)."
@@ -211,7 +211,7 @@ class RunDirectory:
         """
         self.require_run()
         try:
-            lines = read_regular(self.recipe).decode().splitlines()
+            lines = read_regular(self.recipe).decode().replace("\r\n", "\n").split("\n")
         except (FileNotFoundError, NotADirectoryError):
             return None
         except (OSError, UnicodeDecodeError) as error:
@@ -227,7 +227,7 @@ class RunDirectory:
             if setting is None or not setting.is_integer:
                 continue
             if integer(value) is None and not (setting.accepts_auto and value == AUTO):
-                raise self._damaged_recipe(f"another value of --{name} than an integer")
+                raise self._damaged_recipe(f"a value of --{name} that is not an integer")
         return _stored_flags(RunConfig()) | stored
 
     def _damaged_recipe(self, received: str) -> MnistKerasError:

@@ -48,4 +48,6 @@ def _declared_bytes(dataset):
         raise ValueError(f"weights in another file: {dataset.name!r}")
     if dataset.dtype.hasobject:
         raise ValueError(f"weights that are not numbers: {dataset.name!r}")
-    return math.prod(dataset.shape or ()) * dataset.dtype.itemsize
+    # A packed chunk is unpacked as a whole, however small the array is.
+    count = max(math.prod(dataset.shape or ()), math.prod(dataset.chunks or ()))
+    return count * dataset.dtype.itemsize

@@ -9,7 +9,7 @@ from mnist_keras.errors import MnistKerasError
 
 MARK = "§"  # Delimits a worker's own words in TensorFlow's message.
 INTERRUPTED = "ended by "  # The signal's name follows.
-_TASK = r"/job:worker/(?:replica:0/)?task:(\d+)"
+_TASK = r"/job:(chief|worker)/(?:replica:0/)?task:(\d+)"
 # {pattern in TensorFlow's messages: what happened to the worker}.
 _CAUSES = {
     rf"remote target {_TASK}": "has exited",
@@ -27,11 +27,15 @@ class WorkerLostError(MnistKerasError):
 
 
 @contextlib.contextmanager
-def as_lost(addresses: Sequence[str], *, only_named: bool = False) -> Iterator[None]:
+def as_lost(
+    addresses: Sequence[str], *, chiefs: int = 0, only_named: bool = False
+) -> Iterator[None]:
     """In this context TensorFlow's errors about lost connections become a `WorkerLostError`.
 
     Args:
         addresses: of all workers, in the order of their indices.
+        chiefs: how many of them, the first ones, TensorFlow calls chiefs: it counts the others
+            from 0.
         only_named: whether an error that names no worker stays as it is.
     """
     from tensorflow import errors
@@ -46,7 +50,7 @@ def as_lost(addresses: Sequence[str], *, only_named: bool = False) -> Iterator[N
         errors.InternalError,
         errors.UnavailableError,
     ) as error:
-        cause = _cause_in(str(error), addresses)
+        cause = _cause_in(str(error), addresses, chiefs)
         if cause is None:
             if only_named:
                 raise
@@ -67,18 +71,23 @@ def message(addresses: Sequence[str], cause: str) -> str:
     """
     return (
         f"a worker was lost. Received: {cause}. Expected: all {len(addresses)} "
-        "workers until the end; the same commands resume from the last checkpoint."
+        "workers until the end; a program with a Checkpoint resumes from its last one."
     )
 
 
-def _cause_in(text, addresses):
+def _cause_in(text, addresses, chiefs):
     """What happened, as far as TensorFlow's message says; None: it names no worker."""
     reported = re.search(rf"{_TASK}[^{MARK}]{{0,20}}{MARK}(.*?){MARK}", text, re.DOTALL)
     if reported:
-        return f"from worker {reported[1]}: {reported[2].strip().rstrip('.')}"
+        return f"from worker {_index(reported, chiefs)}: {reported[3].strip().rstrip('.')}"
     for pattern, cause in _CAUSES.items():
         found = re.search(pattern, text, re.DOTALL)
         if found:
-            index = int(found[1]) if found.groups() else 0  # Worker 0 runs the service.
+            index = _index(found, chiefs) if found.groups() else 0  # Worker 0 runs the service.
             return f"worker {index} ({addresses[index]}) {cause}"
     return None
+
+
+def _index(found, chiefs):
+    """The index among all workers of the task that a match begins with."""
+    return int(found[2]) + (chiefs if found[1] == "worker" else 0)

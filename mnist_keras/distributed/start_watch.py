@@ -5,9 +5,11 @@ TensorFlow holds the GIL while it waits, so no Python code of the process can ru
 process, this file run as a program, which says it in one line.
 """
 
+import concurrent.futures
 import contextlib
 import faulthandler
 import json
+import os
 import select
 import socket
 import subprocess
@@ -25,12 +27,17 @@ def bounded(
 ) -> Iterator[None]:
     """End the process with one line on stderr, status 1, if the context takes too long.
 
+    Only on POSIX: elsewhere nothing can wait for a pipe and a time at once.
+
     Args:
         addresses: {name of another worker: its address}.
         timeout_s: the time for the context, in seconds.
         delay_s: how much later the process ends, in seconds.
         text: the line, with ``{}`` for the workers that are lost.
     """
+    if os.name != "posix":
+        yield
+        return
     order = json.dumps([addresses, max(timeout_s - MARGIN_S, timeout_s / 2), text])
     watch = subprocess.Popen(
         [sys.executable, "-I", "-S", __file__, order],
@@ -44,20 +51,29 @@ def bounded(
             yield
         finally:
             faulthandler.cancel_dump_traceback_later()
+            watch.kill()  # It may be calling a silent worker.
 
 
 def _lost(addresses):
     """What is known about the workers that do not answer, in words."""
-    found = []
-    for name, address in addresses.items():
-        host, _, port = address.rpartition(":")
-        try:
-            socket.create_connection((host.strip("[]"), int(port)), _CALL_S).close()
-        except ConnectionError:
-            found.append(f"{name} ({address}) has exited")
-        except OSError:
-            found.append(f"{name} ({address}) does not respond")
-    return ", ".join(found) or f"no end of the start, though {', '.join(addresses)} can be reached"
+    # At once: those that wait too end soon, and would be taken for lost ones.
+    with concurrent.futures.ThreadPoolExecutor(len(addresses)) as pool:
+        ends = dict(zip(addresses, pool.map(_end, addresses.values()), strict=True))
+    found = [f"{name} ({addresses[name]}) {end}" for name, end in ends.items() if end]
+    reachable = f"TensorFlow has not started, although {', '.join(addresses)} can be reached"
+    return ", ".join(found) or reachable
+
+
+def _end(address):
+    """What happened to the worker at an address; None: it answers."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), _CALL_S).close()
+    except ConnectionError:
+        return "has exited"
+    except OSError:
+        return "does not respond"
+    return None
 
 
 def _watch(addresses, call_after_s, text):

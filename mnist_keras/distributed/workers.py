@@ -51,13 +51,14 @@ class Workers:
     def __init__(self, strategy):
         self.count, self.index = 1, 0
         self._addresses: tuple[str, ...] = ()
+        self._chiefs = 0
         cluster = _cluster(strategy)
         if cluster is not None:
             addresses, task_type, task_id = cluster
             self._addresses = (*addresses.get("chief", ()), *addresses.get("worker", ()))
             self.count = len(self._addresses)
-            before = len(addresses.get("chief", ())) if task_type == "worker" else 0
-            self.index = before + task_id
+            self._chiefs = len(addresses.get("chief", ()))
+            self.index = task_id + (self._chiefs if task_type == "worker" else 0)
         self._strategy: Callable[[], Any] = weakref.ref(strategy)
         self._sum = tf.function(self._sum_over_workers, reduce_retracing=True, autograph=False)
 
@@ -75,7 +76,7 @@ class Workers:
         """A context in which the loss of another worker is a `WorkerLostError` that names it."""
         if not self.are_several:
             return contextlib.nullcontext()
-        return as_lost(self._addresses, only_named=True)
+        return as_lost(self._addresses, chiefs=self._chiefs, only_named=True)
 
     def all_reduce_max(self, values):
         """Element-wise maximum over workers; a collective call.

@@ -17,16 +17,25 @@ else:
 
 _UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 _MOST_TRIES = 100
+# A link might name a file of the user's.
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0)
 _held: "weakref.WeakSet[FileLock]" = weakref.WeakSet()
+
+
+class LockHeldError(BlockingIOError):
+    """Another process, or another lock of this one, holds the lock."""
 
 
 class FileLock:
     """Locks a file for this process, until `release` or until the process ends in any way.
 
+    A lock that nothing refers to any more is released too.
+
     The file is created by `acquire` and removed by `release`. A process that has opened it in
     between locks a file that is gone while a third one locks a new file. So each compares what it
     has locked with what lies at the path, which filelock before version 4 does not do: with it, and
-    with the removal, two processes are in. It also takes errors of the file system for a held lock.
+    with the removal, two processes are in. filelock also takes errors of the file system for a held
+    lock.
 
     Where the file system has no locks, nothing is locked.
 
@@ -38,16 +47,19 @@ class FileLock:
     >>> import tempfile
     >>> path = os.path.join(tempfile.mkdtemp(), ".lock")
     >>> with FileLock(path):
-    ...     FileLock(path).acquire()
-    Traceback (most recent call last):
-    BlockingIOError: [Errno 11] another process holds the lock
+    ...     try:
+    ...         FileLock(path).acquire()
+    ...     except LockHeldError as error:
+    ...         print(error.strerror)
+    another process holds the lock
     >>> os.path.exists(path)
     False
     """
 
+    _descriptor: int | None = None
+
     def __init__(self, path: StrPath) -> None:
         self._path = path
-        self._descriptor: int | None = None
 
     @property
     def is_held(self) -> bool:
@@ -58,11 +70,11 @@ class FileLock:
         """Take the lock; never waits.
 
         Raises:
-            BlockingIOError: another process, or another lock of this one, holds it.
-            OSError: the file cannot be opened.
+            LockHeldError: another process, or another lock of this one, holds it.
+            OSError: the file cannot be opened, or is a link.
         """
         for _ in range(_MOST_TRIES):
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o666)
+            descriptor = os.open(self._path, _FLAGS, 0o666)
             try:
                 _lock(descriptor)
                 with contextlib.suppress(FileNotFoundError):
@@ -90,6 +102,9 @@ class FileLock:
     def __exit__(self, *exception: object) -> None:
         self.release()
 
+    def __del__(self) -> None:
+        self.release()
+
     def _forget(self):
         """In a forked process: the lock stays with the parent, and ends with it."""
         descriptor, self._descriptor = self._descriptor, None
@@ -111,7 +126,7 @@ def _lock(descriptor):
 
 
 def _held_by_another():
-    return BlockingIOError(errno.EAGAIN, "another process holds the lock")
+    return LockHeldError(errno.EAGAIN, "another process holds the lock")
 
 
 def _forget_all():

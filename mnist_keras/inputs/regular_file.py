@@ -9,6 +9,7 @@ from mnist_keras.annotations import StrPath
 
 NOT_REGULAR = (errno.EISDIR, errno.EINVAL)  # The errors for a path that is something else.
 _MOST_BYTES = 1 << 26
+_PIECE_BYTES = 1 << 20  # read() makes room for all that it is asked for.
 _NEVER_WAIT = getattr(os, "O_NONBLOCK", 0)
 _KINDS = {
     stat.S_IFDIR: "a directory",
@@ -54,13 +55,23 @@ def read_regular(path: StrPath, *, most_bytes: int = _MOST_BYTES) -> bytes:
     """
     with open_regular(path) as file:
         if os.fstat(file.fileno()).st_size > most_bytes:
-            raise OSError(errno.EFBIG, f"more than {most_bytes} bytes")
-        return file.read()
+            raise _too_large(most_bytes)
+        pieces, left = [], most_bytes + 1
+        while left and (piece := file.read(min(left, _PIECE_BYTES))):
+            pieces.append(piece)
+            left -= len(piece)
+    if not left:  # It has grown since, or has another size than it says, as in /proc.
+        raise _too_large(most_bytes)
+    return b"".join(pieces)
 
 
 def require_regular(path: StrPath) -> None:
     """Raise as `open_regular` if a path is not a regular file; for files that others open."""
     open_regular(path).close()
+
+
+def _too_large(most_bytes):
+    return OSError(errno.EFBIG, f"more than {most_bytes} bytes")
 
 
 def _without_waiting(path, flags):

@@ -1,5 +1,6 @@
 import dataclasses
 import doctest
+import errno
 import importlib.util
 import json
 import pathlib
@@ -332,6 +333,14 @@ def test_a_second_export_at_the_same_time_is_refused(run):
     ):
         export(dataclasses.replace(recipe, formats=("saved_model",)))
     assert list(run.exports.iterdir()) == []
+
+
+def test_a_disk_that_is_busy_is_not_another_export(tmp_path):
+    with (
+        pytest.raises(MnistKerasError, match=r"cannot be written\. Received: Resource temp"),
+        export_module._written_to(tmp_path),
+    ):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
 
 def test_a_run_without_a_model_is_not_exported(run):

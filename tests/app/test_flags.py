@@ -50,19 +50,77 @@ def test_a_named_pipe_is_not_read_as_a_flag_file(words):
     [
         ("/dev/zero", "a device"),
         ("large", "more than 1048576 bytes"),
-        ("many", "more than 10000 flags"),
+        ("long", "more than 10000 flags"),
+        ("many", "more than 100 flag files"),
+        ("deep", "more than 100 flag files"),
     ],
 )
 def test_a_flag_file_without_end_is_refused(path, reason):
     pathlib.Path("large").write_bytes(b"#" * (1 << 21))
-    pathlib.Path("many").write_text("--flagfile=a0\n" * 2)
-    for level in range(40):
-        pathlib.Path(f"a{level}").write_text(f"--flagfile=a{level + 1}\n" * 2)
-    pathlib.Path("a40").write_text("--epochs=3\n")
+    pathlib.Path("long").write_text("--epochs=3\n" * 10_001)
+    pathlib.Path("many").write_text("--flagfile=empty\n" * 99 + "--flagfile=many2\n")
+    pathlib.Path("empty").touch()
+    pathlib.Path("many2").touch()
+    pathlib.Path("deep").write_text("--flagfile=d1\n")
+    for level in range(1, 200):
+        pathlib.Path(f"d{level}").write_text(f"--flagfile=d{level + 1}\n")
+    path_of = {"many": "many2", "deep": "d100"}
     assert refusal(f"--flagfile={path}") == (
-        f"a flag file cannot be read: {reason}. Received: '{path}'. "
+        f"a flag file cannot be read: {reason}. Received: '{path_of.get(path, path)}'. "
         "Expected: a text file with one flag per line."
     )
+
+
+@pytest.mark.parametrize("blank", [" ", "\t", "\x0b", "\u2028"])
+def test_a_flag_file_after_a_blank_is_bounded(blank):
+    pathlib.Path("a").write_text(f"{blank}--flagfile=/dev/zero\n", encoding="utf-8")
+    assert refusal("--flagfile=a").startswith("a flag file cannot be read: a device.")
+
+
+@pytest.mark.parametrize(
+    ("line", "received"),
+    [("--flagfile\n/dev/zero\n", "--flagfile"), (" -flagfile= ", "-flagfile=")],
+)
+def test_a_line_without_the_path_of_its_flag_file(line, received):
+    pathlib.Path("a").write_text(line)
+    assert refusal("--flagfile=a") == (
+        f"--flagfile without a path. Received: {received} in a. Expected: --flagfile=PATH."
+    )
+
+
+@pytest.mark.parametrize("word", ["--flagfile", "--flagfile="])
+def test_a_word_without_the_path_of_its_flag_file(word):
+    expected = f"--flagfile without a path. Received: {word}. Expected: --flagfile=PATH."
+    assert refusal("--epochs=3", word) == expected
+
+
+@pytest.mark.parametrize("separator", ["\x0b", "\x85", "\u2028"])
+def test_only_a_line_feed_ends_a_line_of_flags(separator):
+    value = f"a{separator}--epochs=3"
+    pathlib.Path("a").write_text(f"--seed=4\r\n--logdir={value}\n", encoding="utf-8")
+    assert f"--logdir is wrong. Received: {value!r}." in refusal("--flagfile=a")
+
+
+def test_the_flag_file_that_includes_itself_is_named():
+    pathlib.Path("outer").write_text("--flagfile=inner\n")
+    pathlib.Path("inner").write_text("--flagfile=inner\n")
+    assert "Received: --flagfile=inner." in refusal("--flagfile=outer")
+
+
+def test_an_empty_device_is_an_empty_flag_file():
+    assert parse(f"--flagfile={os.devnull}") == RunConfig()
+
+
+def test_any_number_of_photos_is_accepted(tmp_path):
+    write_run(tmp_path / "logs" / "a")
+    pathlib.Path("flags").write_text("--json\n")
+    photos = tuple(f"{number}.png" for number in range(10_001))
+    assert parse("--mode=predict", *photos, "--flagfile=flags").paths == photos
+
+
+def test_an_error_shows_the_words_that_were_typed():
+    pathlib.Path("a").write_text("--seed=4\n--epochs\n")
+    assert refusal("--flagfile=a").endswith("Received: --flagfile=a. Expected: flags as in --help.")
 
 
 def test_a_pipe_that_the_shell_made_is_read_once(tmp_path):

@@ -70,6 +70,10 @@ def packed(group):
     group.create_dataset("0", (17 * one,), "u1", chunks=(one,), compression="gzip")[...] = 0
 
 
+def one_chunk(group):
+    group.create_dataset("0", (1,), "u1", maxshape=(None,), chunks=(1 << 30,), compression="gzip")
+
+
 def outside(group):
     group.create_dataset("0", (784, 512), "f4", external=[("/etc/passwd", 0, 4 * 784 * 512)])
 
@@ -88,6 +92,7 @@ def written(group):
         (endless, r"weights of 43980\d{8} bytes, more than 16777216"),
         (overflowing, r"weights of 48357\d{20} bytes, more than 16777216"),
         (packed, r"weights of \d{8} bytes, more than 16777216"),
+        (one_chunk, r"weights of 10737\d{5} bytes, more than 16777216"),
         (outside, "weights in another file: '/layers/dense/vars/0'"),
         (linked, "a link instead of weights: '0'"),
         (written, "weights that are not numbers: '/layers/dense/vars/0'"),

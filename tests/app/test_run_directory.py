@@ -108,6 +108,15 @@ def test_one_process_at_a_time_may_open_a_run(run):
     other.close()
 
 
+def test_a_disk_that_is_busy_is_not_another_process(run, monkeypatch):
+    def busy(path):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(storage, "remove_leftovers", busy)
+    with pytest.raises(MnistKerasError, match=r"cannot be written: Resource temporarily unav"):
+        run.open()
+
+
 @pytest.mark.parametrize(
     ("path", "reason"), [("file", "File exists"), ("file/a", "Not a directory")]
 )
@@ -244,6 +253,14 @@ def test_the_stored_recipe_is_complete_with_absolute_paths(tmp_path, monkeypatch
     assert run.stored_recipe()["run_name"] == "数字"
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_only_a_line_feed_ends_a_line_of_a_recipe(end, run):
+    run.store_recipe(RunConfig())
+    lines = [*run.recipe.read_text(encoding="utf-8").splitlines(), "--data_dir=a\u2028--seed=9"]
+    run.recipe.write_bytes(end.join(lines).encode())
+    assert run.stored_recipe() == run.flags(RunConfig()) | {"data_dir": "a\u2028--seed=9"}
+
+
 def test_a_recipe_for_several_workers_resumes_without_a_cluster(run):
     run.store_recipe(RunConfig(distribution="multi_worker"))
     assert run.stored_recipe()["distribution"] == "auto"
@@ -255,9 +272,9 @@ def test_a_recipe_for_several_workers_resumes_without_a_cluster(run):
         (b"\xff\xfe\0garbage", "not text"),
         (b"", "no --dataset, --network, "),
         (b"--network=mlp\n--epochs", "no --dataset, --loss, "),
-        (COMPLETE + b"--keep_checkpoints=" + b"9" * 5000, "another value of --keep_checkpoints "),
-        (COMPLETE + b"--batch_parts=none\n", "another value of --batch_parts than an integer"),
-        (COMPLETE + b"--epochs=", "another value of --epochs than an integer"),
+        (COMPLETE + b"--keep_checkpoints=" + b"9" * 5000, "a value of --keep_checkpoints "),
+        (COMPLETE + b"--batch_parts=none\n", "a value of --batch_parts that is not an integer"),
+        (COMPLETE + b"--epochs=", "a value of --epochs that is not an integer"),
     ],
 )
 def test_a_damaged_recipe_is_an_error_naming_the_file(content, received, run):

@@ -1,7 +1,10 @@
 import io
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import types
 
 import pytest
 
@@ -41,6 +44,48 @@ def test_the_worker_that_has_exited_is_named(said):
         assert said({"worker 1": gone, "worker 2": here}, b"Timeout") == (
             f"error: a worker was lost. Received: worker 1 ({gone}) has exited.\n"
         )
+
+
+def test_silent_workers_are_called_at_once(said, monkeypatch):
+    together = threading.Barrier(3, timeout=5)
+
+    def silent(place, timeout):
+        together.wait()
+        raise TimeoutError
+
+    monkeypatch.setattr(start_watch.socket, "create_connection", silent)
+    silent_ones = ", ".join(f"worker {i} (a:{i}) does not respond" for i in range(3))
+    addresses = {f"worker {i}": f"a:{i}" for i in range(3)}
+    assert said(addresses, b"Timeout") == TEXT.replace("{}", silent_ones) + "\n"
+
+
+def test_workers_that_all_answer_are_named(said, monkeypatch):
+    monkeypatch.setattr(start_watch.socket, "create_connection", lambda *_: io.BytesIO())
+    assert "TensorFlow has not started, although worker 1 can be reached." in said(
+        {"worker 1": "a:1"}, b"Timeout"
+    )
+
+
+def test_a_normal_start_does_not_wait_for_its_watch(monkeypatch, tmp_path):
+    program, started = tmp_path / "watch.py", []
+    program.write_text("import time\ntime.sleep(20)\n")
+    popen = subprocess.Popen
+    monkeypatch.setattr(start_watch, "__file__", str(program))
+    monkeypatch.setattr(
+        start_watch.subprocess,
+        "Popen",
+        lambda *a, **k: started.append(popen(*a, **k)) or started[0],
+    )
+    with start_watch.bounded({"worker 1": "a:1"}, timeout_s=60, delay_s=0, text=TEXT):
+        pass
+    assert started[0].returncode == -signal.SIGKILL
+
+
+def test_no_watch_starts_where_it_cannot_wait(monkeypatch):
+    monkeypatch.setattr(start_watch, "os", types.SimpleNamespace(name="nt"))
+    monkeypatch.setattr(start_watch.subprocess, "Popen", None)
+    with start_watch.bounded({"worker 1": "a:1"}, timeout_s=60, delay_s=0, text=TEXT):
+        pass
 
 
 def test_a_worker_that_starts_in_time_says_nothing(said):

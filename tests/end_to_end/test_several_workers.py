@@ -22,7 +22,8 @@ SHARED = ("mirrored", "shrunk", "grown")
 LOST = re.compile(
     r"error: a worker was lost\. Received: worker 1 \(127\.0\.0\.1:\d+\) "
     r"(has exited|does not respond)\. "
-    r"Expected: all 2 workers until the end; the same commands resume from the last checkpoint\."
+    r"Expected: all 2 workers until the end; "
+    r"a program with a Checkpoint resumes from its last one\."
 )
 
 

@@ -1,5 +1,6 @@
 """The hyperparameter search: what a kill leaves, and which trials end early."""
 
+import errno
 import os
 import runpy
 import signal
@@ -191,6 +192,15 @@ def test_two_searches_in_one_directory_are_refused(search, tmp_path):
         FileLock(tmp_path / ".lock"),
         pytest.raises(SystemExit, match=r"^another process is searching\. Received: "),
     ):
+        search(tmp_path, *SMALL)
+
+
+def test_a_disk_that_is_busy_is_not_another_search(search, tmp_path, monkeypatch):
+    def busy(**options):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    monkeypatch.setattr("optuna.create_study", busy)
+    with pytest.raises(BlockingIOError, match="Resource temporarily"):
         search(tmp_path, *SMALL)
 
 

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from mnist_keras.inputs import file_lock
-from mnist_keras.inputs.file_lock import FileLock
+from mnist_keras.inputs.file_lock import FileLock, LockHeldError
 from tests.faults import lock_stress
 
 
@@ -27,11 +27,27 @@ def test_a_lock_file_that_was_removed_meanwhile_does_not_count(tmp_path, monkeyp
         lock(descriptor)
 
     monkeypatch.setattr(file_lock, "_lock", after_the_others)
-    with pytest.raises(BlockingIOError):
+    with pytest.raises(LockHeldError):
         second.acquire()
     third.release()
     with second:
         assert second.is_held
+
+
+def test_a_lock_that_nothing_refers_to_is_released(tmp_path):
+    lock = FileLock(tmp_path / "lock")
+    lock.acquire()
+    del lock
+    assert not (tmp_path / "lock").exists()
+    with FileLock(tmp_path / "lock") as second:
+        assert second.is_held
+
+
+def test_a_link_is_not_a_lock_file(tmp_path):
+    (tmp_path / "lock").symlink_to(tmp_path / "of the user")
+    with pytest.raises(OSError, match="symbolic links"):
+        FileLock(tmp_path / "lock").acquire()
+    assert not (tmp_path / "of the user").exists()
 
 
 def test_without_locks_in_the_file_system_everybody_is_in(tmp_path, monkeypatch):
@@ -71,6 +87,7 @@ def test_a_forked_process_does_not_keep_others_out():
         "    os._exit(0)\n"
         "os.read(begun, 1)\n"
         "os.close(lock._descriptor)\n"  # As the system does when the process is killed.
+        "lock._descriptor = None\n"
         "FileLock(path).acquire()\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

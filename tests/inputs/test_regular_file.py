@@ -57,3 +57,13 @@ def test_a_sparse_file_is_refused_before_it_is_read(tmp_path):
     os.truncate(tmp_path / "sparse", 1 << 40)
     with pytest.raises(OSError, match="more than 67108864 bytes"):
         read_regular(tmp_path / "sparse")
+
+
+def test_a_file_that_grows_is_read_up_to_the_bound(tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(b"12345")
+    small = os.stat_result((*os.stat(tmp_path / "file")[:6], 1, 0, 0, 0))
+    monkeypatch.setattr(os, "fstat", lambda descriptor: small)
+    monkeypatch.setattr(regular_file, "_PIECE_BYTES", 2)
+    assert read_regular(tmp_path / "file", most_bytes=5) == b"12345"
+    with pytest.raises(OSError, match="more than 4 bytes"):
+        read_regular(tmp_path / "file", most_bytes=4)

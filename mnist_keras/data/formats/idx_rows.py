@@ -17,7 +17,7 @@ _ROWS_AT_ONCE = 1000
 class IdxRows:
     """The array of one IDX file, whose rows are read when they are used.
 
-    To open it reads the entire file once, as a damaged one is an error at once. Slices are best
+    Opening it reads the entire file once, as a damaged one is an error at once. Slices are best
     taken in the order of the file: one before the last one begins to read it anew.
 
     Args:

@@ -98,6 +98,8 @@ def _records_among_damage(file, begin):
     while begin + HEAD_BYTES <= size:
         file.seek(begin)
         window = file.read(min(_WINDOW_BYTES, size - begin))
+        if len(window) < HEAD_BYTES:  # The file has shrunk.
+            return
         end = begin
         for offset, length in _heads(window):
             first, foot = begin + offset, offset + HEAD_BYTES + length
@@ -117,7 +119,7 @@ def _records_among_damage(file, begin):
             if is_undamaged:
                 end = after
                 yield first, after, data
-        begin = max(end, begin + max(len(window) - HEAD_BYTES + 1, 1))
+        begin = max(end, begin + len(window) - HEAD_BYTES + 1)
 
 
 def _heads(content):

@@ -1,5 +1,6 @@
 import doctest
 import io
+import os
 import struct
 import tracemalloc
 
@@ -92,6 +93,25 @@ def test_a_file_with_many_damaged_spots_is_read_twice():
     file = CountingFile((frame(b"one") + b"?") * 100)
     assert len(list(records_in(file))) == 100
     assert file.read_bytes <= 2 * len(file.getvalue())
+
+
+class ShrunkFile(io.BytesIO):
+    """Has lost its end since its size was found."""
+
+    reads = 0
+
+    def seek(self, offset, whence=os.SEEK_SET):
+        return super().seek(offset, whence) + (1 << 20 if whence == os.SEEK_END else 0)
+
+    def read(self, size=-1):
+        self.reads += 1
+        return super().read(size)
+
+
+def test_the_search_ends_where_a_file_has_shrunk():
+    file = ShrunkFile(b"?" + frame(b"one"))
+    assert [data for _, _, data in records_in(file)] == [b"one"]
+    assert file.reads < 10
 
 
 def test_a_small_damaged_file_takes_little_memory(tmp_path):

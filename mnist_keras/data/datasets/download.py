@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from mnist_keras.console.progress_display import task_progress
 from mnist_keras.data.formats.idx import replacing
 from mnist_keras.errors import DataError
-from mnist_keras.inputs.file_lock import FileLock
+from mnist_keras.inputs.file_lock import FileLock, LockHeldError
 
 _CHUNK_BYTES = 1 << 14
 _STALE_PART_S = 60  # A download that stalls for a few seconds is given up.
@@ -144,7 +144,7 @@ http://127.0.0.1:9/digits.gz: connection refused. Expected: one mirror that has 
             try:
                 lock.acquire()
                 break
-            except BlockingIOError:
+            except LockHeldError:
                 now, parts = self._clock(), _part_sizes(folder)
                 if parts != seen:
                     seen, idle_since = parts, now

@@ -201,10 +201,10 @@ def test_settings_paths_and_clocks_are_those_of_the_present_program(tmp_path):
 
 def test_a_callback_that_is_missing_at_the_resume_is_named(tmp_path):
     with contextlib.suppress(Killed):
-        fit(make_model(), Counter(), quiet(tmp_path), Kill(9))
+        fit(make_model(), Losses(), quiet(tmp_path), Kill(9))
     lines = []
     fit(make_model(), checkpoint := Checkpoint(tmp_path, notice=lines.append))
-    assert any("the state of a callback Counter" in line for line in lines)
+    assert any("the state of a callback Losses" in line for line in lines)
     assert not checkpoint.is_exact
 
 

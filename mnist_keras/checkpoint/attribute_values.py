@@ -159,6 +159,8 @@ def _array(value):
 
 
 def _copied(value):
+    if type(value) is dict and {*map(type, value.values())} <= _PLAIN:
+        return value.copy()
     if isinstance(value, dict):
         new = copy.copy(value)  # It may be a defaultdict.
         new.update({key: _copied(part) for key, part in value.items()})

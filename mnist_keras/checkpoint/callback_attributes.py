@@ -126,7 +126,7 @@ class CallbackAttributes:
                 present = getattr(callback, attribute, None)
                 try:
                     setattr(callback, attribute, attribute_values.put(present, value))
-                except TypeError:  # Its object is made in the first step.
+                except Exception:  # Such as an object that the first step makes.
                     self._unsaved.add(f"{name}.{attribute}")
             random_state.restore({"held": held}, self._own(number), depth=1)
         self._entered = self._kept()

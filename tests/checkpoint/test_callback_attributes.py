@@ -166,6 +166,16 @@ def test_an_object_of_the_programs_own_class_is_restored():
     assert through_a_checkpoint(change, Schedule()) == Schedule(3, [0.5])
 
 
+def test_an_object_that_is_made_later_is_named():
+    callback, arrays = with_values(it=None), {}
+    attributes = CallbackAttributes([callback])
+    callback.it = Schedule(3)
+    resumed = CallbackAttributes([another := with_values(it=None)])
+    resumed.restore(attributes.capture(arrays), arrays)
+    assert another.it is None
+    assert resumed.unsaved() == ["Own.it"]
+
+
 class Curriculum(keras.utils.PyDataset):
     epoch = 0
 

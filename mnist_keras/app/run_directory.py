@@ -104,6 +104,11 @@ class RunDirectory:
             lock = FileLock(self.path / ".lock")
             lock.acquire()
             self._lock = lock
+            if not lock.is_supported:
+                notice(
+                    "the file system has no locks, so nothing keeps a second process out of this "
+                    f"run. Received: {self.path}. Expected: one process for each run."
+                )
             self._remove_leftovers()
         except LockHeldError:
             raise MnistKerasError(

@@ -37,10 +37,12 @@ class FileLock:
     with the removal, two processes are in. filelock also takes errors of the file system for a held
     lock.
 
-    Where the file system has no locks, nothing is locked.
-
     Args:
         path: the lock file, in a directory that exists.
+
+    Attributes:
+        is_supported: whether the file system has locks; known after `acquire`. Otherwise nothing is
+            locked.
 
     Example:
 
@@ -56,6 +58,7 @@ class FileLock:
     False
     """
 
+    is_supported = True
     _descriptor: int | None = None
 
     def __init__(self, path: StrPath) -> None:
@@ -76,7 +79,7 @@ class FileLock:
         for _ in range(_MOST_TRIES):
             descriptor = os.open(self._path, _FLAGS, 0o666)
             try:
-                _lock(descriptor)
+                self.is_supported = _lock(descriptor)
                 with contextlib.suppress(FileNotFoundError):
                     if os.path.samestat(os.fstat(descriptor), os.stat(self._path)):
                         self._descriptor = descriptor
@@ -92,7 +95,8 @@ class FileLock:
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             with contextlib.suppress(OSError):  # Windows does not remove an open file.
-                os.unlink(self._path)
+                if self.is_supported:  # Otherwise it may be another process's too.
+                    os.unlink(self._path)
             os.close(descriptor)
 
     def __enter__(self) -> Self:
@@ -113,6 +117,7 @@ class FileLock:
 
 
 def _lock(descriptor):
+    """Lock an open file; returns False if its file system has no locks."""
     try:
         if sys.platform == "win32":
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
@@ -123,6 +128,8 @@ def _lock(descriptor):
             raise _held_by_another() from error
         if error.errno not in _UNSUPPORTED:
             raise
+        return False
+    return True
 
 
 def _held_by_another():

@@ -108,6 +108,23 @@ def test_one_process_at_a_time_may_open_a_run(run):
     other.close()
 
 
+def test_a_file_system_without_locks_is_told(run, monkeypatch, capsys):
+    fcntl = pytest.importorskip("fcntl")
+
+    def no_locks(descriptor, operation):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    other = RunDirectory(run.path)
+    run.open()
+    other.open()
+    line = capsys.readouterr().err.splitlines()[0]
+    assert line.startswith("the file system has no locks, so nothing keeps a second process out")
+    other.close()
+    assert (run.path / ".lock").exists()  # It is the first one's too.
+    run.close()
+
+
 def test_a_disk_that_is_busy_is_not_another_process(run, monkeypatch):
     def busy(path):
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")

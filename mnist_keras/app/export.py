@@ -30,6 +30,8 @@ from mnist_keras.inputs.file_lock import FileLock, LockHeldError
 
 FIGURES = "export.json"
 _LOCK = ".lock"
+# What TensorFlow writes for a SavedModel.
+_OF_SAVED_MODEL = {"assets", "assets.extra", "fingerprint.pb", "saved_model.pb", "variables"}
 
 
 def export(config):
@@ -133,8 +135,22 @@ def _written(config, directory, network, images, check, *, description):
                     FORMATS[name].write(path, saved_model, images)
                     return check.compare(FORMATS[name], path)
 
-                found = storage.build(directory / FORMATS[name].file_name, make)
+                path = directory / FORMATS[name].file_name
+                _require_own(path)
+                found = storage.build(path, make)
             yield name, found
+
+
+def _require_own(path):
+    """Refuse to replace a directory that holds more than an export."""
+    others = (
+        sorted({entry.name for entry in path.iterdir()} - _OF_SAVED_MODEL) if path.is_dir() else []
+    )
+    if others:
+        raise MnistKerasError(
+            f"an export would replace other files. Received: {path / others[0]}. "
+            "Expected: an earlier export there, or another --export_dir."
+        )
 
 
 def _place(name, path):

@@ -13,7 +13,7 @@ from mnist_keras.console.start import import_tensorflow
 from mnist_keras.console.terminal import notice, print_line, print_pieces
 from mnist_keras.data.datasets.descriptions import MNIST
 from mnist_keras.data.sharded import Sharded
-from mnist_keras.errors import DataError, MnistKerasError
+from mnist_keras.errors import DataError, MnistKerasError, UsageError
 from mnist_keras.photos.reading import read
 from mnist_keras.probabilities import probabilities
 
@@ -37,6 +37,7 @@ def predict(config: RunConfig) -> int:
         MnistKerasError: the model cannot be opened or the contact sheet cannot be written.
     """
     run = finished_run(config)
+    _require_own_file(config.contact_sheet, config.paths)
     readings = []
     for path in config.paths:
         try:
@@ -92,6 +93,19 @@ def _json_pieces(reading, chances):
         }
         yield f"{', ' if number else ''}{json.dumps(digit)}"
     yield "]}"
+
+
+def _require_own_file(path, photos):
+    """Refuse a contact sheet that would replace a directory or one of the photos."""
+    if path is None or not os.path.exists(path):
+        return
+    is_photo = any(os.path.exists(photo) and os.path.samefile(path, photo) for photo in photos)
+    if is_photo or not os.path.isfile(path):
+        kind = "one of the photos" if is_photo else "not a file"
+        raise UsageError(
+            f"--contact_sheet would replace what is there. Received: {path}, {kind}. "
+            "Expected: a new file, or an earlier contact sheet."
+        )
 
 
 def _write_contact_sheet(path, readings, chances_of):

@@ -335,6 +335,16 @@ def test_a_second_export_at_the_same_time_is_refused(run):
     assert list(run.exports.iterdir()) == []
 
 
+def test_an_export_replaces_no_directory_of_other_files(run, tmp_path):
+    run, recipe = run
+    mine = tmp_path / "saved_model" / "mine"
+    mine.parent.mkdir()
+    mine.write_text("precious")
+    with pytest.raises(MnistKerasError, match=r"^an export would replace other files\. Received: "):
+        export(dataclasses.replace(recipe, formats=("saved_model",), export_dir=str(tmp_path)))
+    assert mine.read_text() == "precious"
+
+
 def test_a_disk_that_is_busy_is_not_another_export(tmp_path):
     with (
         pytest.raises(MnistKerasError, match=r"cannot be written\. Received: Resource temp"),

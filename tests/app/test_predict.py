@@ -231,3 +231,14 @@ def test_the_command_predicts_with_the_newest_run_and_its_loss(here):
     sheet = pathlib.Path("sheet.png")
     assert sheet.read_bytes()[:4] == b"\x89PNG"
     sheet.unlink()
+
+
+def test_a_contact_sheet_replaces_no_photo_and_no_directory(here):
+    (here / "folder.png").mkdir()
+    (here / "folder.png" / "mine").write_text("precious")
+    photo = (here / "empty.png").read_bytes()
+    for sheet, kind in (("folder.png", "not a file"), ("empty.png", "one of the photos")):
+        with pytest.raises(UsageError, match=kind):
+            predict(config("empty.png", contact_sheet=sheet))
+    assert (here / "folder.png" / "mine").read_text() == "precious"
+    assert (here / "empty.png").read_bytes() == photo

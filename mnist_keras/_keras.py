@@ -29,6 +29,8 @@ Private attributes of Keras:
 - ``ArrayDataAdapter._num_samples``, ``._shuffle``, ``GrainDatasetAdapter._dataset``,
   ``TorchDataLoaderAdapter._dataloader``, ``PyDatasetAdapter.enqueuer``, ``.py_dataset``: the user's
   data and how Keras draws from them, which `EpochIterator` needs to draw the same again.
+- ``ArrayDataAdapter._batch_size``, ``._inputs``, ``._partial_batch_size``: with the indices as its
+  inputs and all of them in one batch, it gives the order in which Keras shuffles.
 - ``EpochIterator._current_iterator``, ``._distributed_dataset``, ``._enumerate_iterator``,
   ``._get_iterator``, ``._num_batches``, ``._steps_seen``: where Keras is in the data, which
   `EpochIterator` restores and counts.
@@ -96,12 +98,13 @@ Of TensorFlow:
   pipeline shows what it draws from.
 - ``Dataset._deterministic``, ``._functions``, ``._inputs``, ``._seed``, ``._seed2``, ``._tensors``:
   the same from the Python objects, as the graph of ``from_tensor_slices`` holds copies of the
-  arrays.
+  arrays. ``_tensors`` also has the arrays that Keras made tensors of.
 - ``DistributedDataset._original_dataset``: the pipeline that a strategy distributes.
 - ``_noinline``: keeps a function apart in the graph that calls it.
 """
 
 import contextlib
+import copy
 import dataclasses
 import functools
 import inspect
@@ -111,6 +114,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 try:
@@ -671,6 +675,10 @@ class EpochIterator:
         """The ``tf.data.Dataset``, or a distributed one, of which iterators are made."""
         return self._epochs._distributed_dataset
 
+    @dataset.setter
+    def dataset(self, dataset: Any) -> None:
+        self._epochs._distributed_dataset = dataset
+
     @property
     def pipeline(self) -> tf.data.Dataset | None:
         """The data set of a tf.data pipeline before it is distributed; None for other data."""
@@ -726,7 +734,7 @@ class EpochIterator:
             dataset = self.adapter.get_tf_dataset()
         if not isinstance(dataset, tf.distribute.DistributedDataset):
             dataset = strategy.experimental_distribute_dataset(dataset)
-        self._epochs._distributed_dataset = dataset
+        self.dataset = dataset
 
     def count_steps(self, steps: int) -> None:
         """Correct Keras's count: the last execution ran ``steps`` steps.
@@ -804,9 +812,36 @@ class EpochIterator:
         return self.kind == "arrays" and self.adapter._shuffle not in (False, "batch")
 
     @property
+    def arrays(self) -> Any:
+        """The arrays as tensors, structured as a batch; None where not all of them are dense."""
+        if self.kind != "arrays" or self.adapter._shuffle not in (True, False):
+            return None
+        found = [self.dataset]
+        while found:
+            dataset = found.pop()
+            tensors = getattr(dataset, "_tensors", None)
+            if tensors is None:
+                found.extend(dataset._inputs())
+            elif _are_dense(dataset.element_spec):
+                return tf.nest.pack_sequence_as(dataset.element_spec, tensors)
+        return None
+
+    def array_order(self) -> tf.Tensor:
+        """The order in which Keras shuffles the arrays under the present seed, int64 (n,)."""
+        adapter = copy.copy(self.adapter)
+        count = adapter._num_samples
+        adapter._inputs, adapter._batch_size = (np.arange(count),), count
+        adapter._partial_batch_size = 0
+        return next(iter(adapter.get_tf_dataset()))[0]
+
+    @property
     def examples(self) -> int | None:
         """How many examples the arrays have, or None."""
         return self.adapter._num_samples if self.kind == "arrays" else None
+
+
+def _are_dense(spec):
+    return all(type(part) is tf.TensorSpec for part in tf.nest.flatten(spec))
 
 
 _ADAPTERS = {

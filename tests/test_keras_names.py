@@ -344,6 +344,18 @@ def the_shuffle_of_arrays_is_known_and_replaced():
     np.testing.assert_array_equal(np.concatenate([x for x, _ in epochs.dataset]), X[::-1])
 
 
+@canary("ArrayDataAdapter._batch_size")
+@canary("ArrayDataAdapter._inputs")
+@canary("ArrayDataAdapter._partial_batch_size")
+def the_order_of_shuffled_arrays_is_known():
+    keras.utils.set_random_seed(1)
+    for size in (2, 3):
+        epochs = epochs_of(X, Y, batch_size=size, shuffle=True)
+        drawn = np.concatenate([x for x, _ in epochs.dataset])
+        np.testing.assert_array_equal(X[epochs.array_order()], drawn)
+        np.testing.assert_array_equal(epochs.arrays[0], X)
+
+
 @canary("PyDatasetAdapter.enqueuer")
 @canary("PyDatasetAdapter.py_dataset")
 def an_epoch_of_a_py_dataset_is_replayed_without_drawing():

@@ -32,6 +32,8 @@ from mnist_keras.checkpoint.saved_iterator import SavedIterator
 from mnist_keras.checkpoint.training_state import StateMismatchError
 from mnist_keras.checkpoint.unseeded_calls import unseeded_calls
 from mnist_keras.console.progress_display import task_progress
+from mnist_keras.data.array_batches import ArrayPass
+from mnist_keras.data.cut_arrays import cut_arrays
 
 _CHUNK_STEPS = 100  # between two updates of the progress display while batches are drawn again
 _RECENT = 3  # fingerprints kept in addition to the first one
@@ -108,10 +110,17 @@ class DataPosition(StreamPosition):
         first_epoch: the first epoch of the fit.
         began: the random generators' states before Keras opened the data, as
             `random_state.capture` returns them.
+        cuts_arrays: whether the train function takes an `ArrayPass` as its iterator.
     """
 
     def __init__(
-        self, epochs: EpochIterator, *, strategy: Any, first_epoch: int, began: Any
+        self,
+        epochs: EpochIterator,
+        *,
+        strategy: Any,
+        first_epoch: int,
+        began: Any,
+        cuts_arrays: bool = False,
     ) -> None:
         self._epochs = epochs
         self._strategy = strategy
@@ -143,6 +152,8 @@ class DataPosition(StreamPosition):
             epochs.rebuild(self._strategy, from_generator=self._source.from_generator)
         elif self._shuffles:
             self._shuffle_seed = int(np.random.SeedSequence().generate_state(1)[0])
+        self._is_cut = cuts_arrays and cut_arrays(epochs)
+        if self._shuffles and not self._is_cut:
             epochs.rebuild(self._strategy, shuffle=self._shuffle)
         epochs.watch(on_iterator=self._on_iterator, around_hook=self._around_hook)
 
@@ -220,7 +231,8 @@ class DataPosition(StreamPosition):
         self._prints = {(int(made), int(draw)): int(v) for made, draw, v in place["prints"]}
         if place["shuffle_seed"] is not None and self._shuffles:
             self._shuffle_seed = int(place["shuffle_seed"])
-            epochs.rebuild(self._strategy, shuffle=self._shuffle)
+            if not self._is_cut:
+                epochs.rebuild(self._strategy, shuffle=self._shuffle)
         self._made, self._newest, self._epoch_began = 0, None, place["epoch_began"]
         self._replayed = self._hooks[1:]  # Keras has already called the first hook.
         whole = self._remembers_passes()
@@ -261,6 +273,8 @@ class DataPosition(StreamPosition):
 
     def _on_iterator(self, iterator):
         self._made, self._newest, self.draws = self._made + 1, iterator, 0
+        if self._is_cut and self._shuffles:
+            iterator.set_order(functools.partial(self._order_of_pass, self._made))
         if self._draws_whole_epochs:
             self._draws_whole_epochs = False  # Keras does not draw from an epoch's second iterator.
             self._draw_again(iterator, self._epochs.num_batches or _TO_THE_END, done=0)
@@ -395,7 +409,9 @@ class DataPosition(StreamPosition):
         drawn = 0
         while drawn < count:
             chunk = min(_CHUNK_STEPS, count - drawn)
-            if isinstance(iterator, tf.data.Iterator):
+            if isinstance(iterator, ArrayPass):
+                _, got = iterator.take(chunk)
+            elif isinstance(iterator, tf.data.Iterator):
                 got = int(_drop(iterator, tf.constant(chunk)))
             else:
                 got = sum(1 for _ in itertools.islice(iterator, chunk))
@@ -410,7 +426,13 @@ class DataPosition(StreamPosition):
         del arguments, options
         passes = self._passes
         number = tf.numpy_function(lambda: passes[0], [], tf.int32, stateful=True)
-        seed = tf.stack([np.uint32(self._shuffle_seed).view(np.int32), tf.ensure_shape(number, [])])
+        return self._shuffled(indices, tf.ensure_shape(number, []))
+
+    def _order_of_pass(self, number):
+        return self._shuffled(tf.range(self._epochs.examples, dtype=tf.int64), number)
+
+    def _shuffled(self, indices, number):
+        seed = tf.stack([np.uint32(self._shuffle_seed).view(np.int32), number])
         return tf.random.experimental.stateless_shuffle(indices, seed)
 
 

@@ -127,6 +127,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
             strategy=self.model.distribute_strategy,
             first_epoch=self._first_epoch,
             began=self._began,
+            cuts_arrays=self.model.cuts_arrays("train"),
         )
 
     def on_train_begin(self, logs: Any = None) -> None:

@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from mnist_keras import _keras
 from mnist_keras._keras import EpochIterator
+from mnist_keras.data.array_batches import ArrayPass
+from mnist_keras.data.cut_arrays import cut_arrays
 from mnist_keras.distributed.workers import workers_of
 from mnist_keras.model.batch_hooks import see_batches
 from mnist_keras.model.callback_list import FitCallbacks
@@ -36,9 +38,16 @@ class Evaluation:
         self._steps_per_execution = steps_per_execution
         self._epochs: EpochIterator | None = None
 
-    def begin(self, epoch_iterator: Any) -> None:
-        """Take Keras's iterator over the data."""
+    def begin(self, epoch_iterator: Any, *, cuts_arrays: bool) -> None:
+        """Take Keras's iterator over the data.
+
+        Args:
+            epoch_iterator: the iterator.
+            cuts_arrays: whether the test function takes an `ArrayPass` as its iterator.
+        """
         self._epochs = EpochIterator(epoch_iterator)
+        if cuts_arrays:
+            cut_arrays(self._epochs)
         self._epochs.steps_per_execution = self._steps_per_execution
         if isinstance(self.callbacks, _TrueSteps):
             params = {**self.callbacks.params, "steps": epoch_iterator.num_batches}
@@ -125,6 +134,7 @@ class MultiStepTestFunction:
             )
         self.pace = Pace()
         self._loop = graph_function(self._run, reduce_retracing=True)
+        self._array_loop = graph_function(self._run_arrays, reduce_retracing=True)
 
     def __call__(self, iterator):
         """Evaluate the next batches, or fewer at the end of the data.
@@ -145,6 +155,8 @@ class MultiStepTestFunction:
         return logs
 
     def _run_batches(self, iterator, count):
+        if isinstance(iterator, ArrayPass) and not self._model.run_eagerly:
+            return self._cut_and_run(iterator, count)
         if isinstance(iterator, tf.data.Iterator) and not self._model.run_eagerly:
             # Traced here first, because variables cannot be created inside the loop.
             self._one_step.get_concrete_function(iterator.element_spec)
@@ -158,6 +170,22 @@ class MultiStepTestFunction:
     def _test_step(self, data):
         logs = self._model.test_step(tf.nest.map_structure(none_where_absent, data))
         return {} if logs is None else logs
+
+    def _cut_and_run(self, data, count):
+        window, ran = data.take(count)
+        if not ran:
+            return 0, {}
+        self._one_step.get_concrete_function(window.element_spec)
+        return ran, self._array_loop(window, tf.constant(ran))
+
+    def _run_arrays(self, window, count):
+        step_function = self._one_step.get_concrete_function(window.element_spec)
+
+        def body(step, going, logs, records):
+            return step + 1, going, step_function(window.batch(step)), records
+
+        _, logs, _ = loop(body, count, initial_logs(step_function.structured_outputs), {})
+        return logs
 
     def _run(self, iterator, count):
         step_function = self._one_step.get_concrete_function(iterator.element_spec)

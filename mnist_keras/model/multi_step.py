@@ -13,6 +13,7 @@ import tensorflow as tf
 from mnist_keras import _keras
 from mnist_keras.callbacks.step_observer import PartsFinder, StepObserver, tags
 from mnist_keras.checkpoint import fingerprint
+from mnist_keras.data.array_batches import ArrayPass
 from mnist_keras.distributed import replicas
 from mnist_keras.errors import UsageError
 from mnist_keras.model.graph_function import graph_function
@@ -130,9 +131,10 @@ class MultiStepFunction:
     norms are written to ``model.step_records``: what the step gives to `TapeModel.record_step`, and
     what a `mnist_keras.callbacks.step_observer.StepObserver` sees of it.
 
-    The graph cuts the batches of a stream itself; it draws other batches from the data set's
-    iterator. All steps run in the same graph, including the first ones, so that ``tf.random``
-    continues its sequence from step to step. Eager models and Python iterators run step by step.
+    The graph cuts the batches of a stream and of arrays itself; it draws other batches from the
+    data set's iterator. All steps run in the same graph, including the first ones, so that
+    ``tf.random`` continues its sequence from step to step. Eager models and Python iterators run
+    step by step.
 
     In ``fit`` of a `TapeModel`, an execution ends at every step at which a callback must see the
     model. So the results do not depend on the number of steps per execution.
@@ -159,6 +161,7 @@ class MultiStepFunction:
         self._loss_names: dict[str, None] = {}  # In their order; of all traces.
         self._stream_loops = {}
         self._iterator_loop = graph_function(self._run_iterator, reduce_retracing=True)
+        self._array_loop = graph_function(self._run_arrays, reduce_retracing=True)
 
     def __call__(self, iterator):
         """Run the next steps_per_execution steps, or fewer at the end of the data.
@@ -230,6 +233,8 @@ class MultiStepFunction:
             ran, logs, records = self._stream_loop(stream)(
                 window, tf.constant(begin), tf.constant(count), due
             )
+        elif isinstance(iterator, ArrayPass) and not one_by_one:
+            ran, logs, records = self._cut_and_run(iterator, count, due, prints)
         elif self._loops_over(iterator) and not one_by_one:
             ran, logs, records = self._iterator_loop(iterator, tf.constant(count), due, prints)
         else:
@@ -292,6 +297,22 @@ class MultiStepFunction:
             return step_function(stream.batch(window, begin + step), due[step])
 
         return loop_steps(run, count, step_function)
+
+    def _cut_and_run(self, data, count, due, prints):
+        window, count = data.take(count)
+        if not count:
+            return 0, {}, {}
+        return self._array_loop(window, tf.constant(count), due, prints)
+
+    def _run_arrays(self, window, count, due, prints):
+        step_function = self._one_step_function(window.element_spec)
+
+        def run(step):
+            data = window.batch(step)
+            logs, record = step_function(data, due[step])
+            return logs, with_facts(record, data, prints[step])
+
+        return loop_steps(run, count, step_function, prints=True)
 
     def _run_iterator(self, iterator, count, due, prints):
         step_function = self._one_step_function(iterator.element_spec)

@@ -351,6 +351,14 @@ class TapeModel(keras.Model):
             self.train_function = (MultiStepFunction if is_alone else ReplicatedStepFunction)(self)
         return self.train_function
 
+    def cuts_arrays(self, phase: Literal["train", "test"]) -> bool:
+        """Whether the train or test function cuts arrays into batches itself."""
+        maker, made = f"make_{phase}_function", getattr(self, f"{phase}_function")
+        is_own = getattr(getattr(self, maker), "__func__", None) is getattr(TapeModel, maker)
+        kind = MultiStepFunction if phase == "train" else MultiStepTestFunction
+        is_alone = _keras.strategy_of(self) is None
+        return is_own and is_alone and (made is None or type(made) is kind)
+
     def make_test_function(self, force: bool = False) -> Callable[[Any], Any]:
         """Make ``test_function(iterator)``, which evaluates the next batches."""
         if self.test_function is None or force:
@@ -434,7 +442,7 @@ class TapeModel(keras.Model):
         if iterator is not None and self.fit_callbacks is not None:
             self.fit_callbacks.set_data(iterator)
         if iterator is not None and self.evaluation is not None:
-            self.evaluation.begin(iterator)
+            self.evaluation.begin(iterator, cuts_arrays=self.cuts_arrays("test"))
         if is_wholly_built(self):
             return
         if iterator is not None:

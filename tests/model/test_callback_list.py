@@ -49,6 +49,9 @@ class Recorder(StepCallback):
 class Steps:
     """A model reduced to its step counter; it records the runs of its steps."""
 
+    def cuts_arrays(self, phase):
+        return False
+
     def __init__(self, *, steps_per_execution, steps_in_data=10**9, chooses_steps=False):
         self.steps_per_execution = steps_per_execution
         self.chooses_steps = chooses_steps

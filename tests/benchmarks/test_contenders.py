@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks import saving, scaling, speed
+from benchmarks import programs_table, saving, scaling, speed
 from mnist_keras.console import threads
 from mnist_keras.data import Examples
 from tests.command_line import write_small_mnist
@@ -14,6 +14,7 @@ CONTENDERS = [
     *((module, name) for module, names in speed.CONTENDERS.items() for name in names),
     *(("saving", name) for pair in saving.PAIRS.items() for name in pair),
     *(("scaled", order) for order in scaling.ORDERS),
+    *(("programs", f"{row}: TapeModel") for row in programs_table.ROWS if row != "MobileNetV2"),
 ]
 NEEDS = {"pytorch": "torch", "jax_loop": "jax"}
 TOO_SLOW = "PyTorch, compiled"
@@ -71,3 +72,6 @@ def test_every_measured_contender_exists():
     scaled = importlib.import_module("benchmarks.contenders.scaled")
     assert scaled.BATCH_SIZES == scaling.BATCH_SIZES
     assert set(scaling.ORDERS) < set(scaled.CONTENDERS)
+    programs = importlib.import_module("benchmarks.contenders.programs")
+    measured = {f"{row}: {way}" for row in programs_table.ROWS for way in programs_table.WAYS}
+    assert measured == set(programs.CONTENDERS)

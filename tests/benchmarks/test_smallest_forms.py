@@ -9,6 +9,7 @@ from benchmarks import (
     batch_size,
     callbacks,
     measuring,
+    programs_table,
     resuming,
     scaling,
     speed,
@@ -63,6 +64,11 @@ def test_speed(run, forking, tmp_path):
     assert rows == set(report["seconds"]) == {speed.FLOOR, "this package, no callback"}
     assert {len(seconds) for seconds in report["seconds"].values()} == {2}
     assert (tmp_path / "speed.png").exists()
+
+
+def test_programs_table(run, forking):
+    rows, report = run(programs_table, "--rounds=1", "--epochs=1", "--only=table,")
+    assert rows == set(report["seconds"]) == {"table, tf.data", "table, PyDataset"}
 
 
 def test_callbacks(run, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import pytest
 from benchmarks import (
     batch_size,
     callbacks,
+    programs_table,
     saving,
     scaling,
     speed,
@@ -38,6 +39,18 @@ def test_saving_compares_each_way_with_the_same_training_without():
         "| this package, Checkpoint | 1.050 | 1.000 | 1.100 |",
         "| Keras fit, ModelCheckpoint | 1.750 | 1.500 | 2.000 |",
         "| Keras fit, BackupAndRestore | 1.000 | 1.000 | 1.000 |",
+    ]
+
+
+def test_programs_are_compared_with_the_better_way_of_keras():
+    seconds = {
+        "keras.Model": [2.0, 1.0, 3.0],
+        "keras.Model, 20 steps": [1.0, 2.0, 3.0],
+        "TapeModel": [0.5, 0.9, 3.3],
+        "TapeModel, 3 callbacks": [1.0, 1.1, 3.0],
+    }
+    assert programs_table.table({"mlp": seconds}).splitlines()[2:] == [
+        "| mlp | 1000 | 1.00 | 1.00 | 0.90 | 1.00 |"
     ]
 
 
@@ -149,6 +162,6 @@ def test_batch_sizes_that_missed_the_target_are_marked():
     ]
 
 
-@pytest.mark.parametrize("module", [batch_size, callbacks, speed, workers])
+@pytest.mark.parametrize("module", [batch_size, callbacks, programs_table, speed, workers])
 def test_the_examples_are_true(module):
     assert doctest.testmod(module).failed == 0

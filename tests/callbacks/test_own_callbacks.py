@@ -177,6 +177,41 @@ def test_an_interrupted_cell_runs_again_with_the_same_objects(make, tmp_path):
     assert fit(model, own, checkpoint) == expected
 
 
+class Failing(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.count += 1
+        if self.count == 7:
+            raise ValueError("a mistake in this callback")
+
+
+class Milestone(Own):
+    """Changes an attribute of its own only after the newest checkpoint."""
+
+    def __init__(self):
+        super().__init__()
+        self.passed = {"milestones": 0}
+
+    def number(self, logs):
+        if self.model.steps_trained == 6:
+            self.passed["milestones"] += 1
+        return self.passed["milestones"]
+
+
+def test_an_interrupted_cell_runs_again_without_a_failed_callback(tmp_path):
+    expected = fit(make_model(), Milestone(), quiet(tmp_path / "whole"))
+    lines = []
+    checkpoint = Checkpoint(tmp_path / "interrupted", every_steps=4, notice=lines.append)
+    model, own = make_model(), Milestone()
+    with pytest.raises(ValueError, match="a mistake"):
+        fit(model, own, checkpoint, Failing())
+    assert fit(model, own, checkpoint) == expected
+    assert not any("not exact" in line for line in lines)
+
+
 class Settings(keras.callbacks.Callback):
     def __init__(self, patience):
         super().__init__()

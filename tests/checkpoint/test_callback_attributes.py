@@ -129,7 +129,7 @@ def test_a_large_constant_is_not_copied():
     attributes, arrays = CallbackAttributes([with_values(it=validation_set)]), {}
     attributes.capture(arrays)
     assert arrays == {}
-    assert attributes._first[0]["it"].value is validation_set
+    assert attributes._first[0]["it"].put_back() is validation_set
 
 
 def test_a_container_too_long_to_save_is_named():
@@ -144,12 +144,68 @@ def test_a_container_too_long_to_save_is_named():
 
 def test_an_interruption_is_undone_except_what_the_next_begin_sets():
     callback = with_values(count=0, path="first")
-    attributes = CallbackAttributes([callback])
+    interrupted = CallbackAttributes([callback])
     callback.count, callback.path, callback.extra = 5, "second", 1
-    attributes.note_end()
+    interrupted.note_end()
     callback.path = "third"  # By the next on_train_begin.
-    attributes.rewind()
+    CallbackAttributes([callback], interrupted=interrupted)
     assert (callback.count, callback.path, hasattr(callback, "extra")) == (0, "third", False)
+
+
+def test_an_interruption_is_undone_for_each_callback_still_there():
+    kept, left_out, new = with_values(it=0), with_values(it=0), with_values(it=0)
+    interrupted = CallbackAttributes([left_out, kept])
+    kept.it = left_out.it = new.it = 5
+    interrupted.note_end()
+    CallbackAttributes([new, kept], interrupted=interrupted)
+    assert (kept.it, left_out.it, new.it) == (0, 5, 5)
+
+
+def test_an_attribute_of_the_program_outlives_an_interruption():
+    callback = with_values(it=object())
+    interrupted = CallbackAttributes([callback])
+    callback.it = 5
+    interrupted.note_end()
+    again = CallbackAttributes([callback], interrupted=interrupted)
+    assert (callback.it, again.unsaved()) == (5, ["Own.it"])
+
+
+def test_two_interruptions_in_turn_are_undone():
+    callback = with_values(count=0)
+    attributes = None
+    for count in (5, 7):
+        attributes = CallbackAttributes([callback], interrupted=attributes)
+        callback.count = count
+        attributes.note_end()
+    CallbackAttributes([callback], interrupted=attributes)
+    assert callback.count == 0
+
+
+def test_objects_that_others_hold_are_rewound_in_place():
+    losses, schedule, variable = [], Schedule(), tf.Variable(1.0)
+    callback = with_values(losses=losses, schedule=schedule, variable=variable)
+    interrupted = CallbackAttributes([callback])
+    losses.append(0.5)
+    schedule.rates.append(0.5)
+    schedule.step = 3
+    variable.assign(2.0)
+    interrupted.note_end()
+    again = CallbackAttributes([callback], interrupted=interrupted)
+    assert (losses, schedule, float(variable)) == ([], Schedule(), 1.0)
+    assert callback.losses is losses
+    assert again.unsaved() == []
+
+
+def test_a_large_array_that_cannot_be_rewound_is_named():
+    callback = with_values(it=np.zeros(1_000_000), other=np.zeros(1_000_000))
+    interrupted, arrays = CallbackAttributes([callback]), {}
+    callback.it += 1
+    saved = interrupted.capture(arrays)  # The other one changes only after the checkpoint.
+    callback.other += 1
+    interrupted.note_end()
+    again = CallbackAttributes([callback], interrupted=interrupted)
+    again.restore(saved, arrays)
+    assert again.unsaved() == ["Own.other"]
 
 
 @dataclasses.dataclass

@@ -100,6 +100,16 @@ def test_variables_are_assigned_and_not_replaced():
     assert [float(variable) for variable in before] == [5.0, 2.0]
 
 
+def test_a_variable_of_another_shape_is_named():
+    callback, arrays = with_values(it=tf.Variable([1.0])), {}
+    attributes = CallbackAttributes([callback])
+    callback.it.assign([2.0])
+    saved = attributes.capture(arrays)
+    another = CallbackAttributes([with_values(it=tf.Variable([1.0, 1.0]))])
+    another.restore(saved, arrays)
+    assert another.unsaved() == ["Own.it"]
+
+
 def test_variables_of_the_model_are_not_saved_twice():
     variables = [tf.Variable(1.0), tf.Variable(1.0)]
     callback, arrays = with_values(it=variables), {}

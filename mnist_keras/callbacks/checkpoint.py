@@ -17,7 +17,6 @@ from mnist_keras.callbacks.plain_fit import PlainFit
 from mnist_keras.callbacks.resumption import Resumption
 from mnist_keras.checkpoint import (
     backends,
-    callback_state,
     ranking,
     stored_weights,
     training_state,
@@ -25,7 +24,6 @@ from mnist_keras.checkpoint import (
 )
 from mnist_keras.checkpoint.arithmetic import arithmetic
 from mnist_keras.checkpoint.background_writer import BackgroundWriter
-from mnist_keras.checkpoint.callback_attributes import CallbackAttributes
 from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
 from mnist_keras.checkpoint.storage import Disk
 from mnist_keras.checkpoint.training_state import Position, TrainingState
@@ -212,14 +210,12 @@ class Checkpoint(StepCallback):
             notice=notice,
         )
         self._was_interrupted = self._is_open = False
-        self._began_at = 0  # Steps before this fit.
         self._can_resume = True
         self._begins_anew = False
         self._plain_fit: PlainFit | None = None
         self._notice = notice
         self._has_checked_metrics = False
         self._peers: Sequence[keras.callbacks.Callback] = [self]
-        self._attributes = CallbackAttributes([])
         self._mid_epoch: TrainingState | None = None
         self._writer = BackgroundWriter()
         self._failure: str | None = None
@@ -282,31 +278,22 @@ class Checkpoint(StepCallback):
         self._has_checked_metrics = False
         self._choose_mode()
         if self._is_open:  # Keras's own fit has raised an exception.
-            self._resumption.note_end(self.model)
-        attributes = self._note_attributes()
-        self._began_at = begins_at = getattr(self.model, "steps_trained", 0)
+            self._resumption.note_rates(self.model)
         found = self._resumption.restore(
             self.model,
             self._peers,
             fit=self.fit,
             epochs=self.params.get("epochs"),
-            attributes=attributes,
+            was_interrupted=self._was_interrupted,
         )
         if found is not None:
             self._mid_epoch = found if found.position.step_in_epoch > 0 else None
-            self._began_at = found.description.get("began_at", 0)
-            if self.fit.counts_steps and begins_at < self._began_at:
-                self._exactness.report(
-                    checkpoint_lines.of_a_later_fit(saved=self._began_at, begins_at=begins_at)
-                )
             if workers_of(self.model).is_chief:
                 self._checkpoints.tidy(found.position.step)
             if self._plain_fit is not None:
                 self._plain_fit.begin_at(self._resumption.position or found.position)
         elif self._resumption.position is None and self._resume and self._continues():
             self._exactness.report(checkpoint_lines.NOTHING_SAVED)
-        if found is None:
-            self._began_at = getattr(self.model, "steps_trained", 0)
         self._was_interrupted = self._is_open = True
         self._begins_anew = not (self._resume and self._resumption.position is not None)
         self._can_resume = self._can_resume_now()
@@ -321,9 +308,7 @@ class Checkpoint(StepCallback):
             self._keep_earlier()
         self._begins_anew = False
         if self._mid_epoch is not None:
-            self._resumption.enter_epoch(
-                self._mid_epoch, self.model, self._peers, fit=self.fit, attributes=self._attributes
-            )
+            self._resumption.enter_epoch(self._mid_epoch, self.model, self._peers, fit=self.fit)
             self._mid_epoch = None
         if self._plain_fit is not None:
             self._plain_fit.begin_epoch()
@@ -417,7 +402,6 @@ class Checkpoint(StepCallback):
     def close(self) -> None:
         """Wait for the write in flight."""
         self._peers = [self]
-        self._attributes.note_end()
         self._is_open = False
         self._resumption.note_end(self.model)
         if self._plain_fit is not None:
@@ -467,16 +451,6 @@ class Checkpoint(StepCallback):
             can_resume = self._can_resume or not backends.is_tensorflow()
             self._tell(checkpoint_lines.kept(directory, can_resume=can_resume))
 
-    def _note_attributes(self):
-        """Note the attributes of the user's callbacks; undo what an interrupted fit did to them."""
-        callbacks = callback_state.without_state(self._peers)
-        if self._was_interrupted and self._attributes.callbacks == callbacks:
-            if self._resumption.position is not None:
-                self._attributes.rewind()
-        else:
-            self._attributes = CallbackAttributes(callbacks, left_out=_saved_elsewhere)
-        return self._attributes
-
     def _continues(self):
         """Whether an interrupted fit has already trained the model."""
         if not self._was_interrupted:
@@ -522,7 +496,7 @@ class Checkpoint(StepCallback):
         notes = {
             "learning_rates": self._resumption.learning_rates,
             "stopped": stopped,
-            "began_at": self._began_at,
+            "began_at": self._resumption.began_at,
         }
         fit = self.fit
         state = training_state.capture(
@@ -532,10 +506,10 @@ class Checkpoint(StepCallback):
             step=fit.step_graph,
             place=place,
             notes=notes,
-            attributes=self._attributes,
+            attributes=self._resumption.attributes,
         )
         if self._can_resume:
-            self._exactness.look_for_changes(self.model, self._attributes)
+            self._exactness.look_for_changes(self.model, self._resumption.attributes)
         peers = [peer for peer in self._peers if isinstance(peer, StepCallback)]
         taken_at_s = self._saved_at_s
         self._writer.start(lambda: self._write(state, fit, metrics, peers, taken_at_s))
@@ -563,9 +537,3 @@ class Checkpoint(StepCallback):
         if error is not None:
             self._saved = None
             self._notice(checkpoint_lines.write_failed(self._failure))
-
-
-def _saved_elsewhere(callback):
-    """The attributes of a user's callback that are not saved with it."""
-    of_base = vars(StepCallback()).keys() if isinstance(callback, StepCallback) else ()
-    return {*of_base, *callback_state.keras_attributes(callback)}

@@ -7,10 +7,11 @@ from typing import Any
 import keras
 
 from mnist_keras.callbacks import checkpoint_lines
-from mnist_keras.callbacks.base import Fit
+from mnist_keras.callbacks.base import Fit, StepCallback
 from mnist_keras.callbacks.exactness import Exactness
 from mnist_keras.checkpoint import (
     arithmetic,
+    callback_state,
     donor,
     early_stop,
     file_bundle,
@@ -39,6 +40,8 @@ class Resumption:
 
     Attributes:
         position: where the training begins, as `find` returned it last.
+        attributes: those of the user's callbacks of the present or last fit.
+        began_at: the steps before this fit, as the fit that was interrupted counted them.
         learning_rates: {attribute: rate} that the program had when the training began.
     """
 
@@ -65,6 +68,8 @@ class Resumption:
         self._rates_at_begin: dict[str, float] = {}
         self._rates_at_end: dict[str, float] | None = None
         self.position: Position | None = None
+        self.attributes = CallbackAttributes([])
+        self.began_at = 0
         self.learning_rates: dict[str, float] | None = None
 
     def find(
@@ -124,16 +129,17 @@ class Resumption:
         *,
         fit: Fit,
         epochs: int | None,
-        attributes: CallbackAttributes,
+        was_interrupted: bool,
     ) -> TrainingState | None:
-        """Restore the state that `find` found, once.
+        """Restore the state that `find` found, once; call it after all ``on_train_begin``.
 
         Args:
             model: the built model, with the learning rates that the program gave it.
             callbacks: the callbacks of the fit.
             fit: what the running fit tells its callbacks.
             epochs: those of the fit.
-            attributes: those of the user's callbacks, noted after their ``on_train_begin``.
+            was_interrupted: whether the fit before with this object has not ended; what it did to
+                the callbacks and the learning rates is undone.
 
         Returns:
             The state, if the training continues from its position.
@@ -143,10 +149,16 @@ class Resumption:
             MnistKerasError: the checkpoint of ``start_from`` cannot be recorded.
         """
         found, self._found = self._found, None
+        self.attributes = CallbackAttributes(
+            callback_state.without_state(callbacks),
+            left_out=_saved_elsewhere,
+            interrupted=self.attributes if was_interrupted and found is not None else None,
+        )
+        self.began_at = begins_at = getattr(model, "steps_trained", 0)
         rates = learning_rates.learning_rates(model)
         if self.learning_rates is None:
             self.learning_rates = rates
-        elif rates == self._rates_at_end:  # A callback of the fit before may have set them.
+        elif was_interrupted and rates == self._rates_at_end:  # A callback may have set them.
             rates = self.learning_rates
         if found is None:
             return None
@@ -155,14 +167,14 @@ class Resumption:
             learning_rates.assign(model, rates)
             learning_rates.begin_schedules(model)
             if fit.counts_steps:
-                model.steps_trained = 0
+                model.steps_trained = self.began_at = 0
             if self._taken is not None:  # None on all workers but the chief.
                 donor.record(self._taken, self._start_from, self._checkpoints)
             self._tell(checkpoint_lines.started_from(self._directory(found.position.step)))
             return None
         is_over = early_stop.still_stops(found, callbacks)
         training_state.restore(found, model, callbacks, step=fit.step_graph, data=fit.data_identity)
-        for name in training_state.restore_attributes(found, attributes):
+        for name in training_state.restore_attributes(found, self.attributes):
             self._exactness.report(
                 f"the checkpoint has the state of a callback {name}, and this fit has none; train "
                 "with the same callbacks"
@@ -170,6 +182,11 @@ class Resumption:
         if fit.counts_steps:
             model.steps_trained = found.position.step
         self._tell_where_from(found.position, epochs=epochs, is_over=is_over)
+        self.began_at = found.description.get("began_at", 0)
+        if fit.counts_steps and begins_at < self.began_at:
+            self._exactness.report(
+                checkpoint_lines.of_a_later_fit(saved=self.began_at, begins_at=begins_at)
+            )
         if not is_over:
             early_stop.forget(found, callbacks)
         if self._workers.is_chief:
@@ -188,7 +205,6 @@ class Resumption:
         callbacks: Sequence[keras.callbacks.Callback],
         *,
         fit: Fit,
-        attributes: CallbackAttributes,
     ) -> None:
         """Undo what the ``on_epoch_begin`` of callbacks did to an epoch that had begun before.
 
@@ -199,14 +215,18 @@ class Resumption:
             model: the model.
             callbacks: the callbacks of the fit.
             fit: what the running fit tells its callbacks.
-            attributes: as for `restore`.
         """
         training_state.restore_again(state, model, callbacks, step=fit.step_graph)
-        training_state.restore_attributes_again(state, attributes)
+        training_state.restore_attributes_again(state, self.attributes)
         learning_rates.assign(model, self._rates_at_begin)
 
     def note_end(self, model: Any) -> None:
         """Note what a fit leaves, at its end or at an exception."""
+        self.attributes.note_end()
+        self.note_rates(model)
+
+    def note_rates(self, model: Any) -> None:
+        """Note the learning rates that a fit leaves."""
         self._rates_at_end = None if model is None else learning_rates.learning_rates(model)
 
     def _directory(self, step):
@@ -257,3 +277,9 @@ class Resumption:
             learning_rates.assign(model, {name: new for name, (_, new) in changed.items()})
         else:
             self.learning_rates = {**rates, **begun}
+
+
+def _saved_elsewhere(callback):
+    """The attributes of a user's callback that are not saved with it."""
+    of_base = vars(StepCallback()).keys() if isinstance(callback, StepCallback) else ()
+    return {*of_base, *callback_state.keras_attributes(callback)}

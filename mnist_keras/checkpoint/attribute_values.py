@@ -1,7 +1,6 @@
 """Values of a callback's attributes: whether they have changed, saved, and put back."""
 
 import collections
-import copy
 import dataclasses
 import enum
 import marshal
@@ -24,18 +23,21 @@ _PLAIN = {int, float, str, bytes, bool, type(None)}
 _CONTAINERS = (list, tuple, set, frozenset, collections.deque)
 _VARIABLES = (tf.Variable, keras.Variable)
 _HOLDERS = (keras.Layer, keras.optimizers.Optimizer, keras.metrics.Metric)
+_ATOMS = (*_PLAIN, enum.Enum, np.generic, tuple, frozenset)
 _VARIABLE, _NUMBERS, _NUMPY = "__variable__", "__numbers__", "__numpy__"
-_HOLDER, _ENUM, _OBJECT = "__holder__", "__enum__", "__object__"
-_TAGS = {_VARIABLE, _NUMBERS, _NUMPY, _HOLDER, _ENUM, _OBJECT}
+_HOLDER, _ENUM, _OBJECT, _MAPPING = "__holder__", "__enum__", "__object__", "__mapping__"
 
 
 class Kept:
-    """A value, and a token that differs once the value has changed.
+    """A value as it is now, to put it back later.
 
     Args:
         value: any value.
-        known: the ids of variables whose changes do not matter, such as the model's.
+        known: the ids of variables that are left alone, such as the model's.
         package: the attributes of objects are looked at if their class is from this package.
+
+    Attributes:
+        token: what `token` returns for the value.
 
     Raises:
         TypeError: nothing can tell whether the value has changed.
@@ -45,19 +47,30 @@ class Kept:
     >>> losses = [1.5]
     >>> before = Kept(losses)
     >>> losses.append(0.5)
-    >>> Kept(losses).token == before.token, before.copy()
-    (False, [1.5])
+    >>> token(losses) == before.token, before.put_back(), losses
+    (False, [1.5], [1.5])
     """
 
     def __init__(
         self, value: Any, *, known: Collection[int] = (), package: str | None = None
     ) -> None:
-        self.token = _token(value, _Scope(known, package))
-        self.value = _copied(value)
+        self.token = token(value, known=known, package=package)
+        self._value = _copied(value, known)
 
-    def copy(self) -> Any:
-        """The value as it was, except changes inside objects and in arrays of more than a MiB."""
-        return _copied(self.value)
+    def put_back(self) -> Any:
+        """The value as it was, except changes in arrays of more than a MiB.
+
+        Lists, dicts, variables and objects are the same ones, as the program may hold them too.
+        """
+        return _put_back(self._value)
+
+
+@dataclasses.dataclass
+class _Live:
+    """An object that may change, and copies of its parts."""
+
+    value: Any
+    parts: Any
 
 
 @dataclasses.dataclass
@@ -88,8 +101,15 @@ def package_of(kind: type) -> str:
     return kind.__module__.partition(".")[0]
 
 
+def token(value: Any, *, known: Collection[int] = (), package: str | None = None) -> Any:
+    """What differs once a value has changed; the arguments and errors are those of `Kept`."""
+    return _token(value, _Scope(known, package))
+
+
 def encode(value: Any, *, known: Collection[int] = (), package: str | None = None) -> Any:
     """Encode a value as dicts with string keys, lists, numbers, strings, None and arrays.
+
+    The arrays are copies.
 
     Args:
         value: any value that `Kept` takes.
@@ -115,7 +135,7 @@ def put(present: Any, encoded: Any) -> Any:
             changed in place, as the program may hold them too.
         encoded: the encoded value.
     """
-    return _put(present, foreign_state.decode(encoded))
+    return _put(present, encoded)
 
 
 def _token(value, scope):
@@ -158,19 +178,50 @@ def _array(value):
     return backends.host_array(value)
 
 
-def _copied(value):
-    if type(value) is dict and {*map(type, value.values())} <= _PLAIN:
-        return value.copy()
+def _copied(value, known):
     if isinstance(value, dict):
-        new = copy.copy(value)  # It may be a defaultdict.
-        new.update({key: _copied(part) for key, part in value.items()})
-        return new
-    if type(value) is list and not {*map(type, value)} <= _PLAIN:
-        return [_copied(part) for part in value]
+        return _Live(value, [(key, _copied(part, known)) for key, part in value.items()])
     if isinstance(value, (list, set, collections.deque)):
-        return copy.copy(value)
-    is_small = isinstance(value, np.ndarray) and value.nbytes <= _SMALL_BYTES
-    return value.copy() if is_small else value
+        is_plain = {*map(type, value)} <= _PLAIN
+        return _Live(value, [*value] if is_plain else [_copied(part, known) for part in value])
+    if type(value) is tuple:
+        return tuple(_copied(part, known) for part in value)
+    if isinstance(value, _HOLDERS):
+        return _Live(value, [_copied(variable, known) for variable in value.variables])
+    if isinstance(value, _VARIABLES):
+        array = None if id(value) in known else np.array(_array(value))
+        return _Live(value, None if array is None or array.nbytes > _SMALL_BYTES else array)
+    if isinstance(value, np.ndarray):
+        return value.copy() if value.nbytes <= _SMALL_BYTES else value
+    if isinstance(value, _ATOMS) or keras.ops.is_tensor(value):
+        return value
+    return _Live(value, [(name, _copied(part, known)) for name, part in vars(value).items()])
+
+
+def _put_back(kept):
+    if type(kept) is tuple:
+        return tuple(map(_put_back, kept))
+    if isinstance(kept, np.ndarray):
+        return kept.copy() if kept.nbytes <= _SMALL_BYTES else kept
+    if not isinstance(kept, _Live):
+        return kept
+    value, parts = kept.value, kept.parts
+    if isinstance(value, _VARIABLES):
+        if parts is not None:
+            value.assign(parts)
+    elif isinstance(value, _HOLDERS):
+        for part in parts:
+            _put_back(part)
+    elif isinstance(value, (list, set, collections.deque)):
+        parts = [_put_back(part) for part in parts]
+        value.clear()
+        (value.update if isinstance(value, set) else value.extend)(parts)
+    else:
+        items = value if isinstance(value, dict) else vars(value)
+        parts = {key: _put_back(part) for key, part in parts}
+        items.clear()
+        items.update(parts)
+    return value
 
 
 def _encode(value, scope):
@@ -181,18 +232,17 @@ def _encode(value, scope):
         return {_HOLDER: [_encode(variable, scope) for variable in value.variables]}
     if isinstance(value, enum.Enum):
         return {_ENUM: value.name}
+    if isinstance(value, np.ndarray) and value.ndim and not value.dtype.hasobject:
+        return value.copy()
     if type(value) is list:
-        kinds = {*map(type, value)}
-        if len(value) > _LONG and len(kinds) == 1:
-            (kind,) = kinds
-            if kind is float or issubclass(kind, np.number):
-                return {_NUMBERS if kind is float else _NUMPY: np.array(value)}
-        return [_encode(part, scope) for part in value]
-    if isinstance(value, dict) and all(isinstance(key, str) for key in value):
-        return {key: _encode(part, scope) for key, part in value.items()}
+        return _encode_numbers(value) or [_encode(part, scope) for part in value]
+    if isinstance(value, dict):
+        return _encode_dict(value, scope)
     if type(value) is tuple:
         return {foreign_state.TUPLE: [_encode(part, scope) for part in value]}
-    if isinstance(value, (tuple, frozenset)):  # Such as a namedtuple.
+    if type(value) is collections.deque:
+        return {foreign_state.DEQUE: [value.maxlen, *[_encode(part, scope) for part in value]]}
+    if isinstance(value, (tuple, frozenset, list)):  # Such as a namedtuple.
         raise TypeError(f"a {type(value).__name__} cannot be made again")
     if keras.ops.is_tensor(value) and not isinstance(value, tf.Tensor):
         raise TypeError("a tensor of another framework")
@@ -202,17 +252,39 @@ def _encode(value, scope):
     return foreign_state.encode(value)
 
 
+def _encode_numbers(value):
+    """A long list of numbers of one type as an array; None for another list."""
+    kinds = {*map(type, value)} if len(value) > _LONG else ()
+    if len(kinds) != 1:
+        return None
+    (kind,) = kinds
+    if issubclass(kind, np.number):
+        return {_NUMPY: np.array(value)}
+    if kind not in (int, float):
+        return None
+    array = np.array(value)
+    # Integers of more than 64 bits become objects, or floats with other digits.
+    return {_NUMBERS: array} if array.dtype.kind == ("i" if kind is int else "f") else None
+
+
+def _encode_dict(value, scope):
+    if type(value) is dict and all(isinstance(k, str) and not k.startswith("__") for k in value):
+        return {key: _encode(part, scope) for key, part in value.items()}
+    pairs = [[foreign_state.encode(key), _encode(part, scope)] for key, part in value.items()]
+    if type(value) is dict:
+        return {foreign_state.PAIRS: pairs}
+    if getattr(value, "__dict__", None):
+        raise TypeError(f"a {type(value).__name__} with attributes cannot be saved")
+    return {_MAPPING: [type(value).__name__, pairs]}
+
+
 def _put(present, value):
     if isinstance(value, dict):
         tag = next(iter(value)) if len(value) == 1 else None
-        return _put_tagged(present, tag, value[tag]) if tag in _TAGS else _put_dict(present, value)
-    if isinstance(value, tuple):
-        is_like = isinstance(present, tuple) and len(present) == len(value)
-        olds = present if is_like else [None] * len(value)
-        return tuple(_put(old, part) for old, part in zip(olds, value, strict=True))
+        is_tagged = tag is not None and tag.startswith("__")
+        return _put_tagged(present, tag, value[tag]) if is_tagged else _put_dict(present, value)
     if isinstance(value, list):
-        olds = [*(present if isinstance(present, list) else []), *[None] * len(value)]
-        parts = [_put(old, part) for old, part in zip(olds, value, strict=False)]
+        parts = _put_parts(present, value)
         if type(present) is not list:
             return parts
         present[:] = parts
@@ -220,11 +292,28 @@ def _put(present, value):
     return value.copy() if isinstance(value, np.ndarray) else value
 
 
+def _put_parts(present, values):
+    is_like = isinstance(present, (list, tuple, collections.deque))
+    olds = [*(present if is_like else ()), *[None] * len(values)]
+    return [_put(old, part) for old, part in zip(olds, values, strict=False)]
+
+
 def _put_tagged(present, tag, value):
     if tag == _NUMBERS:
         return _put(present, value.tolist())
     if tag == _NUMPY:
         return _put(present, list(value))
+    if tag == foreign_state.TUPLE:
+        return tuple(_put_parts(present, value))
+    if tag == foreign_state.DEQUE:
+        return collections.deque(_put_parts(present, value[1:]), value[0])
+    if tag == foreign_state.PAIRS:
+        return _put_dict(present, {foreign_state.decode(key): part for key, part in value})
+    if tag == _MAPPING:
+        kind, pairs = value
+        if type(present).__name__ != kind:
+            raise TypeError("it does not exist yet")
+        return _put_dict(present, {foreign_state.decode(key): part for key, part in pairs})
     if tag == _ENUM:
         return type(present)[value] if isinstance(present, enum.Enum) else value
     if tag == _HOLDER:
@@ -237,6 +326,12 @@ def _put_tagged(present, tag, value):
         for name, part in value.items():
             setattr(present, name, _put(getattr(present, name, None), part))
         return present
+    if tag == _VARIABLE:
+        return _put_variable(present, value)
+    return foreign_state.decode({tag: value})
+
+
+def _put_variable(present, value):
     if value is None:
         return present
     if not isinstance(present, _VARIABLES):

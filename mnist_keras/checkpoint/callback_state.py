@@ -5,6 +5,7 @@ state consists of dicts with string keys, lists, numbers, strings, None and arra
 restored as NumPy arrays. For Keras's own callbacks a table lists the attributes to save.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -12,6 +13,7 @@ import numpy as np
 
 from mnist_keras import _keras
 from mnist_keras.checkpoint import random_state
+from mnist_keras.checkpoint.attribute_values import package_of
 from mnist_keras.checkpoint.nested import put_arrays, take_arrays
 
 
@@ -56,7 +58,8 @@ def restore(states, arrays, callbacks):
     for callback, (_, state) in zip(_stateful(callbacks), states, strict=True):
         state = put_arrays(state, arrays)
         if isinstance(callback, Stateful):
-            callback.load_state_dict(state)
+            # The callback may keep and change it, and the state may be restored once more.
+            callback.load_state_dict(copy.deepcopy(state))
         else:
             if state.get("best_weights") is not None:
                 # A weight that is a single number was saved as one; Keras needs its shape.
@@ -68,13 +71,12 @@ def restore(states, arrays, callbacks):
 def restore_foreign(states, arrays, callbacks):
     """Restore the state of each callback of others that has changed since `restore`."""
     for callback, (name, state) in zip(_stateful(callbacks), states, strict=True):
-        if type(callback).__module__.partition(".")[0] == "mnist_keras":
+        if package_of(type(callback)) == "mnist_keras":
             continue
         present: dict[str, np.ndarray] = {}
         now = put_arrays(take_arrays(_state_dict(callback), "", present), present)
         if not random_state.same(now, put_arrays(state, arrays)):
-            copies = {key: array.copy() for key, array in arrays.items()}
-            restore([[name, state]], copies, [callback])
+            restore([[name, state]], arrays, [callback])
 
 
 def pairs(states, callbacks):
@@ -92,7 +94,7 @@ def without_state(callbacks: Sequence[Any]) -> list[Any]:
         callback
         for callback in callbacks
         if not isinstance(callback, Stateful)
-        and type(callback).__module__.partition(".")[0] not in ("keras", "mnist_keras")
+        and package_of(type(callback)) not in ("keras", "mnist_keras")
     ]
 
 

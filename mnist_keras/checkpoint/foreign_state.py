@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-TUPLE, _SET, _DEQUE, _PAIRS = "__tuple__", "__set__", "__deque__", "__pairs__"
+TUPLE, _SET, DEQUE, PAIRS = "__tuple__", "__set__", "__deque__", "__pairs__"
 _BYTES, _TORCH, _TENSOR, _SCALAR = "__bytes__", "__torch__", "__tensor__", "__scalar__"
 
 
@@ -33,13 +33,13 @@ def encode(value: Any) -> Any:
     if isinstance(value, dict):
         if all(isinstance(key, str) for key in value):
             return {key: encode(part) for key, part in value.items()}
-        return {_PAIRS: [[encode(key), encode(part)] for key, part in value.items()]}
+        return {PAIRS: [[encode(key), encode(part)] for key, part in value.items()]}
     if isinstance(value, tuple):
         return {TUPLE: [encode(part) for part in value]}
     if type(value) is set:
         return {_SET: [encode(part) for part in value]}
     if type(value) is collections.deque:
-        return {_DEQUE: [value.maxlen, *[encode(part) for part in value]]}
+        return {DEQUE: [value.maxlen, *[encode(part) for part in value]]}
     if isinstance(value, tf.Tensor) and hasattr(value, "numpy"):
         return {_TENSOR: encode(np.array(value))}
     if isinstance(value, list):
@@ -62,15 +62,15 @@ def decode(value: Any) -> Any:
         return tuple(decode(part) for part in value[TUPLE])
     if value.keys() == {_SET}:
         return {decode(part) for part in value[_SET]}
-    if value.keys() == {_DEQUE}:
-        maxlen, *parts = value[_DEQUE]
+    if value.keys() == {DEQUE}:
+        maxlen, *parts = value[DEQUE]
         return collections.deque(map(decode, parts), maxlen)
     if value.keys() == {_SCALAR}:
         return value[_SCALAR][0]
     if value.keys() == {_TENSOR}:
         return tf.constant(decode(value[_TENSOR]))
-    if value.keys() == {_PAIRS}:
-        return {decode(key): decode(part) for key, part in value[_PAIRS]}
+    if value.keys() == {PAIRS}:
+        return {decode(key): decode(part) for key, part in value[PAIRS]}
     if value.keys() == {_TORCH}:
         import torch
 

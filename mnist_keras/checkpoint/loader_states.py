@@ -180,6 +180,8 @@ class _OfLoader(LoaderStates):
         return 0 if workers and is_torchdata else None
 
     def _next(self, iterator):
+        if not self._used:  # A capture copies the states of all generators.
+            return next(iterator)
         before = random_state.capture()
         item = next(iterator)
         after = random_state.capture()

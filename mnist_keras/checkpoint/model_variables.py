@@ -59,14 +59,14 @@ def groups(model: Any, step: StepGraph | None = None) -> dict[str, list[tuple[st
         "optimizer": [(variable.path, variable) for variable in _of_optimizer(model)],
         "metrics": [(variable.path, variable) for variable in model.metrics_variables],
     }
-    seen = {id(_own(variable)) for members in known.values() for _, variable in members}
+    seen = {id(holder_of(variable)) for members in known.values() for _, variable in members}
     others = []
     for path, variable in _reached(model):
-        if id(_own(variable)) not in seen:
-            seen.add(id(_own(variable)))
+        if id(holder_of(variable)) not in seen:
+            seen.add(id(holder_of(variable)))
             others.append((path, variable))
     of_generators = [(name, it.state) for name, it in global_generators().items()]
-    of_generators = [(name, v) for name, v in of_generators if id(_own(v)) not in seen]
+    of_generators = [(name, v) for name, v in of_generators if id(holder_of(v)) not in seen]
     found = {**known, "others": others, "captured": [], "global": of_generators}
     if step is not None and model.distribute_strategy.num_replicas_in_sync == 1:
         found["captured"] = _captured(model, step, found)
@@ -114,18 +114,18 @@ def optimizers(model: Any) -> dict[str, Any]:
 def _captured(model, step, found):
     """[(path, variable), ...] of the step's variables that are in no group of ``found``."""
     replicas = model.distribute_strategy.experimental_local_results
-    known = {id(replica) for v in _all(found) for replica in replicas(_own(v))}
+    known = {id(replica) for v in _all(found) for replica in replicas(holder_of(v))}
     return [(v.name.partition(":")[0], v) for v in step.variables if id(v) not in known]
 
 
 def _referenced(model, found):
     """[(path, variable), ...] of an eager model's closures that are in no group of ``found``."""
-    known = {id(_own(variable)) for variable in _all(found)}
+    known = {id(holder_of(variable)) for variable in _all(found)}
     more = []
     for name, value in closures.referenced(model):
         for path, variable in _reached(value) if _is_followed(value) else ():
-            if id(_own(variable)) not in known:
-                known.add(id(_own(variable)))
+            if id(holder_of(variable)) not in known:
+                known.add(id(holder_of(variable)))
                 more.append((f"{name}/{path}".rstrip("/"), variable))
     return more
 
@@ -146,7 +146,7 @@ def not_finite(model: Any) -> str | None:
     """
     backends.synchronize(model)
     for variable in (*model.variables, *_of_optimizer(model)):
-        if not bool(keras.ops.all(keras.ops.isfinite(_own(variable)))):
+        if not bool(keras.ops.all(keras.ops.isfinite(holder_of(variable)))):
             return variable.path
     return None
 
@@ -154,6 +154,17 @@ def not_finite(model: Any) -> str | None:
 def _of_optimizer(model):
     optimizer = getattr(model, "optimizer", None)
     return [] if optimizer is None else optimizer.variables
+
+
+def holder_of(variable: Any) -> Any:
+    """The object that holds the numbers: a Keras variable and its ``tf.Variable`` count as one.
+
+    >>> variable = keras.Variable(1.0)
+    >>> holder_of(variable) is holder_of(variable.value)
+    True
+    """
+    is_wrapper = isinstance(variable, keras.Variable) and backends.is_tensorflow()
+    return variable.value if is_wrapper else variable
 
 
 def metrics(model: Any) -> list[keras.metrics.Metric]:
@@ -225,9 +236,3 @@ def _is_followed(value):
     if isinstance(value, type) or callable(value) or not hasattr(value, "__dict__"):
         return False
     return not type(value).__module__.startswith(_LIBRARIES)
-
-
-def _own(variable):
-    """The object that holds the numbers: a Keras variable and its ``tf.Variable`` count as one."""
-    is_wrapper = isinstance(variable, keras.Variable) and backends.is_tensorflow()
-    return variable.value if is_wrapper else variable

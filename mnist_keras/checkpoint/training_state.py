@@ -306,8 +306,7 @@ def _copy(variable):
     """A variable's numbers in host memory; Keras's conversion would copy them twice."""
     if not backends.is_tensorflow():
         return backends.host_array(variable)
-    held = variable.value if isinstance(variable, keras.Variable) else variable
-    return np.asarray(tf.convert_to_tensor(held).numpy())
+    return np.asarray(tf.convert_to_tensor(model_variables.holder_of(variable)).numpy())
 
 
 def _describe(path, variable):

@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 
+from mnist_keras.checkpoint.model_variables import holder_of
 from mnist_keras.checkpoint.step_graph import StepGraph
 
 # What an optimizer has before it is built. A step or a callback may read the learning rate.
@@ -33,7 +34,7 @@ def without_slots(
     in_step = {id(variable) for variable in step.variables}
     replicas = model.distribute_strategy.experimental_local_results
     slots = [v for path, v in members if not _is_always_held(path)]
-    if any(id(one) in in_step for v in slots for one in replicas(_value(v))):
+    if any(id(one) in in_step for v in slots for one in replicas(holder_of(v))):
         return members
     return [(path, v) for path, v in members if _is_always_held(path)]
 
@@ -77,7 +78,3 @@ def _never_applied(values, model):
 
 def _is_always_held(path):
     return path.rpartition("/")[2] in _ALWAYS
-
-
-def _value(variable):
-    return variable.value if isinstance(variable, keras.Variable) else variable

@@ -8,6 +8,7 @@ import pytest
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint
+from tests.callbacks.killing import Kill, Killed
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +68,21 @@ def test_a_new_rate_is_used_where_it_is_asked_for(fit):
     # It is the rate that this training began with from then on.
     rate, lines = fit(sgd(0.01), epochs=4)
     assert (rate, lines[1:]) == (0.001, [IGNORED.format("0.001", "0.01")])
+
+
+def test_a_new_rate_is_used_in_mid_epoch(tmp_path):
+    def run(rate, *callbacks):
+        model = compiled(sgd(rate))
+        checkpoint = Checkpoint(tmp_path, every_steps=3, use_new_learning_rate=True)
+        halved = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+        callbacks = [checkpoint, halved, *callbacks]
+        model.fit(X, Y, batch_size=2, epochs=2, verbose=0, callbacks=callbacks)
+        return float(model.optimizer.learning_rate)
+
+    with pytest.raises(Killed):
+        run(0.5, Kill(6))
+    # The second epoch had begun, so it does not halve the rate once more.
+    assert run(0.375) == 0.375
 
 
 @pytest.mark.parametrize("use_new_learning_rate", [False, True])

@@ -7,9 +7,11 @@ import time
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint
+from mnist_keras.data import batches
 from tests.callbacks.killing import Kill, Killed
 
 pytestmark = pytest.mark.slow
@@ -72,7 +74,8 @@ class Resetting(Own):
 
     def on_epoch_begin(self, epoch, logs=None):
         self.count = 10 * epoch + np.random.random()
-        self.model.network.layers[0].bias.assign([epoch])
+        bias = self.model.network.layers[-1].bias
+        bias.assign(np.full(bias.shape, epoch))
 
     def number(self, logs):
         self.count *= 0.7
@@ -103,6 +106,21 @@ class Toggling(Own):
         return int(self.on)
 
 
+class TogglingInPlace(Own):
+    """Toggles parts of objects, which have their first values again in the second epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.flags, self.scale = {"on": False}, tf.Variable(1.0)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.flags["on"] = not self.flags["on"]
+        self.scale.assign(3.0 - self.scale)
+
+    def number(self, logs):
+        return int(self.flags["on"]) + self.scale.numpy()
+
+
 class MeanTeacher(Own):
     def on_train_begin(self, logs=None):
         self.teacher = keras.models.clone_model(self.model.network)
@@ -127,12 +145,59 @@ class Loading(Own):
     def load_state_dict(self, state):
         self.seen += state["seen"]
 
-    def on_epoch_begin(self, epoch, logs=None):
-        pass
-
     def number(self, logs):
         self.seen.append(1.0)
         return len(self.seen)
+
+
+class LoadingAtEpochs(Loading):
+    def on_epoch_begin(self, epoch, logs=None):
+        pass
+
+
+class Doubling(Own):
+    """Keeps the state that it is given, and doubles it in place when an epoch begins."""
+
+    def __init__(self):
+        super().__init__()
+        self.mean = np.ones(2)
+
+    def state_dict(self):
+        return {"mean": self.mean}
+
+    def load_state_dict(self, state):
+        self.mean = state["mean"]
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.mean *= 2
+
+    def number(self, logs):
+        self.mean += logs["loss"]
+        return self.mean.sum()
+
+
+class CreatedLate(Own):
+    """Makes its averages at the first batch, and changes them when an epoch begins."""
+
+    def __init__(self):
+        super().__init__()
+        self.averages = None
+        self.recent = collections.deque(maxlen=2)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        for weight in self.averages or []:
+            weight.assign(weight * 0.5)
+        for array in self.recent:
+            array *= 2
+
+    def number(self, logs):
+        weights = self.model.get_weights()
+        if self.averages is None:
+            self.averages = [keras.Variable(weight) for weight in weights]
+        for average, weight in zip(self.averages, weights, strict=True):
+            average.assign(0.9 * average + 0.1 * weight)
+        self.recent.append(weights[0].copy())
+        return np.sum(np.array(self.averages[0])) + np.sum(self.recent)
 
 
 def halving():
@@ -140,7 +205,8 @@ def halving():
 
 
 MAKERS = [Counter, Losses, Drawing, DrawingFromKeras, Average, Resetting]
-MAKERS += [KerassNames, Toggling, MeanTeacher, Loading, halving]
+MAKERS += [KerassNames, Toggling, MeanTeacher, Loading, LoadingAtEpochs, halving]
+MAKERS += [Doubling, CreatedLate, TogglingInPlace]
 
 
 def make_model():
@@ -168,6 +234,27 @@ def test_a_killed_training_gives_the_uninterrupted_result(make, tmp_path):
     assert fit(make_model(), make(), quiet(tmp_path / "killed")) == expected
 
 
+def test_a_stream_resumes_without_a_second_draw_at_epoch_begin(tmp_path):
+    def run(directory, *callbacks):
+        images = np.random.default_rng(0).integers(0, 255, (24, 2, 2), np.uint8)
+        data = batches(images, np.arange(24) % 10, batch_size=4, shuffle=True, seed=0)
+        keras.utils.set_random_seed(0)
+        network = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+        model = TapeModel(network)
+        model.compile(optimizer="adam", loss="mse")
+        own = Resetting()
+        history = model.fit(
+            data, epochs=3, verbose=0, callbacks=[own, quiet(directory), *callbacks]
+        )
+        return history.history, own.count, np.random.random()
+
+    expected = run(tmp_path / "whole")
+    for kill in (9, 15):
+        with contextlib.suppress(Killed):
+            run(tmp_path / "killed", Kill(kill))
+    assert run(tmp_path / "killed") == expected
+
+
 @pytest.mark.parametrize("make", [Counter, Losses])
 def test_an_interrupted_cell_runs_again_with_the_same_objects(make, tmp_path):
     expected = fit(make_model(), make(), quiet(tmp_path / "whole"))
@@ -175,6 +262,41 @@ def test_an_interrupted_cell_runs_again_with_the_same_objects(make, tmp_path):
     with contextlib.suppress(Killed):
         fit(model, own, checkpoint, Kill(7))
     assert fit(model, own, checkpoint) == expected
+
+
+class Failing(keras.callbacks.Callback):
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.count += 1
+        if self.count == 7:
+            raise ValueError("a mistake in this callback")
+
+
+class Milestone(Own):
+    """Changes an attribute of its own only after the newest checkpoint."""
+
+    def __init__(self):
+        super().__init__()
+        self.passed = {"milestones": 0}
+
+    def number(self, logs):
+        if self.model.steps_trained == 6:
+            self.passed["milestones"] += 1
+        return self.passed["milestones"]
+
+
+def test_an_interrupted_cell_runs_again_without_a_failed_callback(tmp_path):
+    expected = fit(make_model(), Milestone(), quiet(tmp_path / "whole"))
+    lines = []
+    checkpoint = Checkpoint(tmp_path / "interrupted", every_steps=4, notice=lines.append)
+    model, own = make_model(), Milestone()
+    with pytest.raises(ValueError, match="a mistake"):
+        fit(model, own, checkpoint, Failing())
+    assert fit(model, own, checkpoint) == expected
+    assert not any("not exact" in line for line in lines)
 
 
 class Settings(keras.callbacks.Callback):

@@ -5,6 +5,7 @@ import doctest
 import enum
 import itertools
 import json
+import time
 import types
 import typing
 
@@ -56,12 +57,16 @@ VALUES = [
     None,
     [1, (2.5, "a"), {"b": b"c"}],
     {3: "a key that is a number"},
+    {(1, 2): [np.float32(0.5)], "__set__": [1]},
     {"a", "b"},
     collections.deque([1, 2], maxlen=2),
     np.float32(0.1),
     np.arange(6).reshape(2, 3),
     np.zeros(300_000),
     [0.5] * 5000,
+    [2**40] * 5000,
+    [2**63, -1] * 5000,
+    [2**70] * 5000,
     tf.constant([1.0, 2.0]),
 ]
 
@@ -93,6 +98,16 @@ def test_variables_are_assigned_and_not_replaced():
     before = list(another.it)
     CallbackAttributes([another]).restore(saved, arrays)
     assert [float(variable) for variable in before] == [5.0, 2.0]
+
+
+def test_a_variable_of_another_shape_is_named():
+    callback, arrays = with_values(it=tf.Variable([1.0])), {}
+    attributes = CallbackAttributes([callback])
+    callback.it.assign([2.0])
+    saved = attributes.capture(arrays)
+    another = CallbackAttributes([with_values(it=tf.Variable([1.0, 1.0]))])
+    another.restore(saved, arrays)
+    assert another.unsaved() == ["Own.it"]
 
 
 def test_variables_of_the_model_are_not_saved_twice():
@@ -129,7 +144,7 @@ def test_a_large_constant_is_not_copied():
     attributes, arrays = CallbackAttributes([with_values(it=validation_set)]), {}
     attributes.capture(arrays)
     assert arrays == {}
-    assert attributes._first[0]["it"].value is validation_set
+    assert attributes._first[0]["it"].put_back() is validation_set
 
 
 def test_a_container_too_long_to_save_is_named():
@@ -144,12 +159,68 @@ def test_a_container_too_long_to_save_is_named():
 
 def test_an_interruption_is_undone_except_what_the_next_begin_sets():
     callback = with_values(count=0, path="first")
-    attributes = CallbackAttributes([callback])
+    interrupted = CallbackAttributes([callback])
     callback.count, callback.path, callback.extra = 5, "second", 1
-    attributes.note_end()
+    interrupted.note_end()
     callback.path = "third"  # By the next on_train_begin.
-    attributes.rewind()
+    CallbackAttributes([callback], interrupted=interrupted)
     assert (callback.count, callback.path, hasattr(callback, "extra")) == (0, "third", False)
+
+
+def test_an_interruption_is_undone_for_each_callback_still_there():
+    kept, left_out, new = with_values(it=0), with_values(it=0), with_values(it=0)
+    interrupted = CallbackAttributes([left_out, kept])
+    kept.it = left_out.it = new.it = 5
+    interrupted.note_end()
+    CallbackAttributes([new, kept], interrupted=interrupted)
+    assert (kept.it, left_out.it, new.it) == (0, 5, 5)
+
+
+def test_an_attribute_of_the_program_outlives_an_interruption():
+    callback = with_values(it=object())
+    interrupted = CallbackAttributes([callback])
+    callback.it = 5
+    interrupted.note_end()
+    again = CallbackAttributes([callback], interrupted=interrupted)
+    assert (callback.it, again.unsaved()) == (5, ["Own.it"])
+
+
+def test_two_interruptions_in_turn_are_undone():
+    callback = with_values(count=0)
+    attributes = None
+    for count in (5, 7):
+        attributes = CallbackAttributes([callback], interrupted=attributes)
+        callback.count = count
+        attributes.note_end()
+    CallbackAttributes([callback], interrupted=attributes)
+    assert callback.count == 0
+
+
+def test_objects_that_others_hold_are_rewound_in_place():
+    losses, schedule, variable = [], Schedule(), tf.Variable(1.0)
+    callback = with_values(losses=losses, schedule=schedule, variable=variable)
+    interrupted = CallbackAttributes([callback])
+    losses.append(0.5)
+    schedule.rates.append(0.5)
+    schedule.step = 3
+    variable.assign(2.0)
+    interrupted.note_end()
+    again = CallbackAttributes([callback], interrupted=interrupted)
+    assert (losses, schedule, float(variable)) == ([], Schedule(), 1.0)
+    assert callback.losses is losses
+    assert again.unsaved() == []
+
+
+def test_a_large_array_that_cannot_be_rewound_is_named():
+    callback = with_values(it=np.zeros(1_000_000), other=np.zeros(1_000_000))
+    interrupted, arrays = CallbackAttributes([callback]), {}
+    callback.it += 1
+    saved = interrupted.capture(arrays)  # The other one changes only after the checkpoint.
+    callback.other += 1
+    interrupted.note_end()
+    again = CallbackAttributes([callback], interrupted=interrupted)
+    again.restore(saved, arrays)
+    assert again.unsaved() == ["Own.other"]
 
 
 @dataclasses.dataclass
@@ -268,3 +339,154 @@ def test_a_hook_that_runs_twice_changes_an_attribute_once():
     another.on, another.count = not another.on, 9
     restored.restore_again(saved, arrays)
     assert (another.on, another.count) == (False, 3)
+
+
+def test_long_lists_of_numbers_become_one_array():
+    callback, arrays = with_values(whole=[], broken=[]), {}
+    attributes = CallbackAttributes([callback])
+    callback.whole += range(200_000)
+    callback.broken += [0.5] * 200_000
+    attributes.capture(arrays)
+    assert {array.dtype.name for array in arrays.values()} == {"int64", "float64"}
+    assert attributes.unsaved() == []
+
+
+@pytest.mark.parametrize("kind", [list, dict, tuple, collections.deque], ids=type_name)
+def test_arrays_in_containers_are_copies(kind):
+    def container(array):
+        return {3: array} if kind is dict else kind([array])
+
+    def array_in(callback):
+        return callback.it[3] if kind is dict else callback.it[0]
+
+    callback, arrays = with_values(it=None), {}
+    attributes = CallbackAttributes([callback])
+    callback.it = container(np.zeros(3))
+    encoded = attribute_values.encode(callback.it)
+    saved = attributes.capture(arrays)
+    array_in(callback)[:] = 5  # After it was saved.
+    assert array_in(with_values(it=attribute_values.put(None, encoded))).tolist() == [0, 0, 0]
+    another = with_values(it=None)
+    restored = CallbackAttributes([another])
+    restored.restore(saved, arrays)
+    array_in(another)[:] = 7
+    restored.restore_again(saved, arrays)
+    assert array_in(another).tolist() == [0, 0, 0]
+
+
+MAPPINGS = [
+    collections.Counter(a=1),
+    collections.OrderedDict(b=1, a=2),
+    collections.defaultdict(list, {4: [1]}),
+]
+
+
+@pytest.mark.parametrize("value", MAPPINGS, ids=type_name)
+def test_a_mapping_keeps_its_type_and_order(value):
+    found = through_a_checkpoint(lambda callback: callback.it.update(value), type_of(value))
+    assert type(found) is type(value)
+    assert [*found.items()] == [*value.items()]
+
+
+def type_of(value):
+    """An empty value of the same type."""
+    empty = copy.deepcopy(value)
+    empty.clear()
+    return empty
+
+
+def test_a_counter_made_later_is_named():
+    attributes, arrays = CallbackAttributes([callback := with_values(it={})]), {}
+    callback.it["classes"] = collections.Counter([3, 3, 5])
+    another = with_values(it={})
+    resumed = CallbackAttributes([another])
+    resumed.restore(attributes.capture(arrays), arrays)
+    assert (another.it, resumed.unsaved()) == ({}, ["Own.it"])
+
+
+class Window(list):
+    pass
+
+
+def test_a_list_of_another_class_is_named():
+    attributes = CallbackAttributes([callback := with_values(it=Window())])
+    callback.it.append(1)
+    attributes.capture({})
+    assert attributes.unsaved() == ["Own.it"]
+
+
+def test_a_container_that_has_grown_too_long_is_named():
+    attributes = CallbackAttributes([callback := with_values(it=[])])
+    callback.it += [np.float32(0.5)] * 150_000
+    callback.made_later = list(callback.it)
+    attributes.capture({})
+    assert attributes.unsaved() == ["Own.it", "Own.made_later"]
+
+
+def test_a_missing_callback_with_only_an_array_is_reported():
+    attributes, arrays = CallbackAttributes([callback := with_values(it=None)]), {}
+    callback.it = np.zeros(3)
+    saved = attributes.capture(arrays)
+    assert CallbackAttributes([]).restore(saved, arrays) == ["Own"]
+
+
+def test_what_a_hook_changes_again_in_place_is_set_back():
+    def new():
+        return with_values(
+            phases=[0], schedule=Schedule(), variable=keras.Variable(1.0), mean=np.ones(3)
+        )
+
+    def hook(callback):
+        callback.phases[0] = 1 - callback.phases[0]
+        callback.schedule.step = 1 - callback.schedule.step
+        callback.variable.assign(1.0 - callback.variable)
+        callback.mean *= 2
+
+    one, another, arrays = new(), new(), {}
+    attributes, resumed = CallbackAttributes([one]), CallbackAttributes([another])
+    saved = attributes.capture(arrays)
+    resumed.restore(saved, arrays)
+    held = another.phases, another.schedule, another.variable
+    hook(another)
+    resumed.restore_again(saved, arrays)
+    assert (another.phases, another.schedule, float(another.variable)) == ([0], Schedule(), 1.0)
+    assert another.mean.tolist() == [1, 1, 1]
+    assert (another.phases, another.schedule, another.variable) == held
+    assert another.schedule is held[1]
+    assert resumed.unsaved() == []
+
+
+def test_what_a_hook_changed_beyond_repair_is_named():
+    callback, arrays = with_values(it=np.ones(1_000_000), began=0.0), {}
+    attributes = CallbackAttributes([callback])
+    saved = attributes.capture(arrays)
+    attributes.restore(saved, arrays)
+    callback.it *= 2
+    callback.began = time.time()
+    attributes.restore_again(saved, arrays)
+    assert attributes.unsaved() == ["Own.it"]
+    assert callback.began > 0  # The reading of this process.
+
+
+def test_readings_of_clocks_are_not_restored():
+    callback, arrays = with_values(began=0.0, last=0.0, count=0), {}
+    attributes = CallbackAttributes([callback])
+    callback.began, callback.last = time.time(), time.perf_counter()
+    callback.stamp, callback.count = time.time_ns(), 1
+    assert attributes.capture(arrays) == [["Own", {"count": 1}, []]]
+    assert attributes.unsaved() == []
+
+
+def test_a_metric_of_the_model_is_left_to_the_model():
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile("sgd", "mse", metrics=["mae"])
+    model.evaluate(np.ones((2, 1)), np.ones((2, 1)), verbose=0)
+    model.reset_metrics()
+    callback, arrays = with_values(it=model.metrics[0]), {}
+    callback.set_model(model)
+    attributes = CallbackAttributes([callback])
+    saved = attributes.capture(arrays)
+    attributes.restore(saved, arrays)
+    model.metrics_variables[0].assign(5.0)
+    attributes.restore_again(saved, arrays)
+    assert float(model.metrics_variables[0]) == 5.0

@@ -183,6 +183,15 @@ class Own(callbacks.Callback):
         self.state = state
 
 
+class Doubling(Own):
+    """Keeps the state that it is given, and changes it in place."""
+
+    def load_state_dict(self, state):
+        self.state = state
+        self.state["counts"] *= 2
+        self.state["list"].append(2)
+
+
 class OwnStopping(callbacks.EarlyStopping):
     """A subclass with its own state_dict, which is used instead of its base's."""
 
@@ -233,6 +242,16 @@ def test_a_captured_state_does_not_change_with_the_callback():
     state["list"].append(2)
     assert states == [["Own", {"counts": {"__array__": "callbacks/0/counts"}, "list": [1]}]]
     assert arrays["callbacks/0/counts"].tolist() == [0, 0, 0]
+
+
+def test_a_callback_that_changes_its_state_leaves_the_saved_one():
+    states, arrays = callback_state.capture([Own({"counts": np.ones(3), "list": [1]})])
+    own = Doubling()
+    callback_state.restore(states, arrays, [own])
+    callback_state.restore_foreign(states, arrays, [own])
+    assert own.state["counts"].tolist() == [2, 2, 2]
+    assert own.state["list"] == [1, 2]
+    assert arrays["callbacks/0/counts"].tolist() == [1, 1, 1]
 
 
 def test_each_callback_gets_only_its_own_state():

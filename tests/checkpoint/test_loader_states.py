@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from mnist_keras.checkpoint import random_state
 from mnist_keras.checkpoint.loader_states import loader_states
 
 BATCHES = 4
@@ -73,6 +74,16 @@ def test_a_loader_that_read_ahead_resumes_with_the_same_draws(done, begins_in_st
     skipped = resumed.resume(saved)
     assert list(resumed._drawn(another))[done - skipped :] == first[done:]
     assert epoch(resumed, another) == second
+
+
+def test_generators_that_no_batch_draws_from_are_looked_at_once(monkeypatch):
+    captures, capture = [], random_state.capture
+    monkeypatch.setattr(random_state, "capture", lambda *a: captures.append(a) or capture(*a))
+    states = begin(loader := Loader())
+    list(states._drawn(lambda: iter(range(10))))
+    # Around the first batch, and with the loader before the first one and after each.
+    assert captures.count(()) == 2
+    assert captures.count((loader,)) == 11
 
 
 def test_a_loader_that_begins_early_resumes_after_one_batch():

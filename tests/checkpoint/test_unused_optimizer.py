@@ -1,5 +1,3 @@
-import doctest
-
 import keras
 import numpy as np
 import pytest
@@ -7,7 +5,7 @@ import tensorflow as tf
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint
-from mnist_keras.checkpoint import training_state, unused_optimizer
+from mnist_keras.checkpoint import training_state
 from mnist_keras.checkpoint.training_state import Position
 
 X = np.random.default_rng(0).random((12, 3), dtype=np.float32)
@@ -92,7 +90,3 @@ def test_an_applied_optimizer_is_still_required():
     state = training_state.capture(model, [], START)
     with pytest.raises(training_state.StateMismatchError, match="extra variable"):
         training_state.restore(state, new_model(), [])
-
-
-def test_the_examples_in_the_docstrings_run():
-    assert doctest.testmod(unused_optimizer).failed == 0

@@ -108,7 +108,8 @@ def _written_to(directory):
     try:
         storage.make_directories(directory)
         with FileLock(directory / _LOCK):
-            storage.remove_leftovers(directory)
+            files = {FIGURES, *(form.file_name for form in FORMATS.values())}
+            storage.remove_leftovers(directory, is_own=files.__contains__)
             yield
     except LockHeldError:
         raise MnistKerasError(

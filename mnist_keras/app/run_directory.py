@@ -119,8 +119,20 @@ class RunDirectory:
             raise self._not_written(error) from error
 
     def _remove_leftovers(self) -> None:
-        for directory in (".", *_EVENT_DIRECTORIES, *TRACKERS):
+        files = {path.name for path in (self.recipe, self.model, self.summary, self.report)}
+        storage.remove_leftovers(self.path, is_own=files.__contains__)
+        for directory in (*_EVENT_DIRECTORIES, *TRACKERS):
             storage.remove_leftovers(self.path / directory)
+
+    def announce_links(self) -> None:
+        """Say once for each directory of the run that is a link where its files are written."""
+        directories = (self.checkpoints, *map(self.path.joinpath, _EVENT_DIRECTORIES))
+        for path in directories:
+            if path.is_symlink():
+                notice(
+                    f"{path} is a link: its files are written in {os.path.realpath(path)}. "
+                    "Files of others there stay."
+                )
 
     def tidy(self, checkpoints: CheckpointDirectory, *, newest_step: int) -> None:
         """Remove what killed processes have left, unless another process is training this run.

@@ -8,7 +8,7 @@ import pathlib
 import re
 
 from mnist_keras import triggers
-from mnist_keras.checkpoint import earlier, storage
+from mnist_keras.checkpoint import donor, earlier, storage
 from mnist_keras.errors import UsageError
 
 _NAME = re.compile(r"step-(\d{8,})")
@@ -170,7 +170,7 @@ class CheckpointDirectory:
         self._remove_surplus(newest_step)
 
     def _remove_leftovers(self):
-        for path, error in storage.remove_leftovers(self.path).items():
+        for path, error in storage.remove_leftovers(self.path, is_own=_is_own).items():
             self._report(path, error)
 
     def _remove_surplus(self, newest_step):
@@ -204,7 +204,7 @@ class CheckpointDirectory:
         Raises:
             OSError: a checkpoint cannot be moved.
         """
-        storage.remove_leftovers(self.path)
+        storage.remove_leftovers(self.path, is_own=_is_own)
         steps = self.steps()
         if not steps:
             return None
@@ -262,3 +262,7 @@ class CheckpointDirectory:
         """Lower is better. nan without the metric, as nan is not lower than any number."""
         sign = 1 if self.mode == "min" else -1
         return sign * metrics.get(self.monitor, math.nan)
+
+
+def _is_own(name):
+    return name == donor.RECORD or _NAME.fullmatch(name) is not None

@@ -23,6 +23,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
@@ -39,6 +40,8 @@ FORMAT = 2
 T = TypeVar("T")
 _TEMPORARY = ".unfinished-"
 _ASIDE = ".replaced-"
+_TEMPORARY_FORM = re.compile(rf"{re.escape(_TEMPORARY)}(?P<name>.+)-[0-9a-f]{{8}}", re.DOTALL)
+_ASIDE_FORM = re.compile(rf"{re.escape(_ASIDE)}(?P<name>.+)", re.DOTALL)
 # Of fsync for a directory: some file systems cannot, Windows never.
 _UNSUPPORTED = (errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -306,15 +309,24 @@ def remove_directory(path, *, disk=None):
     disk.remove(temporary)
 
 
-def remove_leftovers(parent):
+def remove_leftovers(parent, *, is_own=None):
     """Remove the temporary files of killed writers; restore directories that they put aside.
+
+    Args:
+        parent: the directory. If it is a link, the directory there may be the user's.
+        is_own: a function of the name of a file or directory: whether this package writes one of
+            this name into ``parent``. Of a link only leftovers of such names are removed.
 
     Returns:
         {path: OSError} of those that could not be removed, such as another user's.
     """
     failures = {}
-    for prefix, settle in ((_ASIDE, _settle), (_TEMPORARY, Disk().remove)):
-        for entry in sorted(pathlib.Path(parent).glob(prefix + "*")):
+    is_link = os.path.islink(parent)
+    for form, settle in ((_ASIDE_FORM, _settle), (_TEMPORARY_FORM, Disk().remove)):
+        for entry in sorted(pathlib.Path(parent).glob(".*")):
+            match = form.fullmatch(entry.name)
+            if match is None or (is_link and not (is_own and is_own(match["name"]))):
+                continue
             try:
                 settle(entry)
             except OSError as error:

@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import datetime
-import hashlib
 import json
 import os
 import pathlib
@@ -19,7 +18,7 @@ from mnist_keras.console.terminal import notice
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.inputs import json_text
 from mnist_keras.inputs.file_lock import FileLock, LockHeldError
-from mnist_keras.inputs.regular_file import open_regular, read_regular
+from mnist_keras.inputs.regular_file import read_regular, sha256_of
 
 # TensorBoard's: the curves, and the files that its plugins read.
 _EVENT_DIRECTORIES = ("train", "validation", "plugins")
@@ -320,13 +319,9 @@ class RunDirectory:
         if expected is None:
             return True
         try:
-            with open_regular(self.model) as file:
-                digest = hashlib.sha256()
-                while piece := file.read(1 << 20):
-                    digest.update(piece)
+            return sha256_of(self.model) == expected
         except OSError:
             return False
-        return digest.hexdigest() == expected
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json."""

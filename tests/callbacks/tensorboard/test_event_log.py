@@ -149,7 +149,7 @@ def head(length):
     return length + record_framing.checksum(length)
 
 
-def test_a_damaged_file_of_any_size_is_set_aside_at_once(tmp_path, points_of):
+def test_a_damaged_file_of_any_size_is_set_aside(tmp_path, points_of):
     write(tmp_path, step=0, end=3)
     [path] = files(tmp_path)
     os.truncate(path, 50 << 30)

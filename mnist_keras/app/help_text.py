@@ -42,7 +42,7 @@ def range_text(setting: Setting) -> str:
     >>> from mnist_keras.app.config import RunConfig
     >>> from mnist_keras.app.setting import settings
     >>> range_text(settings(RunConfig)["epochs"])
-    'epochs, at least 1'
+    'epochs, 1 to 1000000000'
     """
     parts = [setting.unit] if setting.unit else []
     if setting.choices:

@@ -79,11 +79,13 @@ class CheckpointDirectory:
         """The path of the checkpoint of a step."""
         return self.path / f"step-{step:08d}"
 
-    def newest(self, notice):
+    def newest(self, notice, *, check=None):
         """Read the newest undamaged checkpoint.
 
         Args:
             notice: called with a message for each damaged checkpoint that is skipped.
+            check: called with the {name: bytes} of a checkpoint; a DamagedError that it raises
+                counts as damage.
 
         Returns:
             A `mnist_keras.checkpoint.storage.Stored`, or None.
@@ -95,14 +97,23 @@ class CheckpointDirectory:
         steps = self.steps()
         for step in reversed(steps):
             try:
-                return storage.read_directory(self.directory(step))
+                return self._read(step, check)
             except storage.DamagedError as error:
                 is_first = step == steps[0]
                 remedy = "No checkpoint is left" if is_first else "The previous checkpoint is used"
                 notice(f"{error} {remedy}.")
         return None
 
-    def require_newest(self, notice):
+    def _read(self, step, check):
+        stored = storage.read_directory(self.directory(step))
+        if check is not None:
+            try:
+                check(stored.files)
+            except storage.DamagedError as error:
+                raise storage.DamagedError(f"{stored.path}: {error}") from error
+        return stored
+
+    def require_newest(self, notice, *, check=None):
         """Read the newest undamaged checkpoint, as `newest` does.
 
         Raises:
@@ -110,7 +121,7 @@ class CheckpointDirectory:
             DamagedError: all of them are damaged.
             LaterFormatError: as for `newest`.
         """
-        stored = self.newest(notice)
+        stored = self.newest(notice, check=check)
         if stored is None and not self.steps():
             raise UsageError(
                 f"there is no checkpoint. Received: {self.path}. "

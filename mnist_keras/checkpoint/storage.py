@@ -21,6 +21,7 @@ import dataclasses
 import errno
 import hashlib
 import json
+import math
 import os
 import pathlib
 import re
@@ -233,6 +234,8 @@ def _read_listed(path, entry):
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
+            if entry["size"] == size > _memory_bytes():
+                raise OSError(errno.EFBIG, f"{size} bytes, more than this machine's memory")
             # A file of another size may not fit into memory.
             data = file.read() if size == entry["size"] else None
     except OSError as error:
@@ -247,6 +250,13 @@ def _read_listed(path, entry):
         received = f"{len(data)} bytes, sha256 {digest[:12]}…"
         expected = f"{expected}, sha256 {entry['sha256'][:12]}…"
     raise DamagedError(f"{path} is damaged. Received: {received}. Expected: {expected}.")
+
+
+def _memory_bytes():
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Not on Windows.
+        return math.inf
 
 
 def read_manifest(path):
@@ -283,6 +293,12 @@ def read_manifest(path):
             f"{path} is damaged. Received: content with another checksum. "
             "Expected: the content that was written."
         )
+    outside = [name for name in entries if not _is_name(name)]
+    if outside:
+        raise DamagedError(
+            f"{path} lists a file outside its directory. Received: {outside[0]!r}. "
+            "Expected: the names of files in it."
+        )
     if version > FORMAT:
         raise LaterFormatError(
             f"{path} was written by a later version of mnist_keras. Received: format {version}. "
@@ -294,6 +310,10 @@ def read_manifest(path):
         "description": description,
         "own_sha256": hashlib.sha256(data).hexdigest(),
     }
+
+
+def _is_name(name):
+    return name not in ("", ".", "..") and not any(it in name for it in "/\\:\0")
 
 
 def remove_directory(path, *, disk=None):

@@ -2,9 +2,11 @@
 
 try:
     from mnist_keras.console.exit_signals import exit_at_once, exit_at_signals, ignore_the_rest
+    from mnist_keras.console.library_warnings import show_instead_of_raising
 
     if __name__ == "__main__":
         exit_at_once()  # Before the other imports, which take a while.
+        show_instead_of_raising()
 except KeyboardInterrupt:  # Ctrl-C before that would show a traceback.
     raise SystemExit(130) from None
 

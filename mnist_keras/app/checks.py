@@ -1,6 +1,5 @@
 """Which values a setting can have, and the errors for those it cannot have."""
 
-import math
 from typing import Any
 
 from mnist_keras.app.setting import AUTO, Form, Setting
@@ -68,10 +67,10 @@ def _check_integer(setting: Setting, value: int) -> None:
             f"--{setting.name} is too small. Received: {value}. "
             f"Expected: at least {setting.at_least}."
         )
-    if setting.at_most is not None and value > setting.at_most:
+    if setting.largest is not None and value > setting.largest:
         raise UsageError(
             f"--{setting.name} is too large. Received: {value}. "
-            f"Expected: at most {setting.at_most}."
+            f"Expected: at most {setting.largest}."
         )
 
 
@@ -94,7 +93,7 @@ def _form(setting: Setting) -> Form | None:
             lambda value: (
                 value == AUTO or (isinstance(value, int) and _is_in_range(setting, value))
             ),
-            f"auto or an integer of at least {setting.at_least}",
+            f"auto or an integer {_range_of_integers(setting)}",
         )
     return None
 
@@ -104,13 +103,21 @@ def _is_in_range(setting: Setting, value: float) -> bool:
     return (
         (setting.at_least is None or value >= setting.at_least)
         and (setting.above is None or value > setting.above)
-        and (setting.at_most is None or value <= setting.at_most)
+        and (setting.largest is None or value <= setting.largest)
         and (setting.below is None or value < setting.below)
     )
 
 
 def _range_of_floats(setting: Setting) -> str:
-    finite = "finite " if setting.below == math.inf else ""
     begin = f"above {setting.above}" if setting.above is not None else f"from {setting.at_least}"
-    end = "" if setting.below in (None, math.inf) else f" to below {setting.below}"
-    return f"a {finite}number {begin}{end}"
+    if setting.at_most is not None:
+        end = f" to {setting.at_most}" if setting.above is None else f", at most {setting.at_most}"
+    else:
+        end = "" if setting.below is None else f" to below {setting.below}"
+    return f"a number {begin}{end}"
+
+
+def _range_of_integers(setting: Setting) -> str:
+    if setting.at_most is None:
+        return f"of at least {setting.at_least}"
+    return f"from {setting.at_least} to {setting.at_most}"

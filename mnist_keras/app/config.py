@@ -1,7 +1,6 @@
 """The settings of a run, each declared once: default, range, unit, help, and what it decides."""
 
 import dataclasses
-import math
 
 from mnist_keras.app.checks import check_companion, check_value
 from mnist_keras.app.forms import DIRECTORY, DIRECTORY_NAME, PNG_FILE, STEP_RANGE
@@ -20,6 +19,7 @@ DISTRIBUTIONS = ("auto", "one_device", "mirrored", "multi_worker")
 TRACKERS = ("mlflow", "wandb", "aim")  # Each is the name of its package, and of its extra.
 SINK_FILES = ("csv", "jsonl")  # Each is the ending of its file's name.
 SINKS = (*SINK_FILES, *TRACKERS)
+_MOST_RATE = 1e6  # Far above any that trains; float32 would round more than 1e38 to infinity.
 FORMATS = ("saved_model", "litert", "litert_int8", "onnx")
 
 
@@ -128,7 +128,7 @@ class RunConfig:
         help="Step size of each update; with a --schedule or a warm-up, its largest value.",
         unit="factor of the gradient",
         above=0,
-        below=math.inf,
+        at_most=_MOST_RATE,
         group=Group.USUAL,
         decides=Decides.COMPUTATION,
         in_every_recipe=True,
@@ -161,7 +161,7 @@ class RunConfig:
         unit="fraction",
         default_help="0.004",
         at_least=0,
-        below=math.inf,
+        at_most=_MOST_RATE,
         only_with=("optimizer", ("adamw",)),
         group=Group.OPTIMIZER,
         decides=Decides.COMPUTATION,
@@ -210,7 +210,7 @@ class RunConfig:
         help="Largest distance by which a training image is moved at random.",
         unit="pixels",
         at_least=0,
-        below=math.inf,
+        at_most=20,  # Larger ones move digits out of the image.
         group=Group.AUGMENTATION,
         decides=Decides.COMPUTATION,
     )
@@ -219,7 +219,7 @@ class RunConfig:
         help="Largest angle by which a training image is rotated at random.",
         unit="degrees",
         at_least=0,
-        below=math.inf,
+        at_most=360,
         group=Group.AUGMENTATION,
         decides=Decides.COMPUTATION,
     )
@@ -237,7 +237,7 @@ class RunConfig:
         help="Largest angle by which a training image is sheared at random.",
         unit="degrees",
         at_least=0,
-        below=90,
+        at_most=60,  # Close to 90 nothing is left of the image.
         group=Group.AUGMENTATION,
         decides=Decides.COMPUTATION,
     )
@@ -246,7 +246,7 @@ class RunConfig:
         help="Standard deviation of the random displacements that deform a training image.",
         unit="pixels",
         at_least=0,
-        below=math.inf,
+        at_most=20,
         group=Group.AUGMENTATION,
         decides=Decides.COMPUTATION,
     )
@@ -265,6 +265,7 @@ class RunConfig:
         "cores. auto: the fastest number on this machine.",
         unit="parts",
         at_least=1,
+        at_most=256,  # The graph of the step holds each part.
         group=Group.DEVICES,
         decides=Decides.COMPUTATION,
     )
@@ -273,6 +274,7 @@ class RunConfig:
         help="Steps whose mean gradient makes one update of the weights.",
         unit="steps",
         at_least=1,
+        at_most=10**9,  # Keras counts them in 32 bits.
         group=Group.OPTIMIZER,
         decides=Decides.COMPUTATION,
     )
@@ -282,6 +284,7 @@ class RunConfig:
         "finished run.",
         unit="epochs",
         at_least=1,
+        at_most=10**9,  # The number of a step has 64 bits.
         group=Group.USUAL,
         decides=Decides.LENGTH,
     )
@@ -511,6 +514,7 @@ class RunConfig:
         "--distribution=mirrored.",
         unit="devices",
         at_least=1,
+        at_most=128,  # Each has threads and a copy of the network.
         group=Group.DEVICES,
         decides=Decides.SPEED,
     )

@@ -5,7 +5,6 @@ the Keras model. An export that fails or is interrupted leaves the earlier files
 """
 
 import contextlib
-import hashlib
 import importlib.util
 import json
 import pathlib
@@ -27,6 +26,7 @@ from mnist_keras.console.terminal import notice, print_line
 from mnist_keras.data.sharded import those_here
 from mnist_keras.errors import MnistKerasError
 from mnist_keras.inputs.file_lock import FileLock, LockHeldError
+from mnist_keras.inputs.regular_file import sha256_of
 
 FIGURES = "export.json"
 _LOCK = ".lock"
@@ -78,8 +78,7 @@ def export(config):
         ):
             figures.append({**_place(name, directory / FORMATS[name].file_name), **found})
             _print(figures[-1], config)
-        digest = hashlib.sha256(run.model.read_bytes()).hexdigest()
-        content = json.dumps({"model_sha256": digest, "formats": figures}, indent=2)
+        content = json.dumps({"model_sha256": sha256_of(run.model), "formats": figures}, indent=2)
         storage.write_file(directory / FIGURES, f"{content}\n".encode())
 
 
@@ -108,7 +107,8 @@ def _written_to(directory):
     try:
         storage.make_directories(directory)
         with FileLock(directory / _LOCK):
-            storage.remove_leftovers(directory)
+            files = {FIGURES, *(form.file_name for form in FORMATS.values())}
+            storage.remove_leftovers(directory, is_own=files.__contains__)
             yield
     except LockHeldError:
         raise MnistKerasError(

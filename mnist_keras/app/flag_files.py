@@ -8,7 +8,7 @@ import os
 from collections.abc import Iterator, Sequence
 
 from mnist_keras.errors import UsageError
-from mnist_keras.inputs.regular_file import open_regular
+from mnist_keras.inputs.regular_file import open_regular, read_bounded
 
 _DIRECTIVES = ("--flagfile", "-flagfile")
 _COMMENTS = ("#", "//")
@@ -86,11 +86,9 @@ def _text(path: str) -> str:
     try:
         is_trusted = path.startswith(_OF_THE_SHELL) or path in _DEVICES
         with open(path, "rb") if is_trusted else open_regular(path) as file:
-            content = file.read(_MOST_BYTES + 1)
+            content = read_bounded(file, most_bytes=_MOST_BYTES)
     except (OSError, ValueError) as error:  # A ValueError for a path with a zero byte.
         raise _unreadable(getattr(error, "strerror", None) or str(error), path) from None
-    if len(content) > _MOST_BYTES:
-        raise _unreadable(f"more than {_MOST_BYTES} bytes", path)
     try:
         return content.decode()
     except UnicodeDecodeError:

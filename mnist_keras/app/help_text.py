@@ -1,6 +1,5 @@
 """What ``--help`` prints: the flags in groups, the usual ones first."""
 
-import math
 import shutil
 import textwrap
 from collections.abc import Iterable
@@ -43,7 +42,7 @@ def range_text(setting: Setting) -> str:
     >>> from mnist_keras.app.config import RunConfig
     >>> from mnist_keras.app.setting import settings
     >>> range_text(settings(RunConfig)["epochs"])
-    'epochs, at least 1'
+    'epochs, 1 to 1000000000'
     """
     parts = [setting.unit] if setting.unit else []
     if setting.choices:
@@ -78,10 +77,11 @@ def _lines_of(setting: Setting, width: int) -> list[str]:
 
 def _range_of_numbers(setting: Setting) -> str:
     if setting.above is not None:
-        return f"above {setting.above}"
+        end = f", at most {setting.at_most}" if setting.at_most is not None else ""
+        return f"above {setting.above}{end}"
     if setting.at_most is not None:
         return f"{setting.at_least} to {setting.at_most}"
-    if setting.below not in (None, math.inf):
+    if setting.below is not None:
         return f"{setting.at_least} to below {setting.below}"
     return f"at least {setting.at_least}"
 

@@ -116,6 +116,7 @@ def open_run(run: RunDirectory, config: RunConfig, *, examples: int) -> None:
     run.open()
     if config.overwrite:
         run.clear()
+    run.announce_links()
     _matching_recipe(run, config)  # Another process may have started this run in the meantime.
     require_steps(run, config, steps_per_epoch=-(-examples // config.batch_size))
     run.store_recipe(config)

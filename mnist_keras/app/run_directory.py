@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import datetime
-import hashlib
 import json
 import os
 import pathlib
@@ -19,7 +18,7 @@ from mnist_keras.console.terminal import notice
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.inputs import json_text
 from mnist_keras.inputs.file_lock import FileLock, LockHeldError
-from mnist_keras.inputs.regular_file import open_regular, read_regular
+from mnist_keras.inputs.regular_file import read_regular, sha256_of
 
 # TensorBoard's: the curves, and the files that its plugins read.
 _EVENT_DIRECTORIES = ("train", "validation", "plugins")
@@ -119,8 +118,20 @@ class RunDirectory:
             raise self._not_written(error) from error
 
     def _remove_leftovers(self) -> None:
-        for directory in (".", *_EVENT_DIRECTORIES, *TRACKERS):
+        files = {path.name for path in (self.recipe, self.model, self.summary, self.report)}
+        storage.remove_leftovers(self.path, is_own=files.__contains__)
+        for directory in (*_EVENT_DIRECTORIES, *TRACKERS):
             storage.remove_leftovers(self.path / directory)
+
+    def announce_links(self) -> None:
+        """Say once for each directory of the run that is a link where its files are written."""
+        directories = (self.checkpoints, *map(self.path.joinpath, _EVENT_DIRECTORIES))
+        for path in directories:
+            if path.is_symlink():
+                notice(
+                    f"{path} is a link: its files are written in {os.path.realpath(path)}. "
+                    "Files of others there stay."
+                )
 
     def tidy(self, checkpoints: CheckpointDirectory, *, newest_step: int) -> None:
         """Remove what killed processes have left, unless another process is training this run.
@@ -308,13 +319,9 @@ class RunDirectory:
         if expected is None:
             return True
         try:
-            with open_regular(self.model) as file:
-                digest = hashlib.sha256()
-                while piece := file.read(1 << 20):
-                    digest.update(piece)
+            return sha256_of(self.model) == expected
         except OSError:
             return False
-        return digest.hexdigest() == expected
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write summary.json."""

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 _KEY = "setting"
 _MOST_DIGITS = 18  # Python refuses to parse thousands, and no setting has more.
+_LARGEST_INTEGER = 10**_MOST_DIGITS - 1
 AUTO = "auto"
 
 
@@ -83,7 +84,7 @@ class Setting:
         decides: what it has an effect on.
         unit: of a number.
         default_help: what happens where nothing is given, if ``default`` is None.
-        at_least, above, at_most, below: the range of a number.
+        at_least, above, at_most, below: the range of a number. An integer has at most 18 digits.
         choices: the only values; of a tuple, the only items.
         form: what a text has to look like.
         max_bytes: of a text in UTF-8.
@@ -124,6 +125,11 @@ class Setting:
     def is_integer(self) -> bool:
         """Whether each of its values is an integer, None, or "auto" if it accepts that."""
         return int in self.types and float not in self.types
+
+    @property
+    def largest(self) -> float | None:
+        """The largest number that it accepts; None: any number, or see ``below``."""
+        return _LARGEST_INTEGER if self.is_integer and self.at_most is None else self.at_most
 
     @property
     def is_path(self) -> bool:

@@ -103,10 +103,13 @@ class Resumption:
         return found.position
 
     def _read(self):
-        stored = self._checkpoints.newest(self._notice)
+        check = TrainingState.from_files
+        stored = self._checkpoints.newest(self._notice, check=check)
         self._taken = None
         if stored is None and self._start_from is not None:
-            stored = self._taken = donor.take(self._start_from, self._checkpoints, self._notice)
+            stored = self._taken = donor.take(
+                self._start_from, self._checkpoints, self._notice, check=check
+            )
         self._starts_anew = self._taken is not None
         return stored and stored.files
 

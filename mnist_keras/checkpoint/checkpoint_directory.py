@@ -8,7 +8,7 @@ import pathlib
 import re
 
 from mnist_keras import triggers
-from mnist_keras.checkpoint import earlier, storage
+from mnist_keras.checkpoint import donor, earlier, storage
 from mnist_keras.errors import UsageError
 
 _NAME = re.compile(r"step-(\d{8,})")
@@ -79,11 +79,13 @@ class CheckpointDirectory:
         """The path of the checkpoint of a step."""
         return self.path / f"step-{step:08d}"
 
-    def newest(self, notice):
+    def newest(self, notice, *, check=None):
         """Read the newest undamaged checkpoint.
 
         Args:
             notice: called with a message for each damaged checkpoint that is skipped.
+            check: called with the {name: bytes} of a checkpoint; a DamagedError that it raises
+                counts as damage.
 
         Returns:
             A `mnist_keras.checkpoint.storage.Stored`, or None.
@@ -95,14 +97,23 @@ class CheckpointDirectory:
         steps = self.steps()
         for step in reversed(steps):
             try:
-                return storage.read_directory(self.directory(step))
+                return self._read(step, check)
             except storage.DamagedError as error:
                 is_first = step == steps[0]
                 remedy = "No checkpoint is left" if is_first else "The previous checkpoint is used"
                 notice(f"{error} {remedy}.")
         return None
 
-    def require_newest(self, notice):
+    def _read(self, step, check):
+        stored = storage.read_directory(self.directory(step))
+        if check is not None:
+            try:
+                check(stored.files)
+            except storage.DamagedError as error:
+                raise storage.DamagedError(f"{stored.path}: {error}") from error
+        return stored
+
+    def require_newest(self, notice, *, check=None):
         """Read the newest undamaged checkpoint, as `newest` does.
 
         Raises:
@@ -110,7 +121,7 @@ class CheckpointDirectory:
             DamagedError: all of them are damaged.
             LaterFormatError: as for `newest`.
         """
-        stored = self.newest(notice)
+        stored = self.newest(notice, check=check)
         if stored is None and not self.steps():
             raise UsageError(
                 f"there is no checkpoint. Received: {self.path}. "
@@ -170,7 +181,7 @@ class CheckpointDirectory:
         self._remove_surplus(newest_step)
 
     def _remove_leftovers(self):
-        for path, error in storage.remove_leftovers(self.path).items():
+        for path, error in storage.remove_leftovers(self.path, is_own=_is_own).items():
             self._report(path, error)
 
     def _remove_surplus(self, newest_step):
@@ -204,7 +215,7 @@ class CheckpointDirectory:
         Raises:
             OSError: a checkpoint cannot be moved.
         """
-        storage.remove_leftovers(self.path)
+        storage.remove_leftovers(self.path, is_own=_is_own)
         steps = self.steps()
         if not steps:
             return None
@@ -262,3 +273,7 @@ class CheckpointDirectory:
         """Lower is better. nan without the metric, as nan is not lower than any number."""
         sign = 1 if self.mode == "min" else -1
         return sign * metrics.get(self.monitor, math.nan)
+
+
+def _is_own(name):
+    return name == donor.RECORD or _NAME.fullmatch(name) is not None

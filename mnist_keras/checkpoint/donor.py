@@ -16,13 +16,14 @@ from mnist_keras.inputs.regular_file import read_regular
 RECORD = "started_from.json"
 
 
-def take(donor, own, notice):
+def take(donor, own, notice, *, check=None):
     """Read the checkpoint that a training begins with: the recorded one, else the donor's newest.
 
     Args:
         donor, own: the checkpoints of the two trainings, each a
             `mnist_keras.checkpoint.checkpoint_directory.CheckpointDirectory`.
         notice: called with a message for each damaged checkpoint that is skipped.
+        check: as for ``CheckpointDirectory.newest``.
 
     Returns:
         A `mnist_keras.checkpoint.storage.Stored`.
@@ -34,7 +35,7 @@ def take(donor, own, notice):
     """
     name, sha256 = _recorded(donor, own)
     if name is None:
-        return donor.require_newest(notice)
+        return donor.require_newest(notice, check=check)
     path = donor.path / name
     if not os.path.lexists(path / storage.MANIFEST):
         raise _gone(path, own, f"no {path}")

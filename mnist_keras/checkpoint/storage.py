@@ -21,8 +21,10 @@ import dataclasses
 import errno
 import hashlib
 import json
+import math
 import os
 import pathlib
+import re
 import shutil
 import uuid
 from collections.abc import Callable, Mapping
@@ -39,6 +41,8 @@ FORMAT = 2
 T = TypeVar("T")
 _TEMPORARY = ".unfinished-"
 _ASIDE = ".replaced-"
+_TEMPORARY_FORM = re.compile(rf"{re.escape(_TEMPORARY)}(?P<name>.+)-[0-9a-f]{{8}}", re.DOTALL)
+_ASIDE_FORM = re.compile(rf"{re.escape(_ASIDE)}(?P<name>.+)", re.DOTALL)
 # Of fsync for a directory: some file systems cannot, Windows never.
 _UNSUPPORTED = (errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
@@ -230,6 +234,8 @@ def _read_listed(path, entry):
     try:
         with open_regular(path) as file:
             size = os.fstat(file.fileno()).st_size
+            if entry["size"] == size > _memory_bytes():
+                raise OSError(errno.EFBIG, f"{size} bytes, more than this machine's memory")
             # A file of another size may not fit into memory.
             data = file.read() if size == entry["size"] else None
     except OSError as error:
@@ -244,6 +250,13 @@ def _read_listed(path, entry):
         received = f"{len(data)} bytes, sha256 {digest[:12]}…"
         expected = f"{expected}, sha256 {entry['sha256'][:12]}…"
     raise DamagedError(f"{path} is damaged. Received: {received}. Expected: {expected}.")
+
+
+def _memory_bytes():
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):  # Not on Windows.
+        return math.inf
 
 
 def read_manifest(path):
@@ -280,6 +293,12 @@ def read_manifest(path):
             f"{path} is damaged. Received: content with another checksum. "
             "Expected: the content that was written."
         )
+    outside = [name for name in entries if not _is_name(name)]
+    if outside:
+        raise DamagedError(
+            f"{path} lists a file outside its directory. Received: {outside[0]!r}. "
+            "Expected: the names of files in it."
+        )
     if version > FORMAT:
         raise LaterFormatError(
             f"{path} was written by a later version of mnist_keras. Received: format {version}. "
@@ -291,6 +310,10 @@ def read_manifest(path):
         "description": description,
         "own_sha256": hashlib.sha256(data).hexdigest(),
     }
+
+
+def _is_name(name):
+    return name not in ("", ".", "..") and not any(it in name for it in "/\\:\0")
 
 
 def remove_directory(path, *, disk=None):
@@ -306,15 +329,24 @@ def remove_directory(path, *, disk=None):
     disk.remove(temporary)
 
 
-def remove_leftovers(parent):
+def remove_leftovers(parent, *, is_own=None):
     """Remove the temporary files of killed writers; restore directories that they put aside.
+
+    Args:
+        parent: the directory. If it is a link, the directory there may be the user's.
+        is_own: a function of the name of a file or directory: whether this package writes one of
+            this name into ``parent``. Of a link only leftovers of such names are removed.
 
     Returns:
         {path: OSError} of those that could not be removed, such as another user's.
     """
     failures = {}
-    for prefix, settle in ((_ASIDE, _settle), (_TEMPORARY, Disk().remove)):
-        for entry in sorted(pathlib.Path(parent).glob(prefix + "*")):
+    is_link = os.path.islink(parent)
+    for form, settle in ((_ASIDE_FORM, _settle), (_TEMPORARY_FORM, Disk().remove)):
+        for entry in sorted(pathlib.Path(parent).glob(".*")):
+            match = form.fullmatch(entry.name)
+            if match is None or (is_link and not (is_own and is_own(match["name"]))):
+                continue
             try:
                 settle(entry)
             except OSError as error:

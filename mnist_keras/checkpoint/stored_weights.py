@@ -20,7 +20,7 @@ def load(checkpoints, model, *, step=None, notice):
         notice: called with a message for each damaged checkpoint that is skipped.
     """
     if step is None:
-        stored = checkpoints.require_newest(notice)
+        stored = checkpoints.require_newest(notice, check=TrainingState.from_files)
     elif checkpoints.directory(step).is_dir():
         stored = storage.read_directory(checkpoints.directory(step))
     else:

@@ -37,6 +37,8 @@ _GLOBAL = "global"
 _OPTIMIZER = "optimizer/"
 # The identity of data that the model is scored on; earlier versions have not saved it.
 _SCORED_ON = "_sha256"
+# Of a position and of a place in the data.
+_COUNTS = ("step", "epoch", "step_in_epoch", "first_epoch", "made", "draws", "validations")
 _WEIGHTS = ("model",)
 _WITH_OPTIMIZERS = (_OPTIMIZER, "others/")
 _ALL_BUT_METRICS = ("model", "optimizer", "others", "captured", "global")
@@ -121,12 +123,30 @@ class TrainingState:
             arrays = file_bundle.unpack_arrays(files[ARRAYS])
             for key in description.pop("bfloat16"):
                 arrays[key] = arrays[key].view(ml_dtypes.bfloat16)
-            return cls(Position(**description.pop("position")), arrays, description)
+            state = cls(Position(**description.pop("position")), arrays, description)
+            _require_sound(state)
+            return state
         except Exception as error:  # Files that another program made can raise any.
             raise storage.DamagedError(
                 f"the checkpoint does not hold a training state. Received: {type(error).__name__}: "
                 f"{' '.join(str(error).split())}. Expected: the files that were written."
             ) from error
+
+
+def _require_sound(state):
+    """Refuse arrays that are not those of the description, and positions before the beginning."""
+    for entry in state.description["variables"]:
+        array, is_metric = state.arrays[entry["key"]], entry["key"].startswith("metrics/")
+        # The total of a metric over several replicas may have another type.
+        if list(array.shape) != entry["shape"] or not (
+            is_metric or array.dtype.name == entry["dtype"]
+        ):
+            raise ValueError(f"{tuple(array.shape)} {array.dtype} for {_line(entry)}")
+    place = state.place or {}
+    counts = [dataclasses.asdict(state.position), *place.get("workers", [place])]
+    for name, count in ((name, it[name]) for it in counts for name in _COUNTS if name in it):
+        if type(count) is not int or not 0 <= count < 1 << 63:
+            raise ValueError(f"{name} {count}")
 
 
 def capture(model, callbacks, position, *, step=None, place=None, notes=None, attributes=None):

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import ipaddress
 import os
 import re
 
@@ -16,6 +17,9 @@ _SLURM_TASKS = "SLURM_STEP_NUM_TASKS"
 _SLURM = ("SLURM_PROCID", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE", "SLURM_JOB_ID")
 # Two jobs on one machine need different ports.
 _SLURM_PORTS = range(20_000, 40_000)
+_MOST_TASKS = len(_SLURM_PORTS) // 2
+_RANGE = re.compile("([0-9]+)-([0-9]+)")
+_MOST_HOST_BYTES = 253  # Of a name in DNS.
 _MOST_SHOWN = 300  # Characters of a description in an error.
 _EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", ...}}'
 
@@ -154,6 +158,7 @@ def _from_slurm(environment):
     missing = [name for name in _SLURM if not environment.get(name)]
     if missing:
         raise _invalid("Slurm's environment", f"no {', '.join(missing)}", "a task started by srun")
+    _require_bounded_slurm(environment)
     import_tensorflow(silent=True)
     import tensorflow as tf
 
@@ -168,16 +173,44 @@ def _from_slurm(environment):
             auto_set_gpu=False,
         )
         addresses = tuple(resolver.cluster_spec().job_tasks("worker"))
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, ArithmeticError, LookupError) as error:
         raise _invalid(
             "Slurm's environment", error, "the variables of a task started by srun"
         ) from None
     return Cluster(addresses, resolver.task_id, "Slurm")
 
 
+def _require_bounded_slurm(environment):
+    """Refuse numbers that TensorFlow's resolver would take hours or all memory to expand."""
+    tasks = environment[_SLURM_TASKS]
+    nodes, repeated = environment["SLURM_STEP_NODELIST"], environment["SLURM_STEP_TASKS_PER_NODE"]
+    ranges = [ends for part in re.findall(r"\[([^]]*)", nodes) for ends in _RANGE.findall(part)]
+    numbers = [tasks, *(end for ends in ranges for end in ends), *re.findall("[0-9]+", repeated)]
+    if not all(re.fullmatch("[0-9]{1,18}", number) for number in numbers):
+        wrong = "a number that is not one of at most 18 digits"
+    elif not 0 < int(tasks) <= _MOST_TASKS:
+        wrong = f"{int(tasks)} tasks"
+    elif (count := sum(int(end) - int(begin) + 1 for begin, end in ranges)) > _MOST_TASKS:
+        wrong = f"{count} nodes"
+    elif (count := sum(map(int, re.findall(r"\(x([0-9]+)", repeated)))) > _MOST_TASKS:
+        wrong = f"the tasks of {count} nodes"
+    else:
+        return
+    raise _invalid("Slurm's environment", wrong, f"1 to {_MOST_TASKS} tasks, started by srun")
+
+
 def _is_address(text):
-    match = re.fullmatch(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+):([0-9]{1,5})", str(text))
-    return match is not None and 0 < int(match[2]) < 65536
+    match = re.fullmatch(r"(?:\[([^]]+)\]|([\w-]+(?:\.[\w-]+)*\.?)):([0-9]{1,5})", str(text))
+    if match is None or not 0 < int(match[3]) < 65536:
+        return False
+    try:
+        if match[1]:
+            ipaddress.IPv6Address(match[1])
+        elif len(match[2].encode("idna")) > _MOST_HOST_BYTES:  # As the socket will encode it.
+            return False
+    except ValueError:  # A UnicodeError is one too.
+        return False
+    return True
 
 
 def _invalid(source, received, expected):

@@ -83,7 +83,7 @@ class Channel:
         self._own = secrets.token_hex(16)
         self._is_caller = side == "caller"
         self._send_line({"nonce": self._own})
-        self._other = str(self._receive_line().get("nonce"))
+        self._other = _text(self._receive_line(), "nonce")
 
     def __enter__(self) -> Self:
         return self
@@ -99,9 +99,10 @@ class Channel:
     def receive(self) -> dict[str, Any]:
         """The next message of the other side."""
         line = self._receive_line()
-        body = str(line.get("body"))
+        body = _text(line, "body")
         proof = self._proof(body, by_caller=not self._is_caller)
-        received = str(line.get("proof")).encode(errors="replace")  # JSON may have surrogates.
+        received = line.get("proof", "")
+        received = received.encode(errors="replace") if isinstance(received, str) else b""
         if _secret() and not hmac.compare_digest(proof.encode(), received):
             raise WrongSecretError
         return _parsed(body)
@@ -134,6 +135,13 @@ class Channel:
 
 def _secret():
     return os.environ.get(SECRET, "").encode()
+
+
+def _text(line, name):
+    value = line.get(name)
+    if not isinstance(value, str):  # A deeply nested one has no text either.
+        raise StrangerError(f"no {name}")
+    return value
 
 
 def _parsed(text):

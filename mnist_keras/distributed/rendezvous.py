@@ -33,8 +33,7 @@ def meet(cluster, *, settings, timeout_s):
 
     Args:
         cluster: a `mnist_keras.distributed.cluster.Cluster`.
-        settings: what has to be the same on all workers besides their addresses, {name: value
-            that JSON can represent}.
+        settings: what has to be the same on all workers besides their addresses, {name: text}.
         timeout_s: how long to wait, in seconds.
 
     Raises:
@@ -194,11 +193,13 @@ class _Listener:
             self._has_wrong_secret = True
             raise
         settings, failure = message.get("settings"), message["failure"]
-        workers = settings.get("workers") if isinstance(settings, dict) else None
         if not (
-            isinstance(workers, list)
+            isinstance(settings, dict)
+            and settings.keys() >= self._own["settings"].keys()
+            and all(map(_is_plain, settings.values()))
+            and isinstance(settings["workers"], list)
             and type(message.get("index")) is int
-            and message["index"] in range(len(workers))
+            and message["index"] in range(len(settings["workers"]))
             and (failure is None or isinstance(failure, str))
         ):
             raise StrangerError("another program listens there")
@@ -250,6 +251,13 @@ def _shut(connection):
     with contextlib.suppress(OSError):  # Its thread may have closed it.
         connection.shutdown(socket.SHUT_RDWR)
         connection.close()
+
+
+def _is_plain(value):
+    """Whether a value is a text or a list of texts: anything else is a stranger's."""
+    return isinstance(value, str) or (
+        isinstance(value, list) and all(isinstance(item, str) for item in value)
+    )
 
 
 def _text(value):

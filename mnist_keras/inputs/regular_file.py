@@ -1,6 +1,7 @@
 """Opens regular files alone: to open or read a named pipe or a device may never end."""
 
 import errno
+import hashlib
 import os
 import stat
 from typing import BinaryIO
@@ -9,6 +10,7 @@ from mnist_keras.annotations import StrPath
 
 NOT_REGULAR = (errno.EISDIR, errno.EINVAL)  # The errors for a path that is something else.
 _MOST_BYTES = 1 << 26
+_MOST_HASHED_BYTES = 1 << 32
 _PIECE_BYTES = 1 << 20  # read() makes room for all that it is asked for.
 _NEVER_WAIT = getattr(os, "O_NONBLOCK", 0)
 _KINDS = {
@@ -54,15 +56,49 @@ def read_regular(path: StrPath, *, most_bytes: int = _MOST_BYTES) -> bytes:
         OSError: as `open_regular`, or the file is larger.
     """
     with open_regular(path) as file:
-        if os.fstat(file.fileno()).st_size > most_bytes:
-            raise _too_large(most_bytes)
-        pieces, left = [], most_bytes + 1
-        while left and (piece := file.read(min(left, _PIECE_BYTES))):
-            pieces.append(piece)
-            left -= len(piece)
-    if not left:  # It has grown since, or has another size than it says, as in /proc.
+        return read_bounded(file, most_bytes=most_bytes)
+
+
+def read_bounded(file: BinaryIO, *, most_bytes: int) -> bytes:
+    """The bytes of an open file, from where it is to its end.
+
+    Args:
+        file: also a pipe or a device, which may never end.
+        most_bytes: more of them are an error.
+
+    Raises:
+        OSError: there are more.
+
+    Example:
+
+    >>> read_bounded(open(os.devnull, "rb"), most_bytes=5)
+    b''
+    """
+    return b"".join(_pieces(file, most_bytes))
+
+
+def sha256_of(path: StrPath) -> str:
+    """The hexadecimal sha256 of a regular file's bytes, read a piece at a time.
+
+    Raises:
+        OSError: as `open_regular`, or the file has more than 4 GiB.
+    """
+    digest = hashlib.sha256()
+    with open_regular(path) as file:
+        for piece in _pieces(file, _MOST_HASHED_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _pieces(file, most_bytes):
+    if os.fstat(file.fileno()).st_size > most_bytes:
         raise _too_large(most_bytes)
-    return b"".join(pieces)
+    left = most_bytes + 1
+    while left and (piece := file.read(min(left, _PIECE_BYTES))):
+        left -= len(piece)
+        if not left:  # It has grown since, or has another size than it says, as in /proc.
+            raise _too_large(most_bytes)
+        yield piece
 
 
 def require_regular(path: StrPath) -> None:

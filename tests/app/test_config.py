@@ -10,12 +10,24 @@ from mnist_keras.errors import UsageError
 DIRECTORY = "the path of a directory"
 NAME = "the name of one directory, without a slash"
 STEPS = "auto or an integer of at least 1"
-RATE = "a finite number above 0"
+RATE = "a number above 0, at most 1000000.0"
+LARGEST = 10**18 - 1
 
 REFUSED = [
     ({"batch_size": -1}, "--batch_size is too small. Received: -1. Expected: at least 1."),
     ({"batch_size": 0}, "--batch_size is too small. Received: 0. Expected: at least 1."),
     ({"epochs": 0}, "--epochs is too small. Received: 0. Expected: at least 1."),
+    *(
+        ({name: value}, f"--{name} is too large. Received: {value}. Expected: at most {most}.")
+        for name, value, most in (
+            ("batch_size", 10**18, LARGEST),
+            ("log_every_steps", 10**18, LARGEST),
+            ("keep_every_steps", 10**30, LARGEST),
+            ("validation_examples", 10**18, LARGEST),
+            ("epochs", 10**9 + 1, 10**9),
+            ("cpu_devices", 100_000, 128),
+        )
+    ),
     ({"log_every_steps": 0}, "--log_every_steps is too small. Received: 0. Expected: at least 1."),
     (
         {"checkpoint_every_steps": 0},
@@ -61,14 +73,14 @@ REFUSED = [
     ),
     *(
         ({"learning_rate": rate}, f"--learning_rate is wrong. Received: {rate}. Expected: {RATE}.")
-        for rate in (0.0, -0.1, float("nan"), float("inf"))
+        for rate in (0.0, -0.1, float("nan"), float("inf"), 1e7)
     ),
     *(
         (
             {"steps_per_execution": steps},
             f"--steps_per_execution is wrong. Received: {steps!r}. Expected: {STEPS}.",
         )
-        for steps in (0, -1, "abc", "", "1.5")
+        for steps in (0, -1, "abc", "", "1.5", 10**18)
     ),
     *(
         (
@@ -100,9 +112,10 @@ REFUSED = [
     *(
         (
             {"batch_parts": parts},
-            f"--batch_parts is wrong. Received: {parts!r}. Expected: {STEPS}.",
+            f"--batch_parts is wrong. Received: {parts!r}. "
+            "Expected: auto or an integer from 1 to 256.",
         )
-        for parts in (0, "abc", "2.5")
+        for parts in (0, "abc", "2.5", 257)
     ),
     ({"warmup_steps": -1}, "--warmup_steps is too small. Received: -1. Expected: at least 0."),
     *(
@@ -112,16 +125,22 @@ REFUSED = [
         )
         for names, values, expected in (
             (
-                ("weight_decay", "augment_shift", "augment_rotation", "augment_elastic"),
-                (-0.1, float("nan"), float("inf")),
-                "a finite number from 0",
+                ("weight_decay",),
+                (-0.1, float("nan"), float("inf"), 1e7),
+                "a number from 0 to 1000000.0",
             ),
+            (
+                ("augment_shift", "augment_elastic"),
+                (-0.1, float("nan"), float("inf"), 20.5),
+                "a number from 0 to 20",
+            ),
+            (("augment_rotation",), (-0.1, float("nan"), 360.5), "a number from 0 to 360"),
             (
                 ("adam_beta_1", "adam_beta_2", "average_decay", "label_smoothing", "augment_scale"),
                 (-0.1, float("nan"), 1.0),
                 "a number from 0 to below 1",
             ),
-            (("augment_shear",), (-0.1, float("nan"), 90.0), "a number from 0 to below 90"),
+            (("augment_shear",), (-0.1, float("nan"), 60.5), "a number from 0 to 60"),
         )
         for name in names
         for value in values
@@ -205,10 +224,10 @@ def test_an_invalid_value_is_refused_with_the_flags_name(values, message):
         {"run_name": "-"},
         {"logdir": "空 间/my logs", "data_dir": "/"},
         {"seed": 2**32 - 1, "epochs": 10**9, "batch_size": 10**9},
-        {"steps_per_execution": 10**9, "batch_parts": 10**9},
+        {"steps_per_execution": 10**9, "batch_parts": 256},
         {"optimizer": "adam", "adam_beta_1": 0.0, "adam_beta_2": 0.0},
         {"optimizer": "adamw", "weight_decay": 0.0, "average_decay": 0.0, "warmup_steps": 0},
-        {"augment_shift": 99.0, "augment_rotation": 360.0, "augment_scale": 0.99},
+        {"augment_shift": 20.0, "augment_rotation": 360.0, "augment_scale": 0.99},
         {"learning_rate": 1e-30},
     ],
 )

@@ -274,7 +274,7 @@ def test_a_tilde_in_the_logdir_means_the_home_directory(monkeypatch):
         (
             [f"--batch_parts={'9' * 5000}"],
             f"--batch_parts is wrong. Received: '{'9' * 5000}'. "
-            "Expected: auto or an integer of at least 1.",
+            "Expected: auto or an integer from 1 to 256.",
         ),
         (["--learning_rate="], "--learning_rate is wrong. Received: ''. Expected: a number."),
         (["--shuffle=maybe"], "--shuffle is wrong. Received: 'maybe'. Expected: true or false."),

@@ -126,7 +126,7 @@ def test_a_file_system_without_locks_is_told(run, monkeypatch, capsys):
 
 
 def test_a_disk_that_is_busy_is_not_another_process(run, monkeypatch):
-    def busy(path):
+    def busy(path, **arguments):
         raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
     monkeypatch.setattr(storage, "remove_leftovers", busy)
@@ -387,3 +387,21 @@ def test_half_written_files_of_a_killed_process_are_removed(run):
     run.open()
     run.close()
     assert tree(run.path) == before
+
+
+def test_nothing_of_others_at_a_links_target_is_removed(run, tmp_path, capsys):
+    theirs = tmp_path / "theirs"
+    for name in (".unfinished-thesis-0123abcd", ".unfinished-thesis", ".replaced-thesis"):
+        (theirs / name).mkdir(parents=True)
+    (run.path / "train" / "events").unlink()
+    (run.path / "train").rmdir()
+    (run.path / "train").symlink_to(theirs)
+    before = tree(theirs)
+    run.open()
+    run.announce_links()
+    run.close()
+    assert tree(theirs) == before
+    assert capsys.readouterr().err == (
+        f"{run.path}/train is a link: its files are written in {theirs}. "
+        "Files of others there stay.\n"
+    )

@@ -1,3 +1,4 @@
+import dataclasses
 import doctest
 import errno
 import json
@@ -11,8 +12,9 @@ from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger, checkpoint
 from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.callbacks.checkpoint import CheckpointError
+from mnist_keras.checkpoint import storage
 from mnist_keras.checkpoint.storage import DamagedError, Disk
-from mnist_keras.checkpoint.training_state import StateMismatchError
+from mnist_keras.checkpoint.training_state import StateMismatchError, TrainingState
 from mnist_keras.data import batches
 from mnist_keras.errors import UsageError
 
@@ -799,3 +801,20 @@ def test_a_tape_model_with_other_shapes_is_refused_and_unchanged(
     with pytest.raises(StateMismatchError, match=r"dense\S*/kernel \(784, 16\)"):
         other.fit(stream, epochs=2, verbose=0, callbacks=[Checkpoint(tmp_path)])
     np.testing.assert_array_equal(weights_of(other), before)
+
+
+def test_a_sealed_checkpoint_with_a_wrong_kernel_is_skipped(make_model, stream, tmp_path):
+    directory, notices = tmp_path / "checkpoints", []
+    make_model().fit(stream, epochs=2, verbose=0, callbacks=[Checkpoint(directory, keep=9)])
+    newest, before = (directory / f"step-{n * len(stream):08d}" for n in (2, 1))
+    stored = storage.read_directory(newest)
+    state = TrainingState.from_files(stored.files)
+    arrays = {**state.arrays, "model/0000": state.arrays["model/0000"].astype(np.int64)}
+    files = dataclasses.replace(state, arrays=arrays).to_files()
+    storage.write_directory(newest, files, stored.description)
+    checkpoint = Checkpoint(directory, keep=9, notice=notices.append)
+    make_model().fit(stream, epochs=2, verbose=0, callbacks=[checkpoint])
+    skipped, resumed = notices
+    assert skipped.startswith(f"{newest}: the checkpoint does not hold a training state. ")
+    assert skipped.endswith(" The previous checkpoint is used.")
+    assert resumed == f"resumed after {len(stream)} steps, from {before}"

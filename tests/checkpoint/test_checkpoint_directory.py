@@ -382,3 +382,28 @@ def test_a_donor_without_an_undamaged_checkpoint_is_refused(tmp_path):
         f"all checkpoints are damaged. Received: {tmp_path} with step-00000001, step-00000002. "
         "Expected: at least one undamaged checkpoint."
     )
+
+
+def test_in_a_linked_directory_only_own_leftovers_are_removed(tmp_path):
+    disk = tmp_path / "big disk"
+    own = [".unfinished-step-00000001-01234567", ".unfinished-started_from.json-01234567"]
+    theirs = [".unfinished-thesis-01234567", ".unfinished-thesis", ".replaced-thesis"]
+    for name in (*own, *theirs):
+        (disk / name).mkdir(parents=True)
+    (tmp_path / "own").symlink_to(disk)
+    save(CheckpointDirectory(tmp_path / "own", keep=1), 1)
+    assert sorted(path.name for path in disk.iterdir()) == sorted([*theirs, "step-00000001"])
+
+
+def test_a_checkpoint_that_a_check_refuses_is_skipped(tmp_path):
+    checkpoints = CheckpointDirectory(tmp_path, keep=3)
+    for step in (1, 2):
+        save(checkpoints, step)
+
+    def check(contents):
+        if contents == files(2):
+            raise storage.DamagedError("a wrong kernel.")
+
+    lines = []
+    assert checkpoints.newest(lines.append, check=check).description["step"] == 1
+    assert lines == [f"{tmp_path}/step-00000002: a wrong kernel. The previous checkpoint is used."]

@@ -417,3 +417,22 @@ def test_damage_is_reported_in_one_line(kind, stored):
     assert message in str(error.value)
     assert str(error.value).startswith(str(stored))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["../../outside", "..", "/etc/passwd", "a/b", ""])
+def test_a_manifest_that_lists_a_file_outside_is_damaged(name, tmp_path):
+    storage.write_directory(tmp_path / "it", {}, {})
+    (tmp_path / "it" / storage.MANIFEST).write_bytes(storage._manifest({name: b"theirs"}, {}))
+    with pytest.raises(storage.DamagedError) as caught:
+        storage.read_directory(tmp_path / "it")
+    assert str(caught.value) == (
+        f"{tmp_path}/it/manifest.json lists a file outside its directory. Received: {name!r}. "
+        "Expected: the names of files in it."
+    )
+
+
+def test_a_file_larger_than_the_memory_is_damaged(tmp_path, monkeypatch):
+    storage.write_directory(tmp_path / "it", NEW, {})
+    monkeypatch.setattr(storage, "_memory_bytes", lambda: 1)
+    with pytest.raises(storage.DamagedError, match="bytes, more than this machine's memory"):
+        storage.read_directory(tmp_path / "it")

@@ -1,3 +1,4 @@
+import dataclasses
 import doctest
 import io
 import json
@@ -372,3 +373,54 @@ def test_files_without_a_training_state_are_damaged(name, content):
 
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(training_state).failed == 0
+
+
+def with_arrays(change):
+    """The files of a state whose arrays were changed, as somebody who can write them does."""
+
+    def files(model):
+        state = training_state.capture(model, [], PLACE, place={"draws": 3})
+        arrays = dict(state.arrays)
+        change(arrays)
+        return dataclasses.replace(state, arrays=arrays).to_files()
+
+    return files
+
+
+def with_position(**changes):
+    def files(model):
+        position = dataclasses.replace(PLACE, **changes)
+        return training_state.capture(model, [], position).to_files()
+
+    return files
+
+
+def with_place(**place):
+    return lambda model: training_state.capture(model, [], PLACE, place=place).to_files()
+
+
+KERNEL = "model/0000"
+
+
+@pytest.mark.parametrize(
+    ("files", "reason"),
+    [
+        (
+            with_arrays(lambda arrays: arrays.update({KERNEL: arrays[KERNEL].T})),
+            r"ValueError: \(4, 3\) float32 for .*kernel \(3, 4\) float32",
+        ),
+        (
+            with_arrays(lambda arrays: arrays.update({KERNEL: arrays[KERNEL].astype("i8")})),
+            r"ValueError: \(3, 4\) int64 for .*kernel \(3, 4\) float32",
+        ),
+        (with_arrays(lambda arrays: arrays.pop(KERNEL)), "KeyError: 'model/0000'"),
+        (with_position(step_in_epoch=-5), "ValueError: step_in_epoch -5"),
+        (with_position(step=10**30), f"ValueError: step {10**30}"),
+        (with_position(epoch=True), "ValueError: epoch True"),
+        (with_place(draws=-1), "ValueError: draws -1"),
+        (with_place(workers=[{"draws": 1}, {"draws": -7}]), "ValueError: draws -7"),
+    ],
+)
+def test_a_sealed_state_that_cannot_be_is_damaged(files, reason):
+    with pytest.raises(DamagedError, match=f"not hold a training state. Received: {reason}"):
+        TrainingState.from_files(files(make_model(0, "sgd")))

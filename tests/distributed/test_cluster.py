@@ -1,5 +1,6 @@
 import doctest
 import json
+import sys
 
 import pytest
 
@@ -75,6 +76,34 @@ def test_an_invalid_slurm_step_is_refused(monkeypatch, name):
 
 
 @pytest.mark.parametrize(
+    ("name", "value", "received"),
+    [
+        ("SLURM_STEP_NODELIST", "n[0-9999999999]", "10000000000 nodes"),
+        ("SLURM_STEP_NODELIST", f"n[1,2-{'9' * 5000}]", "a number that is not one of at most 18"),
+        ("SLURM_STEP_NUM_TASKS", "0", "0 tasks"),
+        ("SLURM_STEP_NUM_TASKS", "20000", "20000 tasks"),
+        ("SLURM_STEP_NUM_TASKS", "100000000", "100000000 tasks"),
+        ("SLURM_STEP_NUM_TASKS", "many", "a number that is not one of at most 18"),
+        ("SLURM_STEP_TASKS_PER_NODE", "2(x1000000000)", "the tasks of 1000000000 nodes"),
+    ],
+)
+def test_an_endless_slurm_step_is_refused_at_once(monkeypatch, name, value, received):
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    with pytest.raises(UsageError) as caught:
+        cluster.find({**SLURM, name: value})
+    start = f"Slurm's environment does not describe a cluster. Received: {received}"
+    assert str(caught.value).startswith(start)
+    assert str(caught.value).endswith("Expected: 1 to 10000 tasks, started by srun.")
+
+
+def test_slurm_nodes_without_tasks_are_refused(monkeypatch):
+    for variable, text in {**SLURM, "SLURM_STEP_TASKS_PER_NODE": "0(x2)"}.items():
+        monkeypatch.setenv(variable, text)
+    with pytest.raises(UsageError, match=r"^Slurm's environment does not describe a cluster\."):
+        cluster.find()
+
+
+@pytest.mark.parametrize(
     "environment",
     [{}, {"TF_CONFIG": ""}, tf_config(worker=["a:1"]), {"SLURM_STEP_NUM_TASKS": "1"}],
 )
@@ -110,6 +139,10 @@ def test_a_required_cluster_that_is_missing_is_refused():
         (tf_config(worker=["a:1", "a:1"]), "TF_CONFIG", "a:1, a:1"),
         (tf_config(worker=["a:1", "b"]), "TF_CONFIG", "b"),
         (tf_config(worker=["a:1", "b:70000"]), "TF_CONFIG", "b:70000"),
+        *(
+            (tf_config(worker=["a:1", f"{host}:2"]), "TF_CONFIG", f"{host}:2")
+            for host in ("a..b", ".", "x" * 300, ".".join(["x" * 60] * 5), "[::::]", "[a]", "[]")
+        ),
         (
             WORKERS,
             "MNIST_KERAS_WORKERS",

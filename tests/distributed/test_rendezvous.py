@@ -132,13 +132,29 @@ STRANGERS = {
     "settings without workers": body(index=1, settings={"workers": 5}),
     "infinity as its index": body(index=float("inf"), settings={"workers": ["a", "b"]}),
     "an index that no worker has": body(index=7, settings={"workers": ["a", "b"]}),
+    "a nested setting": (
+        line({"nonce": "1"})
+        + line(
+            {
+                "body": '{"index": 0, "settings": {"workers": ["a", "b"], "x": %s}}'
+                % ("[" * 900 + "]" * 900)
+            }
+        )
+    ),
+    "numbers without an end": (
+        line({"nonce": "1"}) + line({"body": '{"index": 0, "settings": {"workers": [NaN, 1e999]}}'})
+    ),
+    "a nested nonce": b'{"nonce": %s}\n' % (b"[" * 900 + b"]" * 900),
+    "a failure without our settings": body(
+        index=0, settings={"workers": ["a", "b"]}, failure="stop"
+    ),
     "a failure that is no text": body(index=1, settings={"workers": ["a", "b"]}, failure=[1]),
     "deeply nested": line({"nonce": "1"}) + b"[" * 100_000 + b"\n",
 }
 
 
 @contextlib.contextmanager
-def waiting_worker(addresses):
+def waiting_worker(addresses, settings=None):
     """Worker 1, which waits for worker 0: a future of its error, and a function that connects."""
 
     def connect():
@@ -150,19 +166,21 @@ def waiting_worker(addresses):
                 continue
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
-        yield pool.submit(meet_all, addresses, [1]), connect
+        own = settings or {}
+        yield pool.submit(meet_all, addresses, [1], settings=lambda index: own), connect
 
 
 @pytest.mark.parametrize("name", STRANGERS)
 def test_other_programs_are_ignored(name):
     addresses = tuple(free_addresses(2))
-    with waiting_worker(addresses) as (early, connect):
+    versions = {"keras": "3.0"}
+    with waiting_worker(addresses, versions) as (early, connect):
         with connect() as stranger:
             stranger.sendall(STRANGERS[name])
             while stranger.recv(1000):  # Until the worker has closed the connection.
                 if not STRANGERS[name]:
                     break
-        assert meet_all(addresses, [0]) == [None]
+        assert meet_all(addresses, [0], settings=lambda index: versions) == [None]
         assert early.result() == [None]
 
 

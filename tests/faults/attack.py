@@ -24,10 +24,12 @@ import zlib
 import h5py
 import numpy as np
 
+from mnist_keras.app import flag_files
 from mnist_keras.app.hyperparameters import hyperparameters
 from mnist_keras.app.keras_settings import require_usable
 from mnist_keras.app.model_file import open_model_file
 from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.callbacks.tensorboard.event_log import EventLog
 from mnist_keras.checkpoint import storage
 from mnist_keras.data.datasets.directory import read_directory
 from mnist_keras.data.formats import record_framing, tfrecord
@@ -166,6 +168,17 @@ def read_events(path):
     hyperparameters(path.parent)
 
 
+def resume_events(path):
+    run = path.parent
+    (run / "train").mkdir()
+    path.rename(run / "train" / "events.out.tfevents.1.mnist_keras")
+    EventLog(run, step=1).close()
+
+
+def read_flags(path):
+    flag_files.expand([f"--flagfile={path}"])
+
+
 def read_summary(path):
     run = RunDirectory(path.parent)
     path.rename(run.summary)
@@ -194,39 +207,70 @@ def read_settings(path):
     require_usable({"KERAS_HOME": str(path.parent)})
 
 
-SPARSE_BYTES = 4 << 30  # A file of zeros that takes no room on the disk.
-# {name: (content of a file, reader of its path)}; the content None is a named pipe, a number is the
-# size of a sparse file.
+SPARSE_BYTES = 50 << 30  # A file of zeros that takes no room on the disk.
+# {what is read: its reader, a function of the path of a file}
+READERS = {
+    "photo": reading.read,
+    "IDX file": read_idx,
+    "data": read_npz,
+    "TFRecord": read_record,
+    "model": open_model_file,
+    "model of a finished run": read_model_of_summary,
+    "recipe": read_recipe,
+    "flag file": read_flags,
+    "summary.json": read_summary,
+    "keras.json": read_settings,
+    "manifest.json": read_manifest,
+    "event file": read_events,
+    "event file of a resumed run": resume_events,
+}
+# {name: (content of a file, what it is read as)}
+CONTENTS = {
+    "thin picture": (thin_picture, "photo"),
+    "IDX of another shape": (idx_of_another_shape, "photo"),
+    "IDX that is longer": (idx_that_is_longer, "IDX file"),
+    "npz of another shape": (npz, "data"),
+    "model": (model, "model"),
+    "weights of a model": (weights, "model"),
+    "TFRecord": (record, "TFRecord"),
+    "event file": (record, "event file"),
+    "event file with damaged spots": (damaged_spots, "event file"),
+    "summary": (text, "summary.json"),
+    "manifest": (text, "manifest.json"),
+    "settings of Keras": (text, "keras.json"),
+}
+
+
+def write_content(content):
+    """A function that writes the file of a kind, of a path and a random generator."""
+    return lambda path, chance: path.write_bytes(content(chance))
+
+
+def write_sparse(path, chance):
+    """A file of zeros."""
+    path.touch()
+    os.truncate(path, SPARSE_BYTES)
+
+
+def write_gaps(path, chance):
+    """Records, heads of long ones, and gaps between them."""
+    heads = [struct.pack("<Q", 1 << power) for power in (20, 29, 30)]
+    with open(path, "wb") as file:
+        for _ in range(chance.randint(1, 100)):
+            file.seek(chance.randrange(SPARSE_BYTES))
+            head = chance.choice(heads)
+            file.write(
+                chance.choice((record_framing.frame(b""), head + record_framing.checksum(head)))
+            )
+        file.truncate(SPARSE_BYTES)
+
+
+# {name: (a function that writes the file, what it is read as)}
 KINDS = {
-    "thin picture": (thin_picture, reading.read),
-    "IDX of another shape": (idx_of_another_shape, reading.read),
-    "IDX that is longer": (idx_that_is_longer, read_idx),
-    "npz of another shape": (npz, read_npz),
-    "model": (model, open_model_file),
-    "weights of a model": (weights, open_model_file),
-    "TFRecord": (record, read_record),
-    "event file": (record, read_events),
-    "event file with damaged spots": (damaged_spots, read_events),
-    "summary.json": (text, read_summary),
-    "manifest.json": (text, read_manifest),
-    "keras.json": (text, read_settings),
-    "sparse photo": (SPARSE_BYTES, reading.read),
-    "sparse data": (SPARSE_BYTES, read_npz),
-    "sparse model": (SPARSE_BYTES, open_model_file),
-    "sparse model of a finished run": (SPARSE_BYTES, read_model_of_summary),
-    "sparse recipe": (SPARSE_BYTES, read_recipe),
-    "sparse summary": (SPARSE_BYTES, read_summary),
-    "sparse manifest": (SPARSE_BYTES, read_manifest),
-    "sparse keras.json": (SPARSE_BYTES, read_settings),
-    "sparse event file": (SPARSE_BYTES, read_events),
-    "sparse TFRecord": (SPARSE_BYTES, read_record),
-    "pipe as photo": (None, reading.read),
-    "pipe as data": (None, read_npz),
-    "pipe as model": (None, open_model_file),
-    "pipe as model of a finished run": (None, read_model_of_summary),
-    "pipe as recipe": (None, read_recipe),
-    "pipe as summary": (None, read_summary),
-    "pipe in a checkpoint": (None, read_manifest),
+    **{kind: (write_content(content), reader) for kind, (content, reader) in CONTENTS.items()},
+    "event file with gaps": (write_gaps, "event file of a resumed run"),
+    **{f"sparse {name}": (write_sparse, name) for name in READERS},
+    **{f"pipe as {name}": (lambda path, chance: os.mkfifo(path), name) for name in READERS},
 }
 
 
@@ -266,19 +310,13 @@ def main():
     arguments = parser.parse_args()
     chance = random.Random(arguments.seed)
     wrong = 0
-    for kind, (content, read) in KINDS.items():
+    for kind, (write, name) in KINDS.items():
         came_out = collections.Counter()
         for _ in range(arguments.rounds):
             with tempfile.TemporaryDirectory() as folder:
                 path = pathlib.Path(folder, "attack.keras")
-                if content is None:
-                    os.mkfifo(path)
-                elif isinstance(content, int):
-                    path.touch()
-                    os.truncate(path, content)
-                else:
-                    path.write_bytes(content(chance))
-                came_out[outcome(read, path)] += 1
+                write(path, chance)
+                came_out[outcome(READERS[name], path)] += 1
         print(f"{kind}: {dict(came_out.most_common())}", flush=True)
         wrong += sum(count for name, count in came_out.items() if name.startswith("WRONG"))
     sys.exit(wrong > 0)

@@ -1,4 +1,5 @@
 import doctest
+import hashlib
 import os
 import socket
 
@@ -67,3 +68,12 @@ def test_a_file_that_grows_is_read_up_to_the_bound(tmp_path, monkeypatch):
     assert read_regular(tmp_path / "file", most_bytes=5) == b"12345"
     with pytest.raises(OSError, match="more than 4 bytes"):
         read_regular(tmp_path / "file", most_bytes=4)
+
+
+def test_the_sum_of_a_file_is_that_of_its_bytes(tmp_path, monkeypatch):
+    monkeypatch.setattr(regular_file, "_PIECE_BYTES", 2)
+    (tmp_path / "file").write_bytes(b"seven")
+    assert regular_file.sha256_of(tmp_path / "file") == hashlib.sha256(b"seven").hexdigest()
+    os.truncate(tmp_path / "file", 1 << 40)
+    with pytest.raises(OSError, match="more than 4294967296 bytes"):
+        regular_file.sha256_of(tmp_path / "file")

@@ -2,12 +2,13 @@
 
 import os
 import re
+import shutil
 
 from google.protobuf.message import DecodeError
 from tensorboard.compat.proto.event_pb2 import Event
 
 from mnist_keras.checkpoint import earlier, storage
-from mnist_keras.data.formats.record_framing import HEAD_BYTES, is_cut_off, records_in
+from mnist_keras.data.formats.record_framing import HEAD_BYTES, frame, is_cut_off, records_in
 from mnist_keras.inputs.regular_file import open_regular
 
 PREFIX, SUFFIX = "events.out.tfevents.", ".mnist_keras"
@@ -54,12 +55,17 @@ def events_in(path):
         the event before, a part between them is damaged.
     """
     with open_regular(path) as file:
-        for begin, end, data in records_in(file):
-            try:
-                event = Event.FromString(data)
-            except DecodeError:
-                continue
+        for begin, end, _, event in _records_of_events(file):
             yield begin, end, event
+
+
+def _records_of_events(file):
+    for begin, end, data in records_in(file):
+        try:
+            event = Event.FromString(data)
+        except DecodeError:
+            continue
+        yield begin, end, data, event
 
 
 def is_damaged_from(path, offset):
@@ -77,14 +83,23 @@ def repair(path, *, end):
     Returns:
         The path of the damaged file, which TensorBoard does not read.
     """
-    damaged = path.read_bytes()
-    readable = [damaged[begin:after] for begin, after, _ in events_in(path) if after <= end]
+    with open_regular(path) as file:
+        records = _records_of_events(file)
+        readable = [frame(data) for _, after, data, _ in records if after <= end]
     aside = path.with_name(_DAMAGED + path.name.removeprefix(PREFIX))
-    storage.write_file(aside, damaged)
+    storage.build(aside, lambda temporary: _link_or_copy(path, temporary))
     repaired = aside.with_suffix(".repaired")
     storage.write_file(repaired, b"".join(readable))
     os.replace(repaired, path)
     return aside
+
+
+def _link_or_copy(path, new):
+    """Give a file a second name; it may have any size."""
+    try:
+        os.link(path, new)
+    except OSError:  # Some file systems have no such links.
+        shutil.copyfile(path, new)
 
 
 def tags_of(event):

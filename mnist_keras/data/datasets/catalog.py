@@ -6,7 +6,6 @@ the form of MNIST.
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import tempfile
@@ -29,7 +28,7 @@ from mnist_keras.data.examples import Examples
 from mnist_keras.data.formats.idx import read_idx, replacing, sha256_idx, write_idx
 from mnist_keras.errors import DataError, UsageError
 from mnist_keras.inputs import json_text
-from mnist_keras.inputs.regular_file import open_regular, read_regular
+from mnist_keras.inputs.regular_file import read_regular, sha256_of
 
 _SYNTHETIC_COUNTS = (60_000, 10_000)  # drawn with seeds 0 and 1
 _MOST_EXAMPLES = 60_000  # in a file of each published data set
@@ -72,7 +71,14 @@ class Source:
             DataError: the file is not the published one.
         """
         if self.sums_are_of == "container":  # Before anything is unpacked.
-            self._require_sum(path, role, _sha256_file(path))
+            try:
+                received = sha256_of(path)
+            except OSError as error:
+                raise DataError(
+                    f"{os.fspath(path)!r} cannot be read. Received: {error.strerror}. "
+                    "Expected: the published file."
+                ) from error
+            self._require_sum(path, role, received)
         array = read_idx(path, check=_at_most_published(path, role))
         if self.sums_are_of == "content":
             self._require_sum(path, role, sha256_idx(array))
@@ -392,11 +398,3 @@ def _at_most_published(path, role):
             )
 
     return check
-
-
-def _sha256_file(path):
-    digest = hashlib.sha256()
-    with open_regular(path) as stream:
-        while chunk := stream.read(1 << 20):
-            digest.update(chunk)
-    return digest.hexdigest()

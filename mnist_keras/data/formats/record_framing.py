@@ -5,6 +5,7 @@ checksum (uint32), all little-endian. A checksum is a masked CRC-32C. Format:
 https://www.tensorflow.org/tutorials/load_data/tfrecord.
 """
 
+import errno
 import functools
 import os
 import struct
@@ -18,8 +19,10 @@ _MASK = 0xA282EAD8
 _CHUNK_BYTES = 1 << 20
 _MESSAGE_BYTES = 1 << 31  # A record holds a protobuf message, which is smaller.
 _WINDOW_BYTES = 1 << 26  # That are searched at once after damage.
-# Records do not overlap, so the lengths in an honest file add up to less than its size.
+# Records do not overlap, so the lengths in an honest file add up to less than its size. On the disk
+# it may be smaller, because some file systems pack files.
 _MOST_SUM_OF_LENGTHS = 16
+_LEAST_STORED_BYTES = 1 << 20  # A small file may take no block of its own.
 
 
 def frame(data):
@@ -32,14 +35,18 @@ def frame(data):
     return length + checksum(length) + data + checksum(data)
 
 
-def read_record(file):
+def read_record(file, *, most_bytes=_MESSAGE_BYTES):
     """The data of the next record in a binary file.
+
+    Args:
+        file: the file, at the beginning of the record.
+        most_bytes: longer data count as damaged.
 
     Returns:
         bytes; None at the end of the file, and where the record is cut off or damaged.
     """
     length = data_length(file.read(HEAD_BYTES))
-    if length is None or length >= _MESSAGE_BYTES:
+    if length is None or length >= min(_MESSAGE_BYTES, most_bytes):
         return None
     parts = []
     while length:  # A damaged length may be any number, and read() makes room for it at once.
@@ -54,7 +61,8 @@ def read_record(file):
 def records_in(file):
     """Reads all records of a binary file, from its beginning; damaged parts are skipped.
 
-    The time grows with the size of the file, whatever is in it.
+    The time grows with the room that the file takes on the disk, whatever is in it: gaps, which
+    take none, are skipped.
 
     Yields:
         (the offset of a record, the offset after it, its data).
@@ -63,13 +71,13 @@ def records_in(file):
     >>> list(records_in(io.BytesIO(frame(b"ab") + b"?" + frame(b"c"))))
     [(0, 18, b'ab'), (19, 36, b'c')]
     """
-    begin = 0
+    begin, most_bytes = 0, _MOST_SUM_OF_LENGTHS * _stored_bytes(file)
     file.seek(begin)
-    while (data := read_record(file)) is not None:
+    while (data := read_record(file, most_bytes=most_bytes)) is not None:
         end = file.tell()
         yield begin, end, data
         begin = end
-    yield from _records_among_damage(file, begin)
+    yield from _records_among_damage(file, begin, left=most_bytes)
 
 
 def is_cut_off(head, size):
@@ -91,13 +99,13 @@ def is_cut_off(head, size):
     return size < HEAD_BYTES + length + FOOT_BYTES and length < _MESSAGE_BYTES
 
 
-def _records_among_damage(file, begin):
-    """The undamaged records of a binary file from an offset on."""
+def _records_among_damage(file, begin, *, left):
+    """The undamaged records of a binary file from an offset on, of ``left`` bytes at most."""
     size = file.seek(0, os.SEEK_END)
-    left = _MOST_SUM_OF_LENGTHS * (size - begin)
     while begin + HEAD_BYTES <= size:
+        begin, window_bytes = _without_gap(file, begin, min(_WINDOW_BYTES, size - begin))
         file.seek(begin)
-        window = file.read(min(_WINDOW_BYTES, size - begin))
+        window = file.read(window_bytes)
         if len(window) < HEAD_BYTES:  # The file has shrunk.
             return
         end = begin
@@ -120,6 +128,35 @@ def _records_among_damage(file, begin):
                 end = after
                 yield first, after, data
         begin = max(end, begin + len(window) - HEAD_BYTES + 1)
+
+
+def _stored_bytes(file):
+    """The room that a file takes on the disk, in bytes; the size of one in memory."""
+    size = file.seek(0, os.SEEK_END)
+    try:
+        blocks = os.fstat(file.fileno()).st_blocks
+    except (OSError, AttributeError):  # Windows counts no blocks.
+        return size
+    return min(size, max(512 * blocks, _LEAST_STORED_BYTES))
+
+
+def _without_gap(file, begin, count):
+    """The (offset, number) of the bytes to search, without the gap that they begin or end with.
+
+    A head may begin or end in a gap: some of its bytes may be 0.
+    """
+    try:
+        descriptor = file.fileno()
+        first = os.lseek(descriptor, begin + HEAD_BYTES - 1, os.SEEK_DATA)
+        after = os.lseek(descriptor, first, os.SEEK_HOLE)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # Only a gap is left.
+            return begin + count, 0
+        return begin, count
+    except AttributeError:  # Windows.
+        return begin, count
+    first = max(begin, first - HEAD_BYTES + 1)
+    return first, min(_WINDOW_BYTES, after - first + HEAD_BYTES - 1)  # Or it ends in a gap.
 
 
 def _heads(content):

@@ -28,6 +28,7 @@ from mnist_keras.data.formats.record_framing import (
 from mnist_keras.errors import DataError
 from mnist_keras.inputs.regular_file import open_regular
 
+_MOST_RECORD_BYTES = 1 << 26  # A gap in a file may have any size.
 _IMAGE, _LABEL = ("image", "image_raw"), "label"
 # Pillow's mode for each number of channels; (): none in the shape of an image.
 _MODES = {(): "L", (1,): "L", (3,): "RGB", (4,): "RGBA"}
@@ -104,7 +105,7 @@ class TFRecordImages:
         bounds, at, size = [], 0, len(self._bytes)
         while at < size:
             length = data_length(self._bytes[at : at + HEAD_BYTES])
-            if length is None:
+            if length is None or length > _MOST_RECORD_BYTES:
                 raise self._bad("is damaged", f"no record at byte {at}", "a TFRecord file")
             begin = at + HEAD_BYTES
             bounds.append((begin, begin + length))

@@ -149,6 +149,16 @@ def head(length):
     return length + record_framing.checksum(length)
 
 
+def test_a_damaged_file_of_any_size_is_set_aside(tmp_path, points_of):
+    write(tmp_path, step=0, end=3)
+    [path] = files(tmp_path)
+    os.truncate(path, 50 << 30)
+    write(tmp_path, step=3, end=5)
+    assert points_of(tmp_path / "train") == {"loss": straight(5)}
+    [aside] = (tmp_path / "train").glob("damaged.events.*")
+    assert aside.stat().st_size == 50 << 30
+
+
 @pytest.mark.parametrize("at", [0, 2, 4])
 @pytest.mark.parametrize("kind", RECORD_DAMAGE)
 def test_a_damaged_record_loses_only_its_own_point(kind, at, tmp_path, capsys):

@@ -135,3 +135,29 @@ def test_lengths_that_overlap_are_checked_in_bounded_time(monkeypatch):
 
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(record_framing).failed == 0
+
+
+@pytest.mark.parametrize("at", [0, 4096 - 18, 4096 - 7, 1 << 20, (50 << 30) - 18])
+def test_gaps_of_a_file_are_skipped_at_any_place(at, tmp_path):
+    record = frame(b"ab")
+    with open(tmp_path / "sparse", "wb") as file:
+        file.truncate(50 << 30)
+        for place in {at, 20 << 30}:
+            file.seek(place)
+            file.write(record)
+    with open(tmp_path / "sparse", "rb") as file:
+        found = [(begin, data) for begin, _, data in records_in(file)]
+    assert found == [(place, b"ab") for place in sorted({at, 20 << 30})]
+
+
+def test_a_record_in_a_gap_takes_no_memory(tmp_path):
+    head = struct.pack("<Q", 1 << 30)
+    with open(tmp_path / "sparse", "wb") as file:
+        file.write(head + checksum(head))
+        file.truncate(2 << 30)
+    tracemalloc.start()
+    with open(tmp_path / "sparse", "rb") as file:
+        assert list(records_in(file)) == []
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 22

@@ -56,15 +56,14 @@ class ArrayWindow(NamedTuple):
     Attributes:
         arrays: tensors (n, ...) in any structure.
         order: the order of the pass, int64 (n,); None: the order of the arrays.
-        first: the number of the next batch in the pass, int32 scalar.
-        batch_size: int32 scalar.
+        place: int64 (2,): the number of the next batch in the pass, and the batch size. One tensor:
+            each one that a graph is given costs as much time as a small operation.
         static_size: the number of examples in each batch if all are full; else None.
     """
 
     arrays: Any
     order: tf.Tensor | None
-    first: tf.Tensor
-    batch_size: tf.Tensor
+    place: tf.Tensor
     static_size: int | None
 
     @property
@@ -78,9 +77,8 @@ class ArrayWindow(NamedTuple):
         Args:
             step: int32 scalar, from 0.
         """
-        # Rows are counted in int64: there may be more than 2**31.
-        size = tf.cast(self.batch_size, tf.int64)
-        begin = tf.cast(self.first + step, tf.int64) * size
+        first, size = tf.unstack(self.place)
+        begin = (first + tf.cast(step, tf.int64)) * size
         order = None if self.order is None else self.order[begin : begin + size]
 
         def part(array):
@@ -115,8 +113,8 @@ class ArrayPass(Iterator[Any]):
         window = ArrayWindow(
             batches.arrays,
             self._order,
-            tf.constant(self._begin),
-            tf.constant(batches.batch_size),
+            # Rows are counted in int64: there may be more than 2**31.
+            tf.constant([self._begin, batches.batch_size], tf.int64),
             batches.static_size,
         )
         taken = min(count, len(batches) - self._begin)

@@ -189,8 +189,9 @@ def _copied(value, known):
     if isinstance(value, _HOLDERS):
         return _Live(value, [_copied(variable, known) for variable in value.variables])
     if isinstance(value, _VARIABLES):
-        array = None if id(value) in known else np.array(_array(value))
-        return _Live(value, None if array is None or array.nbytes > _SMALL_BYTES else array)
+        array = None if id(value) in known else _array(value)
+        is_small = array is not None and array.nbytes <= _SMALL_BYTES
+        return _Live(value, np.array(array) if is_small else None)
     if isinstance(value, np.ndarray):
         return value.copy() if value.nbytes <= _SMALL_BYTES else value
     if isinstance(value, _ATOMS) or keras.ops.is_tensor(value):
@@ -268,7 +269,7 @@ def _encode_numbers(value):
 
 
 def _encode_dict(value, scope):
-    if type(value) is dict and all(isinstance(k, str) and not k.startswith("__") for k in value):
+    if type(value) is dict and all(map(_is_plain_key, value)):
         return {key: _encode(part, scope) for key, part in value.items()}
     pairs = [[foreign_state.encode(key), _encode(part, scope)] for key, part in value.items()]
     if type(value) is dict:
@@ -276,6 +277,11 @@ def _encode_dict(value, scope):
     if getattr(value, "__dict__", None):
         raise TypeError(f"a {type(value).__name__} with attributes cannot be saved")
     return {_MAPPING: [type(value).__name__, pairs]}
+
+
+def _is_plain_key(key):
+    # Names of tags begin with "__"; "/" divides the names of the arrays of a checkpoint.
+    return isinstance(key, str) and not key.startswith("__") and "/" not in key
 
 
 def _put(present, value):

@@ -341,6 +341,12 @@ def test_a_hook_that_runs_twice_changes_an_attribute_once():
     assert (another.on, another.count) == (False, 3)
 
 
+def test_names_with_slashes_keep_their_own_arrays():
+    value = {"a/b": np.array([1]), "a": {"b": np.array([2])}}
+    found = through_a_checkpoint(lambda callback: setattr(callback, "it", value))
+    assert (found["a/b"].tolist(), found["a"]["b"].tolist()) == ([1], [2])
+
+
 def test_long_lists_of_numbers_become_one_array():
     callback, arrays = with_values(whole=[], broken=[]), {}
     attributes = CallbackAttributes([callback])

@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import json
 import pathlib
+import re
 import tempfile
 
 import numpy as np
@@ -17,6 +18,7 @@ from mnist_keras.app.export_check import Check, keras_runtime
 from mnist_keras.app.export_formats import (
     CALIBRATION_IMAGES,
     FORMATS,
+    SavedModel,
     in_float32,
     write_saved_model,
 )
@@ -30,8 +32,10 @@ from mnist_keras.inputs.regular_file import sha256_of
 
 FIGURES = "export.json"
 _LOCK = ".lock"
-# What TensorFlow writes for a SavedModel.
-_OF_SAVED_MODEL = {"assets", "assets.extra", "fingerprint.pb", "saved_model.pb", "variables"}
+# What TensorFlow writes for a SavedModel: directories and files.
+_OF_SAVED_MODEL = re.compile(
+    r"(?:assets|variables)/|fingerprint\.pb|saved_model\.pb|variables/variables\.[^/]+"
+)
 
 
 def export(config):
@@ -54,6 +58,8 @@ def export(config):
     """
     run = finished_run(config)
     _require_packages(config.formats)
+    directory = pathlib.Path(config.export_dir or run.exports)
+    _require_own(directory, config.formats)
     from mnist_keras.data import load
 
     dataset = config.dataset if config.dataset != "auto" else run.stored_recipe()["dataset"]
@@ -66,7 +72,6 @@ def export(config):
             "float32 and is compared with the same weights in float32."
         )
         network = in_float32(network)
-    directory = pathlib.Path(config.export_dir or run.exports)
     with _written_to(directory):
         runtime = keras_runtime(network, description=test_set.description)
         check = Check(runtime, test_set)
@@ -136,21 +141,36 @@ def _written(config, directory, network, images, check, *, description):
                     return check.compare(FORMATS[name], path)
 
                 path = directory / FORMATS[name].file_name
-                _require_own(path)
                 found = storage.build(path, make)
             yield name, found
 
 
-def _require_own(path):
-    """Refuse to replace a directory that holds more than an export."""
-    others = (
-        sorted({entry.name for entry in path.iterdir()} - _OF_SAVED_MODEL) if path.is_dir() else []
-    )
-    if others:
+def _require_own(directory, names):
+    """Refuse to replace anything but the files of an earlier export."""
+    other = next(_others(directory, names), None)
+    if other is not None:
         raise MnistKerasError(
-            f"an export would replace other files. Received: {path / others[0]}. "
+            f"an export would replace other files. Received: {other}. "
             "Expected: an earlier export there, or another --export_dir."
         )
+
+
+def _others(directory, names):
+    for name in names:
+        path = directory / FORMATS[name].file_name
+        is_directory = name == SavedModel.name
+        if path.exists() and not (path.is_dir() if is_directory else path.is_file()):
+            yield path
+        elif is_directory:
+            yield from (entry for entry in path.rglob("*") if not _is_of(path, entry))
+    figures = directory / FIGURES
+    if figures.exists() and not figures.is_file():
+        yield figures
+
+
+def _is_of(saved_model, path):
+    name = path.relative_to(saved_model).as_posix()
+    return _OF_SAVED_MODEL.fullmatch(f"{name}/" if path.is_dir() else name) is not None
 
 
 def _place(name, path):

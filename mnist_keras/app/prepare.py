@@ -199,12 +199,11 @@ def _is_finished(run: RunDirectory, config: RunConfig, stored: Mapping[str, str]
     if summary is None:
         return False
     stopped = bool(summary.get("stopped_early"))
-    if summary["epochs"] < config.epochs and not stopped:
+    is_longer = summary["epochs"] < config.epochs and not stopped
+    if is_longer or not run.has_model_of(summary):
+        _require_checkpoint_of(run, config, summary, is_longer=is_longer)
         return False
     early = f", stopped early with --epochs={config.epochs}" if stopped else ""
-    if not run.has_model_of(summary):
-        _require_last_checkpoint(run, config, summary)
-        return False
     if isinstance(summary.get("steps"), int):
         # As it was trained: to look at a run with other flags removes nothing.
         kept = kept_checkpoints(dataclasses.replace(config, **_stored_numbers(stored)))
@@ -237,22 +236,33 @@ def _stored_numbers(stored: Mapping[str, str]) -> dict[str, Any]:
     return {name: int(stored[name]) for name in names if name in stored}
 
 
-def _require_last_checkpoint(
-    run: RunDirectory, config: RunConfig, summary: Mapping[str, Any]
+def _require_checkpoint_of(
+    run: RunDirectory, config: RunConfig, summary: Mapping[str, Any], *, is_longer: bool
 ) -> None:
-    """Announce that model.keras is written again.
+    """Refuse to continue a finished run that would have to be trained again from its beginning.
+
+    Announces otherwise that a damaged model.keras is written again.
+
+    Args:
+        is_longer: whether the run is to train longer. Then any checkpoint will do.
 
     Raises:
         UsageError: the run is past the end that is asked for.
         MnistKerasError: the run's last checkpoint is not there.
     """
-    newest = run.newest_step()
-    if newest is None or newest != summary.get("steps"):
+    newest, last = run.newest_step(), summary.get("steps")
+    if newest is None or not (is_longer or newest == last):
+        wrong = (
+            "the finished run cannot be trained longer: its checkpoints are gone or damaged"
+            if is_longer
+            else f"{run.model} is damaged, and the run's last checkpoint is gone or damaged too"
+        )
         raise MnistKerasError(
-            f"{run.model} is damaged, and the run's last checkpoint is gone or damaged too. "
-            f"Received: no undamaged checkpoint after {summary.get('steps')} steps in "
+            f"{wrong}. Received: no undamaged checkpoint after {last} steps in "
             f"{run.checkpoints}. Expected: one, or --overwrite to start the run anew."
         )
+    if is_longer:
+        return
     if config.epochs < summary["epochs"]:
         require_steps(run, config, steps_per_epoch=-(-newest // summary["epochs"]))
     notice(f"{run.model} is damaged: it is written again from the run's last checkpoint.")

@@ -18,13 +18,12 @@ def require_bounded(content: bytes, *, most_bytes: int) -> None:
         most_bytes: how much memory all arrays together may take.
 
     Raises:
-        ValueError: they take more, have no numbers, or lie in another file.
+        ValueError: they take more, have no numbers, lie in another file, or a group holds itself.
         OSError: it is not an HDF5 file.
     """
     declared = 0
-    seen = set()
     with h5py.File(io.BytesIO(content), "r") as file:
-        groups = [file]
+        groups, seen = [file], {h5py.h5o.get_info(file["/"].id).addr}
         while groups:
             group = groups.pop()
             for name in group:
@@ -32,8 +31,8 @@ def require_bounded(content: bytes, *, most_bytes: int) -> None:
                     raise ValueError(f"a link instead of weights: {name!r}")
                 item = group[name]
                 place = h5py.h5o.get_info(item.id).addr
-                if place in seen:  # A group may hold itself.
-                    continue
+                if place in seen:
+                    raise ValueError(f"weights in two places, as in a circle: {item.name!r}")
                 seen.add(place)
                 if isinstance(item, h5py.Group):
                     groups.append(item)

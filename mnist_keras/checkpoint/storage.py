@@ -32,7 +32,7 @@ from typing import IO, Any, TypeVar
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.errors import MnistKerasError
-from mnist_keras.inputs.regular_file import open_regular, read_regular
+from mnist_keras.inputs.regular_file import open_regular, read_regular, require_replaceable
 
 MANIFEST = "manifest.json"
 # Increase this when earlier versions of the package cannot read, or would misread, the manifest or
@@ -143,8 +143,8 @@ def build(path: StrPath, make: Callable[[pathlib.Path], T], *, disk: Disk | None
     """Create a file or a directory tree so that a crash leaves it complete or absent.
 
     Args:
-        path: the final path. An existing file or directory is replaced; a crash leaves the old or
-            the new one.
+        path: the final path. An existing file or directory is replaced, but not a directory by a
+            file; a crash leaves the old or the new one.
         make: a function that creates it at a given temporary path in the same directory.
         disk: as for `write_directory`.
 
@@ -176,6 +176,8 @@ def _replace(path, make, disk):
     _bring_back(path)
     try:
         result = make(temporary)
+        if not temporary.is_dir():
+            require_replaceable(path)
         if os.path.lexists(path) and (path.is_dir() or temporary.is_dir()):
             disk.rename(path, aside)  # A rename can only replace a file by a file.
         disk.rename(temporary, path)
@@ -193,7 +195,8 @@ def write_file(path: StrPath, data: bytes, *, disk: Disk | None = None) -> None:
     """Replace a file so that a crash leaves the complete old or the complete new file.
 
     Raises:
-        OSError: a write or a sync failed; the old or the new file is there.
+        OSError: a write or a sync failed; the old or the new file is there. IsADirectoryError and
+            others: what is there is not a file.
     """
     disk = disk or Disk()
     _replace(path, lambda temporary: disk.write(temporary, data), disk)

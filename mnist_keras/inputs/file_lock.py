@@ -5,6 +5,8 @@ import errno
 import os
 import sys
 import weakref
+from collections.abc import Callable
+from typing import TypeVar
 
 from typing_extensions import Self
 
@@ -15,6 +17,7 @@ if sys.platform == "win32":
 else:
     import fcntl
 
+T = TypeVar("T")
 _UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 _MOST_TRIES = 100
 # A link might name a file of the user's.
@@ -26,16 +29,47 @@ class LockHeldError(BlockingIOError):
     """Another process, or another lock of this one, holds the lock."""
 
 
+def open_locked(path: StrPath, lock: Callable[[int], T]) -> tuple[int, T]:
+    """Open a file, create it if it is not there, and lock it.
+
+    Another process may remove the file when it releases its lock. One that has opened it in between
+    locks a file that is gone, while a third one locks a new file. So what was locked is compared
+    with what lies at the path.
+
+    Args:
+        path: the file; it must not be a link.
+        lock: a function that locks a descriptor. Its exceptions are passed on.
+
+    Returns:
+        (the descriptor, what ``lock`` returned).
+
+    Raises:
+        LockHeldError: other processes take and release the lock all the time.
+        OSError: the file cannot be opened, or is a link.
+    """
+    for _ in range(_MOST_TRIES):
+        descriptor = os.open(path, _FLAGS, 0o666)
+        is_ours = False
+        try:
+            result = lock(descriptor)
+            with contextlib.suppress(FileNotFoundError):
+                is_ours = os.path.samestat(os.fstat(descriptor), os.stat(path))
+            if is_ours:
+                return descriptor, result
+        finally:
+            if not is_ours:
+                os.close(descriptor)
+    raise _held_by_another()
+
+
 class FileLock:
     """Locks a file for this process, until `release` or until the process ends in any way.
 
     A lock that nothing refers to any more is released too.
 
-    The file is created by `acquire` and removed by `release`. A process that has opened it in
-    between locks a file that is gone while a third one locks a new file. So each compares what it
-    has locked with what lies at the path, which filelock before version 4 does not do: with it, and
-    with the removal, two processes are in. filelock also takes errors of the file system for a held
-    lock.
+    The file is created by `acquire` and removed by `release`, see `open_locked`. filelock before
+    version 4 does not compare the files: with the removal, two processes are in. It also takes
+    errors of the file system for a held lock.
 
     Args:
         path: the lock file, in a directory that exists.
@@ -76,19 +110,8 @@ class FileLock:
             LockHeldError: another process, or another lock of this one, holds it.
             OSError: the file cannot be opened, or is a link.
         """
-        for _ in range(_MOST_TRIES):
-            descriptor = os.open(self._path, _FLAGS, 0o666)
-            try:
-                self.is_supported = _lock(descriptor)
-                with contextlib.suppress(FileNotFoundError):
-                    if os.path.samestat(os.fstat(descriptor), os.stat(self._path)):
-                        self._descriptor = descriptor
-                        _held.add(self)
-                        return
-            finally:
-                if self._descriptor != descriptor:
-                    os.close(descriptor)
-        raise _held_by_another()
+        self._descriptor, self.is_supported = open_locked(self._path, _lock)
+        _held.add(self)
 
     def release(self) -> None:
         """Let other processes in; may be called twice, and without `acquire`."""

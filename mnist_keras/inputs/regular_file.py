@@ -1,5 +1,6 @@
 """Opens regular files alone: to open or read a named pipe or a device may never end."""
 
+import contextlib
 import errno
 import hashlib
 import os
@@ -104,6 +105,19 @@ def _pieces(file, most_bytes):
 def require_regular(path: StrPath) -> None:
     """Raise as `open_regular` if a path is not a regular file; for files that others open."""
     open_regular(path).close()
+
+
+def require_replaceable(path: StrPath) -> None:
+    """Raise if a file that is written to a path would replace something else than a file.
+
+    Args:
+        path: it may not exist, or may be a link that leads nowhere.
+
+    Raises:
+        OSError: a directory, a device or the like is there; its ``strerror`` says what.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        _require_file(os.stat(path).st_mode)
 
 
 def _too_large(most_bytes):

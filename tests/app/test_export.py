@@ -335,14 +335,35 @@ def test_a_second_export_at_the_same_time_is_refused(run):
     assert list(run.exports.iterdir()) == []
 
 
-def test_an_export_replaces_no_directory_of_other_files(run, tmp_path):
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        *("saved_model/mine", "saved_model/variables/mine", "saved_model/assets/mine"),
+        *("saved_model/saved_model.pb/mine", "saved_model/variables/variables.d/mine"),
+        *("model.onnx/mine", "export.json/mine", "saved_model"),
+    ],
+)
+def test_an_export_replaces_nothing_but_an_earlier_export(run, theirs, tmp_path):
     run, recipe = run
-    mine = tmp_path / "saved_model" / "mine"
-    mine.parent.mkdir()
+    place = tmp_path / "place"
+    mine = place / theirs
+    mine.parent.mkdir(parents=True, exist_ok=True)
     mine.write_text("precious")
+    formats = ("onnx", "saved_model")
     with pytest.raises(MnistKerasError, match=r"^an export would replace other files\. Received: "):
-        export(dataclasses.replace(recipe, formats=("saved_model",), export_dir=str(tmp_path)))
+        export(dataclasses.replace(recipe, formats=formats, export_dir=str(place)))
     assert mine.read_text() == "precious"
+    assert [path for path in place.rglob("*") if path.is_file()] == [mine]
+
+
+def test_an_export_may_be_repeated(run):
+    run, recipe = run
+    for _ in range(3):
+        export(recipe)
+    assert {path.name for path in run.exports.iterdir()} == {
+        "export.json",
+        *(form.file_name for form in FORMATS.values()),
+    }
 
 
 def test_a_disk_that_is_busy_is_not_another_export(tmp_path):

@@ -78,6 +78,20 @@ def outside(group):
     group.create_dataset("0", (784, 512), "f4", external=[("/etc/passwd", 0, 4 * 784 * 512)])
 
 
+def virtual(group):
+    layout = h5py.VirtualLayout((784, 512), "f4")
+    layout[:] = h5py.VirtualSource("/tmp/theirs.h5", "0", (784, 512))
+    group.create_virtual_dataset("0", layout)
+
+
+def in_a_circle(group):
+    group["0"] = group.parent
+
+
+def twice(group):
+    group["0"] = group["1"]
+
+
 def linked(group):
     group["0"] = h5py.ExternalLink("/etc/passwd", "0")
 
@@ -94,6 +108,9 @@ def written(group):
         (packed, r"weights of \d{8} bytes, more than 16777216"),
         (one_chunk, r"weights of 10737\d{5} bytes, more than 16777216"),
         (outside, "weights in another file: '/layers/dense/vars/0'"),
+        (virtual, "weights in another file: '/layers/dense/vars/0'"),
+        (in_a_circle, "weights in two places, as in a circle: '/layers/dense/vars/0'"),
+        (twice, "weights in two places, as in a circle: '/layers/dense/vars/1'"),
         (linked, "a link instead of weights: '0'"),
         (written, "weights that are not numbers: '/layers/dense/vars/0'"),
     ],

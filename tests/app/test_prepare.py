@@ -75,6 +75,21 @@ def test_a_damaged_model_without_its_checkpoint_is_an_error(run, config):
     )
 
 
+def test_a_finished_run_without_any_checkpoint_is_not_extended(run, config, capsys):
+    longer = dataclasses.replace(config, epochs=3)
+    (run.checkpoints / "step-00000020" / "state").write_bytes(b"??")
+    assert prepare.resolve_auto(run, longer) == {"dataset": "mnist", "batch_parts": 1}
+    damage_checkpoints(run)
+    with pytest.raises(MnistKerasError) as caught:
+        prepare.resolve_auto(run, longer)
+    assert str(caught.value) == (
+        "the finished run cannot be trained longer: its checkpoints are gone or damaged. Received: "
+        f"no undamaged checkpoint after 20 steps in {run.checkpoints}. "
+        "Expected: one, or --overwrite to start the run anew."
+    )
+    assert capsys.readouterr().err == ""
+
+
 def test_a_look_at_a_finished_run_tidies_up(run, config):
     for path in (run.path, run.checkpoints, run.path / "train"):
         (path / ".unfinished-it-01234567").mkdir(parents=True)

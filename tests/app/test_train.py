@@ -193,7 +193,7 @@ def test_profiling_steps_beyond_the_training_is_refused(start, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("steps_per_execution", [7, 10**30])
+@pytest.mark.parametrize("steps_per_execution", [7, 10**17])
 def test_no_number_depends_on_the_steps_per_execution(
     steps_per_execution, start, result, tmp_path, whole_run
 ):

@@ -436,3 +436,16 @@ def test_a_file_larger_than_the_memory_is_damaged(tmp_path, monkeypatch):
     monkeypatch.setattr(storage, "_memory_bytes", lambda: 1)
     with pytest.raises(storage.DamagedError, match="bytes, more than this machine's memory"):
         storage.read_directory(tmp_path / "it")
+
+
+@pytest.mark.parametrize("write", [write_new_file, build_new_file])
+def test_a_file_replaces_neither_directory_nor_pipe(write, tmp_path):
+    (tmp_path / "it").mkdir()
+    with pytest.raises(IsADirectoryError, match="a directory"):
+        write(tmp_path / "it", None)
+    (tmp_path / "it").rmdir()
+    os.mkfifo(tmp_path / "it")
+    with pytest.raises(OSError, match="a named pipe"):
+        write(tmp_path / "it", None)
+    assert names(tmp_path) == ["it"]
+    assert (tmp_path / "it").is_fifo()

@@ -77,3 +77,16 @@ def test_the_sum_of_a_file_is_that_of_its_bytes(tmp_path, monkeypatch):
     os.truncate(tmp_path / "file", 1 << 40)
     with pytest.raises(OSError, match="more than 4294967296 bytes"):
         regular_file.sha256_of(tmp_path / "file")
+
+
+def test_only_a_file_may_be_replaced_by_one(tmp_path):
+    (tmp_path / "file").write_text("seven")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "gone")
+    for name in ("file", "nowhere", "new"):
+        regular_file.require_replaceable(tmp_path / name)
+    os.mkfifo(tmp_path / "pipe")
+    for path, what in ((tmp_path, "a directory"), (tmp_path / "pipe", "a named pipe")):
+        with pytest.raises(OSError, match=what):
+            regular_file.require_replaceable(path)
+    with pytest.raises(OSError, match="a device"):
+        regular_file.require_replaceable(os.devnull)

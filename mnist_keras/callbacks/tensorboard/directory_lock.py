@@ -7,6 +7,7 @@ import socket
 
 from mnist_keras.checkpoint import storage
 from mnist_keras.errors import UsageError
+from mnist_keras.inputs.file_lock import open_locked
 
 try:
     import fcntl
@@ -14,7 +15,6 @@ except ImportError:  # Windows: it refuses to move or cut a file that another pr
     fcntl = None  # type: ignore[assignment]
 
 _NAME = ".tensorboard.lock"
-_MOST_TRIES = 10
 
 
 class DirectoryLock:
@@ -68,44 +68,29 @@ class DirectoryLock:
                 self._path.unlink()
 
     def _locked_file(self):
-        for _ in range(_MOST_TRIES):
-            file = _opened(self._path)
-            if file is None:
-                return None
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                # The process that had it may have removed the file since it was opened here.
-                if os.path.samestat(os.fstat(file.fileno()), os.stat(self._path)):
-                    self._sign(file)
-                    return file
-            except FileNotFoundError:
-                pass
-            except (BlockingIOError, PermissionError):  # POSIX allows either for a held lock.
-                raise self._held_by(file) from None
-            except OSError:
-                file.close()
-                return None
-            file.close()
-        return None
+        try:
+            storage.make_directories(self._path.parent)
+            descriptor, _ = open_locked(self._path, self._lock)
+        except OSError:
+            return None
+        file = os.fdopen(descriptor, "r+b", buffering=0)
+        self._sign(file)
+        return file
+
+    def _lock(self, descriptor):
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # POSIX allows either for a held lock.
+            raise self._held_by(os.read(descriptor, 200)) from None
 
     def _sign(self, file):
         with contextlib.suppress(OSError):  # On a full disk the lock holds, without a name.
             file.truncate(0)
             file.write(f"process {self._pid} on {socket.gethostname()}".encode())
 
-    def _held_by(self, file):
-        with file:
-            file.seek(0)
-            holder = file.read(200).decode(errors="replace") or "another process"
+    def _held_by(self, signature):
+        holder = signature.decode(errors="replace") or "another process"
         return UsageError(
             f"another program is writing TensorBoard files there. Received: {self._directory}, "
             f"which {holder} has open. Expected: a directory of its own for each program."
         )
-
-
-def _opened(path):
-    try:
-        storage.make_directories(path.parent)
-        return open(path, "a+b", buffering=0)
-    except OSError:
-        return None

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.errors import DataError, UsageError
-from mnist_keras.inputs.regular_file import open_regular
+from mnist_keras.inputs.regular_file import open_regular, require_replaceable
 
 _CODES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(">u1"),
@@ -239,6 +239,7 @@ def replacing(path: StrPath) -> Iterator[tuple[BinaryIO, Path]]:
             yield stream, temporary
             stream.flush()
             os.fsync(stream.fileno())
+        require_replaceable(path)
         os.replace(temporary, path)
     except OSError as error:
         raise _bad(

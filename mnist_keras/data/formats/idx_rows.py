@@ -1,6 +1,7 @@
 """The rows of an IDX file that is too large for the memory, plain or gzipped."""
 
 import os
+import sys
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -12,6 +13,7 @@ from mnist_keras.data.formats.idx import fill, opened_idx, verified_form
 from mnist_keras.errors import DataError
 
 _ROWS_AT_ONCE = 1000
+_UNKNOWN = sys.maxsize  # The row after a failure: every slice begins the file anew.
 
 
 class IdxRows:
@@ -48,9 +50,10 @@ class IdxRows:
         self._begin_anew()
 
     def _begin_anew(self) -> None:
-        self._at = 0
+        self._at = _UNKNOWN
         self._reader = self._read()
         next(self._reader)
+        self._at = 0
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -67,8 +70,10 @@ class IdxRows:
         return self._next(max(end - begin, 0))
 
     def _next(self, count):
-        self._at += count
-        return self._reader.send(count)
+        at, self._at = self._at, _UNKNOWN
+        rows = self._reader.send(count)
+        self._at = at + count
+        return rows
 
     def _read(self) -> Generator[Any, int, None]:
         """Yields as many of the next rows as it is sent."""

@@ -84,8 +84,9 @@ def test_a_directory_that_cannot_be_written_is_not_locked(number, tmp_path, monk
     def refuse(*arguments, **more):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(directory_lock, "open", refuse, raising=False)
-    assert not DirectoryLock(tmp_path).is_held
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "open", refuse)
+        assert not DirectoryLock(tmp_path).is_held
 
 
 def test_a_system_without_fcntl_locks_nothing(tmp_path, monkeypatch):
@@ -100,7 +101,7 @@ def test_a_file_that_was_removed_meanwhile_locks_nothing(tmp_path, monkeypatch):
     def lock_after_removal(file, flags):
         if removals:
             removals.pop()
-            os.unlink(file.name)
+            (tmp_path / ".tensorboard.lock").unlink()
         lockf(file, flags)
 
     monkeypatch.setattr(fcntl, "lockf", lock_after_removal)
@@ -108,3 +109,10 @@ def test_a_file_that_was_removed_meanwhile_locks_nothing(tmp_path, monkeypatch):
     assert mine.is_held
     assert "another program" in can_lock(tmp_path)
     mine.release()
+
+
+def test_a_linked_lock_file_keeps_its_target(tmp_path):
+    (tmp_path / "theirs").write_text("precious")
+    (tmp_path / ".tensorboard.lock").symlink_to(tmp_path / "theirs")
+    assert not DirectoryLock(tmp_path).is_held
+    assert (tmp_path / "theirs").read_text() == "precious"

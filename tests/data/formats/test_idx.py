@@ -308,3 +308,10 @@ def test_the_real_mnist_has_its_published_sums(real_mnist):
 def test_the_examples_in_the_docstrings_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert doctest.testmod(idx, extraglobs={"np": np}).failed == 0
+
+
+def test_writing_over_a_pipe_or_device_is_an_error(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(DataError, match=r"cannot be written\. Received: a named pipe\."):
+        write_idx(tmp_path / "pipe", np.zeros(3, np.uint8))
+    assert (tmp_path / "pipe").is_fifo()

@@ -47,3 +47,21 @@ def test_a_file_that_changes_meanwhile_is_an_error(tmp_path):
     rows[:5]
     with pytest.raises(DataError, match="has changed while it was read"):
         rows[:9]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError("Input/output error")])
+def test_after_a_failure_the_file_is_read_anew(error, tmp_path, monkeypatch):
+    write_idx(tmp_path / "a.gz", ARRAY)
+    rows = IdxRows(tmp_path / "a.gz")
+    rows[:5]
+    fill = idx_rows.fill
+
+    def fails_once(array, stream):
+        monkeypatch.setattr(idx_rows, "fill", fill)
+        stream.read(7)
+        raise error
+
+    monkeypatch.setattr(idx_rows, "fill", fails_once)
+    with pytest.raises((KeyboardInterrupt, DataError)):
+        rows[5:9]
+    np.testing.assert_array_equal(rows[9:12], ARRAY[9:12])

@@ -241,9 +241,10 @@ def _read_listed(path, entry):
                 raise OSError(errno.EFBIG, f"{size} bytes, more than this machine's memory")
             # A file of another size may not fit into memory.
             data = file.read() if size == entry["size"] else None
-    except OSError as error:
+    except (OSError, MemoryError) as error:
+        reason = getattr(error, "strerror", f"{entry['size']} bytes, more memory than is free")
         raise DamagedError(
-            f"{path} cannot be read. Received: {error.strerror}. Expected: a readable file."
+            f"{path} cannot be read. Received: {reason}. Expected: a readable file."
         ) from error
     received, expected = f"{size} bytes", f"{entry['size']} bytes"
     if data is not None:

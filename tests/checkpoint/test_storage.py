@@ -449,3 +449,13 @@ def test_a_file_replaces_neither_directory_nor_pipe(write, tmp_path):
         write(tmp_path / "it", None)
     assert names(tmp_path) == ["it"]
     assert (tmp_path / "it").is_fifo()
+
+
+def test_a_file_for_which_no_memory_is_free_is_damaged(tmp_path, monkeypatch):
+    def no_memory(path):
+        raise MemoryError
+
+    storage.write_directory(tmp_path / "it", NEW, {})
+    monkeypatch.setattr(storage, "open_regular", no_memory)
+    with pytest.raises(storage.DamagedError, match="more memory than is free"):
+        storage.read_member(tmp_path / "it", "state.npz")

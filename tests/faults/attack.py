@@ -1,8 +1,9 @@
 """Read files made to cost time or memory: ``python -m tests.faults.attack --rounds=10 --seed=0``.
 
 Each file of a few kB promises much, never ends or is nested without end: pictures, IDX and npz
-archives, TFRecord and event files, models, JSON, named pipes. A child process reads each one. It
-has to be read, or refused with a one-line error of this package, within bounded time and memory.
+archives, TFRecord and event files, models, checkpoints, JSON, sparse files, named pipes. A child
+process reads each one. It has to be read, or refused with a one-line error of this package, within
+bounded time and memory.
 """
 
 import argparse
@@ -30,7 +31,9 @@ from mnist_keras.app.keras_settings import require_usable
 from mnist_keras.app.model_file import open_model_file
 from mnist_keras.app.run_directory import RunDirectory
 from mnist_keras.callbacks.tensorboard.event_log import EventLog
-from mnist_keras.checkpoint import storage
+from mnist_keras.checkpoint import file_bundle, storage
+from mnist_keras.checkpoint.checkpoint_directory import CheckpointDirectory
+from mnist_keras.checkpoint.training_state import TrainingState
 from mnist_keras.data.datasets.directory import read_directory
 from mnist_keras.data.formats import record_framing, tfrecord
 from mnist_keras.data.formats.idx import read_idx
@@ -125,6 +128,22 @@ def weights(chance):
     return file.getvalue()
 
 
+def odd_weights(chance):
+    """A model.keras whose weights lie elsewhere, or in a circle."""
+    content, file = io.BytesIO(), io.BytesIO()
+    with h5py.File(content, "w") as stored:
+        group = stored.create_group("layers/dense/vars")
+        if chance.random() < 0.5:
+            group["0"] = chance.choice((group, group.parent, stored))
+        else:
+            layout = h5py.VirtualLayout((784, 512), "f4")
+            layout[:] = h5py.VirtualSource("/etc/passwd", "0", (784, 512))
+            group.create_virtual_dataset("0", layout)
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("model.weights.h5", content.getvalue())
+    return file.getvalue()
+
+
 def damaged_spots(chance):
     """Records with a damaged byte after each, or heads whose records overlap."""
     count = chance.randint(10**4, 10**5)
@@ -202,6 +221,19 @@ def read_manifest(path):
     storage.read_directory(path.parent)
 
 
+def read_checkpoint(path):
+    directory = path.parent / "step-00000001"
+    if not directory.exists():
+        directory.mkdir()
+        entries = {"state.npz": {"size": path.stat().st_size, "sha256": ""}}
+        seal = {"sha256": storage._seal(storage.FORMAT, entries, {})}
+        manifest = {"format": storage.FORMAT, "files": entries, "description": {}, **seal}
+        (directory / storage.MANIFEST).write_bytes(storage._text(manifest))
+        path.rename(directory / "state.npz")
+    checkpoints = CheckpointDirectory(path.parent, keep=1)
+    checkpoints.require_newest(lambda line: None, check=TrainingState.from_files)
+
+
 def read_settings(path):
     path.rename(path.with_name("keras.json"))
     require_usable({"KERAS_HOME": str(path.parent)})
@@ -221,6 +253,7 @@ READERS = {
     "summary.json": read_summary,
     "keras.json": read_settings,
     "manifest.json": read_manifest,
+    "checkpoint": read_checkpoint,
     "event file": read_events,
     "event file of a resumed run": resume_events,
 }
@@ -232,6 +265,7 @@ CONTENTS = {
     "npz of another shape": (npz, "data"),
     "model": (model, "model"),
     "weights of a model": (weights, "model"),
+    "weights that lie elsewhere": (odd_weights, "model"),
     "TFRecord": (record, "TFRecord"),
     "event file": (record, "event file"),
     "event file with damaged spots": (damaged_spots, "event file"),
@@ -239,6 +273,26 @@ CONTENTS = {
     "manifest": (text, "manifest.json"),
     "settings of Keras": (text, "keras.json"),
 }
+
+
+def write_sealed(path, chance):
+    """A checkpoint whose manifest fits to its files, which hold what no training saves."""
+    names = ("state.npz", "../../outside", "/etc/passwd")
+    count = chance.choice((-1, -(1 << 40), 1 << 70))
+    position = {"step": 1, "epoch": 0, "step_in_epoch": 0, chance.choice(("step", "epoch")): count}
+    kernel = chance.choice((np.zeros((3, 4), "i8"), np.zeros((4, 3), "f4"), np.zeros((3, 4), "f4")))
+    entry = {"key": "model/0000", "path": "kernel", "shape": [3, 4], "dtype": "float32"}
+    state = {"position": position, "bfloat16": [], "variables": [entry], "place": {"draws": count}}
+    files = {
+        "state.json": json.dumps(state).encode(),
+        "state.npz": file_bundle.pack_arrays({"model/0000": kernel}),
+        chance.choice(names): b"theirs",
+    }
+    directory = path.parent / "step-00000001"
+    directory.mkdir()
+    for name in ("state.json", "state.npz"):
+        (directory / name).write_bytes(files[name])
+    (directory / storage.MANIFEST).write_bytes(storage._manifest(files, {"step": 1}))
 
 
 def write_content(content):
@@ -269,6 +323,7 @@ def write_gaps(path, chance):
 KINDS = {
     **{kind: (write_content(content), reader) for kind, (content, reader) in CONTENTS.items()},
     "event file with gaps": (write_gaps, "event file of a resumed run"),
+    "sealed checkpoint": (write_sealed, "checkpoint"),
     **{f"sparse {name}": (write_sparse, name) for name in READERS},
     **{f"pipe as {name}": (lambda path, chance: os.mkfifo(path), name) for name in READERS},
 }

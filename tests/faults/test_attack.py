@@ -13,6 +13,8 @@ from tests.faults import attack
         ("event file with gaps", "read"),
         ("sparse event file of a resumed run", "read"),
         ("sparse model of a finished run", "read"),
+        ("sealed checkpoint", "DamagedError"),
+        ("weights that lie elsewhere", "MnistKerasError"),
         ("sparse TFRecord", "DataError"),
         ("sparse manifest.json", "DamagedError"),
         ("pipe as flag file", "UsageError"),

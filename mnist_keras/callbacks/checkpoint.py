@@ -535,7 +535,7 @@ class Checkpoint(StepCallback):
             attributes=self._attributes,
         )
         if self._can_resume:
-            self._exactness.look_for_changes(self.model, self._attributes)
+            self._exactness.look_for_changes(fit, self.model, self._attributes)
         peers = [peer for peer in self._peers if isinstance(peer, StepCallback)]
         taken_at_s = self._saved_at_s
         self._writer.start(lambda: self._write(state, fit, metrics, peers, taken_at_s))

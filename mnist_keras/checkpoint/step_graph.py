@@ -74,10 +74,16 @@ class StepGraph:
         found: dict[frozenset[str], str] = {}
         for node in self._nodes():
             for ops, reason in _REASONS.items():
-                is_of_fit = self.takes_iterator and self._is_of_argument(node)
-                if node.op in ops and not is_of_fit:
+                if node.op in ops and not self._may_draw_for_fit(node):
                     found.setdefault(ops, reason.format(op=node.op, name=node.name))
         return list(found.values())
+
+    def _may_draw_for_fit(self, node: Any) -> bool:
+        """Whether a node may draw from the argument; `draws_once` counts all that do."""
+        if not self.takes_iterator or node.op not in _DRAWS:
+            return False
+        is_inside = node.name not in {one.name for one in self._graph.as_graph_def().node}
+        return is_inside or self._is_of_argument(node)
 
     def _is_of_argument(self, node: Any) -> bool:
         """Whether a node of the graph, not of a function in it, takes an argument."""

@@ -31,10 +31,10 @@ def watch(iterator: Any, note: Callable[[Any], Any]) -> Callable[[], None]:
 
     class Watched(kind):
         def __next__(self):
-            return noted(super().__next__())
+            return drawn(super().__next__)
 
         def get_next(self):
-            return noted(super().get_next())
+            return drawn(super().get_next)
 
         def get_next_as_optional(self):
             optional = super().get_next_as_optional()
@@ -42,8 +42,16 @@ def watch(iterator: Any, note: Callable[[Any], Any]) -> Callable[[], None]:
                 note(optional.get_value())
             return optional
 
-    def noted(batch):
-        note(batch)
+    inside = []  # Of a strategy's iterator, __next__ calls get_next.
+
+    def drawn(draw):
+        inside.append(draw)
+        try:
+            batch = draw()
+        finally:
+            inside.pop()
+        if not inside:
+            note(batch)
         return batch
 
     def end():

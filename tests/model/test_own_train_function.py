@@ -114,6 +114,15 @@ def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(watched_iterator).failed == 0
 
 
+def test_a_strategys_iterator_is_watched_as_well():
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    seen = []
+    iterator = iter(strategy.experimental_distribute_dataset(tf.data.Dataset.range(6)))
+    watched_iterator.watch(iterator, lambda batch: seen.append(int(batch)))
+    drawn = [int(next(iterator)), int(iterator.get_next()), int(next(iterator))]
+    assert seen == drawn == [0, 1, 2]
+
+
 @pytest.mark.parametrize("make", [*OWN, python])
 @pytest.mark.parametrize("data", ["arrays", "generator"])
 def test_callbacks_are_called_as_in_keras(make, data):
@@ -142,7 +151,10 @@ def test_callbacks_are_called_as_in_keras(make, data):
 DATA = {
     "arrays": lambda: {"x": X, "y": Y, "batch_size": 8},
     "tf.data": lambda: {
-        "x": tf.data.Dataset.from_tensor_slices((X, Y)).shuffle(44, seed=3).batch(8).repeat(),
+        "x": tf.data.Dataset.from_tensor_slices((X, Y))
+        .shuffle(44, seed=3, reshuffle_each_iteration=False)
+        .batch(8)
+        .repeat(),
         "steps_per_epoch": 5,
     },
     "of unknown length": lambda: {
@@ -214,6 +226,25 @@ def test_a_function_around_ours_logs_the_same_points(tmp_path, points_of):
         found.append(points(points_of, tmp_path / name))
     assert found[0] == found[1]
     assert set(found[0]["gradient_norm"]) == set(range(18))
+
+
+def twice_ours(model):
+    ours = around_ours(model)
+    return lambda iterator: (ours(iterator), ours(iterator))[1]
+
+
+def test_a_function_that_calls_ours_twice_counts_one_step(tmp_path):
+    def build():
+        models.append(model_with(twice_ours))
+        return models[-1]
+
+    models: list[TapeModel] = []
+    whole = train(build, tmp_path / "whole", data="tf.data")
+    train(build, tmp_path / "killed", data="tf.data", kill=9)
+    resumed = train(build, tmp_path / "killed", data="tf.data")
+    assert bits(resumed[0]) == bits(whole[0])
+    assert resumed[1:] == whole[1:] == (whole[1], [], 15)
+    assert (models[0].step_records.first_step, int(models[0].optimizer.iterations)) == (14, 30)
 
 
 @pytest.mark.parametrize("steps", [3, 4])
@@ -426,5 +457,6 @@ def test_an_assigned_test_function_sees_every_batch():
         return model.test_step(data)
 
     model.test_function = test
+    model.fit(X, Y, batch_size=2, validation_data=(X, Y), validation_batch_size=8, verbose=0)
     model.evaluate(X, Y, batch_size=8, verbose=0)
-    assert sizes == [8, 8, 8, 8, 8, 4]
+    assert sizes == [8, 8, 8, 8, 8, 4] * 2

@@ -130,6 +130,8 @@ class OwnTrainFunction:
         if self._ran_inside:
             ran, is_known = min(self._ran_inside, count), True
             self.draws = self._ran_inside + len(self._seen)
+            if self.draws != ran:
+                self.fingerprints = None  # They are those of the last batches only.
         else:
             self._sees_draws |= bool(self._seen)
             is_known = self._sees_draws

@@ -460,7 +460,7 @@ def draws_in_graph(train_function: Any) -> bool:
     """
     return any(
         "seed2" in node.attr
-        for concrete in _traced(train_function)
+        for concrete in _traced_in(train_function)
         for nodes in _nodes(concrete.graph.as_graph_def())
         for node in nodes
     )
@@ -471,20 +471,22 @@ def traced_batches(train_function: Any) -> list[Any]:
 
     A later fit on data of an earlier form is not traced again, so any of them may be the latest.
     """
-    signatures = [concrete.structured_input_signature for concrete in _traced(train_function)]
+    signatures = [concrete.structured_input_signature for concrete in _traced_in(train_function)]
     arguments = [argument for given, _ in signatures for argument in given]
     return [spec._element_spec for spec in arguments if hasattr(spec, "_element_spec")]
 
 
-def _traced(train_function):
+def _traced_in(train_function):
     """The concrete functions of Keras's train function."""
     parts = [cell.cell_contents for cell in getattr(train_function, "__closure__", None) or ()]
-    return [
-        concrete
-        for part in parts
-        if hasattr(part, "_list_all_concrete_functions")
-        for concrete in part._list_all_concrete_functions()
-    ]
+    return [concrete for part in parts for concrete in traced(part)]
+
+
+def traced(function: Any) -> list[Any]:
+    """The concrete functions for which a ``tf.function`` was traced; none of another function."""
+    if not hasattr(function, "_list_all_concrete_functions"):
+        return []
+    return function._list_all_concrete_functions()
 
 
 def _nodes(graph):

@@ -95,6 +95,10 @@ class Fit:
         source = self.stream if self.stream is not None else self.data
         return None if source is None else source.identity
 
+    def obstacles_of_steps(self) -> list[str]:
+        """Why a resume may not be exact, as far as only the steps that were run show it."""
+        return []
+
     def agreed_request(self, callback: "StepCallback") -> int:
         """The largest ``local_request()`` of this callback on any worker."""
         return callback.local_request()

@@ -509,7 +509,7 @@ class Checkpoint(StepCallback):
             attributes=self._resumption.attributes,
         )
         if self._can_resume:
-            self._exactness.look_for_changes(self.model, self._resumption.attributes)
+            self._exactness.look_for_changes(fit, self.model, self._resumption.attributes)
         peers = [peer for peer in self._peers if isinstance(peer, StepCallback)]
         taken_at_s = self._saved_at_s
         self._writer.start(lambda: self._write(state, fit, metrics, peers, taken_at_s))

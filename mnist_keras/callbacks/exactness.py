@@ -97,13 +97,16 @@ class Exactness:
         for reason in fit.step_graph.obstacles:
             self.report(reason)
 
-    def look_for_changes(self, model: Any, attributes: CallbackAttributes) -> None:
-        """Report what has changed and cannot be saved.
+    def look_for_changes(self, fit: Fit, model: Any, attributes: CallbackAttributes) -> None:
+        """Report what has changed and cannot be saved, and what the steps have shown.
 
         Args:
+            fit: the running fit.
             model: the model; if it is eager, its steps may change Python numbers.
             attributes: those of the user's callbacks.
         """
+        for reason in fit.obstacles_of_steps():
+            self.report(reason)
         for name in attributes.unsaved():
             self.report(
                 f"the attribute {name} of a callback cannot be saved and restored; give the "

@@ -1,4 +1,4 @@
-"""Finds the state of a model that is run eagerly: it has no graph that shows what a step uses."""
+"""Finds what the Python code in the steps of a model uses: no graph shows it."""
 
 import inspect
 import types
@@ -24,27 +24,34 @@ _OWN_NUMBERS = (
 
 
 def is_eager(model: Any) -> bool:
-    """Whether the steps of a model run eagerly, as all do on PyTorch."""
-    return getattr(model, "run_eagerly", False) or backends.name() == "torch"
+    """Whether the steps of a model run Python code, as all do on PyTorch."""
+    return (
+        getattr(model, "run_eagerly", False)
+        or backends.name() == "torch"
+        or _own_function(model) is not None
+    )
 
 
 def referenced(model: keras.Model) -> Iterator[tuple[str, Any]]:
     """Yield (name, object) for what the methods of a model refer to outside of it.
 
-    These are the closures and global names of the methods, and of the functions of the same
-    program that they call. Classes of Keras and of this package are left out.
+    These are the closures and global names of the methods, of a train function of the program's
+    own, and of the functions of the same program that they call. Classes of Keras and of this
+    package are left out.
     """
     seen: set[int] = set()
     kinds = dict.fromkeys(kind for layer in flatten_layers(model) for kind in type(layer).__mro__)
-    waiting = [
+    waiting: list[Any] = [
         method
         for kind in kinds
         if _is_of_the_program(kind.__module__)
         for method in vars(kind).values()
         if callable(method)
     ]
+    waiting.append(_own_function(model))
     while waiting:
         function = inspect.unwrap(waiting.pop())  # Of a tf.function too.
+        function = getattr(function, "__func__", function)
         if not isinstance(function, types.FunctionType) or id(function) in seen:
             continue
         seen.add(id(function))
@@ -59,6 +66,8 @@ def referenced(model: keras.Model) -> Iterator[tuple[str, Any]]:
 def numbers(model: keras.Model) -> dict[str, float]:
     """{attribute: value} of the Python numbers that a model and its layers hold.
 
+    Those in the closure of a train function of the program's own count as the model's.
+
     Example:
 
     >>> class Counting(keras.Model):
@@ -72,6 +81,10 @@ def numbers(model: keras.Model) -> dict[str, float]:
     1
     """
     found = {}
+    own = inspect.unwrap(_own_function(model))
+    if isinstance(own, types.FunctionType):
+        held = inspect.getclosurevars(own).nonlocals
+        found = {name: value for name, value in held.items() if isinstance(value, (int, float))}
     for layer in flatten_layers(model):
         prefix = "" if layer is model else f"{layer.name}."
         for name, value in vars(layer).items():
@@ -79,6 +92,11 @@ def numbers(model: keras.Model) -> dict[str, float]:
             if isinstance(value, (int, float)) and not is_own:
                 found[prefix + name] = value
     return found
+
+
+def _own_function(model):
+    """The train function of the program's own that a `TapeModel` calls, or None."""
+    return getattr(model, "own_train_function", None)
 
 
 def _is_of_the_program(module):

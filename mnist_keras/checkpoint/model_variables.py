@@ -70,8 +70,8 @@ def groups(model: Any, step: StepGraph | None = None) -> dict[str, list[tuple[st
     found = {**known, "others": others, "captured": [], "global": of_generators}
     if step is not None and model.distribute_strategy.num_replicas_in_sync == 1:
         found["captured"] = _captured(model, step, found)
-    elif step is None and closures.is_eager(model):
-        found["captured"] = _referenced(model, found)
+    if closures.is_eager(model):
+        found["captured"] += _referenced(model, found)
     return found
 
 

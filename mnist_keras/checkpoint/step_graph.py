@@ -8,13 +8,14 @@ import tensorflow as tf
 
 from mnist_keras.checkpoint.iterator_state import STATEFUL_RANDOM_OPS
 
+_DRAWS = frozenset({"IteratorGetNext", "IteratorGetNextAsOptional", "IteratorGetNextSync"})
 _REASONS = {
     STATEFUL_RANDOM_OPS: (
         "the training step uses {op} ({name}), whose state cannot be saved; use keras.random with "
         "seed=self.seed_generator, a keras.random.SeedGenerator of the model, or a "
         "tf.random.Generator"
     ),
-    frozenset({"IteratorGetNext", "IteratorGetNextAsOptional", "IteratorGetNextSync"}): (
+    _DRAWS: (
         "the training step draws from an iterator ({name}), whose place is not saved; give all "
         "data to fit, for example with tf.data.Dataset.zip"
     ),
@@ -34,6 +35,10 @@ class StepGraph:
 
     Args:
         function: a concrete function.
+        takes_iterator: whether its argument is the iterator over the batches of ``fit``.
+
+    Attributes:
+        takes_iterator: the same.
 
     Example:
 
@@ -46,8 +51,17 @@ class StepGraph:
     'the training step uses RandomStandardNormal'
     """
 
-    def __init__(self, function: Any) -> None:
+    def __init__(self, function: Any, *, takes_iterator: bool = False) -> None:
         self._graph = function.graph
+        arguments = self._graph.inputs[: -len(function.captured_inputs) or None]
+        self._arguments = {tensor.op.name for tensor in arguments}
+        self.takes_iterator = takes_iterator
+
+    @functools.cached_property
+    def draws_once(self) -> bool:
+        """Whether the graph draws exactly one batch from its argument."""
+        draws = [node for node in self._nodes() if node.op in _DRAWS]
+        return len(draws) == 1 and self._is_of_argument(draws[0])
 
     @functools.cached_property
     def variables(self) -> tuple[tf.Variable, ...]:
@@ -60,9 +74,20 @@ class StepGraph:
         found: dict[frozenset[str], str] = {}
         for node in self._nodes():
             for ops, reason in _REASONS.items():
-                if node.op in ops:
+                if node.op in ops and not self._may_draw_for_fit(node):
                     found.setdefault(ops, reason.format(op=node.op, name=node.name))
         return list(found.values())
+
+    def _may_draw_for_fit(self, node: Any) -> bool:
+        """Whether a node may draw from the argument; `draws_once` counts all that do."""
+        if not self.takes_iterator or node.op not in _DRAWS:
+            return False
+        is_inside = node.name not in {one.name for one in self._graph.as_graph_def().node}
+        return is_inside or self._is_of_argument(node)
+
+    def _is_of_argument(self, node: Any) -> bool:
+        """Whether a node of the graph, not of a function in it, takes an argument."""
+        return any(name in self._arguments for name in node.input)
 
     def _nodes(self) -> Iterator[Any]:
         graph = self._graph.as_graph_def()

@@ -13,11 +13,11 @@ from mnist_keras.callbacks.base import Fit, StepCallback, followers, furthest_po
 from mnist_keras.callbacks.loss_tracker import loss_tracker
 from mnist_keras.checkpoint import random_state
 from mnist_keras.checkpoint.data_position import DataPosition, StreamPosition
-from mnist_keras.checkpoint.step_graph import StepGraph
 from mnist_keras.data.stream import BatchStream
 from mnist_keras.distributed.workers import workers_of
 from mnist_keras.model.batch_hooks import see_batches
 from mnist_keras.model.multi_step import MultiStepFunction
+from mnist_keras.model.own_train_function import OwnTrainFunction
 from mnist_keras.model.pace import Pace
 
 _LONG_EXECUTION = 10  # steps; in so many, the time for a fingerprint is negligible
@@ -131,11 +131,28 @@ class FitCallbacks(keras.callbacks.CallbackList):
         )
 
     def on_train_begin(self, logs: Any = None) -> None:
-        is_ours = isinstance(self.model.train_function, MultiStepFunction)
-        if is_ours and self.fit.batch_spec is not None:
-            step = self.model.train_function.trace(self.fit.batch_spec, builds=self._is_resumed)
-            self.fit.step_graph = None if step is None else StepGraph(step)
+        self._take_own_function()
+        function = self.model.train_function
+        if self._cuts_executions() and self.fit.batch_spec is not None:
+            self.fit.step_graph = function.trace(self.fit.batch_spec, builds=self._is_resumed)
         super().on_train_begin(logs)
+
+    @property
+    def own_function(self) -> OwnTrainFunction | None:
+        """What stands in for a train function of the program's own, or None."""
+        function = self.model.train_function
+        return function if isinstance(function, OwnTrainFunction) else None
+
+    def _take_own_function(self):
+        function = self.model.train_function
+        if callable(function) and not self._cuts_executions():
+            self.model.train_function = OwnTrainFunction(self.model, function)
+
+    def _give_own_function_back(self):
+        own = self.own_function
+        if own is not None:
+            own.end()
+            self.model.train_function = own.function
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         if self.fit.stream is not None:
@@ -169,6 +186,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self._begin = batch
+        self._take_own_function()  # A callback may have set another one.
         if not self._cuts_executions():
             super().on_train_batch_begin(batch, logs)
 
@@ -177,14 +195,14 @@ class FitCallbacks(keras.callbacks.CallbackList):
             super().on_train_batch_end(batch, logs)
 
     def _cuts_executions(self):
-        return isinstance(self.model.train_function, MultiStepFunction)
+        return isinstance(self.model.train_function, MultiStepFunction | OwnTrainFunction)
 
     def run_window(self, iterator: Any, run: Callable[..., Any]) -> dict[str, Any]:
         """Run one execution, in several parts if callbacks ask for it.
 
         Args:
             iterator: Keras's iterator over the batches of the epoch.
-            run: `MultiStepFunction.run`.
+            run: `MultiStepFunction.run`, or that of an `OwnTrainFunction`.
 
         Returns:
             The logs of the last part; if all steps were done before, the metrics so far.
@@ -284,7 +302,8 @@ class FitCallbacks(keras.callbacks.CallbackList):
         for step, is_due in enumerate(prints[:ran]):
             if is_due and fingerprints is not None:
                 data.note(data.draws + step, fingerprints[step])
-        data.advance(ran)
+        draws = self.model.train_function.draws
+        data.advance(ran if draws is None else draws)
 
     def _count_examples(self, ran):
         examples = self.model.train_function.examples
@@ -293,6 +312,7 @@ class FitCallbacks(keras.callbacks.CallbackList):
 
     def close(self) -> None:
         """Close every callback, the data and the stream; also called after an exception."""
+        self._give_own_function_back()
         with contextlib.ExitStack() as stack:
             if self.fit.data is not None:
                 stack.callback(self.fit.data.detach)
@@ -310,6 +330,10 @@ class _Fit(Fit):
     def __init__(self, callbacks, stream):
         super().__init__(counts_steps=True, stream=stream)
         self._callbacks = callbacks
+
+    def obstacles_of_steps(self):
+        own = self._callbacks.own_function
+        return [] if own is None else own.obstacles()
 
     def agreed_request(self, callback):
         return self._callbacks.agreed_request(callback)

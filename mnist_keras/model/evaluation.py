@@ -93,6 +93,8 @@ def evaluating(model: Any, callbacks: Any, *, verbose: Any) -> Iterator[Evaluati
 def _steps_per_execution(model, callbacks):
     if not model.chooses_steps:
         return model.steps_per_execution
+    if model.runs_own("test"):
+        return 1
     paces = [getattr(model.test_function, "pace", None)]
     if isinstance(callbacks, FitCallbacks):
         needs_single_steps = callbacks.see_batches("test")
@@ -112,7 +114,8 @@ class _TrueSteps(keras.callbacks.CallbackList):
 
     def on_test_batch_end(self, batch: int, logs: Any = None) -> None:
         evaluation = self.model.evaluation
-        super().on_test_batch_end(batch if evaluation is None else evaluation.steps - 1, logs)
+        is_counted = evaluation is not None and evaluation.steps > 0
+        super().on_test_batch_end(evaluation.steps - 1 if is_counted else batch, logs)
 
 
 class MultiStepTestFunction:

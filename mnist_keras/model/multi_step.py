@@ -13,6 +13,7 @@ import tensorflow as tf
 from mnist_keras import _keras
 from mnist_keras.callbacks.step_observer import PartsFinder, StepObserver, tags
 from mnist_keras.checkpoint import fingerprint
+from mnist_keras.checkpoint.step_graph import StepGraph
 from mnist_keras.data.array_batches import ArrayPass
 from mnist_keras.distributed import replicas
 from mnist_keras.errors import UsageError
@@ -144,10 +145,12 @@ class MultiStepFunction:
             not requested; None for a stream.
         examples: float32 (steps,), the examples in these batches, or 0 if a batch does not say;
             None for a stream and under a strategy.
+        draws: how many batches the last execution drew; None: as many as it ran steps.
         counts_examples: whether it counts the examples in batches that are not of a stream.
     """
 
     counts_examples = True
+    draws: int | None = None
 
     def __init__(self, model):
         self._model = model
@@ -173,9 +176,12 @@ class MultiStepFunction:
             StopIteration: no batch is left.
         """
         callbacks = self._model.fit_callbacks
-        if callbacks is not None:
+        if callbacks is None:
+            ran, logs = self.run(iterator, 0, self._model.steps_per_execution)
+        elif callbacks.own_function is None:
             return callbacks.run_window(iterator, self.run)
-        ran, logs = self.run(iterator, 0, self._model.steps_per_execution)
+        else:
+            ran, logs = callbacks.own_function.run_inside(self.run, iterator)
         if ran == 0:
             raise StopIteration
         return logs
@@ -188,13 +194,13 @@ class MultiStepFunction:
             builds: whether the variables must be created now, also for an eager model.
 
         Returns:
-            The concrete function of a step; None if the model is run eagerly.
+            The `mnist_keras.checkpoint.step_graph.StepGraph`; None if the model is run eagerly.
 
         Raises:
             UsageError: an eager model is not built, and its step cannot be traced.
         """
         if not self._model.run_eagerly:
-            return self._one_step_function(batch_spec)
+            return StepGraph(self._one_step_function(batch_spec))
         if builds and not is_wholly_built(self._model):
             try:
                 step = graph_function(self._recorded_step)

@@ -39,6 +39,7 @@ _COMPILE = inspect.signature(keras.Model.compile)
 _FIT = inspect.signature(keras.Model.fit)
 _EVALUATE = inspect.signature(keras.Model.evaluate)
 _MAKERS = ("make_train_function", "make_test_function", "make_predict_function")
+_MADE = (MultiStepFunction, MultiStepTestFunction, ReplicatedTestFunction)
 
 
 @keras.saving.register_keras_serializable(package="mnist_keras")
@@ -326,7 +327,7 @@ class TapeModel(keras.Model):
 
     @steps_per_execution.setter
     def steps_per_execution(self, steps: int | Literal["auto"]) -> None:
-        # A train function of the user's own may run only as many steps as it is told.
+        # A function of the user's own may run only as many steps as it is told.
         runs_own = any(getattr(type(self), m) is not getattr(TapeModel, m) for m in _MAKERS)
         self.chooses_steps = steps == "auto" and not runs_own
         if steps == "auto":
@@ -353,11 +354,14 @@ class TapeModel(keras.Model):
 
     def cuts_arrays(self, phase: Literal["train", "test"]) -> bool:
         """Whether the train or test function cuts arrays into batches itself."""
+        return _keras.strategy_of(self) is None and not self.runs_own(phase)
+
+    def runs_own(self, phase: Literal["train", "test"]) -> bool:
+        """Whether the train or test function is one of the program's own."""
         maker, made = f"make_{phase}_function", getattr(self, f"{phase}_function")
-        is_own = getattr(getattr(self, maker), "__func__", None) is getattr(TapeModel, maker)
-        kind = MultiStepFunction if phase == "train" else MultiStepTestFunction
-        is_alone = _keras.strategy_of(self) is None
-        return is_own and is_alone and (made is None or type(made) is kind)
+        if getattr(getattr(self, maker), "__func__", None) is not getattr(TapeModel, maker):
+            return True
+        return made is not None and not isinstance(made, _MADE)
 
     def make_test_function(self, force: bool = False) -> Callable[[Any], Any]:
         """Make ``test_function(iterator)``, which evaluates the next batches."""
@@ -367,6 +371,12 @@ class TapeModel(keras.Model):
                 self
             )
         return self.test_function
+
+    @property
+    def own_train_function(self) -> Callable[[Any], Any] | None:
+        """The train function of the program's own that the running fit calls in Python, or None."""
+        own = None if self.fit_callbacks is None else self.fit_callbacks.own_function
+        return own.function if own is not None and own.runs_python else None
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Train as ``keras.Model.fit`` does; resume from a `Checkpoint` among the callbacks.
@@ -393,7 +403,9 @@ class TapeModel(keras.Model):
         try:
             with (
                 workers_of(self).naming_lost_ones(),
-                self._single_steps(are_needed=callbacks.see_batches("train")),
+                self._single_steps(
+                    are_needed=callbacks.see_batches("train") or self.runs_own("train")
+                ),
             ):
                 return super().fit(**arguments)
         finally:

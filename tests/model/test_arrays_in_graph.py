@@ -13,6 +13,7 @@ from mnist_keras import TapeModel, _keras
 from mnist_keras.callbacks import Checkpoint
 from mnist_keras.data.array_batches import ArrayBatches
 from mnist_keras.data.cut_arrays import cut_arrays
+from mnist_keras.model.multi_step import MultiStepFunction
 from tests.test_keras_names import epochs_of
 
 EXAMPLES = 22
@@ -88,6 +89,69 @@ def of_keras(name):
 @pytest.mark.parametrize("name", FITS)
 def test_training_on_arrays_gives_the_bits_of_keras(name, options):
     assert trained(TapeModel, FITS[name], **options) == of_keras(name)
+
+
+class Noisy:
+    """Its step and its evaluation draw a random number, which they return."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+    def train_step(self, data):
+        del data
+        return {"noise": tf.random.normal([])}
+
+    def test_step(self, data):
+        return self.train_step(data)
+
+
+ARRAYS = {"x": ROWS, "y": TARGETS, "batch_size": 5, "shuffle": True}
+
+
+def noise_of(base, fits):
+    """The noise in the last step of each of several fits of one model, and in evaluations."""
+    keras.utils.set_random_seed(3)
+    model = type("Model", (Noisy, base), {})()
+    model.compile(optimizer="sgd")
+    noise = []
+    for count, fit in fits:
+        arrays = {**ARRAYS, **fit}
+        arrays |= {name: arrays[name][:count] for name in ("x", "y")}
+        noise += model.fit(**arrays, verbose=0).history["noise"]
+        del arrays["shuffle"]
+        noise.append(model.evaluate(**arrays, verbose=0, return_dict=True)["noise"])
+    return noise
+
+
+SEVERAL_FITS = {
+    "numbers of examples": [(22, {}), (21, {}), (17, {}), (22, {})],
+    "full batches": [(20, {}), (15, {}), (10, {})],
+    "batch sizes": [(16, {"batch_size": size}) for size in (1, 2, 4, 8, 16)],
+    "shuffled or not": [(22, {}), (22, {"shuffle": False}), (22, {})],
+    "ranks": [(22, {"y": TARGETS[:, 0]}), (22, {}), (22, {"y": TARGETS[:, 0]})],
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL_FITS)
+def test_several_fits_draw_the_random_numbers_of_keras(name):
+    fits = SEVERAL_FITS[name]
+    assert noise_of(TapeModel, fits) == noise_of(keras.Model, fits)
+
+
+def test_fits_with_many_batch_sizes_trace_as_few_loops(monkeypatch):
+    model = build(TapeModel, FITS["shuffled"])
+    loops = []
+    run = MultiStepFunction._run_arrays
+    monkeypatch.setattr(
+        MultiStepFunction, "_run_arrays", lambda *given: [loops.append(1), run(*given)][1]
+    )
+    for size in (1, 2, 4, 8, 16):
+        model.fit(ROWS[:16], TARGETS[:16], batch_size=size, verbose=0)
+    assert len(loops) == 2
 
 
 @pytest.mark.slow

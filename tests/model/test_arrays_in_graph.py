@@ -1,5 +1,6 @@
 """Arrays are cut into batches in the graph: the same batches as Keras's pipeline gives."""
 
+import contextlib
 import functools
 import gc
 import weakref
@@ -250,11 +251,27 @@ def test_an_order_without_a_seed_continues_in_either_way(first, tmp_path):
         np.testing.assert_array_equal(numbers, ROWS[:, 0])
 
 
-def test_a_fit_on_arrays_keeps_no_array_alive():
+class EndAtEpoch(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        raise Ended
+
+
+@pytest.mark.parametrize("has_seed", [True, False], ids=["seed", "no seed"])
+@pytest.mark.parametrize("fails", [False, True], ids=["ends", "fails"])
+def test_a_fit_on_arrays_keeps_no_array_alive(has_seed, fails):
     model = build(TapeModel, FITS["shuffled"])
+    if not has_seed:
+        _keras.context.set_global_seed(None)
+    model.fit(ROWS, TARGETS, batch_size=5, verbose=0)  # Traces, whose cycles Python looks for.
     arrays = tf.constant(ROWS), tf.constant(TARGETS)
-    model.fit(*arrays, batch_size=5, verbose=0)
-    kept = weakref.ref(arrays[0])
-    del arrays
     gc.collect()
-    assert kept() is None
+    gc.disable()  # Arrays of several fits may not fit into memory until Python looks for cycles.
+    try:
+        with pytest.raises(Ended) if fails else contextlib.nullcontext():
+            callbacks = [EndAtEpoch()] if fails else []
+            model.fit(*arrays, batch_size=5, epochs=2, verbose=0, callbacks=callbacks)
+        kept = weakref.ref(arrays[0])
+        del arrays
+        assert kept() is None
+    finally:
+        gc.enable()

@@ -715,7 +715,8 @@ class EpochIterator:
             setattr(adapter, name, functools.partial(around_hook, name, hook))
 
     def unwatch(self) -> None:
-        """Undo what `watch` has done to the adapter, which the user may own."""
+        """Undo what `watch` has done; the adapter may be the user's own."""
+        vars(self._epochs).pop("_get_iterator", None)
         for name in ("on_epoch_begin", "on_epoch_end"):
             vars(self.adapter).pop(name, None)
 

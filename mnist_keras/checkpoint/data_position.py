@@ -274,7 +274,9 @@ class DataPosition(StreamPosition):
     def _on_iterator(self, iterator):
         self._made, self._newest, self.draws = self._made + 1, iterator, 0
         if self._is_cut and self._shuffles:
-            iterator.set_order(functools.partial(self._order_of_pass, self._made))
+            # Without this object: it holds the pass.
+            place = self._epochs.examples, self._shuffle_seed, self._made
+            iterator.set_order(functools.partial(_order_of_pass, *place))
         if self._draws_whole_epochs:
             self._draws_whole_epochs = False  # Keras does not draw from an epoch's second iterator.
             self._draw_again(iterator, self._epochs.num_batches or _TO_THE_END, done=0)
@@ -426,14 +428,7 @@ class DataPosition(StreamPosition):
         del arguments, options
         passes = self._passes
         number = tf.numpy_function(lambda: passes[0], [], tf.int32, stateful=True)
-        return self._shuffled(indices, tf.ensure_shape(number, []))
-
-    def _order_of_pass(self, number):
-        return self._shuffled(tf.range(self._epochs.examples, dtype=tf.int64), number)
-
-    def _shuffled(self, indices, number):
-        seed = tf.stack([np.uint32(self._shuffle_seed).view(np.int32), number])
-        return tf.random.experimental.stateless_shuffle(indices, seed)
+        return _shuffled(indices, self._shuffle_seed, tf.ensure_shape(number, []))
 
 
 _FIRST = (1, 0)
@@ -459,6 +454,15 @@ def _drop(iterator, count):
         lambda drawn, going: going & (drawn < count), body, (tf.constant(0), tf.constant(True))
     )
     return drawn
+
+
+def _order_of_pass(examples, seed, number):
+    return _shuffled(tf.range(examples, dtype=tf.int64), seed, number)
+
+
+def _shuffled(indices, seed, number):
+    seeds = tf.stack([np.uint32(seed).view(np.int32), number])
+    return tf.random.experimental.stateless_shuffle(indices, seeds)
 
 
 def _with_random(source, now):

@@ -1,5 +1,6 @@
 """Batches of arrays in memory, which a graph cuts itself."""
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
@@ -22,7 +23,6 @@ class ArrayBatches:
 
     Attributes:
         element_spec: the ``tf.TensorSpec`` of each part of a batch.
-        static_size: the number of examples in each batch if all are full; else None.
 
     Example:
 
@@ -37,10 +37,12 @@ class ArrayBatches:
     def __init__(self, arrays: Any, *, batch_size: int, order: Order | None = None) -> None:
         self.arrays = arrays
         self.batch_size = batch_size
-        self.order = order
         self._examples = int(tf.nest.flatten(arrays)[0].shape[0])
-        self.static_size = None if self._examples % batch_size else batch_size
-        self.element_spec = _spec_of_batch(arrays, self.static_size)
+        self.order = order or functools.partial(tf.range, self._examples, dtype=tf.int64)
+        static_size = None if self._examples % batch_size else batch_size
+        self.element_spec = tf.nest.map_structure(
+            lambda array: tf.TensorSpec((static_size, *array.shape[1:]), array.dtype), arrays
+        )
 
     def __len__(self) -> int:
         """Batches in a pass."""
@@ -55,44 +57,60 @@ class ArrayWindow(NamedTuple):
 
     Attributes:
         arrays: tensors (n, ...) in any structure.
-        order: the order of the pass, int64 (n,); None: the order of the arrays.
+        order: the order of the pass, int64 (n,).
         place: int64 (2,): the number of the next batch in the pass, and the batch size. One tensor:
             each one that a graph is given costs as much time as a small operation.
-        static_size: the number of examples in each batch if all are full; else None.
     """
 
     arrays: Any
-    order: tf.Tensor | None
+    order: tf.Tensor
     place: tf.Tensor
-    static_size: int | None
 
-    @property
-    def element_spec(self) -> Any:
-        """The ``tf.TensorSpec`` of each part of a batch."""
-        return _spec_of_batch(self.arrays, self.static_size)
-
-    def batch(self, step: Any) -> Any:
+    def batch(self, step: Any, spec: Any) -> Any:
         """The batch ``step`` after the first one, structured as the arrays.
 
         Args:
             step: int32 scalar, from 0.
+            spec: the ``tf.TensorSpec`` of each part of a batch.
         """
         first, size = tf.unstack(self.place)
         begin = (first + tf.cast(step, tf.int64)) * size
-        order = None if self.order is None else self.order[begin : begin + size]
+        order = self.order[begin : begin + size]
+        return tf.nest.map_structure(
+            lambda array, part: tf.ensure_shape(tf.gather(array, order), part.shape),
+            self.arrays,
+            spec,
+        )
 
-        def part(array):
-            own = array[begin : begin + size] if order is None else tf.gather(array, order)
-            return tf.ensure_shape(own, (self.static_size, *array.shape[1:]))
 
-        return tf.nest.map_structure(part, self.arrays)
+def window_spec(batch_spec: Any) -> ArrayWindow:
+    """The ``tf.TensorSpec`` of each part of a window on arrays of any length.
+
+    Args:
+        batch_spec: the spec of each part of a batch.
+    """
+
+    def of_array(part):
+        shape = None if part.shape.rank is None else (None, *part.shape[1:])
+        return tf.TensorSpec(shape, part.dtype)
+
+    return ArrayWindow(
+        tf.nest.map_structure(of_array, batch_spec),
+        tf.TensorSpec([None], tf.int64),
+        tf.TensorSpec([2], tf.int64),
+    )
 
 
 class ArrayPass(Iterator[Any]):
-    """One pass over `ArrayBatches`; a graph takes many batches of it at once."""
+    """One pass over `ArrayBatches`; a graph takes many batches of it at once.
+
+    Attributes:
+        element_spec: the ``tf.TensorSpec`` of each part of a batch.
+    """
 
     def __init__(self, batches: ArrayBatches) -> None:
         self._batches = batches
+        self.element_spec = batches.element_spec
         self._begin = 0
         self._make_order = batches.order
         self._order: tf.Tensor | None = None
@@ -107,7 +125,7 @@ class ArrayPass(Iterator[Any]):
         Returns:
             (the `ArrayWindow` to cut them from; how many: fewer than ``count`` at the end).
         """
-        if self._order is None and self._make_order is not None:
+        if self._order is None:
             self._order = self._make_order()
         batches = self._batches
         window = ArrayWindow(
@@ -115,7 +133,6 @@ class ArrayPass(Iterator[Any]):
             self._order,
             # Rows are counted in int64: there may be more than 2**31.
             tf.constant([self._begin, batches.batch_size], tf.int64),
-            batches.static_size,
         )
         taken = min(count, len(batches) - self._begin)
         self._begin += taken
@@ -125,10 +142,4 @@ class ArrayPass(Iterator[Any]):
         window, taken = self.take(1)
         if not taken:
             raise StopIteration
-        return window.batch(0)
-
-
-def _spec_of_batch(arrays, static_size):
-    return tf.nest.map_structure(
-        lambda array: tf.TensorSpec((static_size, *array.shape[1:]), array.dtype), arrays
-    )
+        return window.batch(0, self.element_spec)

@@ -322,6 +322,8 @@ class FitCallbacks(keras.callbacks.CallbackList):
                 stack.callback(callback.close)
         for callback in followers(self._everywhere):
             callback.fit = Fit()
+        # Otherwise the arrays would stay in memory until Python looks for cycles of objects.
+        self.fit.data = self._epochs = None
 
 
 class _Fit(Fit):

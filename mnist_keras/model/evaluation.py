@@ -14,6 +14,7 @@ from mnist_keras._keras import EpochIterator
 from mnist_keras.data.array_batches import ArrayPass
 from mnist_keras.data.cut_arrays import cut_arrays
 from mnist_keras.distributed.workers import workers_of
+from mnist_keras.model.array_loops import ArrayLoops
 from mnist_keras.model.batch_hooks import see_batches
 from mnist_keras.model.callback_list import FitCallbacks
 from mnist_keras.model.graph_function import graph_function
@@ -137,7 +138,7 @@ class MultiStepTestFunction:
             )
         self.pace = Pace()
         self._loop = graph_function(self._run, reduce_retracing=True)
-        self._array_loop = graph_function(self._run_arrays, reduce_retracing=True)
+        self._array_loops = ArrayLoops(self._one_step_function, self._run_arrays)
 
     def __call__(self, iterator):
         """Evaluate the next batches, or fewer at the end of the data.
@@ -162,7 +163,7 @@ class MultiStepTestFunction:
             return self._cut_and_run(iterator, count)
         if isinstance(iterator, tf.data.Iterator) and not self._model.run_eagerly:
             # Traced here first, because variables cannot be created inside the loop.
-            self._one_step.get_concrete_function(iterator.element_spec)
+            self._one_step_function(iterator.element_spec)
             ran, logs = self._loop(iterator, tf.constant(count))
             return int(ran), logs
         ran, logs = 0, {}
@@ -174,24 +175,24 @@ class MultiStepTestFunction:
         logs = self._model.test_step(tf.nest.map_structure(none_where_absent, data))
         return {} if logs is None else logs
 
+    def _one_step_function(self, batch_spec):
+        return self._one_step.get_concrete_function(batch_spec)
+
     def _cut_and_run(self, data, count):
         window, ran = data.take(count)
         if not ran:
             return 0, {}
-        self._one_step.get_concrete_function(window.element_spec)
-        return ran, self._array_loop(window, tf.constant(ran))
+        return ran, self._array_loops.of(data.element_spec)(window, tf.constant(ran))
 
-    def _run_arrays(self, window, count):
-        step_function = self._one_step.get_concrete_function(window.element_spec)
-
+    def _run_arrays(self, step_function, batch, count):
         def body(step, going, logs, records):
-            return step + 1, going, step_function(window.batch(step)), records
+            return step + 1, going, step_function(batch(step)), records
 
         _, logs, _ = loop(body, count, initial_logs(step_function.structured_outputs), {})
         return logs
 
     def _run(self, iterator, count):
-        step_function = self._one_step.get_concrete_function(iterator.element_spec)
+        step_function = self._one_step_function(iterator.element_spec)
 
         def body(step, going, logs, records):
             del going

@@ -17,6 +17,7 @@ from mnist_keras.checkpoint.step_graph import StepGraph
 from mnist_keras.data.array_batches import ArrayPass
 from mnist_keras.distributed import replicas
 from mnist_keras.errors import UsageError
+from mnist_keras.model.array_loops import ArrayLoops
 from mnist_keras.model.graph_function import graph_function
 
 _FINGERPRINT = "fingerprint of the batch"
@@ -164,7 +165,7 @@ class MultiStepFunction:
         self._loss_names: dict[str, None] = {}  # In their order; of all traces.
         self._stream_loops = {}
         self._iterator_loop = graph_function(self._run_iterator, reduce_retracing=True)
-        self._array_loop = graph_function(self._run_arrays, reduce_retracing=True)
+        self._array_loops = ArrayLoops(self._one_step_function, self._run_arrays, flags=2)
 
     def __call__(self, iterator):
         """Run the next steps_per_execution steps, or fewer at the end of the data.
@@ -308,13 +309,11 @@ class MultiStepFunction:
         window, count = data.take(count)
         if not count:
             return 0, {}, {}
-        return self._array_loop(window, tf.constant(count), due, prints)
+        return self._array_loops.of(data.element_spec)(window, tf.constant(count), due, prints)
 
-    def _run_arrays(self, window, count, due, prints):
-        step_function = self._one_step_function(window.element_spec)
-
+    def _run_arrays(self, step_function, batch, count, due, prints):
         def run(step):
-            data = window.batch(step)
+            data = batch(step)
             logs, record = step_function(data, due[step])
             return logs, with_facts(record, data, prints[step])
 

@@ -1,5 +1,6 @@
 """Arrays are cut into batches in the graph: the same batches as Keras's pipeline gives."""
 
+import contextlib
 import functools
 import gc
 import weakref
@@ -13,6 +14,7 @@ from mnist_keras import TapeModel, _keras
 from mnist_keras.callbacks import Checkpoint
 from mnist_keras.data.array_batches import ArrayBatches
 from mnist_keras.data.cut_arrays import cut_arrays
+from mnist_keras.model.multi_step import MultiStepFunction
 from tests.test_keras_names import epochs_of
 
 EXAMPLES = 22
@@ -88,6 +90,69 @@ def of_keras(name):
 @pytest.mark.parametrize("name", FITS)
 def test_training_on_arrays_gives_the_bits_of_keras(name, options):
     assert trained(TapeModel, FITS[name], **options) == of_keras(name)
+
+
+class Noisy:
+    """Its step and its evaluation draw a random number, which they return."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = keras.layers.Dense(1)
+
+    def call(self, inputs):
+        return self.dense(inputs)
+
+    def train_step(self, data):
+        del data
+        return {"noise": tf.random.normal([])}
+
+    def test_step(self, data):
+        return self.train_step(data)
+
+
+ARRAYS = {"x": ROWS, "y": TARGETS, "batch_size": 5, "shuffle": True}
+
+
+def noise_of(base, fits):
+    """The noise in the last step of each of several fits of one model, and in evaluations."""
+    keras.utils.set_random_seed(3)
+    model = type("Model", (Noisy, base), {})()
+    model.compile(optimizer="sgd")
+    noise = []
+    for count, fit in fits:
+        arrays = {**ARRAYS, **fit}
+        arrays |= {name: arrays[name][:count] for name in ("x", "y")}
+        noise += model.fit(**arrays, verbose=0).history["noise"]
+        del arrays["shuffle"]
+        noise.append(model.evaluate(**arrays, verbose=0, return_dict=True)["noise"])
+    return noise
+
+
+SEVERAL_FITS = {
+    "numbers of examples": [(22, {}), (21, {}), (17, {}), (22, {})],
+    "full batches": [(20, {}), (15, {}), (10, {})],
+    "batch sizes": [(16, {"batch_size": size}) for size in (1, 2, 4, 8, 16)],
+    "shuffled or not": [(22, {}), (22, {"shuffle": False}), (22, {})],
+    "ranks": [(22, {"y": TARGETS[:, 0]}), (22, {}), (22, {"y": TARGETS[:, 0]})],
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL_FITS)
+def test_several_fits_draw_the_random_numbers_of_keras(name):
+    fits = SEVERAL_FITS[name]
+    assert noise_of(TapeModel, fits) == noise_of(keras.Model, fits)
+
+
+def test_fits_with_many_batch_sizes_trace_as_few_loops(monkeypatch):
+    model = build(TapeModel, FITS["shuffled"])
+    loops = []
+    run = MultiStepFunction._run_arrays
+    monkeypatch.setattr(
+        MultiStepFunction, "_run_arrays", lambda *given: [loops.append(1), run(*given)][1]
+    )
+    for size in (1, 2, 4, 8, 16):
+        model.fit(ROWS[:16], TARGETS[:16], batch_size=size, verbose=0)
+    assert len(loops) == 2
 
 
 @pytest.mark.slow
@@ -186,11 +251,27 @@ def test_an_order_without_a_seed_continues_in_either_way(first, tmp_path):
         np.testing.assert_array_equal(numbers, ROWS[:, 0])
 
 
-def test_a_fit_on_arrays_keeps_no_array_alive():
+class EndAtEpoch(keras.callbacks.Callback):
+    def on_epoch_end(self, epoch, logs=None):
+        raise Ended
+
+
+@pytest.mark.parametrize("has_seed", [True, False], ids=["seed", "no seed"])
+@pytest.mark.parametrize("fails", [False, True], ids=["ends", "fails"])
+def test_a_fit_on_arrays_keeps_no_array_alive(has_seed, fails):
     model = build(TapeModel, FITS["shuffled"])
+    if not has_seed:
+        _keras.context.set_global_seed(None)
+    model.fit(ROWS, TARGETS, batch_size=5, verbose=0)  # Traces, whose cycles Python looks for.
     arrays = tf.constant(ROWS), tf.constant(TARGETS)
-    model.fit(*arrays, batch_size=5, verbose=0)
-    kept = weakref.ref(arrays[0])
-    del arrays
     gc.collect()
-    assert kept() is None
+    gc.disable()  # Arrays of several fits may not fit into memory until Python looks for cycles.
+    try:
+        with pytest.raises(Ended) if fails else contextlib.nullcontext():
+            callbacks = [EndAtEpoch()] if fails else []
+            model.fit(*arrays, batch_size=5, epochs=2, verbose=0, callbacks=callbacks)
+        kept = weakref.ref(arrays[0])
+        del arrays
+        assert kept() is None
+    finally:
+        gc.enable()

@@ -8,6 +8,9 @@ process. What has changed and cannot be saved is named.
 
 import collections
 import contextlib
+import dis
+import inspect
+import itertools
 import re
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -64,7 +67,10 @@ class CallbackAttributes:
     ) -> None:
         self.callbacks = list(callbacks)
         of_keras = vars(keras.callbacks.Callback()).keys()
-        self._left_out = [{*of_keras, *left_out(callback)} for callback in self.callbacks]
+        self._left_out = [
+            {*of_keras, *_of_this_package(type(callback)), *left_out(callback)}
+            for callback in self.callbacks
+        ]
         self._began: list[float] = (
             [clock() for clock in _CLOCKS] if interrupted is None else interrupted._began
         )
@@ -230,6 +236,19 @@ class CallbackAttributes:
             _NAMES_OF_TIMES.search(name) is not None
             and any(began <= value <= clock() for clock, began in readings)
         )
+
+
+def _of_this_package(kind):
+    """The attributes that the base classes of this package set in their methods."""
+    methods = [
+        inspect.unwrap(method)
+        for base in kind.__mro__[1:]
+        if package_of(base) == "mnist_keras"
+        for method in vars(base).values()
+        if inspect.isfunction(method)
+    ]
+    instructions = itertools.chain.from_iterable(map(dis.get_instructions, methods))
+    return {one.argval for one in instructions if one.opname == "STORE_ATTR"}
 
 
 def _of_model(model):

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from mnist_keras.callbacks import GracefulShutdown
 from mnist_keras.checkpoint import attribute_values, callback_attributes
 from mnist_keras.checkpoint.callback_attributes import CallbackAttributes
 
@@ -496,3 +497,27 @@ def test_a_metric_of_the_model_is_left_to_the_model():
     model.metrics_variables[0].assign(5.0)
     attributes.restore_again(saved, arrays)
     assert float(model.metrics_variables[0]) == 5.0
+
+
+class CountingShutdown(GracefulShutdown):
+    """A callback of this package that a program extends."""
+
+    count = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(batch, logs)
+        self.count += 1
+
+
+def test_of_an_extended_callback_only_the_additions_are_saved():
+    with CountingShutdown() as callback:
+        attributes = CallbackAttributes([callback])
+        callback.set_model(keras.Sequential())
+        callback.on_train_begin()  # Sets signal handlers, which cannot be saved.
+        callback.on_train_batch_end(0)
+        arrays = {}
+        saved = attributes.capture(arrays)
+    assert attributes.unsaved() == []
+    another = CountingShutdown()
+    assert CallbackAttributes([another]).restore(saved, arrays) == []
+    assert (another.count, another.step) == (1, 0)

@@ -86,8 +86,13 @@ def of_keras(name):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*ran out of data:UserWarning")
-@pytest.mark.parametrize("options", [{}, {"steps_per_execution": 2}], ids=["auto", "2 steps"])
-@pytest.mark.parametrize("name", FITS)
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        *((name, {}) for name in FITS),
+        *((name, {"steps_per_execution": 2}) for name in ("shuffled", "steps amid a pass")),
+    ],
+)
 def test_training_on_arrays_gives_the_bits_of_keras(name, options):
     assert trained(TapeModel, FITS[name], **options) == of_keras(name)
 

@@ -7,12 +7,21 @@ import json
 import pathlib
 import re
 
-from benchmarks import callbacks, measuring, scaling, speed, startup, time_to_99
+from benchmarks import (
+    callbacks,
+    measuring,
+    programs_table,
+    scaling,
+    speed,
+    startup,
+    time_to_99,
+)
 
 PAGE = pathlib.Path(__file__).parent / "speed.md"
 IMAGES = 60_000
 TABLES = {
     "speed": lambda report: speed.table(speed.summary(report["seconds"])),
+    "programs_table": lambda report: programs_table.table(report["seconds"]),
     "callbacks": lambda report: callbacks.table(callbacks.summary(report["turns"])),
     "scaling": lambda report: scaling.table(report["turns"], count=IMAGES),
     "startup": lambda report: startup.table(report["programs"]),

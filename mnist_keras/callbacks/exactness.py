@@ -78,7 +78,7 @@ class Exactness:
 
     def look_for_obstacles(self, fit: Fit, model: Any) -> None:
         """Report the reasons that are known at the start of a fit."""
-        self._numbers = closures.numbers(model) if closures.is_eager(model) else {}
+        self._numbers = closures.numbers(model) if closures.runs_python(model) else {}
         for name in model_variables.of_torch_modules(model):
             self.report(
                 f"the model uses {name} of a torch module, which is not saved; use a Keras layer"
@@ -102,7 +102,7 @@ class Exactness:
 
         Args:
             fit: the running fit.
-            model: the model; if it is eager, its steps may change Python numbers.
+            model: the model; if its steps run Python code, they may change numbers.
             attributes: those of the user's callbacks.
         """
         for reason in fit.obstacles_of_steps():
@@ -112,7 +112,7 @@ class Exactness:
                 f"the attribute {name} of a callback cannot be saved and restored; give the "
                 "callback state_dict and load_state_dict"
             )
-        if not closures.is_eager(model):
+        if not closures.runs_python(model):
             return
         for name, number in closures.numbers(model).items():
             if number != self._numbers.get(name):

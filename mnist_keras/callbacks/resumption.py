@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from mnist_keras.callbacks import checkpoint_lines
-from mnist_keras.callbacks.base import Fit, StepCallback
+from mnist_keras.callbacks.base import Fit
 from mnist_keras.callbacks.exactness import Exactness
 from mnist_keras.checkpoint import (
     arithmetic,
@@ -154,7 +154,7 @@ class Resumption:
         found, self._found = self._found, None
         self.attributes = CallbackAttributes(
             callback_state.without_state(callbacks),
-            left_out=_saved_elsewhere,
+            left_out=callback_state.keras_attributes,
             interrupted=self.attributes if was_interrupted and found is not None else None,
         )
         self.began_at = begins_at = getattr(model, "steps_trained", 0)
@@ -280,9 +280,3 @@ class Resumption:
             learning_rates.assign(model, {name: new for name, (_, new) in changed.items()})
         else:
             self.learning_rates = {**rates, **begun}
-
-
-def _saved_elsewhere(callback):
-    """The attributes of a user's callback that are not saved with it."""
-    of_base = vars(StepCallback()).keys() if isinstance(callback, StepCallback) else ()
-    return {*of_base, *callback_state.keras_attributes(callback)}

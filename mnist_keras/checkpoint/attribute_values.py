@@ -180,7 +180,9 @@ def _array(value):
 
 def _copied(value, known):
     if isinstance(value, dict):
-        return _Live(value, [(key, _copied(part, known)) for key, part in value.items()])
+        is_plain = {*map(type, value.values())} <= _PLAIN
+        items = value.items()
+        return _Live(value, [*items] if is_plain else [(k, _copied(v, known)) for k, v in items])
     if isinstance(value, (list, set, collections.deque)):
         is_plain = {*map(type, value)} <= _PLAIN
         return _Live(value, [*value] if is_plain else [_copied(part, known) for part in value])

@@ -81,7 +81,7 @@ class CallbackAttributes:
         self._entered: list[dict[str, Kept]] = []
         if interrupted is not None:
             self._rewind(interrupted)
-        self._names = [self._own(number).keys() for number in range(len(self.callbacks))]
+        self._names = [{*self._own(number)} for number in range(len(self.callbacks))]
 
     def note_end(self) -> None:
         """Note what a fit leaves, at its end or at an exception."""
@@ -151,6 +151,7 @@ class CallbackAttributes:
             self._put_back(number, name, entered[number][name])
         self.restore(saved, arrays)
         self._unsaved |= self._differing(entered)
+        self._entered = []
 
     def unsaved(self) -> list[str]:
         """CLASS.ATTRIBUTE of iterators, and of what has changed and could not be saved."""
@@ -199,7 +200,7 @@ class CallbackAttributes:
         }
 
     def _grown(self, number, own, tokens):
-        """The containers that were made or have grown, and are too large to look at by now."""
+        """The containers that were made or changed, and that cannot be looked at now."""
         return [
             name
             for name, value in own.items()

@@ -23,7 +23,7 @@ _OWN_NUMBERS = (
 )
 
 
-def is_eager(model: Any) -> bool:
+def runs_python(model: Any) -> bool:
     """Whether the steps of a model run Python code, as all do on PyTorch."""
     return (
         getattr(model, "run_eagerly", False)

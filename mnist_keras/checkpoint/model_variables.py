@@ -70,7 +70,7 @@ def groups(model: Any, step: StepGraph | None = None) -> dict[str, list[tuple[st
     found = {**known, "others": others, "captured": [], "global": of_generators}
     if step is not None and model.distribute_strategy.num_replicas_in_sync == 1:
         found["captured"] = _captured(model, step, found)
-    if closures.is_eager(model):
+    if closures.runs_python(model):
         found["captured"] += _referenced(model, found)
     return found
 
@@ -119,7 +119,7 @@ def _captured(model, step, found):
 
 
 def _referenced(model, found):
-    """[(path, variable), ...] of an eager model's closures that are in no group of ``found``."""
+    """[(path, variable), ...] of closures of Python code in the steps, in no group of ``found``."""
     known = {id(holder_of(variable)) for variable in _all(found)}
     more = []
     for name, value in closures.referenced(model):

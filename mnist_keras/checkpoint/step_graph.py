@@ -82,8 +82,12 @@ class StepGraph:
         """Whether a node may draw from the argument; `draws_once` counts all that do."""
         if not self.takes_iterator or node.op not in _DRAWS:
             return False
-        is_inside = node.name not in {one.name for one in self._graph.as_graph_def().node}
-        return is_inside or self._is_of_argument(node)
+        return node.name not in self._names or self._is_of_argument(node)
+
+    @functools.cached_property
+    def _names(self) -> set[str]:
+        """The names of the nodes of the graph, not of the functions in it."""
+        return {operation.name for operation in self._graph.get_operations()}
 
     def _is_of_argument(self, node: Any) -> bool:
         """Whether a node of the graph, not of a function in it, takes an argument."""

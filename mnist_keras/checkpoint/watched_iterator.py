@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import tensorflow as tf
+
 
 def watch(iterator: Any, note: Callable[[Any], Any]) -> Callable[[], None]:
     """Call ``note(batch)`` for each batch that Python code draws from an iterator.
@@ -18,10 +20,10 @@ def watch(iterator: Any, note: Callable[[Any], Any]) -> Callable[[], None]:
 
     Example:
 
-    >>> import tensorflow as tf
-    >>> batches, seen = iter(tf.data.Dataset.range(4)), []
+    >>> batches, seen = iter(tf.data.Dataset.range(5)), []
     >>> end = watch(batches, lambda batch: seen.append(int(batch)))
     >>> _ = next(batches), batches.get_next(), tf.function(lambda it: next(it))(batches)
+    >>> _ = tf.function(lambda: next(batches))()
     >>> end()
     >>> _ = next(batches)
     >>> seen, isinstance(batches, tf.data.Iterator)
@@ -38,7 +40,7 @@ def watch(iterator: Any, note: Callable[[Any], Any]) -> Callable[[], None]:
 
         def get_next_as_optional(self):
             optional = super().get_next_as_optional()
-            if optional.has_value():
+            if tf.executing_eagerly() and optional.has_value():
                 note(optional.get_value())
             return optional
 
@@ -50,7 +52,7 @@ def watch(iterator: Any, note: Callable[[Any], Any]) -> Callable[[], None]:
             batch = draw()
         finally:
             inside.pop()
-        if not inside:
+        if not inside and tf.executing_eagerly():
             note(batch)
         return batch
 

@@ -72,6 +72,7 @@ class OwnTrainFunction:
         self._seen: list[Any] = []
         self._sees_draws = self._ran_ours = self._has_run = False
         self._is_lost = False  # The place in the data.
+        self._step_graphs: dict[Any, StepGraph] = {}  # To look at one takes as long as many steps.
 
     @property
     def counts_examples(self) -> bool:
@@ -226,7 +227,11 @@ class OwnTrainFunction:
                 yield graph
         for part in _parts(self.function, model):
             for concrete in _keras.traced(part):
-                yield StepGraph(concrete, takes_iterator=_takes_iterator(concrete))
+                if concrete not in self._step_graphs:
+                    takes_iterator = _takes_iterator(concrete)
+                    graph = StepGraph(concrete, takes_iterator=takes_iterator)
+                    self._step_graphs[concrete] = graph
+                yield self._step_graphs[concrete]
 
     def _trains(self, graph):
         """Whether a graph uses the model's weights."""

@@ -1,5 +1,6 @@
 import errno
 import os
+import shutil
 import socket
 import stat
 import threading
@@ -149,7 +150,8 @@ def head(length):
     return length + record_framing.checksum(length)
 
 
-def test_a_damaged_file_of_any_size_is_set_aside(tmp_path, points_of):
+def test_a_damaged_file_of_any_size_is_set_aside(tmp_path, points_of, monkeypatch):
+    monkeypatch.setattr(shutil, "copyfile", pytest.fail)  # 50 GiB would fill the disk.
     write(tmp_path, step=0, end=3)
     [path] = files(tmp_path)
     os.truncate(path, 50 << 30)
@@ -157,6 +159,22 @@ def test_a_damaged_file_of_any_size_is_set_aside(tmp_path, points_of):
     assert points_of(tmp_path / "train") == {"loss": straight(5)}
     [aside] = (tmp_path / "train").glob("damaged.events.*")
     assert aside.stat().st_size == 50 << 30
+
+
+def test_a_damaged_file_is_copied_where_there_are_no_links(tmp_path, points_of, monkeypatch):
+    monkeypatch.setattr(os, "link", lambda *paths: fail_with(errno.EPERM))
+    write(tmp_path, step=0, end=3)
+    [path] = files(tmp_path)
+    os.truncate(path, path.stat().st_size + 1000)
+    damaged = path.read_bytes()
+    write(tmp_path, step=3, end=5)
+    assert points_of(tmp_path / "train") == {"loss": straight(5)}
+    [aside] = (tmp_path / "train").glob("damaged.events.*")
+    assert aside.read_bytes() == damaged
+
+
+def fail_with(code):
+    raise OSError(code, os.strerror(code))
 
 
 @pytest.mark.parametrize("at", [0, 2, 4])

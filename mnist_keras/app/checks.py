@@ -93,7 +93,7 @@ def _form(setting: Setting) -> Form | None:
             lambda value: (
                 value == AUTO or (isinstance(value, int) and _is_in_range(setting, value))
             ),
-            f"auto or an integer {_range_of_integers(setting)}",
+            f"auto or an integer from {setting.at_least} to {setting.largest}",
         )
     return None
 
@@ -115,9 +115,3 @@ def _range_of_floats(setting: Setting) -> str:
     else:
         end = "" if setting.below is None else f" to below {setting.below}"
     return f"a number {begin}{end}"
-
-
-def _range_of_integers(setting: Setting) -> str:
-    if setting.at_most is None:
-        return f"of at least {setting.at_least}"
-    return f"from {setting.at_least} to {setting.at_most}"

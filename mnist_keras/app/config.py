@@ -19,7 +19,7 @@ DISTRIBUTIONS = ("auto", "one_device", "mirrored", "multi_worker")
 TRACKERS = ("mlflow", "wandb", "aim")  # Each is the name of its package, and of its extra.
 SINK_FILES = ("csv", "jsonl")  # Each is the ending of its file's name.
 SINKS = (*SINK_FILES, *TRACKERS)
-_MOST_RATE = 1e38  # float32 has no larger numbers, so they would be infinite.
+_MOST_RATE = 1e38  # float32 ends at 3.4e38; a larger rate would be infinite.
 FORMATS = ("saved_model", "litert", "litert_int8", "onnx")
 
 

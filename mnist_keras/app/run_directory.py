@@ -125,8 +125,8 @@ class RunDirectory:
 
     def announce_links(self) -> None:
         """Say once for each directory of the run that is a link where its files are written."""
-        directories = (self.checkpoints, *map(self.path.joinpath, _EVENT_DIRECTORIES))
-        for path in directories:
+        names = (*_EVENT_DIRECTORIES, *TRACKERS)
+        for path in (self.checkpoints, *map(self.path.joinpath, names)):
             if path.is_symlink():
                 notice(
                     f"{path} is a link: its files are written in {os.path.realpath(path)}. "

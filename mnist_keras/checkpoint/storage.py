@@ -297,16 +297,16 @@ def read_manifest(path):
             f"{path} is damaged. Received: content with another checksum. "
             "Expected: the content that was written."
         )
+    if version > FORMAT:
+        raise LaterFormatError(
+            f"{path} was written by a later version of mnist_keras. Received: format {version}. "
+            f"Expected: at most {FORMAT}, or a newer mnist_keras."
+        )
     outside = [name for name in entries if not _is_name(name)]
     if outside:
         raise DamagedError(
             f"{path} lists a file outside its directory. Received: {outside[0]!r}. "
             "Expected: the names of files in it."
-        )
-    if version > FORMAT:
-        raise LaterFormatError(
-            f"{path} was written by a later version of mnist_keras. Received: format {version}. "
-            f"Expected: at most {FORMAT}, or a newer mnist_keras."
         )
     return {
         "format": version,

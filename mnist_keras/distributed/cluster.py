@@ -185,12 +185,14 @@ def _require_bounded_slurm(environment):
     tasks = environment[_SLURM_TASKS]
     nodes, repeated = environment["SLURM_STEP_NODELIST"], environment["SLURM_STEP_TASKS_PER_NODE"]
     ranges = [ends for part in re.findall(r"\[([^]]*)", nodes) for ends in _RANGE.findall(part)]
+    # A reversed range names no node.
+    lengths = (max(0, int(end) - int(begin) + 1) for begin, end in ranges)
     numbers = [tasks, *(end for ends in ranges for end in ends), *re.findall("[0-9]+", repeated)]
     if not all(re.fullmatch("[0-9]{1,18}", number) for number in numbers):
         wrong = "a number that is not one of at most 18 digits"
     elif not 0 < int(tasks) <= _MOST_TASKS:
         wrong = f"{int(tasks)} tasks"
-    elif (count := sum(int(end) - int(begin) + 1 for begin, end in ranges)) > _MOST_TASKS:
+    elif (count := sum(lengths)) > _MOST_TASKS:
         wrong = f"{count} nodes"
     elif (count := sum(map(int, re.findall(r"\(x([0-9]+)", repeated)))) > _MOST_TASKS:
         wrong = f"the tasks of {count} nodes"
@@ -200,7 +202,7 @@ def _require_bounded_slurm(environment):
 
 
 def _is_address(text):
-    match = re.fullmatch(r"(?:\[([^]]+)\]|([\w-]+(?:\.[\w-]+)*\.?)):([0-9]{1,5})", str(text))
+    match = re.fullmatch(r"(?:\[([^]]+)\]|([\w.-]+)):([0-9]{1,5})", str(text))
     if match is None or not 0 < int(match[3]) < 65536:
         return False
     try:

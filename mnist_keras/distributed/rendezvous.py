@@ -214,10 +214,10 @@ class _Listener:
     def _compare(self, other, expected=None):
         """Keep as the failure whatever does not fit in the messages of two workers."""
         index, settings = self._own["index"], self._own["settings"]
-        differing = [name for name in settings if settings[name] != other["settings"].get(name)]
+        differing = [name for name in settings if settings[name] != other["settings"][name]]
         if differing:
             ours, theirs = (
-                ", ".join(f"{name} {_text(values.get(name))}" for name in differing)
+                ", ".join(f"{name} {_text(values[name])}" for name in differing)
                 for values in (settings, other["settings"])
             )
             failure: MnistKerasError = UsageError(
@@ -261,4 +261,4 @@ def _is_plain(value):
 
 
 def _text(value):
-    return ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return ",".join(value) if isinstance(value, list) else value

@@ -9,9 +9,9 @@ from mnist_keras.errors import UsageError
 
 DIRECTORY = "the path of a directory"
 NAME = "the name of one directory, without a slash"
-STEPS = "auto or an integer of at least 1"
 RATE = "a number above 0, at most 1e+38"
 LARGEST = 10**18 - 1
+STEPS = f"auto or an integer from 1 to {LARGEST}"
 
 REFUSED = [
     ({"batch_size": -1}, "--batch_size is too small. Received: -1. Expected: at least 1."),

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import pathlib
+import shutil
 
 import pytest
 
@@ -389,19 +390,19 @@ def test_half_written_files_of_a_killed_process_are_removed(run):
     assert tree(run.path) == before
 
 
-def test_nothing_of_others_at_a_links_target_is_removed(run, tmp_path, capsys):
+@pytest.mark.parametrize("name", ["train", "mlflow", "aim"])
+def test_nothing_of_others_at_a_links_target_is_removed(name, run, tmp_path, capsys):
     theirs = tmp_path / "theirs"
-    for name in (".unfinished-thesis-0123abcd", ".unfinished-thesis", ".replaced-thesis"):
-        (theirs / name).mkdir(parents=True)
-    (run.path / "train" / "events").unlink()
-    (run.path / "train").rmdir()
-    (run.path / "train").symlink_to(theirs)
+    for leftover in (".unfinished-thesis-0123abcd", ".unfinished-thesis", ".replaced-thesis"):
+        (theirs / leftover).mkdir(parents=True)
+    shutil.rmtree(run.path / name, ignore_errors=True)
+    (run.path / name).symlink_to(theirs)
     before = tree(theirs)
     run.open()
     run.announce_links()
     run.close()
     assert tree(theirs) == before
     assert capsys.readouterr().err == (
-        f"{run.path}/train is a link: its files are written in {theirs}. "
+        f"{run.path}/{name} is a link: its files are written in {theirs}. "
         "Files of others there stay.\n"
     )

@@ -431,6 +431,15 @@ def test_a_manifest_that_lists_a_file_outside_is_damaged(name, tmp_path):
     )
 
 
+def test_a_later_format_may_list_files_in_subdirectories(tmp_path, monkeypatch):
+    storage.write_directory(tmp_path / "it", {}, {})
+    with monkeypatch.context() as later:
+        later.setattr(storage, "FORMAT", storage.FORMAT + 1)
+        (tmp_path / "it" / storage.MANIFEST).write_bytes(storage._manifest({"a/b": b""}, {}))
+    with pytest.raises(storage.LaterFormatError):
+        storage.read_directory(tmp_path / "it")
+
+
 def test_a_file_larger_than_the_memory_is_damaged(tmp_path, monkeypatch):
     storage.write_directory(tmp_path / "it", NEW, {})
     monkeypatch.setattr(storage, "_memory_bytes", lambda: 1)

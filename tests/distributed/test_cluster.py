@@ -79,6 +79,7 @@ def test_an_invalid_slurm_step_is_refused(monkeypatch, name):
     ("name", "value", "received"),
     [
         ("SLURM_STEP_NODELIST", "n[0-9999999999]", "10000000000 nodes"),
+        ("SLURM_STEP_NODELIST", "n[0-9999999999,9999999999-0]", "10000000000 nodes"),
         ("SLURM_STEP_NODELIST", f"n[1,2-{'9' * 5000}]", "a number that is not one of at most 18"),
         ("SLURM_STEP_NUM_TASKS", "0", "0 tasks"),
         ("SLURM_STEP_NUM_TASKS", "20000", "20000 tasks"),

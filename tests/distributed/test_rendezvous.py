@@ -124,31 +124,37 @@ def body(**message):
     return line({"nonce": "1"}) + line({"body": json.dumps(message)})
 
 
+SETTINGS = {"workers": ["a", "b"], "keras": "3.0"}
 STRANGERS = {
     "nothing": b"",
     "HTTP": b"GET / HTTP/1.0\r\n\r\n",
     "a list": b"[]\n",
     "no settings": body(settings=1),
-    "settings without workers": body(index=1, settings={"workers": 5}),
-    "infinity as its index": body(index=float("inf"), settings={"workers": ["a", "b"]}),
-    "an index that no worker has": body(index=7, settings={"workers": ["a", "b"]}),
+    "a number of workers": body(index=1, settings={**SETTINGS, "workers": 5}),
+    "workers that are a text": body(index=1, settings={**SETTINGS, "workers": "ab"}),
+    "no index": body(settings=SETTINGS),
+    "a bool as its index": body(index=True, settings=SETTINGS),
+    "infinity as its index": body(index=float("inf"), settings=SETTINGS),
+    "an index that no worker has": body(index=7, settings=SETTINGS),
+    "a setting that is a number": body(index=0, settings={**SETTINGS, "keras": 3}),
     "a nested setting": (
         line({"nonce": "1"})
         + line(
             {
-                "body": '{"index": 0, "settings": {"workers": ["a", "b"], "x": %s}}'
+                "body": '{"index": 0, "settings": {"workers": ["a", "b"], "keras": %s}}'
                 % ("[" * 900 + "]" * 900)
             }
         )
     ),
     "numbers without an end": (
-        line({"nonce": "1"}) + line({"body": '{"index": 0, "settings": {"workers": [NaN, 1e999]}}'})
+        line({"nonce": "1"})
+        + line({"body": '{"index": 0, "settings": {"workers": [NaN, 1e999], "keras": "3.0"}}'})
     ),
     "a nested nonce": b'{"nonce": %s}\n' % (b"[" * 900 + b"]" * 900),
     "a failure without our settings": body(
         index=0, settings={"workers": ["a", "b"]}, failure="stop"
     ),
-    "a failure that is no text": body(index=1, settings={"workers": ["a", "b"]}, failure=[1]),
+    "a failure that is no text": body(index=1, settings=SETTINGS, failure=[1]),
     "deeply nested": line({"nonce": "1"}) + b"[" * 100_000 + b"\n",
 }
 
@@ -170,10 +176,11 @@ def waiting_worker(addresses, settings=None):
         yield pool.submit(meet_all, addresses, [1], settings=lambda index: own), connect
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
 @pytest.mark.parametrize("name", STRANGERS)
 def test_other_programs_are_ignored(name):
     addresses = tuple(free_addresses(2))
-    versions = {"keras": "3.0"}
+    versions = {"keras": SETTINGS["keras"]}
     with waiting_worker(addresses, versions) as (early, connect):
         with connect() as stranger:
             stranger.sendall(STRANGERS[name])

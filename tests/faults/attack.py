@@ -240,6 +240,7 @@ def read_settings(path):
 
 
 SPARSE_BYTES = 50 << 30  # A file of zeros that takes no room on the disk.
+OUTSIDE = ("../../outside", "/etc/passwd")
 # {what is read: its reader, a function of the path of a file}
 READERS = {
     "photo": reading.read,
@@ -257,27 +258,22 @@ READERS = {
     "event file": read_events,
     "event file of a resumed run": resume_events,
 }
-# {name: (content of a file, what it is read as)}
+# {what is read: functions of a random generator that make its content}
 CONTENTS = {
-    "thin picture": (thin_picture, "photo"),
-    "IDX of another shape": (idx_of_another_shape, "photo"),
-    "IDX that is longer": (idx_that_is_longer, "IDX file"),
-    "npz of another shape": (npz, "data"),
-    "model": (model, "model"),
-    "weights of a model": (weights, "model"),
-    "weights that lie elsewhere": (odd_weights, "model"),
-    "TFRecord": (record, "TFRecord"),
-    "event file": (record, "event file"),
-    "event file with damaged spots": (damaged_spots, "event file"),
-    "summary": (text, "summary.json"),
-    "manifest": (text, "manifest.json"),
-    "settings of Keras": (text, "keras.json"),
+    "photo": (thin_picture, idx_of_another_shape),
+    "IDX file": (idx_that_is_longer,),
+    "data": (npz,),
+    "TFRecord": (record,),
+    "model": (model, weights, odd_weights),
+    "event file": (record, damaged_spots),
+    "summary.json": (text,),
+    "manifest.json": (text,),
+    "keras.json": (text,),
 }
 
 
 def write_sealed(path, chance):
     """A checkpoint whose manifest fits to its files, which hold what no training saves."""
-    names = ("state.npz", "../../outside", "/etc/passwd")
     count = chance.choice((-1, -(1 << 40), 1 << 70))
     position = {"step": 1, "epoch": 0, "step_in_epoch": 0, chance.choice(("step", "epoch")): count}
     kernel = chance.choice((np.zeros((3, 4), "i8"), np.zeros((4, 3), "f4"), np.zeros((3, 4), "f4")))
@@ -286,8 +282,9 @@ def write_sealed(path, chance):
     files = {
         "state.json": json.dumps(state).encode(),
         "state.npz": file_bundle.pack_arrays({"model/0000": kernel}),
-        chance.choice(names): b"theirs",
     }
+    if chance.random() < 0.3:
+        files[chance.choice(OUTSIDE)] = b"theirs"
     directory = path.parent / "step-00000001"
     directory.mkdir()
     for name in ("state.json", "state.npz"):
@@ -321,11 +318,15 @@ def write_gaps(path, chance):
 
 # {name: (a function that writes the file, what it is read as)}
 KINDS = {
-    **{kind: (write_content(content), reader) for kind, (content, reader) in CONTENTS.items()},
-    "event file with gaps": (write_gaps, "event file of a resumed run"),
-    "sealed checkpoint": (write_sealed, "checkpoint"),
-    **{f"sparse {name}": (write_sparse, name) for name in READERS},
-    **{f"pipe as {name}": (lambda path, chance: os.mkfifo(path), name) for name in READERS},
+    **{
+        f"{name}: {content.__name__}": (write_content(content), name)
+        for name, contents in CONTENTS.items()
+        for content in contents
+    },
+    "event file of a resumed run: gaps": (write_gaps, "event file of a resumed run"),
+    "checkpoint: sealed": (write_sealed, "checkpoint"),
+    **{f"{name}: sparse": (write_sparse, name) for name in READERS},
+    **{f"{name}: pipe": (lambda path, chance: os.mkfifo(path), name) for name in READERS},
 }
 
 

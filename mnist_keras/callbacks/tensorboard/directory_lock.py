@@ -33,7 +33,8 @@ class DirectoryLock:
     `shared_log` makes only one per directory. And the process loses the lock as soon as it closes
     any descriptor of the lock file, such as that of code which copies the directory.
 
-    Where there are no locks, or the directory cannot be written, nothing is locked.
+    Where there are no locks, where the directory cannot be written and where the lock file is a
+    link, nothing is locked.
 
     Args:
         directory: it is created if it does not exist.

@@ -87,7 +87,9 @@ def repair(path, *, end):
         records = _records_of_events(file)
         readable = [frame(data) for _, after, data, _ in records if after <= end]
     aside = path.with_name(_DAMAGED + path.name.removeprefix(PREFIX))
-    storage.build(aside, lambda temporary: _link_or_copy(path, temporary))
+    # A killed repair may have linked them: then a rename to it does nothing and leaves both names.
+    if not (aside.exists() and aside.samefile(path)):
+        storage.build(aside, lambda temporary: _link_or_copy(path, temporary))
     repaired = aside.with_suffix(".repaired")
     storage.write_file(repaired, b"".join(readable))
     os.replace(repaired, path)

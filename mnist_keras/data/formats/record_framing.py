@@ -106,7 +106,7 @@ def _records_among_damage(file, begin, *, left):
         begin, window_bytes = _without_gap(file, begin, min(_WINDOW_BYTES, size - begin))
         file.seek(begin)
         window = file.read(window_bytes)
-        if len(window) < HEAD_BYTES:  # The file has shrunk.
+        if len(window) < HEAD_BYTES:  # The file has shrunk, or only a gap is left.
             return
         end = begin
         for offset, length in _heads(window):
@@ -137,7 +137,8 @@ def _stored_bytes(file):
         blocks = os.fstat(file.fileno()).st_blocks
     except (OSError, AttributeError):  # Windows counts no blocks.
         return size
-    return min(size, max(512 * blocks, _LEAST_STORED_BYTES))
+    # Some file systems do not count them either, and say 0.
+    return min(size, max(512 * blocks, _LEAST_STORED_BYTES)) if blocks else size
 
 
 def _without_gap(file, begin, count):
@@ -145,15 +146,12 @@ def _without_gap(file, begin, count):
 
     A head may begin or end in a gap: some of its bytes may be 0.
     """
-    try:
-        descriptor = file.fileno()
-        first = os.lseek(descriptor, begin + HEAD_BYTES - 1, os.SEEK_DATA)
-        after = os.lseek(descriptor, first, os.SEEK_HOLE)
+    try:  # By the file, not by its descriptor: it may have read further, into its buffer.
+        first = file.seek(begin, os.SEEK_DATA)
+        after = file.seek(first, os.SEEK_HOLE)
     except OSError as error:
-        if error.errno == errno.ENXIO:  # Only a gap is left.
-            return begin + count, 0
-        return begin, count
-    except AttributeError:  # Windows.
+        return begin, 0 if error.errno == errno.ENXIO else count  # ENXIO: only a gap is left.
+    except (AttributeError, ValueError):  # Windows, and a file in memory.
         return begin, count
     first = max(begin, first - HEAD_BYTES + 1)
     return first, min(_WINDOW_BYTES, after - first + HEAD_BYTES - 1)  # Or it ends in a gap.

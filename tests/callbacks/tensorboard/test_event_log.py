@@ -177,6 +177,23 @@ def fail_with(code):
     raise OSError(code, os.strerror(code))
 
 
+def test_a_repair_after_a_killed_one_leaves_no_file_behind(tmp_path, points_of, monkeypatch):
+    write(tmp_path, step=0, end=3)
+    [path] = files(tmp_path)
+    path.write_bytes(path.read_bytes() + bytes(40))
+
+    def kill(path, data):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(storage, "write_file", kill)
+        with pytest.raises(KeyboardInterrupt):
+            write(tmp_path, step=3, end=5)
+    write(tmp_path, step=3, end=5)
+    assert points_of(tmp_path / "train") == {"loss": straight(5)}
+    assert list((tmp_path / "train").glob(".unfinished-*")) == []
+
+
 @pytest.mark.parametrize("at", [0, 2, 4])
 @pytest.mark.parametrize("kind", RECORD_DAMAGE)
 def test_a_damaged_record_loses_only_its_own_point(kind, at, tmp_path, capsys):

@@ -3,6 +3,7 @@ import io
 import os
 import struct
 import tracemalloc
+import types
 
 import pytest
 import tensorflow as tf
@@ -161,3 +162,34 @@ def test_a_record_in_a_gap_takes_no_memory(tmp_path):
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 1 << 22
+
+
+def test_records_after_damage_and_a_gap_are_all_found(tmp_path):
+    with open(tmp_path / "file", "wb") as file:
+        file.write(b"?" * 4096)
+        file.seek(8192)
+        file.write(frame(b"ab") * 20_000)
+    with open(tmp_path / "file", "rb") as file:
+        assert [data for _, _, data in records_in(file)] == [b"ab"] * 20_000
+
+
+def test_a_file_system_that_counts_no_blocks_loses_no_record(tmp_path, monkeypatch):
+    data = bytes(17 << 20)
+    (tmp_path / "file").write_bytes(frame(data))
+    with open(tmp_path / "file", "rb") as file, monkeypatch.context() as patched:
+        patched.setattr(os, "fstat", lambda descriptor: types.SimpleNamespace(st_blocks=0))
+        found = [data for _, _, data in records_in(file)]
+    assert found == [data]
+
+
+def test_a_head_that_ends_in_a_gap_is_found(tmp_path):
+    heads = (struct.pack("<Q", length) for length in range(8192, 1 << 20))
+    head = next(it + checksum(it) for it in heads if checksum(it).endswith(b"\0\0"))
+    data = bytes(struct.unpack("<Q", head[:8])[0])
+    with open(tmp_path / "file", "wb") as file:
+        file.write(frame(bytes(4069)) + b"?" + head[:10])
+        file.seek(2 + len(data), os.SEEK_CUR)
+        file.write(checksum(data))
+    with open(tmp_path / "file", "rb") as file:
+        found = [data for _, _, data in records_in(file)]
+    assert found == [bytes(4069), data]

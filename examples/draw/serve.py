@@ -6,6 +6,7 @@ It serves only this machine and needs no other. The extra `examples` installs it
 """
 
 import asyncio
+import contextlib
 import functools
 import importlib.util
 import os
@@ -57,7 +58,29 @@ def main(arguments):
         }
         address = f"http://{HOST}:{listener.getsockname()[1]}/"
         started = functools.partial(print, f"open {address} (Ctrl+C ends it)", flush=True)
-        asyncio.run(serve(questions, listener, started=started, debug=arguments.debug))
+        _run(serve(questions, listener, started=started, debug=arguments.debug))
+
+
+def _run(serving):
+    """Run until a signal, which ends the server between two of its steps and not amid one."""
+    received = []
+
+    async def until_signal():
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+
+        def end(number):
+            received.append(number)
+            task.cancel()
+
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):  # Windows
+                loop.add_signal_handler(number, end, number)
+        await serving
+
+    try:
+        asyncio.run(until_signal())
+    except asyncio.CancelledError:
+        sys.exit(128 + received[0])
 
 
 def _listener(port):

@@ -70,7 +70,8 @@ class _Listener:
         self.failure = None
         self._cluster = cluster
         self._own = {"index": cluster.index, "settings": settings}
-        self._called_by = {cluster.index}
+        self._heard_from: set[int] = set()
+        self._called_by = {cluster.index}  # They have this worker's answer.
         self._has_wrong_secret = False
         self._connections: collections.deque[socket.socket] = collections.deque()
         port = int(cluster.addresses[cluster.index].rpartition(":")[2])
@@ -138,7 +139,7 @@ class _Listener:
 
     def send_failure_to_callers(self):
         """Send the error to the workers that have called: they may not call again."""
-        for index in self._called_by - {self._cluster.index}:
+        for index in self._heard_from - {self._cluster.index}:
             with contextlib.suppress(MnistKerasError):
                 self.call(index)
 
@@ -180,6 +181,7 @@ class _Listener:
         ):
             other = self._receive(channel)
             self._compare(other)
+            self._heard_from.add(other["index"])  # First: an answer sent later has the failure.
             channel.send(self._message())
             self._called_by.add(other["index"])
         with contextlib.suppress(ValueError):  # Another thread has removed it.

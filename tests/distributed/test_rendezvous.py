@@ -76,6 +76,16 @@ def test_a_terminated_worker_informs_the_others(monkeypatch):
     addresses = tuple(free_addresses(3))
     sleep, call, is_known = time.sleep, rendezvous._Listener.call, threading.Event()
 
+    class SlowChannel(messages.Channel):
+        def __init__(self, connection, role, **settings):
+            self.is_answer = role == "listener"
+            super().__init__(connection, role, **settings)
+
+        def send(self, message):
+            super().send(message)
+            if self.is_answer:
+                sleep(0.3)  # The other worker may have read it long before this one goes on.
+
     def calls(listener, index):
         is_there = call(listener, index)
         if is_there and index == 0:
@@ -90,6 +100,7 @@ def test_a_terminated_worker_informs_the_others(monkeypatch):
 
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         monkeypatch.setattr(rendezvous._Listener, "call", calls)
+        monkeypatch.setattr(rendezvous, "Channel", SlowChannel)
         other = pool.submit(meet_all, addresses, [1])
         monkeypatch.setattr(rendezvous.time, "sleep", end_worker_0)
         with pytest.raises(SystemExit):

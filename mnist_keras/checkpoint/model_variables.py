@@ -123,7 +123,7 @@ def _referenced(model, found):
     known = {id(holder_of(variable)) for variable in _all(found)}
     more = []
     for name, value in closures.referenced(model):
-        for path, variable in _reached(value) if _is_followed(value) else ():
+        for path, variable in _reached(value) if _Followed()(value) else ():
             if id(holder_of(variable)) not in known:
                 known.add(id(holder_of(variable)))
                 more.append((f"{name}/{path}".rstrip("/"), variable))
@@ -198,6 +198,7 @@ def _reached(model: Any) -> Iterator[tuple[str, Any]]:
 
 def _objects(root: Any) -> Iterator[tuple[str, Any]]:
     """Yield (path, object) for each reachable object once, parents first."""
+    is_followed = _Followed()
     seen: set[int] = set()
     waiting: list[tuple[str, Any]] = [("", root)]
     while waiting:
@@ -206,21 +207,24 @@ def _objects(root: Any) -> Iterator[tuple[str, Any]]:
             continue
         seen.add(id(value))
         yield path, value
-        waiting.extend(reversed(_parts(path, value)))
+        prefix = f"{path}/" if path else ""
+        waiting.extend(
+            (f"{prefix}{name}", part)
+            for name, part in reversed(list(_parts(value)))
+            if is_followed(part) and id(part) not in seen
+        )
 
 
-def _parts(path, value):
-    """[(path, object), ...] of the parts of an object."""
+def _parts(value):
+    """(name, object) for each part of an object."""
     if isinstance(value, (keras.Variable, tf.Variable, keras.optimizers.Optimizer)):
-        return []
+        return ()
     if isinstance(value, dict):
-        parts = [(str(key), part) for key, part in value.items()] if len(value) else []
-    elif isinstance(value, (list, tuple)):
-        parts = [(str(i), part) for i, part in enumerate(value[:_MOST_PARTS])]
-    else:
-        # Keras's private attributes come last, so that paths use the names in the user's program.
-        parts = sorted(_attributes(value), key=lambda part: part[0].startswith("_"))
-    return [(f"{path}/{name}" if path else name, p) for name, p in parts if _is_followed(p)]
+        return value.items() if len(value) else ()
+    if isinstance(value, (list, tuple)):
+        return enumerate(value[:_MOST_PARTS]) if len(value) else ()
+    # Keras's private attributes come last, so that paths use the names in the user's program.
+    return sorted(_attributes(value), key=lambda part: part[0].startswith("_"))
 
 
 def _attributes(value):
@@ -228,6 +232,20 @@ def _attributes(value):
         return list(vars(value).items())
     except TypeError:
         return []
+
+
+class _Followed:
+    """Whether an object may hold variables, which its class decides; a model has few classes."""
+
+    def __init__(self):
+        self._by_class = {}
+
+    def __call__(self, value):
+        # Keras's wrappers of lists and dicts have the class of what they wrap, and a type.
+        classes = type(value), value.__class__
+        if classes not in self._by_class:
+            self._by_class[classes] = _is_followed(value)
+        return self._by_class[classes]
 
 
 def _is_followed(value):

@@ -66,7 +66,7 @@ def _run(serving):
     received = []
 
     async def until_signal():
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        loop, task = asyncio.get_running_loop(), asyncio.ensure_future(serving)
 
         def end(number):
             received.append(number)
@@ -75,7 +75,7 @@ def _run(serving):
         for number in (signal.SIGINT, signal.SIGTERM):
             with contextlib.suppress(NotImplementedError):  # Windows
                 loop.add_signal_handler(number, end, number)
-        await serving
+        await task
 
     try:
         asyncio.run(until_signal())

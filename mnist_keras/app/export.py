@@ -41,7 +41,7 @@ _OF_SAVED_MODEL = re.compile(
 def export(config):
     """Write a run's network in some formats, check each and print one line about each.
 
-    An exported network takes stored uint8 images (n, 28, 28) of any n and returns the network's
+    An exported network takes stored uint8 images (n, 28, 28), n from 1, and returns the network's
     float32 scores (n, 10). All formats except litert_int8 compute in float32.
 
     Files, in ``logs/RUN/export`` or ``--export_dir``: ``saved_model/``, ``model.tflite``,

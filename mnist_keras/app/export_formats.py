@@ -1,6 +1,6 @@
 """The formats of other programs: each writes a network and opens it with its own runtime.
 
-An exported network takes stored uint8 images (n, 28, 28) of any n, under the name ``images``, and
+An exported network takes stored uint8 images (n, 28, 28), n from 1, under the name ``images``, and
 returns the network's float32 scores (n, 10), under the name ``scores``.
 """
 

@@ -34,8 +34,7 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     try:
         train, test = load(options.dataset, data_dir=options.data_dir)
-        write_shards(options.to, train, count=options.count, form=options.format)
-        write_shards(options.to, test, half="test", count=1, form=options.format)
+        write_shards(options.to, train, count=options.count, form=options.format, test=test)
     except MnistKerasError as error:
         notice(f"error: {error}")
         return error.exit_status

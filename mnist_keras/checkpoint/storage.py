@@ -32,6 +32,7 @@ from typing import IO, Any, TypeVar
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.errors import MnistKerasError
+from mnist_keras.inputs import durable
 from mnist_keras.inputs.regular_file import open_regular, read_regular, require_replaceable
 
 MANIFEST = "manifest.json"
@@ -43,8 +44,6 @@ _TEMPORARY = ".unfinished-"
 _ASIDE = ".replaced-"
 _TEMPORARY_FORM = re.compile(rf"{re.escape(_TEMPORARY)}(?P<name>.+)-[0-9a-f]{{8}}", re.DOTALL)
 _ASIDE_FORM = re.compile(rf"{re.escape(_ASIDE)}(?P<name>.+)", re.DOTALL)
-# Of fsync for a directory: some file systems cannot, Windows never.
-_UNSUPPORTED = (errno.EACCES, errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
 
 class DamagedError(MnistKerasError):
@@ -75,15 +74,7 @@ class Disk:
 
     def sync_directory(self, path: StrPath) -> None:
         """Flush a directory's entries to the disk with fsync, where the system can do so."""
-        try:
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        except OSError as error:
-            if error.errno not in _UNSUPPORTED:
-                raise
+        durable.sync_directory(path)
 
     def rename(self, source: StrPath, target: StrPath) -> None:
         """Rename a file or directory; a file replaces its target."""

@@ -127,6 +127,16 @@ def shard_name(stem, number, count):
     return f"{stem}-{number:05d}-of-{count:05d}"
 
 
+def is_shard(name, stems):
+    """Whether a file's name is that of a shard with one of these stems.
+
+    >>> is_shard("a-00001-of-00002", ["a"]), is_shard("a", ["a"])
+    (True, False)
+    """
+    match = _SHARD.fullmatch(name)
+    return match is not None and match[1] in stems
+
+
 def find_shards(names, stem):
     """The shards among some file names.
 

@@ -4,6 +4,7 @@ The order is a pure function of (seed, epoch), so the stream can start at any ep
 stay uint8, as in the file; each step casts and scales its own batch.
 """
 
+import contextlib
 import functools
 import hashlib
 from collections.abc import Iterator, Mapping
@@ -96,6 +97,25 @@ def batches(
         description=description,
         scored_on=scored_on,
     )
+
+
+@contextlib.contextmanager
+def raising_read_errors(*data: Any) -> Iterator[None]:
+    """A context that raises why the files of a stream could not be read.
+
+    Inside a graph TensorFlow turns such an exception into an ``UnknownError`` of many lines.
+
+    Args:
+        *data: what is read in the context; what is not a `BatchStream` is ignored.
+    """
+    try:
+        yield
+    except tf.errors.OpError as error:
+        for stream in data:
+            cause = stream.take_read_error() if isinstance(stream, BatchStream) else None
+            if cause is not None:
+                raise cause from error
+        raise
 
 
 class _Epoch:
@@ -255,7 +275,8 @@ class BatchStream(DataAdapter):
 
     def __iter__(self) -> Iterator[tuple[tf.Tensor, tf.Tensor]]:
         """The batches of the present epoch; before any training, of epoch 0."""
-        return iter(self.get_tf_dataset())
+        with raising_read_errors(self):
+            yield from self.get_tf_dataset()
 
     @property
     def num_batches(self) -> int:
@@ -368,6 +389,11 @@ class BatchStream(DataAdapter):
             images = self._augmentation(images, tf.stack([seed, epoch * len(self) + step]), **part)
         return images, tf.one_hot(labels, self.description.classes)
 
+    def take_read_error(self) -> BaseException | None:
+        """The exception of the last read inside a graph that failed, once; None: none did."""
+        error, self._source.error = self._source.error, None
+        return error
+
     def close(self) -> None:
         """Stop reading ahead; the next `window` starts it again."""
         self._source.close()
@@ -410,7 +436,8 @@ class BatchStream(DataAdapter):
 
     def get_numpy_iterator(self) -> Iterator[Any]:
         """The present epoch as NumPy arrays."""
-        return self.get_tf_dataset().as_numpy_iterator()
+        with raising_read_errors(self):
+            yield from self.get_tf_dataset().as_numpy_iterator()
 
     def get_jax_iterator(self) -> Iterator[Any]:
         """As `get_numpy_iterator`."""

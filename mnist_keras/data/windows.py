@@ -65,6 +65,7 @@ class Held:
         self._present = None
 
     share = UNSHARDED
+    error = None
 
     def read_share(self, share, *, batch_size):
         """Does nothing: every worker holds all examples, and each replica cuts its part."""
@@ -125,7 +126,12 @@ class Mapped:
             another object that is indexed like one.
         labels: uint8 or int32 (n,), NumPy.
         order: as for `Held`.
+
+    Attributes:
+        error: the exception of a read inside a graph, which TensorFlow replaces by its own; None.
     """
+
+    error: BaseException | None = None
 
     def __init__(self, images, labels, *, order):
         self._images = images
@@ -197,7 +203,11 @@ class Mapped:
 
         def read(epoch, step):
             begin = int(step) * size
-            window = self._read(int(epoch), begin, min(begin + size, self._count))
+            try:
+                window = self._read(int(epoch), begin, min(begin + size, self._count))
+            except Exception as error:
+                self.error = error
+                raise
             return [part.numpy() for part in window]
 
         def window(step):

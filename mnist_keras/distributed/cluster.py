@@ -21,6 +21,7 @@ _MOST_TASKS = len(_SLURM_PORTS) // 2
 _RANGE = re.compile("([0-9]+)-([0-9]+)")
 _MOST_HOST_BYTES = 253  # Of a name in DNS.
 _MOST_SHOWN = 300  # Characters of a description in an error.
+_TRAINING = "workers and at most one chief"
 _EXAMPLE = '{"cluster": {"worker": ["host0:2222", "host1:2222"]}, "task": {"type": "worker", ...}}'
 
 
@@ -56,7 +57,7 @@ def find(environment=None):
 
     It reads the first of these that is set:
 
-    - ``TF_CONFIG``, in TensorFlow's format, which Kubeflow sets;
+    - ``TF_CONFIG``, in TensorFlow's format, which Kubeflow sets, if it has a cluster;
     - ``MNIST_KERAS_WORKERS``, the addresses separated by commas, with this worker's index in
       ``MNIST_KERAS_WORKER_INDEX``, or in ``JOB_COMPLETION_INDEX``, which an indexed Job of
       Kubernetes sets;
@@ -74,15 +75,8 @@ def find(environment=None):
     1
     """
     environment = os.environ if environment is None else environment
-    if environment.get(_TF_CONFIG):
-        cluster = _from_tf_config(environment[_TF_CONFIG])
-    elif environment.get(_ADDRESSES):
-        cluster = _from_addresses(environment)
-    elif environment.get(_SLURM_TASKS, "1") != "1":
-        cluster = _from_slurm(environment)
-    else:
-        return None
-    return cluster if len(cluster.addresses) > 1 else None
+    cluster = _described(environment)
+    return cluster if cluster is not None and len(cluster.addresses) > 1 else None
 
 
 def require(environment=None):
@@ -92,12 +86,13 @@ def require(environment=None):
         UsageError: the description is missing, incomplete or invalid.
     """
     environment = os.environ if environment is None else environment
-    if not any(environment.get(name) for name in (_TF_CONFIG, _ADDRESSES, _SLURM_TASKS)):
+    cluster = _described(environment)
+    if cluster is None and not environment.get(_SLURM_TASKS):
         raise UsageError(
-            "--distribution=multi_worker needs a cluster. Received: neither TF_CONFIG nor "
-            "MNIST_KERAS_WORKERS nor a Slurm step. Expected: the addresses of all workers."
+            "--distribution=multi_worker needs a cluster. Received: none in TF_CONFIG or "
+            "MNIST_KERAS_WORKERS, and no Slurm step. Expected: the addresses of all workers."
         )
-    return find(environment)
+    return cluster if cluster is not None and len(cluster.addresses) > 1 else None
 
 
 def speaker(environment=None):
@@ -112,36 +107,106 @@ def speaker(environment=None):
     environment = os.environ if environment is None else environment
     index = 0
     with contextlib.suppress(UsageError, ValueError):
-        if environment.get(_TF_CONFIG) or environment.get(_ADDRESSES):
-            found = find(environment)
-            index = found.index if found is not None else 0
+        found = _described_without_slurm(environment)
+        if found is not None:
+            index = found.index if len(found.addresses) > 1 else 0
         elif environment.get(_SLURM_TASKS, "1") != "1":  # find() would import TensorFlow.
             index = int(environment.get("SLURM_PROCID") or 0)
     return f"worker {index}" if index else ""
 
 
+def _described(environment):
+    """The `Cluster` that the environment describes, if only of one worker; None: none."""
+    cluster = _described_without_slurm(environment)
+    if cluster is None and environment.get(_SLURM_TASKS, "1") != "1":
+        cluster = _from_slurm(environment)
+    return cluster
+
+
+def _described_without_slurm(environment):
+    cluster = None
+    if environment.get(_TF_CONFIG):
+        cluster = _from_tf_config(environment[_TF_CONFIG])
+    if cluster is None and environment.get(_ADDRESSES):
+        cluster = _from_addresses(environment)
+    return cluster
+
+
 def _from_tf_config(text):
+    """The `Cluster` of a text that is read as TensorFlow's TFConfigClusterResolver reads it.
+
+    None: it has no cluster, as where a platform sets ``{}`` for a single process.
+    """
     try:
         described = json_text.parse(text)
-        jobs, task = described["cluster"], described["task"]
-        kind, index = str(task["type"]), task["index"]
-        counts = {job: len(list(addresses)) for job, addresses in jobs.items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else "not JSON of this form"
-        shown = text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
-        raise _invalid(_TF_CONFIG, f"{shown} ({reason})", _EXAMPLE) from None
-    others = sorted(job for job in counts if job not in ("chief", "worker"))
-    if others:
-        raise _invalid(_TF_CONFIG, f"tasks of type {others[0]}", "workers and at most one chief")
-    if kind not in counts or counts.get("chief", 0) > 1:
+        jobs = {job: _addresses(tasks) for job, tasks in described.get("cluster", {}).items()}
+        task = described.get("task", {})
+        kind = str(task["type"]) if "type" in task else None
+        index = task.get("index")
+    except (ValueError, TypeError, AttributeError, LookupError):
+        raise _invalid(_TF_CONFIG, f"{_shown(text)} (not JSON of this form)", _EXAMPLE) from None
+    if not jobs:
+        return None
+    index = None if index is None else _index(index)
+    counts = {job: len(addresses) for job, addresses in jobs.items()}
+    _require_supported(kind, index, counts)
+    before = counts.get("chief", 0) if kind == "worker" else 0
+    addresses = (*jobs.get("chief", ()), *jobs.get("worker", ()))
+    return Cluster(addresses, before + (index or 0), _TF_CONFIG)
+
+
+def _index(value):
+    try:
+        return int(value)
+    except (ValueError, TypeError, OverflowError):
+        raise _invalid(_TF_CONFIG, f"the index {_shown(repr(value))}", "an index from 0") from None
+
+
+def _shown(text):
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+
+
+def _addresses(tasks):
+    """The addresses of a job's tasks, from a list or from {index: address}."""
+    if isinstance(tasks, dict):
+        by_index = {int(index): address for index, address in tasks.items()}
+        return [by_index[index] for index in range(len(by_index))]
+    if not isinstance(tasks, list):
+        raise TypeError("the addresses of a job are not a list")
+    return tasks
+
+
+def _require_supported(kind, index, counts):
+    """Refuse tasks that do not train, and a task that is not in the cluster.
+
+    An evaluator in the cluster is a process besides the workers, as for TensorFlow.
+    """
+    for job in (kind, *counts):
+        if job == "ps":
+            raise _invalid(_TF_CONFIG, "tasks of type ps", f"{_TRAINING}; each has all weights")
+        if job not in ("chief", "worker", "evaluator", None) and job in counts:
+            raise _invalid(_TF_CONFIG, f"tasks of type {job}", _TRAINING)
+    if kind == "evaluator":
+        expected = f"{_TRAINING}; --mode=evaluate evaluates a run"
+        raise _invalid(_TF_CONFIG, "a task of type evaluator", expected)
+    tasks = {job: count for job, count in counts.items() if job != "evaluator"}
+    if not sum(tasks.values()):
+        raise _invalid(_TF_CONFIG, "a cluster without a worker", _TRAINING)
+    if tasks.get("chief", 0) > 1:
+        raise _invalid(_TF_CONFIG, f"{tasks['chief']} chiefs", _TRAINING)
+    if kind is None and index is None and sum(tasks.values()) == 1:
+        return
+    if kind is None or index is None:
+        received = f"no {'type' if kind is None else 'index'} of this process's task"
+        raise _invalid(_TF_CONFIG, received, _EXAMPLE)
+    if kind not in tasks:
         received = f"task type {kind!r} in a cluster of {counts}"
-        raise _invalid(_TF_CONFIG, received, "a task of the cluster, and at most one chief")
-    if not isinstance(index, int) or index not in range(counts[kind]):
-        expected = f"an index from 0 to {counts[kind] - 1}"
-        raise _invalid(_TF_CONFIG, f"{kind} {index!r} of {counts[kind]}", expected)
-    if kind == "worker":
-        index += counts.get("chief", 0)
-    return Cluster((*jobs.get("chief", ()), *jobs.get("worker", ())), index, _TF_CONFIG)
+        raise _invalid(_TF_CONFIG, received, "a task of the cluster")
+    if index not in range(tasks[kind]):
+        expected = (
+            f"an index from 0 to {tasks[kind] - 1}" if tasks[kind] else f"another task than {kind}"
+        )
+        raise _invalid(_TF_CONFIG, f"{kind} {_shown(str(index))} of {tasks[kind]}", expected)
 
 
 def _from_addresses(environment):

@@ -13,7 +13,7 @@ import tensorflow as tf
 from mnist_keras import _keras
 from mnist_keras._keras import Functional
 from mnist_keras.checkpoint import backends, model_variables
-from mnist_keras.data.stream import BatchStream
+from mnist_keras.data.stream import BatchStream, raising_read_errors
 from mnist_keras.distributed import replicas
 from mnist_keras.distributed.workers import workers_of
 from mnist_keras.errors import UsageError
@@ -403,6 +403,7 @@ class TapeModel(keras.Model):
         try:
             with (
                 workers_of(self).naming_lost_ones(),
+                raising_read_errors(arguments["x"]),
                 self._single_steps(
                     are_needed=callbacks.see_batches("train") or self.runs_own("train")
                 ),
@@ -419,14 +420,18 @@ class TapeModel(keras.Model):
         arguments = dict(bound.arguments)
         del arguments["self"]
         self._share_streams({"data": arguments["x"]})
-        with evaluating(self, arguments["callbacks"], verbose=arguments["verbose"]) as evaluation:
+        with (
+            raising_read_errors(arguments["x"]),
+            evaluating(self, arguments["callbacks"], verbose=arguments["verbose"]) as evaluation,
+        ):
             arguments["callbacks"] = evaluation.callbacks
             return super().evaluate(**arguments.pop("kwargs"), **arguments)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """Predict as ``keras.Model.predict`` does."""
         # Keras would write a copy of the network into the graph for each step of an execution.
-        with self._single_steps(are_needed=True):
+        data = [*args[:1], kwargs.get("x")]
+        with self._single_steps(are_needed=True), raising_read_errors(*data):
             return super().predict(*args, **kwargs)
 
     def export(self, *args: Any, **kwargs: Any) -> None:

@@ -122,6 +122,13 @@ def test_the_figures_match_the_exported_file_on_the_test_set(name, exported, net
     assert 0 < row["one_image_s"] < 60
 
 
+@pytest.mark.parametrize("name", ["saved_model", "onnx"])
+def test_formats_that_promise_it_take_no_image(name, exported, test_images):
+    run, _ = exported
+    found = FORMATS[name].open(run / PLACES[name])(test_images.images[:0])
+    assert (found.shape, found.dtype) == ((0, 10), np.float32)
+
+
 def test_each_format_prints_a_line_and_adds_a_table_row(exported):
     run, lines = exported
     figures = json.loads((run / "export" / "export.json").read_text())

@@ -9,6 +9,8 @@ from mnist_keras import SumSquaredError, TapeModel
 from mnist_keras.app import networks
 from mnist_keras.callbacks import Checkpoint
 from mnist_keras.data import batches, map_idx, windows, write_idx
+from mnist_keras.data.sharded import Absent, Sharded
+from mnist_keras.errors import DataError
 
 COUNT = 25
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, 28, 28), dtype=np.uint8)
@@ -145,3 +147,30 @@ def test_the_sum_of_a_large_file_covers_a_sample(mapped, monkeypatch):
     assert windows.Mapped(changed, LABELS, order=None).digest() == sampled != whole
     changed[12] = 0
     assert windows.Mapped(changed, LABELS, order=None).digest() != sampled
+
+
+def broken_stream():
+    """A stream whose last images are on another machine."""
+    images = Sharded([IMAGES[:8], Absent((8, 28, 28), np.uint8, "train-00001-of-00002")])
+    return batches(images, LABELS[:16], batch_size=4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model, stream: model.evaluate(stream, verbose=0),
+        lambda model, stream: model.predict(stream, verbose=0),
+        lambda model, stream: model.fit(
+            batches(IMAGES, LABELS, batch_size=5), validation_data=stream, verbose=0
+        ),
+        lambda model, stream: list(stream),
+        lambda model, stream: list(stream.get_numpy_iterator()),
+    ],
+    ids=["evaluate", "predict", "validation", "iteration", "NumPy"],
+)
+def test_images_that_cannot_be_read_are_named_in_one_line(use):
+    model = TapeModel(networks.build("mlp"))
+    model.compile(loss=SumSquaredError())
+    with pytest.raises(DataError, match=r"^a shard is not on this machine\. Received: no train-0"):
+        use(model, broken_stream())

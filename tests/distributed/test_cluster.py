@@ -15,12 +15,17 @@ SLURM = {
     "SLURM_STEP_TASKS_PER_NODE": "2(x2)",
     "SLURM_JOB_ID": "123456",
 }
+SPARSE = (
+    '{"cluster": {"worker": {"0": "a:1", "2": "b"}}, "task": {"type": "worker", "index": 0}} '
+    "(not JSON of this form)"
+)
 WORKERS = {"MNIST_KERAS_WORKERS": "a:2222, b:2222"}
 
 
-def tf_config(kind="worker", index=0, **jobs):
+def tf_config(kind="worker", index=0, *, task=None, **jobs):
     jobs = jobs or {"worker": ["a:1", "b:2"]}
-    return {"TF_CONFIG": json.dumps({"cluster": jobs, "task": {"type": kind, "index": index}})}
+    task = {"type": kind, "index": index} if task is None else task
+    return {"TF_CONFIG": json.dumps({"cluster": jobs, "task": task})}
 
 
 def test_the_examples_in_the_docstrings_hold():
@@ -33,6 +38,15 @@ def test_the_examples_in_the_docstrings_hold():
         (tf_config(index=1), ("a:1", "b:2"), 1, "TF_CONFIG"),
         (tf_config(index=1, chief=["c:3"], worker=["a:1", "b:2"]), ("c:3", "a:1", "b:2"), 2, None),
         (tf_config("chief", chief=["c:3"], worker=["a:1"]), ("c:3", "a:1"), 0, None),
+        (tf_config(index="1"), ("a:1", "b:2"), 1, None),
+        (tf_config(worker={"1": "b:2", "0": "a:1"}), ("a:1", "b:2"), 0, None),
+        (tf_config(worker=["a:1", "b:2"], evaluator=["c:3"]), ("a:1", "b:2"), 0, None),
+        (
+            {"TF_CONFIG": "{}", **WORKERS, "JOB_COMPLETION_INDEX": "1"},
+            ("a:2222", "b:2222"),
+            1,
+            None,
+        ),
         (tf_config(worker=["[::1]:1", "10.0.0.2:65535"]), ("[::1]:1", "10.0.0.2:65535"), 0, None),
         ({**WORKERS, "MNIST_KERAS_WORKER_INDEX": "1"}, ("a:2222", "b:2222"), 1, None),
         ({**WORKERS, "JOB_COMPLETION_INDEX": "0"}, ("a:2222", "b:2222"), 0, None),
@@ -60,6 +74,7 @@ def test_slurm_tasks_are_workers_on_different_ports(monkeypatch):
         (tf_config(index=2), ""),
         (SLURM, "worker 2"),
         ({**SLURM, "SLURM_PROCID": "nobody"}, ""),
+        ({**SLURM, "TF_CONFIG": "{}"}, "worker 2"),
         ({}, ""),
     ],
 )
@@ -106,7 +121,16 @@ def test_slurm_nodes_without_tasks_are_refused(monkeypatch):
 
 @pytest.mark.parametrize(
     "environment",
-    [{}, {"TF_CONFIG": ""}, tf_config(worker=["a:1"]), {"SLURM_STEP_NUM_TASKS": "1"}],
+    [
+        {},
+        {"TF_CONFIG": ""},
+        {"TF_CONFIG": "{}"},
+        {"TF_CONFIG": '{"cluster": {}, "task": {"type": "worker", "index": 0}}'},
+        {"TF_CONFIG": '{"task": {"type": "worker", "index": 0}}'},
+        tf_config(worker=["a:1"]),
+        tf_config(task={}, worker=["a:1"]),
+        {"SLURM_STEP_NUM_TASKS": "1"},
+    ],
 )
 def test_one_process_is_not_a_cluster(environment):
     assert cluster.find(environment) is None
@@ -118,7 +142,7 @@ def test_a_required_cluster_may_have_one_worker():
 
 def test_a_required_cluster_that_is_missing_is_refused():
     with pytest.raises(UsageError, match=r"^--distribution=multi_worker needs a cluster\."):
-        cluster.require({"PATH": "/bin"})
+        cluster.require({"PATH": "/bin", "TF_CONFIG": "{}"})
 
 
 @pytest.mark.parametrize(
@@ -131,10 +155,29 @@ def test_a_required_cluster_that_is_missing_is_refused():
             f"{'[' * 300}… (not JSON of this form)",
         ),
         (tf_config(kind=[]), "TF_CONFIG", "task type '[]' in a cluster of {'worker': 2}"),
-        ({"TF_CONFIG": '{"cluster": {}}'}, "TF_CONFIG", """{"cluster": {}} (no 'task')"""),
+        (
+            {"TF_CONFIG": '{"cluster": null}'},
+            "TF_CONFIG",
+            '{"cluster": null} (not JSON of this form)',
+        ),
+        (
+            tf_config(task=[], worker="a:1"),
+            "TF_CONFIG",
+            '{"cluster": {"worker": "a:1"}, "task": []} (not JSON of this form)',
+        ),
+        (tf_config(worker={"0": "a:1", "2": "b"}), "TF_CONFIG", SPARSE),
+        (tf_config(task={}), "TF_CONFIG", "no type of this process's task"),
+        (tf_config(task={"type": "worker"}), "TF_CONFIG", "no index of this process's task"),
+        (tf_config(index="one"), "TF_CONFIG", "the index 'one'"),
+        (tf_config(index=1e999), "TF_CONFIG", "the index inf"),
+        (tf_config(worker=[]), "TF_CONFIG", "a cluster without a worker"),
+        (tf_config("chief", chief=["a:1", "b:1"]), "TF_CONFIG", "2 chiefs"),
+        (tf_config("ps", worker=["a:1"], ps=["b:1"]), "TF_CONFIG", "tasks of type ps"),
+        (tf_config("evaluator"), "TF_CONFIG", "a task of type evaluator"),
+        (tf_config("master", master=["a:1"]), "TF_CONFIG", "tasks of type master"),
         ({"TF_CONFIG": "[1]"}, "TF_CONFIG", "[1] (not JSON of this form)"),
         (tf_config(index=2), "TF_CONFIG", "worker 2 of 2"),
-        (tf_config(index="1"), "TF_CONFIG", "worker '1' of 2"),
+        (tf_config(index="-1"), "TF_CONFIG", "worker -1 of 2"),
         (tf_config("chief"), "TF_CONFIG", "task type 'chief' in a cluster of {'worker': 2}"),
         (tf_config(worker=["a:1"], ps=["b:1"]), "TF_CONFIG", "tasks of type ps"),
         (tf_config(worker=["a:1", "a:1"]), "TF_CONFIG", "a:1, a:1"),

@@ -1,67 +1,166 @@
-"""The user's own directory of data: finds the files of a data set in it and reads them."""
+"""The user's own directory of data: reads the files of a data set that are found in it."""
 
+import contextlib
 import functools
 import os
+from collections.abc import Callable
+from pathlib import Path
 
+from mnist_keras.data.datasets import places
 from mnist_keras.data.datasets.descriptions import describe
+from mnist_keras.data.datasets.identity import is_part_of_a_set, set_of_directory, sets_of
+from mnist_keras.data.datasets.published import ROLES, spellings
+from mnist_keras.data.datasets.search import Found, half_roles, record_stems, search
 from mnist_keras.data.examples import Examples, require_images, require_labels
 from mnist_keras.data.formats.idx import map_idx, read_idx
 from mnist_keras.data.formats.npz import KEYS, read_npz
 from mnist_keras.data.formats.shard_files import read_shards
 from mnist_keras.errors import DataError
 
-ROLES = ("train-images", "train-labels", "t10k-images", "t10k-labels")
-NAMES = ("mnist", "fashion_mnist", "kmnist")
 _MAPPED_FROM_BYTES = 2**30
 
 
-def read_directory(folder, name):
+def read_directory(
+    folder: Path, name: str, *, notice: Callable[[str], object] = lambda line: None
+) -> tuple[Examples, Examples]:
     """The data set in a directory, whose files may hold any data of the right form.
+
+    Files are refused whose bytes, name or directory is known to be that of another data set. If the
+    directory has no file of the data set, a subdirectory as torchvision and tensorflow_datasets
+    make it is read.
 
     Args:
         folder: a ``Path``.
         name: the name of the data set.
+        notice: receives the line that says which subdirectory is read.
 
     Returns:
         (train, test), two `Examples`.
 
     Raises:
-        DataError: a file is missing or damaged.
+        DataError: a file is missing or damaged, belongs to another data set, or is there twice.
     """
+    found = _search(folder, name)
+    if found.is_empty:
+        found = _search_below(found, notice)
+    found.require_unambiguous()
+    if found.archive is None or len(found.idx) == len(ROLES):
+        try:
+            return _read_files(found)
+        except _OtherSetError:
+            if found.archive is None:
+                raise
+    forms = _Forms(found.archive, name)
+    arrays = read_npz(found.archive, check=forms.check_key)
+    _require_own(found.archive, sets_of(dict(zip(ROLES, arrays, strict=True)), {}), name)
+    return halves(found.archive, arrays, name)
+
+
+class _OtherSetError(DataError):
+    """Files are those of another data set."""
+
+
+def _search(folder, name):
     try:
-        present = set(os.listdir(folder))
+        return search(folder, name)
     except OSError as error:
         raise DataError(
             f"The data directory cannot be read. Received: {os.fspath(folder)!r}: "
             f"{error.strerror}. Expected: a directory with {_expected_files(name)}."
         ) from error
-    paths = {}
-    for role in ROLES:
-        names = (f"{stem}{end}" for end in ("", ".gz") for stem in spellings(role))
-        found = next((spelling for spelling in names if spelling in present), None)
-        if found:
-            paths[role] = folder / found
-    archive = next((npz for npz in _npz_names(name) if npz in present), None)
-    if len(paths) < len(ROLES) and archive:
-        path = folder / archive
-        return halves(path, read_npz(path, check=_Forms(path, name).check_key), name)
+
+
+def _search_below(found, notice):
+    """What the one subdirectory has that another program made for the data set."""
+    holding = _holding(places.below(found.folder, found.name), found.name)
+    # Of several versions of tensorflow_datasets, only the newest is read.
+    newest = {_without_version(it.folder): it for it in reversed(holding)}
+    holding = [it for it in holding if it in newest.values()]
+    if len(holding) > 1:
+        paths = " and ".join(repr(os.fspath(it.folder)) for it in holding)
+        raise DataError(
+            f"The data directory has the data set {found.name} several times. Received: {paths}. "
+            "Expected: the one to read, as the data directory."
+        )
+    if not holding:
+        raise _lacking(found, ROLES)
+    notice(f"{found.name} is read from {os.fspath(holding[0].folder)!r}.")
+    return holding[0]
+
+
+def _without_version(folder):
+    return folder.parent if is_part_of_a_set(folder.name) else folder
+
+
+def _holding(folders, name):
+    found = []
+    for folder in folders:
+        with contextlib.suppress(OSError, DataError):
+            found.append(search(folder, name))
+    return [it for it in found if not it.is_empty]
+
+
+def found_elsewhere(name: str) -> str:
+    """Words for an error: where another program of this user keeps the data set; "" for nowhere."""
+    found = next(iter(_holding(places.elsewhere(name), name)), None)
+    return "" if found is None else f", or --data_dir={os.fspath(found.folder)}, where it was found"
+
+
+def _lacking(found, roles):
+    where, name = repr(os.fspath(found.folder)), found.name
+    others = found.of_others
+    if found.is_empty and others:
+        file, other = next(iter(others.items()))
+        return DataError(
+            f"The data directory has no files of {name}, only of another data set. Received: "
+            f"{file} in {where}. Expected: {_expected_files(name)}, or --dataset={other}."
+        )
+    missing = ", ".join(spellings(role)[0] for role in roles)
+    return DataError(
+        f"The data directory lacks {missing}. Received: {where} with {len(found.files)} "
+        f"entries. Expected: {_expected_files(name)}{found_elsewhere(name)}."
+    )
+
+
+def _read_files(found: Found) -> tuple[Examples, Examples]:
+    """The data set in the IDX files, shards and TFRecord files of a directory."""
+    folder, name = found.folder, found.name
     forms = _Forms(folder, name)
     arrays = {
         role: _read_or_map(path, check=functools.partial(forms.check, role))
-        for role, path in paths.items()
+        for role, path in found.idx.items()
     }
-    for half, stems in _record_stems(name).items():
-        roles = f"{half}-images", f"{half}-labels"
+    for half in found.parts:
+        roles = half_roles(half)
         if not arrays.keys() >= set(roles):
-            found = _read_shards(folder, present, roles, stems, describe(name))
-            arrays |= zip(roles, found, strict=False)
-    if len(arrays) == len(ROLES):
-        return halves(folder, [arrays[role] for role in ROLES], name)
-    missing = ", ".join(spellings(role)[0] for role in ROLES if role not in arrays)
-    raise DataError(
-        f"The data directory lacks {missing}. Received: {os.fspath(folder)!r} with "
-        f"{len(present)} entries. Expected: {_expected_files(name)}."
-    )
+            arrays |= zip(roles, _read_shards(found, half), strict=False)
+    known = sets_of(arrays, found.idx)
+    _require_own(folder, known, name)
+    missing = [role for role in ROLES if role not in arrays]
+    if missing:
+        raise _lacking(found, missing)
+    if not found.is_named and None in known.values():
+        _require_own_directory(folder, name)
+    return halves(folder, [arrays[role] for role in ROLES], name)
+
+
+def _require_own(where, known, name):
+    """Refuse files whose bytes are published as those of another data set."""
+    for role, other in known.items():
+        if other not in (None, name):
+            raise _OtherSetError(
+                f"{os.fspath(where)!r} has files of another data set. Received: the {role} of "
+                f"{other}. Expected: files of {name}, or --dataset={other}."
+            )
+
+
+def _require_own_directory(folder, name):
+    other = set_of_directory(folder)
+    if other not in (None, name):
+        raise _OtherSetError(
+            f"The data directory is named for another data set. Received: {os.fspath(folder)!r} "
+            f"for {name}. Expected: a directory of {name}, or --dataset={other}."
+        )
 
 
 class _Forms:
@@ -81,7 +180,7 @@ class _Forms:
         self.check(ROLES[KEYS.index(key)], dtype, shape)
 
     def check(self, role, dtype, shape):
-        """Raise a DataError unless an array of this form fits one of `ROLES`."""
+        """Raise a DataError unless an array of this form fits one of ``ROLES``."""
         half, kind = role.split("-")
         try:
             if kind == "images":
@@ -105,38 +204,22 @@ def _read_or_map(path, *, check):
     return read_idx(path, check=check)
 
 
-def _read_shards(folder, present, roles, records, description):
+def _read_shards(found, half):
     """(images, labels) of a half whose files are shards; (): there are no shards."""
-    images, labels = (spellings(role)[0] for role in roles)
-    for stem in records:
-        found = read_shards(
-            folder,
-            present,
+    images, labels = (spellings(role)[0] for role in half_roles(half))
+    for stem in record_stems(half, found.name):
+        arrays = read_shards(
+            found.folder,
+            found.files,
             records=stem,
             images=images,
             labels=labels,
-            description=description,
-            all_here=roles == ROLES[2:],  # Every worker scores the network on all test images.
+            description=describe(found.name),
+            all_here=half == "t10k",  # Every worker scores the network on all test images.
         )
-        if found is not None:
-            return found
+        if arrays is not None:
+            return arrays
     return ()
-
-
-def _record_stems(name):
-    """{half: the names of its TFRecord files}; tensorflow_datasets writes the second one."""
-    ends = {"train": "train.tfrecord", "t10k": "test.tfrecord"}
-    return {half: (end, f"{name}-{end}") for half, end in ends.items()}
-
-
-def spellings(role):
-    """The possible names of the IDX file of one of `ROLES`, the usual one first."""
-    end = "idx3-ubyte" if role.endswith("images") else "idx1-ubyte"
-    return f"{role}-{end}", f"{role}.{end}"
-
-
-def _npz_names(name):
-    return tuple(f"{stem}.npz" for stem in dict.fromkeys((name, *NAMES)))
 
 
 def _expected_files(name):
@@ -144,7 +227,7 @@ def _expected_files(name):
 
 
 def halves(where, arrays, name):
-    """(train, test), two `Examples`, from the arrays of `ROLES`; ``where`` is for the error."""
+    """(train, test), two `Examples`, from the arrays of ``ROLES``; ``where`` is for the error."""
     description = describe(name)
     try:
         train = Examples(*arrays[:2], description=description)

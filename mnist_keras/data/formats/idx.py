@@ -23,6 +23,7 @@ import numpy.typing as npt
 from mnist_keras.annotations import StrPath
 from mnist_keras.errors import DataError, UsageError
 from mnist_keras.inputs.regular_file import open_regular, require_replaceable
+from mnist_keras.inputs.saved_page import HEAD_BYTES, describe_page
 
 _CODES: dict[int, np.dtype[Any]] = {
     0x08: np.dtype(">u1"),
@@ -287,6 +288,9 @@ def _opened(path):
 def _read_header(stream, path):
     magic = stream.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
+        page = describe_page(magic + stream.read(HEAD_BYTES))
+        if page is not None:
+            raise _bad(path, f"is {page[0]}, not an IDX file", page[1], "a completed download")
         received = magic.hex(" ") if magic else "an empty file"
         raise _bad(path, "is not an IDX file", received, "00 00, then type and rank")
     dtype, rank = _CODES.get(magic[2]), magic[3]

@@ -15,6 +15,7 @@ from mnist_keras.annotations import StrPath
 from mnist_keras.data.formats.idx import fill
 from mnist_keras.errors import DataError
 from mnist_keras.inputs.regular_file import open_regular
+from mnist_keras.inputs.saved_page import HEAD_BYTES, describe_page
 
 KEYS = ("x_train", "y_train", "x_test", "y_test")
 _MAX_DEFLATE_RATIO = 1032  # https://zlib.net/zlib_tech.html
@@ -41,13 +42,9 @@ def read_npz(
     [(4,), (4,), (4,), (4,)]
     """
     try:
-        with open_regular(path) as file, zipfile.ZipFile(file) as archive:
-            most = _MAX_DEFLATE_RATIO * os.fstat(file.fileno()).st_size
-            for key in KEYS:
-                with _opened(archive, key, most) as (_, shape, _):
-                    if check is not None:
-                        check(key, np.dtype(np.uint8), shape)
-            return [_read_member(archive, key, most) for key in KEYS]
+        with open_regular(path) as file:
+            _require_no_page(path, file)
+            return _read_members(file, check)
     except KeyError as error:
         raise DataError(
             f"{os.fspath(path)!r} is incomplete. Received: {error.args[0]}. "
@@ -67,6 +64,25 @@ def read_npz(
             f"{os.fspath(path)!r} cannot be read. Received: {received}. "
             f"Expected: an .npz of uint8 arrays {', '.join(KEYS)}."
         ) from error
+
+
+def _read_members(file, check):
+    most = _MAX_DEFLATE_RATIO * os.fstat(file.fileno()).st_size
+    with zipfile.ZipFile(file) as archive:
+        for key in KEYS:
+            with _opened(archive, key, most) as (_, shape, _):
+                if check is not None:
+                    check(key, np.dtype(np.uint8), shape)
+        return [_read_member(archive, key, most) for key in KEYS]
+
+
+def _require_no_page(path, file):
+    page = describe_page(file.read(HEAD_BYTES))
+    if page is not None:
+        raise DataError(
+            f"{os.fspath(path)!r} is {page[0]}, not an .npz. Received: {page[1]}. "
+            "Expected: a completed download."
+        )
 
 
 @contextlib.contextmanager

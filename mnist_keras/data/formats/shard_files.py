@@ -6,7 +6,6 @@ named ``t10k`` in IDX files and ``test`` in TFRecord files.
 """
 
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ import numpy as np
 from mnist_keras.annotations import StrPath
 from mnist_keras.data.description import DEFAULT_DESCRIPTION
 from mnist_keras.data.examples import Examples
+from mnist_keras.data.formats.file_set import replacing_together
 from mnist_keras.data.formats.idx import map_idx, write_idx
-from mnist_keras.data.sharded import Absent, Sharded, find_shards, shard_name
+from mnist_keras.data.sharded import Absent, Sharded, find_shards, is_shard, shard_name
 from mnist_keras.errors import DataError, UsageError
 
 # Smaller data sets are read into memory, which makes training faster.
@@ -31,10 +31,13 @@ def write_shards(
     half: str = "train",
     count: int,
     form: str = "idx",
+    test: Examples | None = None,
 ) -> None:
     """Write one half of a data set as shards whose sizes differ by at most one example.
 
     ``--data_dir`` and `mnist_keras.data.load` read the files. Large arrays may be memory-mapped.
+    Shards of the same names are replaced together: a process that is killed leaves all of the
+    earlier ones, or all of the new ones, also where ``unfinished-move/`` still holds some of them.
 
     Args:
         directory: the directory of the files; it is created.
@@ -43,10 +46,11 @@ def write_shards(
         count: the number of shards.
         form: "idx": a file of images and a file of labels for each shard; "tfrecord": one file for
             each shard.
+        test: the test half, written together with the training half, as one shard.
 
     Raises:
         UsageError: ``count`` exceeds the number of examples, or ``half`` or ``form`` is unknown.
-        DataError: the files cannot be written.
+        DataError: the files cannot be written, or the directory has other shards of this half.
 
     Example:
 
@@ -58,6 +62,22 @@ def write_shards(
     >>> sorted(os.listdir("shards"))[1:3]
     ['train-images-idx3-ubyte-00001-of-00002', 'train-labels-idx1-ubyte-00000-of-00002']
     """
+    halves = {half: (examples, count)}
+    if test is not None:
+        if half == "test":
+            raise UsageError(
+                "the test half is given twice. Received: test with half='test'. "
+                "Expected: test with half='train'."
+            )
+        halves["test"] = test, 1
+    for name, (part, parts) in halves.items():
+        _require_writable(part, name, parts, form)
+    with replacing_together(directory) as new:
+        for name, (part, parts) in halves.items():
+            _write_half(directory, new, part, half=name, count=parts, form=form)
+
+
+def _require_writable(examples, half, count, form):
     if half not in IDX_HALVES:
         raise UsageError(
             f"unknown half of a data set. Received: {half!r}. Expected: {' or '.join(IDX_HALVES)}."
@@ -71,30 +91,41 @@ def write_shards(
             f"the number of shards is wrong. Received: {count}. "
             f"Expected: 1 to {len(examples)}, the number of examples."
         )
-    directory = Path(directory)
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"a directory cannot be created. Received: {os.fspath(directory)!r}: "
-            f"{error.strerror}. Expected: a writable directory."
-        ) from error
+
+
+def _write_half(directory, new, examples, *, half, count, form):
+    """Write the shards of a half into ``new``, from which they will go into ``directory``."""
+    prefix = IDX_HALVES[half]
+    idx = [f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"]
+    record = f"{half}.tfrecord"
+    stems = idx if form == "idx" else [record]
+    written = {shard_name(stem, number, count) for stem in stems for number in range(count)}
+    _require_only(os.listdir(directory), written, stems=[*idx, record], where=directory)
     for number in range(count):
         begin, end = len(examples) * number // count, len(examples) * (number + 1) // count
-        images, labels = examples.images[begin:end], examples.labels[begin:end]
+        parts = examples.images[begin:end], examples.labels[begin:end]
+        paths = [new / shard_name(stem, number, count) for stem in stems]
         if form == "idx":
-            prefix = IDX_HALVES[half]
-            write_idx(directory / shard_name(f"{prefix}-images-idx3-ubyte", number, count), images)
-            write_idx(directory / shard_name(f"{prefix}-labels-idx1-ubyte", number, count), labels)
+            for path, part in zip(paths, parts, strict=True):
+                write_idx(path, part)
         else:
             from mnist_keras.data.formats.tfrecord import write_tfrecord
 
-            path = directory / shard_name(f"{half}.tfrecord", number, count)
-            write_tfrecord(path, images, labels)
+            write_tfrecord(paths[0], *parts)
+
+
+def _require_only(names, written, *, stems, where):
+    """Refuse to write a set of shards beside another one of the same half."""
+    others = sorted(name for name in names if is_shard(name, stems) and name not in written)
+    if others:
+        raise DataError(
+            f"the directory has other shards of the same half. Received: {others[0]} in "
+            f"{os.fspath(where)!r}. Expected: a directory without them."
+        )
 
 
 def read_shards(
-    folder, names, *, records, images, labels, description=DEFAULT_DESCRIPTION, all_here=False
+    folder, files, *, records, images, labels, description=DEFAULT_DESCRIPTION, all_here=False
 ):
     """The images and labels of one half of a data set, from the shards in a directory.
 
@@ -103,8 +134,8 @@ def read_shards(
     large as the others, which must have the same size, and its labels are 0.
 
     Args:
-        folder: a ``Path``.
-        names: the names of the files in it.
+        folder: the directory, for errors.
+        files: its files, {name: path}, as `mnist_keras.data.formats.file_set.files_of` finds them.
         records: the name of a TFRecord file without the shard's number; looked for first.
         images, labels: the names of the IDX files, also without it.
         description: the `mnist_keras.data.description.DatasetDescription` for TFRecord files.
@@ -116,23 +147,23 @@ def read_shards(
     Raises:
         DataError: a file is damaged, or the shards do not belong together.
     """
-    found, count = find_shards(names, records)
-    if records in names:
+    found, count = find_shards(files, records)
+    if records in files:
         found, count = {0: records}, 1
     if found:
         from mnist_keras.data.formats.tfrecord import TFRecordImages
 
         parts = {
-            number: TFRecordImages(folder / name, description=description)
+            number: TFRecordImages(files[name], description=description)
             for number, name in found.items()
         }
         _require_all_here(all_here, parts, count, records)
         its_labels = {number: part.labels for number, part in parts.items()}
         return _joined(parts, its_labels, count, records, description.label_dtype)
-    found, count = find_shards(names, images)
+    found, count = find_shards(files, images)
     if not found:
         return None
-    of_labels, count_of_labels = find_shards(names, labels)
+    of_labels, count_of_labels = find_shards(files, labels)
     differing = sorted(found.keys() ^ of_labels.keys())
     if differing or count != count_of_labels:
         missing = labels if differing and differing[0] in found else images
@@ -142,8 +173,8 @@ def read_shards(
             "Expected: labels for each shard of images."
         )
     _require_all_here(all_here, found, count, images)
-    arrays = {number: map_idx(folder / name) for number, name in found.items()}
-    its_labels = {number: map_idx(folder / name) for number, name in of_labels.items()}
+    arrays = {number: map_idx(files[name]) for number, name in found.items()}
+    its_labels = {number: map_idx(files[name]) for number, name in of_labels.items()}
     return _joined(arrays, its_labels, count, images, description.label_dtype)
 
 

@@ -27,6 +27,8 @@ from mnist_keras.data.formats.record_framing import (
 )
 from mnist_keras.errors import DataError
 from mnist_keras.inputs.regular_file import open_regular
+from mnist_keras.inputs.saved_page import HEAD_BYTES as PAGE_BYTES
+from mnist_keras.inputs.saved_page import describe_page
 
 _MOST_RECORD_BYTES = 1 << 26  # A gap in a file may have any size.
 _IMAGE, _LABEL = ("image", "image_raw"), "label"
@@ -106,6 +108,10 @@ class TFRecordImages:
         while at < size:
             length = data_length(self._bytes[at : at + HEAD_BYTES])
             if length is None or length > _MOST_RECORD_BYTES:
+                page = describe_page(self._bytes[:PAGE_BYTES]) if at == 0 else None
+                if page is not None:
+                    problem = f"is {page[0]}, not a TFRecord file"
+                    raise self._bad(problem, page[1], "a completed download")
                 raise self._bad("is damaged", f"no record at byte {at}", "a TFRecord file")
             begin = at + HEAD_BYTES
             bounds.append((begin, begin + length))

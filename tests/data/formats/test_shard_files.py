@@ -1,4 +1,8 @@
+import contextlib
 import doctest
+import functools
+import itertools
+import os
 import shutil
 
 import numpy as np
@@ -7,7 +11,9 @@ import pytest
 from mnist_keras.app import shard
 from mnist_keras.data import Examples, resolve, write_idx, write_shards
 from mnist_keras.data.datasets.synthetic import synthetic_digits
-from mnist_keras.data.formats import shard_files
+from mnist_keras.data.formats import file_set, shard_files
+from mnist_keras.data.formats.file_set import replacing_together
+from mnist_keras.data.formats.idx import sha256_idx
 from mnist_keras.data.sharded import Sharded, find_shards, shard_name
 from mnist_keras.errors import DataError, UsageError
 
@@ -131,7 +137,7 @@ def test_mismatched_shards_are_reported(tmp_path, damage, message):
 
 def test_the_examples_in_the_docstrings_hold(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert doctest.testmod(shard_files).failed == 0
+    assert doctest.testmod(shard_files).failed == doctest.testmod(file_set).failed == 0
 
 
 @pytest.mark.parametrize("form", ["idx", "tfrecord"])
@@ -183,3 +189,105 @@ def test_an_interrupted_command_ends_like_main_py(tmp_path, monkeypatch, capsys)
 def test_an_unknown_shard_format_is_refused(tmp_path):
     with pytest.raises(UsageError, match=r"^unknown form of shards\. Received: 'npz'\. "):
         write_shards(tmp_path, Examples(IMAGES, LABELS), count=2, form="npz")
+
+
+# All shards are replaced together
+
+
+def dying(real, left):
+    def call(*arguments, **options):
+        if next(left) == 0:
+            os._exit(9)
+        return real(*arguments, **options)
+
+    return call
+
+
+def is_killed_at(number, write):
+    """Whether a process that runs ``write`` gets to this change of a directory, and dies there."""
+    pid = os.fork()
+    if pid == 0:
+        left = itertools.count(number, -1)
+        for name in ("replace", "rename", "rmdir", "unlink"):
+            setattr(os, name, dying(getattr(os, name), left))
+        with contextlib.suppress(BaseException):
+            write()
+            os._exit(0)
+        os._exit(1)
+    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert status in (0, 9)
+    return status == 9
+
+
+def read_all(folder):
+    _, train, test = load(folder)
+    arrays = train.images, train.labels, test.images, test.labels
+    return [sha256_idx(array) for array in arrays]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["idx", "tfrecord"])
+def test_a_killed_writer_leaves_old_shards_or_new_ones(tmp_path, form):
+    cut = slice(0, 6)
+    old = Examples(IMAGES[cut], LABELS[cut]), Examples(TEST_IMAGES[cut], TEST_LABELS[cut])
+    new = Examples(IMAGES[-6:], LABELS[-6:]), Examples(TEST_IMAGES[-6:], TEST_LABELS[-6:])
+
+    def write(folder, halves):
+        write_shards(folder, halves[0], count=2, form=form, test=halves[1])
+
+    for name, halves in (("old", old), ("new", new)):
+        write(tmp_path / name, halves)
+    contents = [read_all(tmp_path / name) for name in ("old", "new")]
+    found = []
+    while True:
+        folder = shutil.copytree(tmp_path / "old", tmp_path / f"killed at {len(found)}")
+        if not is_killed_at(len(found), functools.partial(write, folder, new)):
+            break
+        found.append(contents.index(read_all(folder)))
+        write(folder, new)
+        assert read_all(folder) == contents[1]
+        assert sorted(os.listdir(folder)) == sorted(os.listdir(tmp_path / "new"))
+    assert found == sorted(found)
+    assert set(found) == {0, 1}
+
+
+def test_shards_that_wait_to_be_moved_survive_a_failing_writer(tmp_path, monkeypatch):
+    examples = Examples(IMAGES, LABELS)
+    write_shards(tmp_path, examples, count=2, test=Examples(TEST_IMAGES, TEST_LABELS))
+    expected = read_all(tmp_path)
+    (tmp_path / "unfinished-move").mkdir()
+    moved = tmp_path / "train-labels-idx1-ubyte-00001-of-00002"
+    moved.rename(tmp_path / "unfinished-move" / moved.name)
+    assert read_all(tmp_path) == expected
+    with pytest.raises(DataError, match=r"^the directory has other shards"):
+        write_shards(tmp_path, examples, count=3)
+    assert read_all(tmp_path) == expected
+
+
+def test_shards_are_not_written_beside_another_set(tmp_path):
+    examples = Examples(IMAGES, LABELS)
+    write_shards(tmp_path, examples, count=4)
+    before = sorted(os.listdir(tmp_path))
+    for options in ({"count": 5}, {"count": 4, "form": "tfrecord"}):
+        with pytest.raises(DataError) as caught:
+            write_shards(tmp_path, examples, **options)
+        assert str(caught.value) == (
+            "the directory has other shards of the same half. Received: "
+            f"{shard_name(TRAIN_IMAGES, 0, 4)} in {str(tmp_path)!r}. "
+            "Expected: a directory without them."
+        )
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_two_writers_of_one_directory_do_not_mix(tmp_path):
+    with replacing_together(tmp_path) as new:
+        (new / "file").touch()
+        with pytest.raises(DataError, match=r"^another process is writing into the directory\. "):
+            write_shards(tmp_path, Examples(IMAGES, LABELS), count=4)
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_the_test_half_is_given_once(tmp_path):
+    test = Examples(TEST_IMAGES, TEST_LABELS)
+    with pytest.raises(UsageError, match=r"^the test half is given twice\. "):
+        write_shards(tmp_path, test, half="test", count=1, test=test)

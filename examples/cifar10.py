@@ -30,6 +30,7 @@ from mnist_keras.callbacks import (
     StepLogger,
 )
 from mnist_keras.callbacks.tensorboard.exam import Exam
+from mnist_keras.console.argument_parser import local_path_argument
 from mnist_keras.data import DatasetDescription, Examples, batches
 from mnist_keras.probabilities import probabilities
 
@@ -150,8 +151,8 @@ def dashboards(logdir, stream, test):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir", default="cifar-10-batches-bin")
-    parser.add_argument("--logdir", default="logs/cifar10")
+    parser.add_argument("--data_dir", type=local_path_argument, default="cifar-10-batches-bin")
+    parser.add_argument("--logdir", type=local_path_argument, default="logs/cifar10")
     parser.add_argument("--epochs", type=int, default=5)
     arguments = parser.parse_args()
 

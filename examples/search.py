@@ -29,6 +29,7 @@ import keras
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, HParams, StepLogger
 from mnist_keras.callbacks.base import StepCallback
+from mnist_keras.console.argument_parser import local_path_argument
 from mnist_keras.data import batches, load
 from mnist_keras.inputs.file_lock import FileLock, LockHeldError
 
@@ -146,13 +147,13 @@ def line(trial):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--logdir", type=pathlib.Path, default="logs/search")
+    parser.add_argument("--logdir", type=local_path_argument, default="logs/search")
     parser.add_argument("--trials", type=int, default=16, help="default: 16")
     parser.add_argument("--epochs", type=int, default=3, help="epochs of a trial; default: 3")
     parser.add_argument("--examples", type=int, help="training images to use; default: all")
     parser.add_argument("--every_steps", type=int, default=50, help="between reports; default: 50")
     arguments = parser.parse_args()
-    logdir, every_steps = arguments.logdir, arguments.every_steps
+    logdir, every_steps = pathlib.Path(arguments.logdir), arguments.every_steps
 
     train, _ = load("auto")
     split = len(train) * 5 // 6

@@ -32,6 +32,7 @@ from typing import IO, Any, TypeVar
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.errors import MnistKerasError
+from mnist_keras.inputs.local_path import local_path
 from mnist_keras.inputs.regular_file import open_regular, read_regular, require_replaceable
 
 MANIFEST = "manifest.json"
@@ -171,7 +172,7 @@ def build(path: StrPath, make: Callable[[pathlib.Path], T], *, disk: Disk | None
 
 
 def _replace(path, make, disk):
-    path = pathlib.Path(path)
+    path = pathlib.Path(local_path(path))
     temporary, aside = _temporary_name(path), _aside(path)
     _bring_back(path)
     try:
@@ -370,7 +371,7 @@ def directory_names(parent):
 def make_directories(path, *, disk=None):
     """Create a directory and its missing parents, and sync each so that it survives a crash."""
     disk = disk or Disk()
-    path = pathlib.Path(path).absolute()
+    path = pathlib.Path(local_path(path)).absolute()
     missing = [directory for directory in (path, *path.parents) if not directory.exists()]
     for directory in reversed(missing):
         with contextlib.suppress(FileExistsError):

@@ -14,6 +14,7 @@ from mnist_keras.checkpoint import storage
 from mnist_keras.console import extras, terminal
 from mnist_keras.errors import UsageError
 from mnist_keras.inputs import json_text
+from mnist_keras.inputs.local_path import local_path
 from mnist_keras.inputs.regular_file import read_regular
 
 _MEASURED = "examples_per_second"  # Another value in each session, even if all else is equal.
@@ -48,7 +49,7 @@ class TrackerSink(Sink):
     patience_s = 30.0  # For which the end of the training waits for the tracker.
 
     def __init__(self, directory: StrPath, *, parameters: Mapping[str, Any] | None = None) -> None:
-        self._directory = pathlib.Path(directory)
+        self._directory = pathlib.Path(local_path(directory))
         self._parameters = dict(parameters or {})
         if self._directory.is_file():
             raise UsageError(

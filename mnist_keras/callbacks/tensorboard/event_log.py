@@ -31,6 +31,7 @@ from mnist_keras.checkpoint import storage
 from mnist_keras.console import terminal
 from mnist_keras.data.formats.record_framing import frame
 from mnist_keras.errors import MnistKerasError, UsageError
+from mnist_keras.inputs.local_path import local_path
 
 # The mark is stored in a field that TensorBoard does not read.
 _OUTLASTS = "outlasts the session"
@@ -245,7 +246,7 @@ def reported_disk_errors(logdir):
 def read_scalars(logdir, subdirectory):
     """The scalars of all sessions, {tag: [(step, value), ...]} in ascending steps."""
     points: dict[str, dict[int, float]] = {}
-    for path in sorted((pathlib.Path(logdir) / subdirectory).glob(EVENT_FILES)):
+    for path in sorted((pathlib.Path(local_path(logdir)) / subdirectory).glob(EVENT_FILES)):
         for _, _, event in events_in(path):
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == scalar_metadata.PLUGIN_NAME:

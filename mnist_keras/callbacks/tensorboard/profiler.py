@@ -12,6 +12,7 @@ from mnist_keras.checkpoint import backends, storage
 from mnist_keras.checkpoint.backends import unavailable
 from mnist_keras.console import terminal
 from mnist_keras.errors import MnistKerasError, UsageError
+from mnist_keras.inputs.local_path import local_path
 
 
 class Profiler(StepCallback):
@@ -53,7 +54,7 @@ class Profiler(StepCallback):
                 f"the steps to profile are wrong. Received: {first!r} to {last!r}. "
                 "Expected: two integers with 0 <= first <= last."
             )
-        self._directory = pathlib.Path(logdir, "plugins", "profile")
+        self._directory = pathlib.Path(local_path(logdir), "plugins", "profile")
         self._first, self._last = first, last
         self._began_at: int | None = None
         self._temporary: tempfile.TemporaryDirectory[str] | None = None

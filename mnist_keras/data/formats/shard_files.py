@@ -17,6 +17,7 @@ from mnist_keras.data.examples import Examples
 from mnist_keras.data.formats.idx import map_idx, write_idx
 from mnist_keras.data.sharded import Absent, Sharded, find_shards, shard_name
 from mnist_keras.errors import DataError, UsageError
+from mnist_keras.inputs.local_path import local_path
 
 # Smaller data sets are read into memory, which makes training faster.
 _KEPT_BELOW_BYTES = 2**30
@@ -71,7 +72,7 @@ def write_shards(
             f"the number of shards is wrong. Received: {count}. "
             f"Expected: 1 to {len(examples)}, the number of examples."
         )
-    directory = Path(directory)
+    directory = Path(local_path(directory))
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:

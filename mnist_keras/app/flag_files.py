@@ -111,7 +111,7 @@ def lines_of(content: bytes) -> list[str]:
 
     Example:
 
-    >>> lines_of(b"\xef\xbb\xbf--epochs=3\r\n --seed=1")
+    >>> lines_of(b"--epochs=3\r\n --seed=1")
     ['--epochs=3', '--seed=1']
     """
     if b"\0" in content:

@@ -169,6 +169,7 @@ class RunDirectory:
     def _make(self) -> None:
         named, number = self.path, 1
         storage.make_directories(self.path.parent)
+        storage.require_targets(self.path)
         while True:
             try:
                 self.path.mkdir(exist_ok=not self._is_new)

@@ -66,10 +66,11 @@ class CheckpointDirectory:
                 mounted.
         """
         if not self.path.is_dir():
-            if self.path.is_symlink():
+            link = storage.dangling_link(self.path)
+            if link is not None:
                 raise storage.DamagedError(
-                    f"the directory of the checkpoints cannot be read. Received: {self.path}, a "
-                    f"link to {os.readlink(self.path)}. Expected: a link to a directory."
+                    f"the directory of the checkpoints cannot be read. Received: {link}, a link to "
+                    f"{os.readlink(link)}. Expected: a link to a directory."
                 )
             return []
         names = storage.directory_names(self.path)

@@ -369,14 +369,40 @@ def directory_names(parent):
 
 
 def make_directories(path, *, disk=None):
-    """Create a directory and its missing parents, and sync each so that it survives a crash."""
+    """Create a directory and its missing parents, and sync each so that it survives a crash.
+
+    Raises:
+        OSError: as `require_targets`, or a directory cannot be created.
+    """
     disk = disk or Disk()
+    require_targets(path)
     path = pathlib.Path(local_path(path)).absolute()
     missing = [directory for directory in (path, *path.parents) if not directory.exists()]
     for directory in reversed(missing):
         with contextlib.suppress(FileExistsError):
             disk.make_directory(directory)
         disk.sync_directory(directory.parent)
+
+
+def dangling_link(path: StrPath) -> pathlib.Path | None:
+    """The link on a path, or the path itself, that leads to something that is not there, or None.
+
+    What it leads to may be on a disk that is not mounted.
+    """
+    places = (pathlib.Path(path), *pathlib.Path(path).parents)
+    return next((it for it in places if os.path.islink(it) and not os.path.exists(it)), None)
+
+
+def require_targets(path: StrPath) -> None:
+    """Refuse a path with a `dangling_link`.
+
+    Raises:
+        OSError: its ``strerror`` names the link and what it leads to.
+    """
+    link = dangling_link(path)
+    if link is not None:
+        reason = f"{link} is a link to {os.readlink(link)}, which does not exist"
+        raise OSError(errno.ENOENT, reason)
 
 
 def sync_entries(directory):

@@ -173,7 +173,7 @@ def build(path: StrPath, make: Callable[[pathlib.Path], T], *, disk: Disk | None
 
 def _replace(path, make, disk):
     path = pathlib.Path(local_path(path))
-    temporary, aside = _temporary_name(path), _aside(path)
+    temporary, aside = temporary_name(path), _aside(path)
     _bring_back(path)
     try:
         result = make(temporary)
@@ -184,11 +184,11 @@ def _replace(path, make, disk):
         disk.rename(temporary, path)
     except BaseException:
         _bring_back(path)
-        _remove_quietly(temporary, Disk())
+        remove_quietly(temporary, Disk())
         raise
     disk.sync_directory(path.parent)
     if os.path.lexists(aside):
-        _remove_quietly(aside, disk)  # The new one is there; the next writer tries again.
+        remove_quietly(aside, disk)  # The new one is there; the next writer tries again.
     return result
 
 
@@ -329,7 +329,7 @@ def remove_directory(path, *, disk=None):
     """
     disk = disk or Disk()
     path = pathlib.Path(path)
-    temporary = _temporary_name(path)
+    temporary = temporary_name(path)
     disk.rename(_where(path), temporary)
     disk.remove(temporary)
 
@@ -434,7 +434,8 @@ def _seal(version, entries, description):
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _temporary_name(path):
+def temporary_name(path):
+    """A new name beside a path, which `remove_leftovers` removes after a kill."""
     return path.parent / f"{_TEMPORARY}{path.name}-{uuid.uuid4().hex[:8]}"
 
 
@@ -462,10 +463,10 @@ def _settle(aside):
         os.replace(aside, path)
 
 
-def _remove_quietly(path, disk):
-    # If this fails, the next writer tries again. The caller's own error matters more.
+def remove_quietly(path, disk=None):
+    """Remove a file or a directory; if this fails, the next writer tries again."""
     with contextlib.suppress(OSError):
-        disk.remove(path)
+        (disk or Disk()).remove(path)
 
 
 def _names(names):

@@ -31,6 +31,7 @@ from mnist_keras.callbacks import (
 )
 from mnist_keras.callbacks.tensorboard.exam import Exam
 from mnist_keras.console.argument_parser import local_path_argument
+from mnist_keras.console.terminal import print_line
 from mnist_keras.data import DatasetDescription, Examples, batches
 from mnist_keras.probabilities import probabilities
 
@@ -62,7 +63,9 @@ def load(data_dir):
     train, test = sorted(directory.glob("data_batch_?.bin")), directory / "test_batch.bin"
     if train and test.exists():
         return read(*train), read(test)
-    print(f"{directory} does not contain the files of CIFAR-10: coloured shapes are used instead.")
+    print_line(
+        f"{directory} does not contain the files of CIFAR-10: coloured shapes are used instead."
+    )
     return draw(2000, seed=0), draw(500, seed=1)
 
 

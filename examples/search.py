@@ -30,6 +30,7 @@ from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, HParams, StepLogger
 from mnist_keras.callbacks.base import StepCallback
 from mnist_keras.console.argument_parser import local_path_argument
+from mnist_keras.console.terminal import print_line
 from mnist_keras.data import batches, load
 from mnist_keras.inputs.file_lock import FileLock, LockHeldError
 
@@ -128,7 +129,7 @@ def search(study, logdir, *, trials, **settings):
             finished = study.tell(trial, state=TrialState.PRUNED)
         else:
             finished = study.tell(trial, loss)
-        print(line(finished), flush=True)
+        print_line(line(finished))
 
 
 def rank(trial):
@@ -177,13 +178,13 @@ def main():
             f"another process is searching. Received: {logdir}. Expected: another --logdir."
         ) from None
 
-    print("all trials, the best first:")
+    print_line("all trials, the best first:")
     finished = study.get_trials(states=FINISHED)
     for trial in sorted(finished, key=rank):
-        print(line(trial))
-    print(f"to look at them: tensorboard --logdir={logdir}")
-    print(f"to compare them: python main.py --mode=compare {logdir}/trial-*")
-    print(f"best: {study.best_trial.user_attrs['run']}, held-out loss: {study.best_value:.4f}")
+        print_line(line(trial))
+    print_line(f"to look at them: tensorboard --logdir={logdir}")
+    print_line(f"to compare them: python main.py --mode=compare {logdir}/trial-*")
+    print_line(f"best: {study.best_trial.user_attrs['run']}, held-out loss: {study.best_value:.4f}")
 
 
 if __name__ == "__main__":

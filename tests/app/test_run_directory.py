@@ -279,6 +279,12 @@ def test_only_a_line_feed_ends_a_line_of_a_recipe(end, run):
     assert run.stored_recipe() == run.flags(RunConfig()) | {"data_dir": "a\u2028--seed=9"}
 
 
+def test_an_editors_byte_order_mark_does_not_damage_a_recipe(run):
+    stored = run.stored_recipe()
+    run.recipe.write_bytes(b"\xef\xbb\xbf" + run.recipe.read_bytes())
+    assert run.stored_recipe() == stored
+
+
 def test_a_recipe_for_several_workers_resumes_without_a_cluster(run):
     run.store_recipe(RunConfig(distribution="multi_worker"))
     assert run.stored_recipe()["distribution"] == "auto"

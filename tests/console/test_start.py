@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 import types
 
 import keras  # noqa: F401 - its import needs the real TensorFlow
@@ -50,6 +51,17 @@ def test_a_failed_start_shows_tensorflows_messages(start_as, capfd):
         import_tensorflow()
     os.write(2, b"later\n")
     assert capfd.readouterr() == ("", "chatter\nlater\n")
+
+
+def test_without_a_temporary_directory_nothing_is_held_back(start_as, capfd, monkeypatch):
+    def none():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    monkeypatch.setattr(tempfile, "_get_default_tempdir", none)
+    import_tensorflow()
+    assert capfd.readouterr() == ("", "chatter\n")
+    assert tempfile.tempdir is None
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), SystemExit(143)])

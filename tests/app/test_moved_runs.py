@@ -160,7 +160,7 @@ def test_paths_inside_the_run_move_with_it(tmp_path):
     assert config.start_from == outside["start_from"]
 
 
-def test_the_stored_recipe_of_a_moved_run_is_that_of_its_place(tmp_path):
+def test_a_moved_runs_stored_recipe_is_that_of_its_place(tmp_path):
     old, new = tmp_path / "old", tmp_path / "new"
     write_run(old, start_from=str(old / "earlier")).path.rename(new)
     stored = RunDirectory(new).stored_recipe()

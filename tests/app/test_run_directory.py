@@ -151,6 +151,21 @@ def test_a_directory_that_cannot_be_created_is_an_error(path, reason, tmp_path):
     assert tree(tmp_path) == {"file": b"mine"}
 
 
+@pytest.mark.parametrize("link", ["logs", "logs/run"])
+def test_a_link_that_leads_nowhere_is_named(link, tmp_path):
+    path = tmp_path / link
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(tmp_path / "unmounted")
+    with pytest.raises(MnistKerasError) as caught:
+        RunDirectory(tmp_path / "logs" / "run").open()
+    assert str(caught.value) == (
+        f"the run's directory cannot be written: {path} is a link to {tmp_path / 'unmounted'}, "
+        f"which does not exist. Received: {tmp_path / 'logs' / 'run'}. "
+        "Expected: a --logdir that can be written."
+    )
+    assert not (tmp_path / "unmounted").exists()
+
+
 def test_clearing_removes_only_the_files_of_the_run(run):
     run.clear()
     assert tree(run.path) == {"my notes.txt": b"mine"}

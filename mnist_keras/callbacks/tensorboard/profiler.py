@@ -78,7 +78,7 @@ class Profiler(StepCallback):
             return
         if self._traces is None:
             self._began_at = self.step
-            with self._reported_errors():
+            with _reported_errors(self._directory):
                 self._traces = self._scratch.enter_context(scratch_directory(self._directory))
             _start(str(self._traces))
         self._trace = _step(self.step)
@@ -104,22 +104,23 @@ class Profiler(StepCallback):
         traces, self._traces = self._traces, None
         if traces is None:
             return
-        with self._scratch, self._reported_errors():
+        target = self._directory / f"steps_{self._began_at}-{self.step - 1}"
+        with self._scratch, _reported_errors(target):
             _stop()
-            target = self._directory / f"steps_{self._began_at}-{self.step - 1}"
             target.mkdir(parents=True, exist_ok=True)
             for path in traces.rglob("*.xplane.pb"):
                 storage.write_file(target / path.name, path.read_bytes())
 
-    @contextlib.contextmanager
-    def _reported_errors(self):
-        try:
-            yield
-        except OSError as error:
-            raise MnistKerasError(
-                f"the profile cannot be written: {error.strerror}. "
-                f"Received: {self._directory}. Expected: a directory with space left."
-            ) from error
+
+@contextlib.contextmanager
+def _reported_errors(path):
+    try:
+        yield
+    except OSError as error:
+        raise MnistKerasError(
+            f"the profile cannot be written: {error.strerror}. "
+            f"Received: {path}. Expected: a directory with space left."
+        ) from error
 
 
 def _start(directory):

@@ -104,9 +104,10 @@ def stderr_held_back():
     """
     with contextlib.suppress(OSError):  # A closed stderr must not end the program.
         sys.stderr.flush()
-    try:
+    file = None
+    with contextlib.suppress(OSError):
         file = tempfile.TemporaryFile()  # noqa: SIM115
-    except OSError:
+    if file is None:
         yield
         return
     original = os.dup(2)

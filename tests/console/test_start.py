@@ -57,11 +57,12 @@ def test_without_a_temporary_directory_nothing_is_held_back(start_as, capfd, mon
     def none():
         raise FileNotFoundError("No usable temporary directory found")
 
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    monkeypatch.setattr(tempfile, "_get_default_tempdir", none)
-    import_tensorflow()
+    with monkeypatch.context() as patched:  # pytest needs one after the test.
+        patched.setattr(tempfile, "tempdir", None)
+        patched.setattr(tempfile, "_get_default_tempdir", none)
+        import_tensorflow()
+        assert tempfile.tempdir is None
     assert capfd.readouterr() == ("", "chatter\n")
-    assert tempfile.tempdir is None
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), SystemExit(143)])

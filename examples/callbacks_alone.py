@@ -13,12 +13,13 @@ import numpy as np
 
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, Mistakes, StepLogger
 from mnist_keras.callbacks.tensorboard.exam import Exam
+from mnist_keras.console.argument_parser import local_path_argument
 from mnist_keras.data import load
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--logdir", default="logs/callbacks_alone")
+    parser.add_argument("--logdir", type=local_path_argument, default="logs/callbacks_alone")
     parser.add_argument("--epochs", type=int, default=3)
     arguments = parser.parse_args()
 

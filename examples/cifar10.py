@@ -30,6 +30,8 @@ from mnist_keras.callbacks import (
     StepLogger,
 )
 from mnist_keras.callbacks.tensorboard.exam import Exam
+from mnist_keras.console.argument_parser import local_path_argument
+from mnist_keras.console.terminal import print_line
 from mnist_keras.data import DatasetDescription, Examples, batches
 from mnist_keras.probabilities import probabilities
 
@@ -61,7 +63,9 @@ def load(data_dir):
     train, test = sorted(directory.glob("data_batch_?.bin")), directory / "test_batch.bin"
     if train and test.exists():
         return read(*train), read(test)
-    print(f"{directory} does not contain the files of CIFAR-10: coloured shapes are used instead.")
+    print_line(
+        f"{directory} does not contain the files of CIFAR-10: coloured shapes are used instead."
+    )
     return draw(2000, seed=0), draw(500, seed=1)
 
 
@@ -150,8 +154,8 @@ def dashboards(logdir, stream, test):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--data_dir", default="cifar-10-batches-bin")
-    parser.add_argument("--logdir", default="logs/cifar10")
+    parser.add_argument("--data_dir", type=local_path_argument, default="cifar-10-batches-bin")
+    parser.add_argument("--logdir", type=local_path_argument, default="logs/cifar10")
     parser.add_argument("--epochs", type=int, default=5)
     arguments = parser.parse_args()
 

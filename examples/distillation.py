@@ -14,6 +14,7 @@ from keras import layers, ops
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger
+from mnist_keras.console.argument_parser import local_path_argument
 from mnist_keras.data import load
 
 
@@ -97,7 +98,7 @@ def trained(model, train, test, *, epochs, learning_rate, logdir):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--logdir", default="logs/distillation")
+    parser.add_argument("--logdir", type=local_path_argument, default="logs/distillation")
     parser.add_argument("--epochs", type=int, default=10, help="epochs of the student; default: 10")
     parser.add_argument(
         "--teacher_epochs", type=int, default=3, help="epochs of the teacher; default: 3"

@@ -13,6 +13,7 @@ import numpy as np
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger
+from mnist_keras.console.argument_parser import local_path_argument
 from mnist_keras.data import load
 
 
@@ -26,8 +27,8 @@ def network(trained):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", required=True)
-    parser.add_argument("--logdir", default="logs/fine_tuning")
+    parser.add_argument("--model", type=local_path_argument, required=True)
+    parser.add_argument("--logdir", type=local_path_argument, default="logs/fine_tuning")
     parser.add_argument("--epochs", type=int, default=2)
     arguments = parser.parse_args()
 

@@ -18,6 +18,7 @@ from keras import layers, ops
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, EventCallback, GracefulShutdown, StepLogger
 from mnist_keras.callbacks.tensorboard.drawing import gray, grid
+from mnist_keras.console.argument_parser import local_path_argument
 from mnist_keras.data import load
 
 LATENT = 64
@@ -127,7 +128,7 @@ def coverage(real, samples, *, neighbours=5):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--logdir", default="logs/gan")
+    parser.add_argument("--logdir", type=local_path_argument, default="logs/gan")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--examples", type=int, help="training images to use; default: all")
     arguments = parser.parse_args()

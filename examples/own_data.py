@@ -13,6 +13,7 @@ import numpy as np
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger
+from mnist_keras.console.argument_parser import local_path_argument
 
 
 class Moons(keras.utils.PyDataset):
@@ -35,7 +36,7 @@ class Moons(keras.utils.PyDataset):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--logdir", default="logs/own_data")
+    parser.add_argument("--logdir", type=local_path_argument, default="logs/own_data")
     parser.add_argument("--epochs", type=int, default=5)
     arguments = parser.parse_args()
 

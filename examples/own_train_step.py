@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger
+from mnist_keras.console.argument_parser import local_path_argument
 from mnist_keras.data import batches, load
 
 
@@ -42,7 +43,7 @@ class Adversarial(TapeModel):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--logdir", default="logs/own_train_step")
+    parser.add_argument("--logdir", type=local_path_argument, default="logs/own_train_step")
     parser.add_argument("--epochs", type=int, default=3)
     arguments = parser.parse_args()
 

@@ -29,6 +29,8 @@ import keras
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, HParams, StepLogger
 from mnist_keras.callbacks.base import StepCallback
+from mnist_keras.console.argument_parser import local_path_argument
+from mnist_keras.console.terminal import print_line
 from mnist_keras.data import batches, load
 from mnist_keras.inputs.file_lock import FileLock, LockHeldError
 
@@ -127,7 +129,7 @@ def search(study, logdir, *, trials, **settings):
             finished = study.tell(trial, state=TrialState.PRUNED)
         else:
             finished = study.tell(trial, loss)
-        print(line(finished), flush=True)
+        print_line(line(finished))
 
 
 def rank(trial):
@@ -146,13 +148,13 @@ def line(trial):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--logdir", type=pathlib.Path, default="logs/search")
+    parser.add_argument("--logdir", type=local_path_argument, default="logs/search")
     parser.add_argument("--trials", type=int, default=16, help="default: 16")
     parser.add_argument("--epochs", type=int, default=3, help="epochs of a trial; default: 3")
     parser.add_argument("--examples", type=int, help="training images to use; default: all")
     parser.add_argument("--every_steps", type=int, default=50, help="between reports; default: 50")
     arguments = parser.parse_args()
-    logdir, every_steps = arguments.logdir, arguments.every_steps
+    logdir, every_steps = pathlib.Path(arguments.logdir), arguments.every_steps
 
     train, _ = load("auto")
     split = len(train) * 5 // 6
@@ -176,13 +178,13 @@ def main():
             f"another process is searching. Received: {logdir}. Expected: another --logdir."
         ) from None
 
-    print("all trials, the best first:")
+    print_line("all trials, the best first:")
     finished = study.get_trials(states=FINISHED)
     for trial in sorted(finished, key=rank):
-        print(line(trial))
-    print(f"to look at them: tensorboard --logdir={logdir}")
-    print(f"to compare them: python main.py --mode=compare {logdir}/trial-*")
-    print(f"best: {study.best_trial.user_attrs['run']}, held-out loss: {study.best_value:.4f}")
+        print_line(line(trial))
+    print_line(f"to look at them: tensorboard --logdir={logdir}")
+    print_line(f"to compare them: python main.py --mode=compare {logdir}/trial-*")
+    print_line(f"best: {study.best_trial.user_attrs['run']}, held-out loss: {study.best_value:.4f}")
 
 
 if __name__ == "__main__":

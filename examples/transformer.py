@@ -15,6 +15,7 @@ from keras import layers, ops
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, EventCallback, GracefulShutdown, StepLogger
+from mnist_keras.console.argument_parser import local_path_argument
 
 TEXT = """
 zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen
@@ -126,7 +127,7 @@ def text_of(words):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--logdir", default="logs/transformer")
+    parser.add_argument("--logdir", type=local_path_argument, default="logs/transformer")
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--examples", type=int, default=20_000, help="numbers to learn from")
     arguments = parser.parse_args()

@@ -12,6 +12,7 @@ import numpy as np
 
 from mnist_keras import TapeModel
 from mnist_keras.callbacks import Checkpoint, GracefulShutdown, StepLogger
+from mnist_keras.console.argument_parser import local_path_argument
 from mnist_keras.data import load
 
 
@@ -32,7 +33,7 @@ def examples(data):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--logdir", default="logs/two_outputs")
+    parser.add_argument("--logdir", type=local_path_argument, default="logs/two_outputs")
     parser.add_argument("--epochs", type=int, default=3)
     arguments = parser.parse_args()
 

@@ -111,6 +111,8 @@ REFUSED = [
     ([f"--run_name={300 * 'x'}"], USAGE, "--run_name is too long. Received: 300 bytes."),
     (["--logdir="], USAGE, "--logdir is wrong. Received: ''."),
     (["--data_dir="], USAGE, "--data_dir is wrong. Received: ''."),
+    (["--logdir=gs://bucket/logs"], USAGE, "a path is a URL. Received: --logdir=gs://bucket/logs."),
+    ([DONE, "--mode=predict", "https://host/7.png"], USAGE, "a path is a URL. Received: https:"),
     (["--flagfile=none.txt"], USAGE, "a flag file cannot be read: No such file or directory."),
     (["--flagfile=good"], USAGE, "a flag file cannot be read: a directory."),
     (["--flagfile=garbage"], USAGE, "a flag file is not text."),

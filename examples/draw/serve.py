@@ -15,7 +15,7 @@ import socket
 import sys
 import traceback
 
-from mnist_keras.console.argument_parser import ArgumentParser
+from mnist_keras.console.argument_parser import ArgumentParser, local_path_argument
 from mnist_keras.console.start import import_tensorflow
 from mnist_keras.console.terminal import notice
 from mnist_keras.errors import MnistKerasError
@@ -97,7 +97,11 @@ def _listener(port):
 
 def _arguments():
     parser = ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("model", help="the directory of a finished run, or a .keras file")
+    parser.add_argument(
+        "model",
+        type=local_path_argument,
+        help="the directory of a finished run, or a .keras file",
+    )
     parser.add_argument(
         "--port", type=int, default=8000, help="port of the page; 0: any free port; default: 8000"
     )

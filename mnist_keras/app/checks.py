@@ -4,6 +4,7 @@ from typing import Any
 
 from mnist_keras.app.setting import AUTO, Form, Setting
 from mnist_keras.errors import UsageError
+from mnist_keras.inputs.local_path import local_path
 
 
 def check_value(setting: Setting, value: Any) -> None:
@@ -33,6 +34,8 @@ def check_value(setting: Setting, value: Any) -> None:
         raise UsageError(
             f"--{setting.name} is wrong. Received: {received!r}. Expected: {form.expected}."
         )
+    if setting.is_path:
+        local_path(value, flag=f"--{setting.name}")
     if setting.max_bytes is not None and len(value.encode()) > setting.max_bytes:
         raise UsageError(
             f"--{setting.name} is too long. Received: {len(value.encode())} bytes. "

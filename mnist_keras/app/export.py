@@ -9,7 +9,6 @@ import importlib.util
 import json
 import pathlib
 import re
-import tempfile
 
 import numpy as np
 
@@ -23,6 +22,7 @@ from mnist_keras.app.export_formats import (
     write_saved_model,
 )
 from mnist_keras.checkpoint import storage
+from mnist_keras.checkpoint.scratch import scratch_directory
 from mnist_keras.console.start import import_tensorflow, stderr_held_back
 from mnist_keras.console.terminal import notice, print_line
 from mnist_keras.data.sharded import those_here
@@ -129,8 +129,8 @@ def _written_to(directory):
 
 def _written(config, directory, network, images, check, *, description):
     """Write each format in turn; yields its name and the results of `Check.compare`."""
-    with tempfile.TemporaryDirectory() as scratch:
-        saved_model = pathlib.Path(scratch, "saved_model")
+    with scratch_directory(directory / FORMATS[SavedModel.name].file_name) as scratch:
+        saved_model = scratch / "saved_model"
         for name in config.formats:
             with contextlib.nullcontext() if config.debug else stderr_held_back():
                 if not saved_model.exists():

@@ -75,7 +75,7 @@ def _write(
     from mnist_keras.app.model_file import model_file
 
     test_loss, test_accuracy = summary["test_loss"], summary["test_accuracy"]
-    data = model_file(model.network)
+    data = model_file(model.network, near=run.model)
     run.write_model(data)
     dashboards.write_scores(run, step=model.steps_trained, loss=test_loss, accuracy=test_accuracy)
     if config.report:

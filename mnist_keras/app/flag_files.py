@@ -4,10 +4,13 @@ absl waits for ever for a named pipe, and reads a device or flag files that incl
 no memory is left.
 """
 
+import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
+from mnist_keras.app import moved_runs
 from mnist_keras.errors import UsageError
+from mnist_keras.inputs.local_path import local_path
 from mnist_keras.inputs.regular_file import open_regular, read_bounded
 
 _DIRECTIVES = ("--flagfile", "-flagfile")
@@ -23,6 +26,9 @@ _MOST_FLAGS = 10_000
 def expand(words: Sequence[str]) -> list[str]:
     """The words of a command line, with the lines of its flag files in place of ``--flagfile``.
 
+    The flags.txt of a run leads to the directory that it lies in, see `moved_runs`. A --logdir or
+    --run_name of the command line itself overrides it, also one before the flag file.
+
     Args:
         words: the arguments of the program; those after ``--`` stay as they are.
 
@@ -36,7 +42,7 @@ def expand(words: Sequence[str]) -> list[str]:
     ['--epochs=3', '--', '--flagfile=a']
     """
     expanded: list[str] = []
-    reader = _Reader()
+    reader = _Reader(typed=_place_flags(words))
     rest = iter(words)
     for word in rest:
         flag, equals, path = word.partition("=")
@@ -49,15 +55,27 @@ def expand(words: Sequence[str]) -> list[str]:
     return expanded
 
 
-class _Reader:
-    """Reads the flag files of one command line, and counts them and their flags."""
+def _place_flags(words: Sequence[str]) -> set[str]:
+    """Which flags of `moved_runs.PLACE` are among the words."""
+    flags = itertools.takewhile("--".__ne__, words)
+    names = {word.partition("=")[0].lstrip("-") for word in flags if word.startswith("-")}
+    return names.intersection(moved_runs.PLACE)
 
-    def __init__(self) -> None:
+
+class _Reader:
+    """Reads the flag files of one command line, and counts them and their flags.
+
+    Args:
+        typed: the flags of `moved_runs.PLACE` that stand on the command line itself.
+    """
+
+    def __init__(self, *, typed: Iterable[str]) -> None:
+        self._typed = typed
         self._file_count = self._flag_count = 0
 
     def flags(self, path: str, word: str, outer: tuple[str, ...]) -> Iterator[str]:
         """The flags of a file that a word of the command line, or of the outer files, names."""
-        path = os.path.expanduser(path.strip())
+        path = local_path(os.path.expanduser(path.strip()), flag="--flagfile")
         if not path:
             place = f" in {outer[-1]}" if outer else ""
             raise UsageError(
@@ -71,7 +89,7 @@ class _Reader:
         self._file_count += 1
         if self._file_count > _MOST_FILES:
             raise _unreadable(f"more than {_MOST_FILES} flag files", path)
-        for line in map(str.strip, _text(path).split("\n")):
+        for line in moved_runs.at_its_place(path, _lines(path), except_for=self._typed):
             flag, _, included = line.partition("=")
             if flag in _DIRECTIVES:
                 yield from self.flags(included, line, (*outer, path))
@@ -82,7 +100,26 @@ class _Reader:
                 yield line
 
 
-def _text(path: str) -> str:
+def lines_of(content: bytes) -> list[str]:
+    """The lines of a flag file, without the blanks around them.
+
+    Args:
+        content: the bytes of the file; a byte-order mark of UTF-8 is left out.
+
+    Raises:
+        ValueError: they are not text in UTF-8.
+
+    Example:
+
+    >>> lines_of(b"--epochs=3\r\n --seed=1")
+    ['--epochs=3', '--seed=1']
+    """
+    if b"\0" in content:
+        raise ValueError("a zero byte")
+    return [line.strip() for line in content.decode("utf-8-sig").split("\n")]
+
+
+def _lines(path: str) -> list[str]:
     try:
         is_trusted = path.startswith(_OF_THE_SHELL) or path in _DEVICES
         with open(path, "rb") if is_trusted else open_regular(path) as file:
@@ -90,8 +127,8 @@ def _text(path: str) -> str:
     except (OSError, ValueError) as error:  # A ValueError for a path with a zero byte.
         raise _unreadable(getattr(error, "strerror", None) or str(error), path) from None
     try:
-        return content.decode()
-    except UnicodeDecodeError:
+        return lines_of(content)
+    except ValueError:
         raise UsageError(
             f"a flag file is not text. Received: --flagfile={path}. Expected: one flag per line."
         ) from None

@@ -14,6 +14,7 @@ from mnist_keras.app.run_directory import RunDirectory, newest_run
 from mnist_keras.app.setting import Setting, integer, settings
 from mnist_keras.console.terminal import OutputError, print_line
 from mnist_keras.errors import UsageError
+from mnist_keras.inputs.local_path import local_path
 
 _OF_ABSL = ("help", "?", "helpshort", "helpfull", "flagfile", "only_check_args")
 _SETTINGS = {name: it for name, it in settings(RunConfig).items() if it.is_flag}
@@ -77,7 +78,7 @@ def parse(argv: Sequence[str]) -> RunConfig:
     if flags.FLAGS.mode != "compare":  # It reads files alone.
         keras_settings.require_usable()
     values = {name: _value(setting, flags.FLAGS[name].value) for name, setting in _SETTINGS.items()}
-    return RunConfig(**values, paths=tuple(words))
+    return RunConfig(**values, paths=tuple(map(local_path, words)))
 
 
 def _parse_once(given: Sequence[str], *, typed: Sequence[str]) -> list[str]:
@@ -118,7 +119,7 @@ def _in_our_form(error: Exception, typed: Sequence[str]) -> str:
 
 
 def _run_to_open() -> RunDirectory:
-    logdir = os.path.expanduser(flags.FLAGS.logdir)
+    logdir = _value(_SETTINGS["logdir"], flags.FLAGS.logdir)
     if flags.FLAGS.run_name is None:
         return newest_run(logdir)
     run = RunDirectory(os.path.join(logdir, flags.FLAGS.run_name))
@@ -155,12 +156,14 @@ def _expected(setting: Setting) -> str:
 
 def _value(setting: Setting, value: Any) -> Any:
     """A setting's value, from its flag's value."""
+    source = f"--{setting.name}"
     if value is None and setting.environment is not None:
-        value = os.environ.get(setting.environment) or None
+        value, source = os.environ.get(setting.environment) or None, setting.environment
     if value is None:
         return None
     if setting.is_path:
-        return os.path.expanduser(value)  # The shell does not expand ~ after "=".
+        # The shell does not expand ~ after "=".
+        return local_path(os.path.expanduser(value), flag=source)
     if tuple in setting.types:
         return tuple(value.split(","))
     if {int, str} <= set(setting.types):

@@ -9,6 +9,7 @@ from tensorboard.plugins.hparams import metadata
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.data.formats.record_framing import records_in
+from mnist_keras.inputs.local_path import local_path
 from mnist_keras.inputs.regular_file import open_regular
 
 
@@ -27,7 +28,7 @@ def hyperparameters(logdir: StrPath) -> dict[str, str] | None:
     >>> print(hyperparameters(tempfile.mkdtemp()))
     None
     """
-    paths = pathlib.Path(logdir).glob("events.out.tfevents.*")
+    paths = pathlib.Path(local_path(logdir)).glob("events.out.tfevents.*")
     for path in sorted(path for path in paths if path.is_file()):
         with open_regular(path) as file:
             for _, _, record in records_in(file):

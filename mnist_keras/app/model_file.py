@@ -7,11 +7,10 @@ import gc
 import io
 import json
 import math
-import pathlib
-import tempfile
 import traceback
 import zipfile
 
+from mnist_keras.checkpoint.scratch import scratch_directory
 from mnist_keras.errors import MnistKerasError
 from mnist_keras.inputs.regular_file import open_regular
 
@@ -24,7 +23,7 @@ _MOST_EXPANSION = 20
 _MAY_EXPAND_TO_BYTES = 16 << 20
 
 
-def model_file(network):
+def model_file(network, *, near="model.keras"):
     """The bytes of the file that ``network.save("model.keras")`` writes, without its dates.
 
     ``keras.models.load_model`` opens the file. The dates are left out so that two runs with the
@@ -32,9 +31,9 @@ def model_file(network):
     before 1980, which an archive cannot hold.
     """
     written = io.BytesIO()
-    with tempfile.TemporaryDirectory() as directory, zipfile.ZipFile(written, "w") as dateless:
+    with scratch_directory(near) as directory, zipfile.ZipFile(written, "w") as dateless:
         network.save(directory, zipped=False)
-        files = [path for path in sorted(pathlib.Path(directory).rglob("*")) if path.is_file()]
+        files = [path for path in sorted(directory.rglob("*")) if path.is_file()]
         for path in sorted(files, key=_place):
             data, name = path.read_bytes(), path.relative_to(directory).as_posix()
             if name == "metadata.json":

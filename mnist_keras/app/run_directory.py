@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mnist_keras.annotations import StrPath
+from mnist_keras.app import flag_files, moved_runs
 from mnist_keras.app.config import SINK_FILES, TRACKERS, RunConfig
 from mnist_keras.app.setting import AUTO, integer, settings
 from mnist_keras.checkpoint import storage
@@ -18,6 +19,7 @@ from mnist_keras.console.terminal import notice
 from mnist_keras.errors import MnistKerasError, UsageError
 from mnist_keras.inputs import json_text
 from mnist_keras.inputs.file_lock import FileLock, LockHeldError
+from mnist_keras.inputs.local_path import local_path
 from mnist_keras.inputs.regular_file import read_regular, sha256_of
 
 # TensorBoard's: the curves, and the files that its plugins read.
@@ -36,7 +38,7 @@ class RunDirectory:
     """
 
     def __init__(self, path: StrPath, *, is_new: bool = False) -> None:
-        self.path = pathlib.Path(path)
+        self.path = pathlib.Path(local_path(path))
         self._is_new = is_new
         self._lock: FileLock | None = None
 
@@ -85,7 +87,7 @@ class RunDirectory:
     @property
     def recipe(self) -> pathlib.Path:
         """The flag file of `store_recipe`."""
-        return self.path / "flags.txt"
+        return self.path / moved_runs.FILE_NAME
 
     @property
     def flagfile(self) -> str:
@@ -167,6 +169,7 @@ class RunDirectory:
     def _make(self) -> None:
         named, number = self.path, 1
         storage.make_directories(self.path.parent)
+        storage.require_targets(self.path)
         while True:
             try:
                 self.path.mkdir(exist_ok=not self._is_new)
@@ -227,11 +230,12 @@ class RunDirectory:
         """
         self.require_run()
         try:
-            lines = read_regular(self.recipe).decode().replace("\r\n", "\n").split("\n")
+            lines = flag_files.lines_of(read_regular(self.recipe))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except (OSError, UnicodeDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise self._damaged_recipe(getattr(error, "strerror", None) or "not text") from error
+        lines = moved_runs.at_place(lines, self.path)
         flags = (line[2:].partition("=") for line in lines if line.startswith("--"))
         stored = {name: value for name, _, value in flags}
         required = [name for name, it in settings(RunConfig).items() if it.in_every_recipe]

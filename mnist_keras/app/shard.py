@@ -8,7 +8,7 @@ shard. Pass the directory as ``--data_dir`` to main.py. Each machine needs all s
 import signal
 import sys
 
-from mnist_keras.console.argument_parser import ArgumentParser
+from mnist_keras.console.argument_parser import ArgumentParser, local_path_argument
 from mnist_keras.console.terminal import notice
 from mnist_keras.errors import MnistKerasError
 
@@ -20,7 +20,7 @@ def main(arguments=None):
     from mnist_keras.data.formats.shard_files import FORMATS
 
     parser = ArgumentParser(prog="python -m mnist_keras.shard", description=__doc__)
-    parser.add_argument("--to", required=True, help="directory to write")
+    parser.add_argument("--to", required=True, type=local_path_argument, help="directory to write")
     parser.add_argument(
         "--count", type=int, required=True, help="number of shards of the training images"
     )
@@ -30,7 +30,11 @@ def main(arguments=None):
     parser.add_argument(
         "--dataset", choices=NAMES, default="mnist", help="data set; default: mnist"
     )
-    parser.add_argument("--data_dir", help="directory of the data set; default: as in main.py")
+    parser.add_argument(
+        "--data_dir",
+        type=local_path_argument,
+        help="directory of the data set; default: as in main.py",
+    )
     options = parser.parse_args(arguments)
     try:
         train, test = load(options.dataset, data_dir=options.data_dir)

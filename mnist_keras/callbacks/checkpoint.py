@@ -188,7 +188,7 @@ class Checkpoint(StepCallback):
         self._clock = clock
         self._saved_at_s = 0.0
         self._checkpoints = CheckpointDirectory(
-            pathlib.Path(directory),
+            directory,
             keep=keep,
             keep_best=keep_best,
             keep_every_steps=keep_every_steps,
@@ -201,9 +201,7 @@ class Checkpoint(StepCallback):
         self._exactness = Exactness(is_required=require_exact, tell=self._tell, notice=notice)
         self._resumption = Resumption(
             self._checkpoints,
-            start_from=None
-            if start_from is None
-            else CheckpointDirectory(pathlib.Path(start_from), keep=1),
+            start_from=None if start_from is None else CheckpointDirectory(start_from, keep=1),
             use_new_learning_rate=use_new_learning_rate,
             exactness=self._exactness,
             tell=self._tell,

@@ -19,6 +19,7 @@ from mnist_keras.checkpoint.snapshot import Snapshot
 from mnist_keras.console import terminal
 from mnist_keras.distributed.workers import workers_of
 from mnist_keras.errors import UsageError
+from mnist_keras.inputs.local_path import local_path
 
 # What a callback overrides that saves the model or writes files, see StepCallback.
 _KEEPING = ("flush", "save_now", "saves_at")
@@ -112,7 +113,7 @@ class LearningRateFinder(StepCallback):
         self.rates: list[float] = []
         self.losses: list[float] = []
         self.suggested_rate: float | None = None
-        self._logdir = logdir
+        self._logdir = None if logdir is None else local_path(logdir)
         self._planned = range_test.sweep_rates(min_rate, max_rate, steps=steps)
         self._monitor = monitor
         self._optimizer = optimizer

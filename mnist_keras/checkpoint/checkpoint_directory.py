@@ -10,6 +10,7 @@ import re
 from mnist_keras import triggers
 from mnist_keras.checkpoint import donor, earlier, storage
 from mnist_keras.errors import UsageError
+from mnist_keras.inputs.local_path import local_path
 
 _NAME = re.compile(r"step-(\d{8,})")
 
@@ -45,7 +46,7 @@ class CheckpointDirectory:
         disk=None,
         notice=None,
     ):
-        self.path = path
+        self.path = pathlib.Path(local_path(path))
         self._keep = keep
         self._keep_best = keep_best
         self._keeps_for_ever = (
@@ -65,10 +66,11 @@ class CheckpointDirectory:
                 mounted.
         """
         if not self.path.is_dir():
-            if self.path.is_symlink():
+            link = storage.dangling_link(self.path)
+            if link is not None:
                 raise storage.DamagedError(
-                    f"the directory of the checkpoints cannot be read. Received: {self.path}, a "
-                    f"link to {os.readlink(self.path)}. Expected: a link to a directory."
+                    f"the directory of the checkpoints cannot be read. Received: {link}, a link to "
+                    f"{os.readlink(link)}. Expected: a link to a directory."
                 )
             return []
         names = storage.directory_names(self.path)

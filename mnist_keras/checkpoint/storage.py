@@ -33,6 +33,7 @@ from typing import IO, Any, TypeVar
 from mnist_keras.annotations import StrPath
 from mnist_keras.errors import MnistKerasError
 from mnist_keras.inputs import durable
+from mnist_keras.inputs.local_path import local_path
 from mnist_keras.inputs.regular_file import open_regular, read_regular, require_replaceable
 
 MANIFEST = "manifest.json"
@@ -162,8 +163,8 @@ def build(path: StrPath, make: Callable[[pathlib.Path], T], *, disk: Disk | None
 
 
 def _replace(path, make, disk):
-    path = pathlib.Path(path)
-    temporary, aside = _temporary_name(path), _aside(path)
+    path = pathlib.Path(local_path(path))
+    temporary, aside = temporary_name(path), _aside(path)
     _bring_back(path)
     try:
         result = make(temporary)
@@ -174,11 +175,11 @@ def _replace(path, make, disk):
         disk.rename(temporary, path)
     except BaseException:
         _bring_back(path)
-        _remove_quietly(temporary, Disk())
+        remove_quietly(temporary, Disk())
         raise
     disk.sync_directory(path.parent)
     if os.path.lexists(aside):
-        _remove_quietly(aside, disk)  # The new one is there; the next writer tries again.
+        remove_quietly(aside, disk)  # The new one is there; the next writer tries again.
     return result
 
 
@@ -319,7 +320,7 @@ def remove_directory(path, *, disk=None):
     """
     disk = disk or Disk()
     path = pathlib.Path(path)
-    temporary = _temporary_name(path)
+    temporary = temporary_name(path)
     disk.rename(_where(path), temporary)
     disk.remove(temporary)
 
@@ -359,14 +360,40 @@ def directory_names(parent):
 
 
 def make_directories(path, *, disk=None):
-    """Create a directory and its missing parents, and sync each so that it survives a crash."""
+    """Create a directory and its missing parents, and sync each so that it survives a crash.
+
+    Raises:
+        OSError: as `require_targets`, or a directory cannot be created.
+    """
     disk = disk or Disk()
-    path = pathlib.Path(path).absolute()
+    require_targets(path)
+    path = pathlib.Path(local_path(path)).absolute()
     missing = [directory for directory in (path, *path.parents) if not directory.exists()]
     for directory in reversed(missing):
         with contextlib.suppress(FileExistsError):
             disk.make_directory(directory)
         disk.sync_directory(directory.parent)
+
+
+def dangling_link(path: StrPath) -> pathlib.Path | None:
+    """The link on a path, or the path itself, that leads to something that is not there, or None.
+
+    What it leads to may be on a disk that is not mounted.
+    """
+    places = (pathlib.Path(path), *pathlib.Path(path).parents)
+    return next((it for it in places if os.path.islink(it) and not os.path.exists(it)), None)
+
+
+def require_targets(path: StrPath) -> None:
+    """Refuse a path with a `dangling_link`.
+
+    Raises:
+        OSError: its ``strerror`` names the link and what it leads to.
+    """
+    link = dangling_link(path)
+    if link is not None:
+        reason = f"{link} is a link to {os.readlink(link)}, which does not exist"
+        raise OSError(errno.ENOENT, reason)
 
 
 def sync_entries(directory):
@@ -398,7 +425,8 @@ def _seal(version, entries, description):
     return hashlib.sha256(content.encode()).hexdigest()
 
 
-def _temporary_name(path):
+def temporary_name(path):
+    """A new name beside a path, which `remove_leftovers` removes after a kill."""
     return path.parent / f"{_TEMPORARY}{path.name}-{uuid.uuid4().hex[:8]}"
 
 
@@ -426,10 +454,10 @@ def _settle(aside):
         os.replace(aside, path)
 
 
-def _remove_quietly(path, disk):
-    # If this fails, the next writer tries again. The caller's own error matters more.
+def remove_quietly(path, disk=None):
+    """Remove a file or a directory; if this fails, the next writer tries again."""
     with contextlib.suppress(OSError):
-        disk.remove(path)
+        (disk or Disk()).remove(path)
 
 
 def _names(names):

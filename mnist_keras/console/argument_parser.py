@@ -4,6 +4,8 @@ import argparse
 from typing import NoReturn
 
 from mnist_keras.console.terminal import printable
+from mnist_keras.errors import UsageError
+from mnist_keras.inputs.local_path import local_path
 
 
 class ArgumentParser(argparse.ArgumentParser):
@@ -12,3 +14,15 @@ class ArgumentParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Print the error and exit with status 2."""
         super().error(printable(message))
+
+
+def local_path_argument(text: str) -> str:
+    """The ``type`` of an argument that is a path; a URL is a usage error in one line.
+
+    >>> local_path_argument("file:///tmp/logs")
+    '/tmp/logs'
+    """
+    try:
+        return local_path(text)
+    except UsageError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None

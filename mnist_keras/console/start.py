@@ -24,7 +24,7 @@ def import_quietly() -> None:
     if "tensorflow" in sys.modules or "TF_CPP_MIN_LOG_LEVEL" in os.environ:
         return
     os.environ["TF_CPP_MIN_LOG_LEVEL"] = "2"
-    with stderr_held_back():
+    with stderr_held_back(), _named_temporary_directory():
         import keras  # noqa: F401
         import tensorflow as tf
 
@@ -47,7 +47,8 @@ def import_tensorflow(*, quiet=True, silent=False, parts=1):
     os.environ["KERAS_BACKEND"] = "tensorflow"
     if quiet:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if silent else "2")
-    with _no_garbage(), stderr_held_back() if quiet else contextlib.nullcontext():
+    held_back = stderr_held_back() if quiet else contextlib.nullcontext()
+    with _no_garbage(), held_back, _named_temporary_directory():
         import keras
         import tensorflow as tf
 
@@ -79,12 +80,38 @@ def _no_garbage():
 
 
 @contextlib.contextmanager
+def _named_temporary_directory():
+    """Name any temporary directory in this context if there is none that can be written.
+
+    TensorFlow's import asks for its name, for a flag of absl's tests, and fails without one.
+    """
+    try:
+        tempfile.gettempdir()
+    except OSError:
+        tempfile.tempdir = os.sep
+    try:
+        yield
+    finally:
+        if tempfile.tempdir == os.sep:
+            tempfile.tempdir = None
+
+
+@contextlib.contextmanager
 def stderr_held_back():
-    """Hold back all output on stderr, also from C++; print it if an error occurs."""
+    """Hold back all output on stderr, also from C++; print it if an error occurs.
+
+    Without a temporary directory that can be written, nothing is held back.
+    """
     with contextlib.suppress(OSError):  # A closed stderr must not end the program.
         sys.stderr.flush()
+    file = None
+    with contextlib.suppress(OSError):
+        file = tempfile.TemporaryFile()  # noqa: SIM115
+    if file is None:
+        yield
+        return
     original = os.dup(2)
-    with tempfile.TemporaryFile() as held_back:
+    with file as held_back:
         os.dup2(held_back.fileno(), 2)
         try:
             yield

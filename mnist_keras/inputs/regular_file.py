@@ -8,6 +8,7 @@ import stat
 from typing import BinaryIO
 
 from mnist_keras.annotations import StrPath
+from mnist_keras.inputs.local_path import local_path
 
 NOT_REGULAR = (errno.EISDIR, errno.EINVAL)  # The errors for a path that is something else.
 _MOST_BYTES = 1 << 26
@@ -34,6 +35,7 @@ def open_regular(path: StrPath) -> BinaryIO:
 
     Raises:
         OSError: the file cannot be opened; its ``strerror`` says why, or what else the path is.
+        UsageError: the path is a URL.
 
     Example:
 
@@ -42,7 +44,7 @@ def open_regular(path: StrPath) -> BinaryIO:
     Traceback (most recent call last):
     IsADirectoryError: [Errno 21] a directory
     """
-    return open(path, "rb", opener=_without_waiting)
+    return open(local_path(path), "rb", opener=_without_waiting)
 
 
 def read_regular(path: StrPath, *, most_bytes: int = _MOST_BYTES) -> bytes:

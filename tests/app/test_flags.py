@@ -94,6 +94,19 @@ def test_a_word_without_the_path_of_its_flag_file(word):
     assert refusal("--epochs=3", word) == expected
 
 
+def test_a_flag_file_may_begin_with_a_byte_order_mark():
+    pathlib.Path("a").write_text("--epochs=3\r\n", encoding="utf-8-sig")
+    assert parse("--flagfile=a").epochs == 3
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-32"])
+def test_a_flag_file_of_wide_characters_is_not_text(encoding):
+    pathlib.Path("a").write_text("--epochs=3\n", encoding=encoding)
+    assert refusal("--flagfile=a") == (
+        "a flag file is not text. Received: --flagfile=a. Expected: one flag per line."
+    )
+
+
 @pytest.mark.parametrize("separator", ["\x0b", "\x85", "\u2028"])
 def test_only_a_line_feed_ends_a_line_of_flags(separator):
     value = f"a{separator}--epochs=3"

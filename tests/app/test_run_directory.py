@@ -151,6 +151,21 @@ def test_a_directory_that_cannot_be_created_is_an_error(path, reason, tmp_path):
     assert tree(tmp_path) == {"file": b"mine"}
 
 
+@pytest.mark.parametrize("link", ["logs", "logs/run"])
+def test_a_link_that_leads_nowhere_is_named(link, tmp_path):
+    path = tmp_path / link
+    path.parent.mkdir(exist_ok=True)
+    path.symlink_to(tmp_path / "unmounted")
+    with pytest.raises(MnistKerasError) as caught:
+        RunDirectory(tmp_path / "logs" / "run").open()
+    assert str(caught.value) == (
+        f"the run's directory cannot be written: {path} is a link to {tmp_path / 'unmounted'}, "
+        f"which does not exist. Received: {tmp_path / 'logs' / 'run'}. "
+        "Expected: a --logdir that can be written."
+    )
+    assert not (tmp_path / "unmounted").exists()
+
+
 def test_clearing_removes_only_the_files_of_the_run(run):
     run.clear()
     assert tree(run.path) == {"my notes.txt": b"mine"}
@@ -277,6 +292,12 @@ def test_only_a_line_feed_ends_a_line_of_a_recipe(end, run):
     lines = [*run.recipe.read_text(encoding="utf-8").splitlines(), "--data_dir=a\u2028--seed=9"]
     run.recipe.write_bytes(end.join(lines).encode())
     assert run.stored_recipe() == run.flags(RunConfig()) | {"data_dir": "a\u2028--seed=9"}
+
+
+def test_an_editors_byte_order_mark_does_not_damage_a_recipe(run):
+    stored = run.stored_recipe()
+    run.recipe.write_bytes(b"\xef\xbb\xbf" + run.recipe.read_bytes())
+    assert run.stored_recipe() == stored
 
 
 def test_a_recipe_for_several_workers_resumes_without_a_cluster(run):

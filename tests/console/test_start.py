@@ -4,6 +4,7 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 import types
 
 import keras  # noqa: F401 - its import needs the real TensorFlow
@@ -50,6 +51,18 @@ def test_a_failed_start_shows_tensorflows_messages(start_as, capfd):
         import_tensorflow()
     os.write(2, b"later\n")
     assert capfd.readouterr() == ("", "chatter\nlater\n")
+
+
+def test_without_a_temporary_directory_nothing_is_held_back(start_as, capfd, monkeypatch):
+    def none():
+        raise FileNotFoundError("No usable temporary directory found")
+
+    with monkeypatch.context() as patched:  # pytest needs one after the test.
+        patched.setattr(tempfile, "tempdir", None)
+        patched.setattr(tempfile, "_get_default_tempdir", none)
+        import_tensorflow()
+        assert tempfile.tempdir is None
+    assert capfd.readouterr() == ("", "chatter\n")
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt(), SystemExit(143)])

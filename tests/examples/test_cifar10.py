@@ -1,6 +1,7 @@
 """The example with another data set, on files in the format of CIFAR-10."""
 
 import collections
+import io
 import runpy
 import sys
 
@@ -41,6 +42,13 @@ def test_the_files_of_cifar_10_are_read(example, files, capsys):
     np.testing.assert_array_equal(test.labels, stored["test_batch"].labels)
     assert train.description == test.description == example["CIFAR10"]
     assert capsys.readouterr().out == ""
+
+
+def test_a_directory_that_stdout_cannot_encode_is_escaped(example, tmp_path, monkeypatch):
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stdout)
+    example["load"](tmp_path / "数字")
+    assert stdout.buffer.getvalue().startswith(rf"{tmp_path}/\u6570\u5b57 does not".encode())
 
 
 def test_without_the_files_it_says_it_draws_shapes(example, tmp_path, capsys):

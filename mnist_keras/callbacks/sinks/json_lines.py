@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from mnist_keras.annotations import StrPath
 from mnist_keras.callbacks.sinks.line_file import LineSink
 from mnist_keras.inputs import json_text
+from mnist_keras.inputs.local_path import local_path
 from mnist_keras.inputs.regular_file import open_regular
 
 _STEPS = range(1 << 63)
@@ -52,7 +53,7 @@ class JsonLinesSink(LineSink):
 
 def read_rows(path: StrPath) -> list[tuple[int, dict[str, float]]]:
     """[(step, {name: value}), ...] of a `JsonLinesSink`; without lines that a kill has cut off."""
-    rows = []
+    rows, path = [], local_path(path)
     try:
         with open_regular(path) as file:
             for line in file:

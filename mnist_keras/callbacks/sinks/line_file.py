@@ -12,6 +12,7 @@ from mnist_keras.callbacks.sinks.sink import Sink, outlasts
 from mnist_keras.checkpoint import backends, storage
 from mnist_keras.console.terminal import notice
 from mnist_keras.errors import UsageError
+from mnist_keras.inputs.local_path import local_path
 from mnist_keras.inputs.regular_file import NOT_REGULAR, open_regular
 
 
@@ -35,7 +36,7 @@ class LineSink(Sink):
     header = b""
 
     def __init__(self, path: StrPath) -> None:
-        self.path = pathlib.Path(path)
+        self.path = pathlib.Path(local_path(path))
         self._file: _LineFile | None = None
         self._require_own_file()
 

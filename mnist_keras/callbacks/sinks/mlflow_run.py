@@ -60,7 +60,7 @@ class MlflowSink(TrackerSink):
         from mlflow.tracking import MlflowClient
 
         self._client = client = MlflowClient(tracking_uri=self._tracking_uri)
-        self._run_id = run or self._create_run(created)
+        self._run_id = run if run and self._has(run) else self._create_run(created)
         client.update_run(self._run_id, status="RUNNING")
         return {
             name: max(point.step for point in client.get_metric_history(self._run_id, name))
@@ -86,6 +86,18 @@ class MlflowSink(TrackerSink):
 
     def end_run(self) -> None:
         self._client.set_terminated(self._run_id, status=_STATUSES[self.outcome])
+
+    def _has(self, run):
+        """Whether the store has a run; one in --logdir has none of a directory moved there."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self._client.get_run(run)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return False
+        return True
 
     def _create_run(self, created):
         from mlflow.entities import Param

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
@@ -14,6 +15,7 @@ from mnist_keras.checkpoint import storage
 from mnist_keras.console import extras, terminal
 from mnist_keras.errors import UsageError
 from mnist_keras.inputs import json_text
+from mnist_keras.inputs.local_path import local_path
 from mnist_keras.inputs.regular_file import read_regular
 
 _MEASURED = "examples_per_second"  # Another value in each session, even if all else is equal.
@@ -48,7 +50,7 @@ class TrackerSink(Sink):
     patience_s = 30.0  # For which the end of the training waits for the tracker.
 
     def __init__(self, directory: StrPath, *, parameters: Mapping[str, Any] | None = None) -> None:
-        self._directory = pathlib.Path(directory)
+        self._directory = pathlib.Path(local_path(directory))
         self._parameters = dict(parameters or {})
         if self._directory.is_file():
             raise UsageError(
@@ -144,7 +146,19 @@ class TrackerSink(Sink):
         identity = self._identity()
         if self._step == 0 and (identity.get("ended") or not self._repeats(step, values)):
             return None
-        return identity.get("run")
+        return None if self._is_a_copy(identity) else identity.get("run")
+
+    def _is_a_copy(self, identity):
+        """Whether the directory was copied: the run belongs to the one that it was copied from."""
+        original = identity.get("directory")
+        if not isinstance(original, str) or original == self._place:
+            return False
+        path = pathlib.Path(original, self._identity_file.name)
+        return self._identity(path).get("run") == identity.get("run")
+
+    @property
+    def _place(self):
+        return os.path.realpath(self._directory)
 
     def _repeats(self, step, values):
         """Whether the session before, which was killed, began with the same values."""
@@ -159,17 +173,17 @@ class TrackerSink(Sink):
     def _identity_file(self):
         return self._directory / "run.json"
 
-    def _identity(self):
+    def _identity(self, path=None):
         try:
-            identity = json_text.parse(read_regular(self._identity_file))
-        except (FileNotFoundError, ValueError):
+            identity = json_text.parse(read_regular(path or self._identity_file))
+        except (FileNotFoundError, NotADirectoryError, ValueError):
             return {}
         return identity if isinstance(identity, dict) else {}
 
     def _store_identity(self, *, ended):
         if self._run is not None:
-            data = json.dumps({"run": self._run, "ended": ended}).encode()
-            storage.write_file(self._identity_file, data)
+            identity = {"run": self._run, "ended": ended, "directory": self._place}
+            storage.write_file(self._identity_file, json.dumps(identity).encode())
 
 
 def _comparable(step, values):

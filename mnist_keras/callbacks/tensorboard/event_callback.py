@@ -14,6 +14,7 @@ from mnist_keras.callbacks.tensorboard import shared_log
 from mnist_keras.callbacks.tensorboard.event_log import EventLog
 from mnist_keras.callbacks.tensorboard.shared_log import SharedLog
 from mnist_keras.errors import UsageError
+from mnist_keras.inputs.local_path import local_path
 
 RUN = "."  # The run's directory itself, for all that is not a curve of StepLogger.
 
@@ -66,7 +67,7 @@ class EventCallback(StepCallback):
 
     def __init__(self, logdir: StrPath | None) -> None:
         super().__init__()
-        self._logdir = logdir
+        self._logdir = None if logdir is None else local_path(logdir)
         self._shared: SharedLog | None = None
         self._log: EventLog | None = None
 

@@ -31,6 +31,8 @@ from mnist_keras.checkpoint import storage
 from mnist_keras.console import terminal
 from mnist_keras.data.formats.record_framing import frame
 from mnist_keras.errors import MnistKerasError, UsageError
+from mnist_keras.inputs.directory_watch import DirectoryWatch
+from mnist_keras.inputs.local_path import local_path
 
 # The mark is stored in a field that TensorBoard does not read.
 _OUTLASTS = "outlasts the session"
@@ -78,6 +80,7 @@ class EventLog:
         self._kept = set()
         self._notes = set()
         self._lock, self._sync_lock = threading.Lock(), threading.Lock()
+        self._watch = DirectoryWatch(logdir)
         with reported_disk_errors(self._logdir):
             directories = {path.parent for path in files_of_run(self._logdir)}
             has_moved = step == 0 if begins_anew is None else begins_anew
@@ -149,8 +152,10 @@ class EventLog:
 
         Raises:
             OSError: they cannot be written to the disk.
+            MnistKerasError: the directory was removed or moved.
         """
         with self._sync_lock:
+            self._require_directory()
             with self._lock:
                 files = list(self._files.values())
                 for file in files:
@@ -162,7 +167,8 @@ class EventLog:
         """Flush and close the files.
 
         Raises:
-            MnistKerasError: the last points cannot be written to the disk.
+            MnistKerasError: the last points cannot be written to the disk, or the directory was
+                removed or moved.
         """
         with (
             self._sync_lock,
@@ -170,9 +176,19 @@ class EventLog:
             reported_disk_errors(self._logdir),
             contextlib.ExitStack() as stack,
         ):
+            stack.callback(self._watch.close)
+            stack.callback(self._require_directory)  # After the files: its error is the cause.
             for file in self._files.values():
                 stack.callback(file.close)
             self._files = {}
+
+    def _require_directory(self):
+        if self._watch.is_gone():
+            raise MnistKerasError(
+                "the directory was removed or moved while a training wrote into it. "
+                f"Received: no {self._logdir}. Expected: it stays until the training ends; one "
+                "that was moved can be resumed where it is now."
+            )
 
     def _append_summary(self, subdirectory, event, tags, *, keep):
         if keep:
@@ -226,7 +242,10 @@ class EventLog:
                     f"the subdirectory is wrong. Received: {subdirectory!r}. "
                     'Expected: the name of a directory, or "." for the run\'s directory.'
                 )
-            self._files[subdirectory] = _EventFile(self._logdir / subdirectory, step=self._step)
+            directory = self._logdir / subdirectory
+            with reported_disk_errors(directory):
+                storage.require_targets(directory)
+            self._files[subdirectory] = _EventFile(directory, step=self._step)
         return self._files[subdirectory]
 
 
@@ -245,7 +264,7 @@ def reported_disk_errors(logdir):
 def read_scalars(logdir, subdirectory):
     """The scalars of all sessions, {tag: [(step, value), ...]} in ascending steps."""
     points: dict[str, dict[int, float]] = {}
-    for path in sorted((pathlib.Path(logdir) / subdirectory).glob(EVENT_FILES)):
+    for path in sorted((pathlib.Path(local_path(logdir)) / subdirectory).glob(EVENT_FILES)):
         for _, _, event in events_in(path):
             for value in event.summary.value:
                 if value.metadata.plugin_data.plugin_name == scalar_metadata.PLUGIN_NAME:

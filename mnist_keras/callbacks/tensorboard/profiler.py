@@ -1,7 +1,7 @@
 """A profile of some steps, for TensorBoard's profiler plugin."""
 
+import contextlib
 import pathlib
-import tempfile
 from typing import Any
 
 import tensorflow as tf
@@ -10,8 +10,10 @@ from mnist_keras.annotations import Logs, StrPath
 from mnist_keras.callbacks.base import StepCallback, require_single_steps
 from mnist_keras.checkpoint import backends, storage
 from mnist_keras.checkpoint.backends import unavailable
+from mnist_keras.checkpoint.scratch import scratch_directory
 from mnist_keras.console import terminal
 from mnist_keras.errors import MnistKerasError, UsageError
+from mnist_keras.inputs.local_path import local_path
 
 
 class Profiler(StepCallback):
@@ -53,10 +55,11 @@ class Profiler(StepCallback):
                 f"the steps to profile are wrong. Received: {first!r} to {last!r}. "
                 "Expected: two integers with 0 <= first <= last."
             )
-        self._directory = pathlib.Path(logdir, "plugins", "profile")
+        self._directory = pathlib.Path(local_path(logdir), "plugins", "profile")
         self._first, self._last = first, last
         self._began_at: int | None = None
-        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._scratch = contextlib.ExitStack()
+        self._traces: pathlib.Path | None = None
         self._trace: Any = None
 
     def breaks_execution_at(self, step: int) -> bool:
@@ -73,10 +76,11 @@ class Profiler(StepCallback):
         require_single_steps(self)
         if not self._first <= self.step <= self._last or backends.name() == "torch":
             return
-        if self._temporary is None:
+        if self._traces is None:
             self._began_at = self.step
-            self._temporary = tempfile.TemporaryDirectory()
-            _start(self._temporary.name)
+            with _reported_errors(self._directory):
+                self._traces = self._scratch.enter_context(scratch_directory(self._directory))
+            _start(str(self._traces))
         self._trace = _step(self.step)
         self._trace.__enter__()
 
@@ -97,21 +101,26 @@ class Profiler(StepCallback):
             trace.__exit__(None, None, None)
 
     def _save(self):
-        temporary, self._temporary = self._temporary, None
-        if temporary is None:
+        traces, self._traces = self._traces, None
+        if traces is None:
             return
-        with temporary:
+        target = self._directory / f"steps_{self._began_at}-{self.step - 1}"
+        with self._scratch, _reported_errors(target):
             _stop()
-            target = self._directory / f"steps_{self._began_at}-{self.step - 1}"
-            try:
-                target.mkdir(parents=True, exist_ok=True)
-                for path in pathlib.Path(temporary.name).rglob("*.xplane.pb"):
-                    storage.write_file(target / path.name, path.read_bytes())
-            except OSError as error:
-                raise MnistKerasError(
-                    f"the profile cannot be written: {error.strerror}. "
-                    f"Received: {target}. Expected: a directory with space left."
-                ) from error
+            target.mkdir(parents=True, exist_ok=True)
+            for path in traces.rglob("*.xplane.pb"):
+                storage.write_file(target / path.name, path.read_bytes())
+
+
+@contextlib.contextmanager
+def _reported_errors(path):
+    try:
+        yield
+    except OSError as error:
+        raise MnistKerasError(
+            f"the profile cannot be written: {error.strerror}. "
+            f"Received: {path}. Expected: a directory with space left."
+        ) from error
 
 
 def _start(directory):

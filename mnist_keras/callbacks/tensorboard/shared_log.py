@@ -10,7 +10,7 @@ import weakref
 from mnist_keras.callbacks.tensorboard import earlier_runs
 from mnist_keras.callbacks.tensorboard.directory_lock import DirectoryLock
 from mnist_keras.callbacks.tensorboard.event_log import EventLog, reported_disk_errors
-from mnist_keras.checkpoint import backends
+from mnist_keras.checkpoint import backends, storage
 from mnist_keras.console import terminal
 
 _LOGS: weakref.WeakValueDictionary[str, "SharedLog"] = weakref.WeakValueDictionary()
@@ -24,7 +24,10 @@ def join(logdir):
 
     Raises:
         UsageError: another program writes into the directory.
+        MnistKerasError: the directory is a link that leads nowhere, or lies behind one.
     """
+    with reported_disk_errors(logdir):
+        storage.require_targets(logdir)
     path = os.path.realpath(logdir)
     log = _LOGS.get(path)
     if log is None or log.has_begun or log.lock.is_inherited:

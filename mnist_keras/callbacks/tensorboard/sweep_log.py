@@ -11,6 +11,7 @@ from mnist_keras.callbacks.tensorboard.event_log import EventLog
 from mnist_keras.callbacks.tensorboard.sweep_picture import sweep_picture
 from mnist_keras.checkpoint import storage
 from mnist_keras.errors import MnistKerasError
+from mnist_keras.inputs.local_path import local_path
 
 TAG = "loss_by_learning_rate"
 _HERE = "."
@@ -22,7 +23,7 @@ def directory(logdir: StrPath) -> pathlib.Path:
     It lies two levels below the run's: an `EventLog` of the run cuts the files one level below when
     the run begins.
     """
-    return pathlib.Path(logdir) / "sweeps" / "learning_rate"
+    return pathlib.Path(local_path(logdir)) / "sweeps" / "learning_rate"
 
 
 def picture_file(logdir: StrPath) -> pathlib.Path:

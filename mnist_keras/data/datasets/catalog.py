@@ -32,6 +32,7 @@ from mnist_keras.data.examples import Examples
 from mnist_keras.data.formats.idx import read_idx, replacing, sha256_idx, write_idx
 from mnist_keras.errors import DataError, UsageError
 from mnist_keras.inputs import json_text
+from mnist_keras.inputs.local_path import local_path
 from mnist_keras.inputs.regular_file import read_regular
 
 _SYNTHETIC_COUNTS = (60_000, 10_000)  # drawn with seeds 0 and 1
@@ -75,7 +76,7 @@ def load(
 
     Raises:
         DataError: a named data set cannot be loaded, or a file in ``data_dir`` is wrong.
-        UsageError: the name is unknown.
+        UsageError: the name is unknown, or a directory is a URL.
 
     Example:
 
@@ -119,7 +120,7 @@ def resolve(
 
     Raises:
         DataError: a named data set cannot be loaded, or a file in ``data_dir`` is wrong.
-        UsageError: the name is unknown.
+        UsageError: the name is unknown, or a directory is a URL.
 
     Example:
 
@@ -131,9 +132,8 @@ def resolve(
             f"The data set is unknown. Received: {name!r}. Expected: one of {', '.join(NAMES)}."
         )
     published = "mnist" if name == "auto" else name
-    data_dir = data_dir or os.environ.get("MNIST_KERAS_DATA_DIR")
-    if data_dir and name != "synthetic":
-        folder = Path(data_dir).expanduser()
+    folder = _directory(data_dir, "MNIST_KERAS_DATA_DIR")
+    if folder and name != "synthetic":
         return Resolved(published, *read_directory(folder, published, notice=notice))
     caches = _caches(cache_dir)
     if name == "synthetic":
@@ -165,14 +165,26 @@ def _not_mnist(error):
     return "\n".join([edge, *rows, edge])
 
 
+def _directory(given, variable):
+    """The directory that an argument or else an environment variable names, or None.
+
+    Raises:
+        UsageError: it is a URL.
+    """
+    if given:
+        return Path(local_path(given)).expanduser()
+    value = os.environ.get(variable)
+    return Path(local_path(value, flag=variable)).expanduser() if value else None
+
+
 def _caches(cache_dir):
     """The cache directories to read; downloads go into the last one."""
-    own = cache_dir or os.environ.get("MNIST_KERAS_CACHE_DIR")
+    own = _directory(cache_dir, "MNIST_KERAS_CACHE_DIR")
     if own:
-        return [Path(own).expanduser()]
-    base = os.environ.get("XDG_CACHE_HOME")
+        return [own]
+    base = _directory(None, "XDG_CACHE_HOME")
     try:
-        default = (Path(base) if base else Path.home() / ".cache") / "mnist_keras"
+        default = (base or Path.home() / ".cache") / "mnist_keras"
         default.mkdir(parents=True, exist_ok=True)
     except (OSError, RuntimeError):  # a user without a home directory is a RuntimeError
         return [_temporary_cache()]

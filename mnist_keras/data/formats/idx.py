@@ -22,6 +22,7 @@ import numpy.typing as npt
 
 from mnist_keras.annotations import StrPath
 from mnist_keras.errors import DataError, UsageError
+from mnist_keras.inputs.local_path import local_path
 from mnist_keras.inputs.regular_file import open_regular, require_replaceable
 from mnist_keras.inputs.saved_page import HEAD_BYTES, describe_page
 
@@ -197,7 +198,7 @@ def write_idx(path: StrPath, array: npt.ArrayLike) -> None:
     >>> open("ramp.idx", "rb").read().hex(" ")
     '00 00 0b 01 00 00 00 03 00 00 00 01 00 02'
     """
-    path = Path(path)
+    path = Path(local_path(path))
     header, values = _encode(array)
     with replacing(path) as (stream, _):
         if path.suffix == ".gz":
@@ -232,7 +233,7 @@ def replacing(path: StrPath) -> Iterator[tuple[BinaryIO, Path]]:
     Raises:
         DataError: the file cannot be written.
     """
-    path = Path(path)
+    path = Path(local_path(path))
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(8)}.part")
     try:
         # mkstemp's mode 0600 would lock other users out of a shared cache.

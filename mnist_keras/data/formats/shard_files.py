@@ -17,6 +17,7 @@ from mnist_keras.data.formats.file_set import replacing_together
 from mnist_keras.data.formats.idx import map_idx, write_idx
 from mnist_keras.data.sharded import Absent, Sharded, find_shards, is_shard, shard_name
 from mnist_keras.errors import DataError, UsageError
+from mnist_keras.inputs.local_path import local_path
 
 # Smaller data sets are read into memory, which makes training faster.
 _KEPT_BELOW_BYTES = 2**30
@@ -72,6 +73,7 @@ def write_shards(
         halves["test"] = test, 1
     for name, (part, parts) in halves.items():
         _require_writable(part, name, parts, form)
+    directory = local_path(directory)
     with replacing_together(directory) as new:
         for name, (part, parts) in halves.items():
             _write_half(directory, new, part, half=name, count=parts, form=form)

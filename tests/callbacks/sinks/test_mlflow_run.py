@@ -82,3 +82,11 @@ def test_the_experiment_is_created_or_found(tmp_path, uri):
 
 def test_the_examples_in_the_docstrings_run():
     assert doctest.testmod(mlflow_run).failed == 0
+
+
+def test_a_run_that_the_store_lacks_is_created(sink, uri):
+    sink.journal.parent.mkdir()
+    sink.journal.with_name("run.json").write_text(f'{{"run": "{32 * "0"}"}}')
+    write(sink, [(3, {"loss": 1.0})], begins=3)
+    ((_, points),) = stores.mlflow_runs(uri).values()
+    assert points == {"loss": {3: 1.0}}

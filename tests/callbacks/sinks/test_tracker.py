@@ -1,4 +1,5 @@
 import math
+import shutil
 import threading
 
 import pytest
@@ -171,6 +172,20 @@ def test_a_run_that_has_ended_is_continued_by_more_epochs(sink, store):
     write(sink, ROWS[:3], begins=0)
     write(sink, ROWS[3:], begins=4)
     assert points_in(store) == points(ROWS)
+
+
+@pytest.mark.parametrize(("stays", "runs"), [(True, ["0", "1"]), (False, ["0"])])
+def test_only_a_copy_of_a_directory_has_another_run(stays, runs, sink, store, tmp_path):
+    write(sink, ROWS[:3], begins=0)
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    if not stays:
+        shutil.rmtree(tmp_path / "run")
+    for _ in range(2):
+        write(StoreSink(tmp_path / "copy", store), ROWS[3:], begins=4)
+    assert list(store.runs) == runs
+    assert points_in(store, runs[-1]) == points(ROWS)
+    if stays:
+        assert points_in(store) == points(ROWS[:3])
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '"0"', "{"])

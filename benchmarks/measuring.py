@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import statistics
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import tempfile
 from typing import NamedTuple
 
 RESULTS = pathlib.Path(__file__).parent / "results"
+_VECTORS = ("sse4_2", "avx", "avx2", "avx512f")  # Instructions of a processor, narrowest first.
 _PACKAGES = ("tensorflow", "keras", "torch", "jax")
 
 
@@ -205,9 +207,12 @@ def write_json(path, report):
 def machine():
     """Facts about the machine of the measurement."""
     processor = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, StopIteration), open("/proc/cpuinfo") as lines:
-        name = next(line for line in lines if line.startswith("model name"))
-        processor = name.split(": ")[1].strip()
+    with contextlib.suppress(OSError, KeyError), open("/proc/cpuinfo") as lines:
+        found = dict(
+            re.split(r"\s*: ?", line.rstrip("\n"), maxsplit=1) for line in lines if ":" in line
+        )
+        widest = max(_VECTORS, key=lambda name: (name in found["flags"], _VECTORS.index(name)))
+        processor = f"{found['model name']} ({widest})"
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -14,6 +14,7 @@ from benchmarks import (
     scaling,
     speed,
     startup,
+    thread_settings,
     time_to_99,
 )
 
@@ -22,6 +23,7 @@ IMAGES = 60_000
 TABLES = {
     "speed": lambda report: speed.table(speed.summary(report["seconds"])),
     "programs_table": lambda report: programs_table.table(report["seconds"]),
+    "thread_settings": lambda report: thread_settings.table(report["seconds"]),
     "callbacks": lambda report: callbacks.table(callbacks.summary(report["turns"])),
     "scaling": lambda report: scaling.table(report["turns"], count=IMAGES),
     "startup": lambda report: startup.table(report["programs"]),

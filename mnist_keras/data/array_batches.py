@@ -58,8 +58,10 @@ class ArrayWindow(NamedTuple):
     Attributes:
         arrays: tensors (n, ...) in any structure.
         order: the order of the pass, int64 (n,).
-        place: int64 (2,): the number of the next batch in the pass, and the batch size. One tensor:
-            each one that a graph is given costs as much time as a small operation.
+        place: int64 (1 + arrays,): the number of the next batch in the pass, and for each array the
+            batch size. One tensor: each one that a graph is given costs as much time as a small
+            operation. A size for each array: where TensorFlow knows that two inputs are equally
+            long, it may add them in another order, as it does not with the batches of a pipeline.
     """
 
     arrays: Any
@@ -73,14 +75,15 @@ class ArrayWindow(NamedTuple):
             step: int32 scalar, from 0.
             spec: the ``tf.TensorSpec`` of each part of a batch.
         """
-        first, size = tf.unstack(self.place)
-        begin = (first + tf.cast(step, tf.int64)) * size
-        order = self.order[begin : begin + size]
-        return tf.nest.map_structure(
-            lambda array, part: tf.ensure_shape(tf.gather(array, order), part.shape),
-            self.arrays,
-            spec,
-        )
+        first, *sizes = tf.unstack(self.place)
+        number = first + tf.cast(step, tf.int64)
+
+        def cut(array, part, size):
+            begin = number * size
+            return tf.ensure_shape(tf.gather(array, self.order[begin : begin + size]), part.shape)
+
+        sizes = tf.nest.pack_sequence_as(self.arrays, sizes)
+        return tf.nest.map_structure(cut, self.arrays, spec, sizes)
 
 
 def window_spec(batch_spec: Any) -> ArrayWindow:
@@ -97,7 +100,7 @@ def window_spec(batch_spec: Any) -> ArrayWindow:
     return ArrayWindow(
         tf.nest.map_structure(of_array, batch_spec),
         tf.TensorSpec([None], tf.int64),
-        tf.TensorSpec([2], tf.int64),
+        tf.TensorSpec([1 + len(tf.nest.flatten(batch_spec))], tf.int64),
     )
 
 
@@ -114,6 +117,7 @@ class ArrayPass(Iterator[Any]):
         self._begin = 0
         self._make_order = batches.order
         self._order: tf.Tensor | None = None
+        self._arrays = len(tf.nest.flatten(batches.arrays))
 
     def set_order(self, order: Order) -> None:
         """Set a function that returns the order of this pass, before its first batch is taken."""
@@ -132,7 +136,7 @@ class ArrayPass(Iterator[Any]):
             batches.arrays,
             self._order,
             # Rows are counted in int64: there may be more than 2**31.
-            tf.constant([self._begin, batches.batch_size], tf.int64),
+            tf.constant([self._begin] + [batches.batch_size] * self._arrays, tf.int64),
         )
         taken = min(count, len(batches) - self._begin)
         self._begin += taken

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmarks import programs_table, saving, scaling, speed
+from benchmarks import programs_table, saving, scaling, speed, thread_settings
 from mnist_keras.console import threads
 from mnist_keras.data import Examples
 from tests.command_line import write_small_mnist
@@ -14,6 +14,7 @@ CONTENDERS = [
     *((module, name) for module, names in speed.CONTENDERS.items() for name in names),
     *(("saving", name) for pair in saving.PAIRS.items() for name in pair),
     *(("scaled", order) for order in scaling.ORDERS),
+    ("thread_settings", f"mlp: {thread_settings.DEFAULT}"),
     *(("programs", f"{row}: TapeModel") for row in programs_table.ROWS if row != "MobileNetV2"),
 ]
 NEEDS = {"pytorch": "torch", "jax_loop": "jax"}

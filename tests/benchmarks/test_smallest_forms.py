@@ -14,6 +14,7 @@ from benchmarks import (
     scaling,
     speed,
     startup,
+    thread_settings,
     time_to_99,
     workers,
 )
@@ -69,6 +70,12 @@ def test_speed(run, forking, tmp_path):
 def test_programs_table(run, forking):
     rows, report = run(programs_table, "--rounds=1", "--epochs=1", "--only=table,")
     assert rows == set(report["seconds"]) == {"table, tf.data", "table, PyDataset"}
+
+
+def test_thread_settings(run, forking):
+    rows, report = run(thread_settings, "--rounds=1", "--epochs=1", "--only=table")
+    assert rows == set(report["seconds"]) == {"table"}
+    assert set(report["seconds"]["table"]) > {thread_settings.KERAS, thread_settings.DEFAULT}
 
 
 def test_callbacks(run, tmp_path, monkeypatch):

@@ -123,9 +123,9 @@ def test_a_program_can_import_tensorflow_without_its_log_lines():
         return subprocess.run(command, capture_output=True, text=True, env=env).stderr
 
     assert run("mnist_keras.import_quietly()") == ""
-    assert "oneDNN" in run("pass")
+    assert "All log messages" in run("pass")
     # Whoever sets a level wants to see the lines.
-    assert "oneDNN" in run("mnist_keras.import_quietly()", TF_CPP_MIN_LOG_LEVEL="0")
+    assert "All log messages" in run("mnist_keras.import_quietly()", TF_CPP_MIN_LOG_LEVEL="0")
 
 
 def test_importing_quietly_changes_nothing_after_tensorflow(monkeypatch):

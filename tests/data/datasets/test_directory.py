@@ -203,7 +203,11 @@ def test_an_error_names_the_copy_of_another_program(tmp_path, arrays, monkeypatc
     [
         (FILES[0], HTML, "an HTML page, not an IDX file. Received: <!DOCTYPE html>."),
         (f"{FILES[0]}.gz", HTML, "an HTML page, not an IDX file. Received: <!DOCTYPE html>."),
-        (f"{FILES[0]}.gz", gzip.compress(HTML, mtime=0), "an HTML page, not an IDX file. Received: <!DOCT"),
+        (
+            f"{FILES[0]}.gz",
+            gzip.compress(HTML, mtime=0),
+            "an HTML page, not an IDX file. Received: <!DOCT",
+        ),
         ("mnist.npz", HTML, "an HTML page, not an .npz. Received: <!DOCTYPE html>."),
         ("mnist.npz", b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS, not"),
         ("train.tfrecord", b"<?xml version='1.0'?><Error/>", "an XML page, not a TFRecord file. "),

@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 from benchmarks.contenders import programs
-from benchmarks.threads import MODELS, ways
+from benchmarks.thread_settings import MODELS, ways
 from mnist_keras import TapeModel
 from mnist_keras.console import threads
 

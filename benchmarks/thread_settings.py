@@ -1,4 +1,4 @@
-"""Compare settings of TensorFlow's threads on several models: ``python -m benchmarks.threads``.
+"""Compare settings of TensorFlow's threads: ``python -m benchmarks.thread_settings``.
 
 A setting is a number of threads between operations and within one. Each is tried with every batch
 in one part, and the first one also with a part for each core. The contenders of a model take turns,
@@ -8,6 +8,7 @@ own setting, in the same round: the median over the rounds.
 
 import functools
 import statistics
+import sys
 
 from benchmarks import measuring
 from mnist_keras.console import threads
@@ -39,7 +40,7 @@ def ways(cores):
 
 def table(rows):
     """The Markdown table of {model: {way: seconds of each round}}."""
-    titles = [KERAS, *ways(threads.count_cores())]
+    titles = list(dict.fromkeys(way for found in rows.values() for way in found))
     return measuring.table(
         ["model", "ms of an epoch", *titles],
         [
@@ -69,7 +70,8 @@ def main():
             continue
         names = [way for way in settings if settings[way][1] == 1 or model not in _NOT_CUT]
         contenders = {
-            way: ("threads", f"{model}: {way}", arguments.data_dir) for way in (KERAS, *names)
+            way: ("thread_settings", f"{model}: {way}", arguments.data_dir)
+            for way in (KERAS, *names)
         }
         with measuring.running(contenders) as running:
             functions = {
@@ -77,8 +79,9 @@ def main():
                 for way, contender in running.items()
             }
             rows[model] = measuring.in_turns(functions, rounds=arguments.rounds)
+            print(table({model: rows[model]}).splitlines()[-1], file=sys.stderr)
     print(table(rows))
-    measuring.write_json(arguments.results / "threads.json", {"seconds": rows})
+    measuring.write_json(arguments.results / "thread_settings.json", {"seconds": rows})
 
 
 if __name__ == "__main__":

@@ -450,9 +450,11 @@ def _comparable(entry):
     # variables contain the weight's name: adam_1/dense_1_kernel_momentum.
     path = re.sub(r"_\d+(?=[/_]|$)", "", entry["path"])
     if entry["key"].startswith(_WITH_OPTIMIZERS):
-        # Versions of Keras write an optimizer's class differently: SGD/iteration, sgd/iteration.
+        # Versions of Keras write an optimizer's class differently: SGD/iteration and sgd/iteration,
+        # rmsprop/iteration and rm_sprop/iteration.
         *parents, name = path.split("/")
-        path = "/".join([*parents[:-1], *map(str.lower, parents[-1:]), name])
+        classes = [it.lower().replace("_", "") for it in parents[-1:]]
+        path = "/".join([*parents[:-1], *classes, name])
     return path, entry["shape"], entry["dtype"]
 
 

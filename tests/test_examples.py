@@ -107,43 +107,46 @@ def terminated_after(monkeypatch):
     return terminated
 
 
-@pytest.fixture
-def left_in(summaries_of):
+def left_in(logdir, summaries_of):
     """({directory: TensorBoard's summaries except speed}, {name: bytes of a picture})."""
+    directories = {path.parent for path in logdir.rglob("events.*")}
+    found = {str(path.relative_to(logdir)): summaries_of(path) for path in directories}
+    for tags in found.values():
+        tags.pop("examples_per_second", None)
+    summaries = {
+        (directory, tag, step): (plugin, array.tolist())
+        for directory, tags in found.items()
+        for tag, steps in tags.items()
+        for step, (plugin, array) in steps.items()
+    }
+    return summaries, {path.name: path.read_bytes() for path in logdir.glob("*.png")}
 
-    def read(logdir):
-        directories = {path.parent for path in logdir.rglob("events.*")}
-        found = {str(path.relative_to(logdir)): summaries_of(path) for path in directories}
-        for tags in found.values():
-            tags.pop("examples_per_second", None)
-        summaries = {
-            (directory, tag, step): (plugin, array.tolist())
-            for directory, tags in found.items()
-            for tag, steps in tags.items()
-            for step, (plugin, array) in steps.items()
-        }
-        return summaries, {path.name: path.read_bytes() for path in logdir.glob("*.png")}
 
-    return read
+@pytest.fixture(scope="module")
+def uninterrupted():
+    """{name: (printed lines, what is left) of a run}, for several interruptions."""
+    return {}
 
 
 # Three steps per epoch: this is in the middle of an epoch, also of the teacher's.
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "steps"), [("distillation", 10), *((name, 4) for name in SMALL)])
 def test_terminated_and_run_again_it_gives_the_same_result(
-    name, steps, run, terminated_after, left_in, tmp_path
+    name, steps, run, terminated_after, uninterrupted, summaries_of, tmp_path
 ):
-    epochs = 4 if steps == 10 else 2
+    epochs = 4 if name == "distillation" else 2
     small = ["--examples=300", f"--epochs={epochs}", *SMALL[name]]
-    whole = run(name, "--logdir=whole", *small)
+    if name not in uninterrupted:
+        lines = run(name, "--logdir=whole", *small)
+        uninterrupted[name] = lines, left_in(tmp_path / "whole", summaries_of)
+    whole, left = uninterrupted[name]
     with terminated_after(steps):
         first = run(name, "--logdir=parts", *small)
     second = run(name, "--logdir=parts", *small)
     assert re.search(r": \d+\.\d{4}( nats)?$", whole[-1])
     assert whole[-1] not in first
     assert first + second == whole
-    left = left_in(tmp_path / "whole")
-    assert left_in(tmp_path / "parts") == left
+    assert left_in(tmp_path / "parts", summaries_of) == left
     # After each epoch TensorBoard shows what it generates.
     if shown := SHOWN.get(name):
         assert {

@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import functools
 import time
 
 import keras
@@ -209,10 +210,23 @@ MAKERS += [KerassNames, Toggling, MeanTeacher, Loading, LoadingAtEpochs, halving
 MAKERS += [Doubling, CreatedLate, TogglingInPlace]
 
 
-def make_model():
+@functools.cache
+def traced():
+    """(a model, its first state); it is one for all, because to trace takes most of the time."""
     keras.utils.set_random_seed(0)
     model = TapeModel(keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)]))
     model.compile(optimizer="adam", loss="mse")
+    model.optimizer.build(model.trainable_variables)
+    return model, [np.array(v) for v in (*model.variables, *model.optimizer.variables)]
+
+
+def make_model():
+    """The model as a new process has it."""
+    model, first = traced()
+    keras.utils.set_random_seed(0)
+    for variable, array in zip((*model.variables, *model.optimizer.variables), first, strict=True):
+        variable.assign(array)
+    model.steps_trained = 0
     return model
 
 

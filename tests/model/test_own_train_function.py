@@ -2,6 +2,8 @@
 
 import contextlib
 import doctest
+import functools
+import shutil
 
 import keras
 import numpy as np
@@ -90,6 +92,20 @@ def assigned(make):
     return model
 
 
+def begun_again(model, build):
+    """A trained model as ``build`` makes it, with the graphs that it has."""
+    new = build()
+    found = []
+    for one in (model, new):
+        if not one.optimizer.built:
+            one.optimizer.build(one.trainable_variables)
+        found.append([*one.variables, *one.optimizer.variables])
+    for variable, first in zip(*found, strict=True):
+        variable.assign(first)
+    model.steps_trained = 0
+    return model
+
+
 class Hooks(keras.callbacks.Callback):
     """Writes down each call of a hook."""
 
@@ -123,23 +139,27 @@ def test_a_strategys_iterator_is_watched_as_well():
     assert seen == drawn == [0, 1, 2]
 
 
+def called(base, make, data):
+    """The calls of the hooks, the history and the weights of two epochs."""
+    model, hooks = model_with(make, base), Hooks()
+    options = {"x": X, "y": Y, "batch_size": 8}
+    if data == "generator":
+        pairs = [(X[i : i + 8], Y[i : i + 8]) for i in range(0, 24, 8)]
+        options = {"x": (pair for pair in pairs * 9), "steps_per_epoch": 5}
+    history = model.fit(**options, epochs=2, validation_data=(X, Y), verbose=0, callbacks=[hooks])
+    return hooks.calls, history.history, model.get_weights()
+
+
+@functools.cache
+def called_by_keras(data):
+    return called(keras.Model, None, data)
+
+
 @pytest.mark.parametrize("make", [*OWN, python])
 @pytest.mark.parametrize("data", ["arrays", "generator"])
 def test_callbacks_are_called_as_in_keras(make, data):
-    found = []
-    for base in (TapeModel, keras.Model):
-        make_here = None if base is keras.Model and make is around_ours else make
-        model = model_with(make_here, base)
-        hooks = Hooks()
-        options = {"x": X, "y": Y, "batch_size": 8}
-        if data == "generator":
-            pairs = [(X[i : i + 8], Y[i : i + 8]) for i in range(0, 24, 8)]
-            options = {"x": (pair for pair in pairs * 9), "steps_per_epoch": 5}
-        history = model.fit(
-            **options, epochs=2, validation_data=(X, Y), verbose=0, callbacks=[hooks]
-        )
-        found.append((hooks.calls, history.history, model.get_weights()))
-    (calls, history, weights), (keras_calls, keras_history, keras_weights) = found
+    calls, history, weights = called(TapeModel, make, data)
+    keras_calls, keras_history, keras_weights = called_by_keras(data)
     assert [call[:2] for call in calls] == [call[:2] for call in keras_calls]
     assert history.keys() == keras_history.keys()
     for name, values in history.items():
@@ -181,19 +201,48 @@ def bits(weights):
     return [weight.tobytes() for weight in weights]
 
 
-@pytest.mark.parametrize("data", DATA)
-@pytest.mark.parametrize("make", OWN)
-def test_resumes_to_the_bit_within_an_epoch(make, data, tmp_path, points_of):
-    def build():
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """ended(make, data, kill=None): (directory, result) of a training, run once.
+
+    The trainings of the same train function have one model, and so trace its graphs once.
+    """
+
+    @functools.cache
+    def model_of(make):
         return model_with(make)
 
-    whole = train(build, tmp_path / "whole", data=data)
-    train(build, tmp_path / "killed", data=data, kill=9)
-    resumed = train(build, tmp_path / "killed", data=data)
+    @functools.cache
+    def once(make, data="arrays", kill=None):
+        place, model = tmp_path_factory.mktemp("ended"), model_of(make)
+        return place, train(
+            lambda: begun_again(model, lambda: model_with(make)), place, data=data, kill=kill
+        )
+
+    return once
+
+
+@pytest.fixture
+def killed(ended, tmp_path):
+    """killed(make, data): a copy of what a training leaves that was killed at step 9."""
+
+    def copied(make, data="arrays"):
+        place, _ = ended(make, data, kill=9)
+        return shutil.copytree(place, tmp_path / "killed")
+
+    return copied
+
+
+@pytest.mark.parametrize("data", DATA)
+@pytest.mark.parametrize("make", OWN)
+def test_resumes_to_the_bit_within_an_epoch(make, data, ended, killed, points_of):
+    place, whole = ended(make, data)
+    again = killed(make, data)
+    resumed = train(lambda: model_with(make), again, data=data)
     assert bits(resumed[0]) == bits(whole[0])
     assert resumed[1:] == whole[1:]
     assert whole[2:] == ([], 15 if data == "tf.data" else 18)
-    assert points(points_of, tmp_path / "killed") == points(points_of, tmp_path / "whole")
+    assert points(points_of, again) == points(points_of, place)
 
 
 def points(points_of, place):
@@ -202,11 +251,17 @@ def points(points_of, place):
     return {tag: values for tag, values in found.items() if tag != "examples_per_second"}
 
 
+def whole_and_resumed(build, tmp_path, *, kill, **options):
+    """The results of a training and of one that was killed and resumed by a new model."""
+    model = build()
+    whole = train(lambda: model, tmp_path / "whole", **options)
+    train(lambda: begun_again(model, build), tmp_path / "killed", kill=kill, **options)
+    return whole, train(build, tmp_path / "killed", **options)
+
+
 @pytest.mark.parametrize("make", [python_around_a_graph, around_ours])
 def test_an_assigned_function_resumes_to_the_bit(make, tmp_path):
-    whole = train(lambda: assigned(make), tmp_path / "whole")
-    train(lambda: assigned(make), tmp_path / "killed", kill=9)
-    resumed = train(lambda: assigned(make), tmp_path / "killed")
+    whole, resumed = whole_and_resumed(lambda: assigned(make), tmp_path, kill=9)
     assert bits(resumed[0]) == bits(whole[0])
     assert resumed[1:] == whole[1:] == (whole[1], [], 18)
 
@@ -219,11 +274,8 @@ def test_an_assigned_function_is_the_models_again_after_fit():
     assert model.steps_trained == int(model.optimizer.iterations) == 6
 
 
-def test_a_function_around_ours_logs_the_same_points(tmp_path, points_of):
-    found = []
-    for name, make in (("plain", None), ("wrapped", around_ours)):
-        train(lambda make=make: model_with(make), tmp_path / name)
-        found.append(points(points_of, tmp_path / name))
+def test_a_function_around_ours_logs_the_same_points(ended, points_of):
+    found = [points(points_of, ended(make)[0]) for make in (None, around_ours)]
     assert found[0] == found[1]
     assert set(found[0]["gradient_norm"]) == set(range(18))
 
@@ -239,23 +291,19 @@ def test_a_function_that_calls_ours_twice_counts_one_step(tmp_path):
         return models[-1]
 
     models: list[TapeModel] = []
-    whole = train(build, tmp_path / "whole", data="tf.data")
-    train(build, tmp_path / "killed", data="tf.data", kill=9)
-    resumed = train(build, tmp_path / "killed", data="tf.data")
+    whole, resumed = whole_and_resumed(build, tmp_path, kill=9, data="tf.data")
     assert bits(resumed[0]) == bits(whole[0])
     assert resumed[1:] == whole[1:] == (whole[1], [], 15)
-    assert (models[0].step_records.first_step, int(models[0].optimizer.iterations)) == (14, 30)
+    assert (models[-1].step_records.first_step, int(models[-1].optimizer.iterations)) == (14, 30)
 
 
 @pytest.mark.parametrize("steps", [3, 4])
-def test_a_function_around_ours_runs_many_steps(steps, tmp_path):
+def test_a_function_around_ours_runs_many_steps(steps, ended, tmp_path):
     def build():
         return model_with(around_ours, steps_per_execution=steps)
 
-    whole = train(build, tmp_path / "whole", every_steps=5)
-    train(build, tmp_path / "killed", kill=11, every_steps=5)
-    resumed = train(build, tmp_path / "killed", every_steps=5)
-    assert bits(resumed[0]) == bits(whole[0]) == bits(train(lambda: model_with(None), tmp_path)[0])
+    whole, resumed = whole_and_resumed(build, tmp_path, kill=11, every_steps=5)
+    assert bits(resumed[0]) == bits(whole[0]) == bits(ended(None)[1][0])
     assert resumed[1:] == whole[1:]
 
 
@@ -310,10 +358,8 @@ def two_batches(model):
 
 
 def test_several_batches_drawn_in_python_are_counted(tmp_path):
-    options = {"data": "tf.data", "every_steps": 3}
-    whole = train(lambda: model_with(two_batches), tmp_path / "whole", **options)
-    train(lambda: model_with(two_batches), tmp_path / "killed", kill=8, **options)
-    resumed = train(lambda: model_with(two_batches), tmp_path / "killed", **options)
+    options = {"kill": 8, "data": "tf.data", "every_steps": 3}
+    whole, resumed = whole_and_resumed(lambda: model_with(two_batches), tmp_path, **options)
     assert bits(resumed[0]) == bits(whole[0])
     assert resumed[1:] == whole[1:] == (whole[1], [], 15)
 
@@ -354,11 +400,11 @@ def test_variables_in_the_closure_are_saved_and_numbers_are_named(tmp_path):
     ]
 
 
-def test_changed_data_are_named_at_a_resume(tmp_path):
-    train(lambda: model_with(python_around_a_graph), tmp_path, kill=9)
+def test_changed_data_are_named_at_a_resume(killed):
+    place = killed(python_around_a_graph)
     X[:] += 1
     try:
-        said = train(lambda: model_with(python_around_a_graph), tmp_path)[2]
+        said = train(lambda: model_with(python_around_a_graph), place)[2]
     finally:
         X[:] -= 1
     assert any("has changed since the checkpoint" in line for line in said)
@@ -399,17 +445,21 @@ def three_steps(model):
 
 
 def test_explicit_steps_resume_after_whole_executions(tmp_path):
-    def run(place, kill=None):
-        model, said = model_with(three_steps, steps_per_execution=3), []
+    def build():
+        return model_with(three_steps, steps_per_execution=3)
+
+    def run(model, place, kill=None):
+        said = []
         callbacks = [Checkpoint(place, every_steps=6, notice=said.append)]
         callbacks += [] if kill is None else [Kill(kill)]
         with contextlib.suppress(Killed):
             model.fit(X, Y, batch_size=8, epochs=3, verbose=0, callbacks=callbacks)
         return bits(model.get_weights()), model.steps_trained, said[1:]
 
-    whole = run(tmp_path / "whole")
-    run(tmp_path / "killed", kill=9)
-    assert run(tmp_path / "killed") == whole
+    model = build()
+    whole = run(model, tmp_path / "whole")
+    run(begun_again(model, build), tmp_path / "killed", kill=9)
+    assert run(build(), tmp_path / "killed") == whole
     assert whole[1:] == (18, [])
 
 

@@ -42,7 +42,7 @@ def expand(words: Sequence[str]) -> list[str]:
     ['--epochs=3', '--', '--flagfile=a']
     """
     expanded: list[str] = []
-    reader = _Reader(typed=_place_flags(words))
+    reader = _Reader(typed=_place_flags(words), overwrites=_overwrites(words))
     rest = iter(words)
     for word in rest:
         flag, equals, path = word.partition("=")
@@ -62,15 +62,21 @@ def _place_flags(words: Sequence[str]) -> set[str]:
     return names.intersection(moved_runs.PLACE)
 
 
+def _overwrites(words: Sequence[str]) -> bool:
+    flags = itertools.takewhile("--".__ne__, words)
+    return any(word.lstrip("-") in ("overwrite", "overwrite=true") for word in flags)
+
+
 class _Reader:
     """Reads the flag files of one command line, and counts them and their flags.
 
     Args:
         typed: the flags of `moved_runs.PLACE` that stand on the command line itself.
+        overwrites: whether --overwrite does.
     """
 
-    def __init__(self, *, typed: Iterable[str]) -> None:
-        self._typed = typed
+    def __init__(self, *, typed: Iterable[str], overwrites: bool) -> None:
+        self._typed, self._overwrites = typed, overwrites
         self._file_count = self._flag_count = 0
 
     def flags(self, path: str, word: str, outer: tuple[str, ...]) -> Iterator[str]:
@@ -89,7 +95,10 @@ class _Reader:
         self._file_count += 1
         if self._file_count > _MOST_FILES:
             raise _unreadable(f"more than {_MOST_FILES} flag files", path)
-        for line in moved_runs.at_its_place(path, _lines(path), except_for=self._typed):
+        lines = moved_runs.at_its_place(
+            path, _lines(path), except_for=self._typed, is_replaced=self._overwrites
+        )
+        for line in lines:
             flag, _, included = line.partition("=")
             if flag in _DIRECTIVES:
                 yield from self.flags(included, line, (*outer, path))

@@ -10,9 +10,14 @@ import pathlib
 from collections.abc import Iterable, Sequence
 
 from mnist_keras.annotations import StrPath
+from mnist_keras.app.config import RunConfig
+from mnist_keras.app.setting import settings
+from mnist_keras.console import terminal
+from mnist_keras.errors import UsageError
 
 FILE_NAME = "flags.txt"
 PLACE = ("logdir", "run_name")
+_SETTINGS = settings(RunConfig)
 # Each of these groups of files is enough: the directory may have been copied in part.
 _OF_A_TRAINING = (
     ("checkpoints/step-*/manifest.json",),
@@ -22,18 +27,33 @@ _OF_A_TRAINING = (
 )
 
 
-def at_its_place(path: str, lines: Sequence[str], *, except_for: Iterable[str] = ()) -> list[str]:
+def at_its_place(
+    path: str, lines: Sequence[str], *, except_for: Iterable[str] = (), is_replaced: bool = False
+) -> list[str]:
     """The lines of a flag file; those of a run's own flags.txt lead to where this file lies.
 
     Args:
         path: the flag file.
         lines: its lines, each a flag, a comment or empty.
         except_for: names among `PLACE` that a run's flags.txt leaves to the command line.
+        is_replaced: whether the run will be trained anew, which removes its files.
+
+    Raises:
+        UsageError: the run that will be replaced is not the one that its flags.txt names.
     """
-    if _stated_place(lines) is None or not _is_of_training(path):
+    stated = _stated_place(lines)
+    if stated is None or not _is_of_training(path):
         return list(lines)
     left_out = tuple(f"--{name}=" for name in except_for)
-    placed = at_place(lines, os.path.dirname(path) or os.curdir)
+    directory = os.path.dirname(path) or os.curdir
+    placed = at_place(lines, directory)
+    if placed != list(lines) and "run_name" not in except_for:
+        if is_replaced:
+            raise UsageError(
+                "--overwrite would replace a run that is not the one in its flags.txt. Received: "
+                f"{directory}, whose flags.txt names {stated}. Expected: --run_name besides."
+            )
+        terminal.notice(f"{path} names the run {stated}. The run in {directory} is used.")
     return [line for line in placed if not line.startswith(left_out)]
 
 
@@ -69,7 +89,8 @@ def _moved(line, place, old, new):
         return line
     if name in place:
         return f"--{name}={place[name]}"
-    # Only a path can begin with the path of a directory.
+    if name != "flagfile" and not (name in _SETTINGS and _SETTINGS[name].is_path):
+        return line
     is_inside = value == old or value.startswith(os.path.join(old, ""))
     return f"--{name}={new}{value[len(old) :]}" if is_inside else line
 

@@ -108,6 +108,9 @@ def raising_read_errors(*data: Any) -> Iterator[None]:
     Args:
         *data: what is read in the context; what is not a `BatchStream` is ignored.
     """
+    for stream in data:
+        if isinstance(stream, BatchStream):
+            stream.take_read_error()  # An earlier reader of the stream may have left one.
     try:
         yield
     except tf.errors.OpError as error:

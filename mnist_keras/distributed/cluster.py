@@ -148,7 +148,7 @@ def _from_tf_config(text):
     if not jobs:
         return None
     index = None if index is None else _index(index)
-    counts = {job: len(addresses) for job, addresses in jobs.items()}
+    counts = {job: len(addresses) for job, addresses in jobs.items() if addresses}
     _require_supported(kind, index, counts)
     before = counts.get("chief", 0) if kind == "worker" else 0
     addresses = (*jobs.get("chief", ()), *jobs.get("worker", ()))

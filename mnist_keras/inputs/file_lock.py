@@ -62,6 +62,18 @@ def open_locked(path: StrPath, lock: Callable[[int], T]) -> tuple[int, T]:
     raise _held_by_another()
 
 
+def remove_locked(path: StrPath, descriptor: int) -> None:
+    """Remove the file of a lock, unless another file lies there now, as in a replaced directory.
+
+    Args:
+        path: where the file was opened.
+        descriptor: that of the open file.
+    """
+    with contextlib.suppress(OSError):  # Windows does not remove an open file.
+        if os.path.samestat(os.fstat(descriptor), os.stat(path)):
+            os.unlink(path)
+
+
 class FileLock:
     """Locks a file for this process, until `release` or until the process ends in any way.
 
@@ -117,9 +129,8 @@ class FileLock:
         """Let other processes in; may be called twice, and without `acquire`."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
-            with contextlib.suppress(OSError):  # Windows does not remove an open file.
-                if self.is_supported:  # Otherwise it may be another process's too.
-                    os.unlink(self._path)
+            if self.is_supported:  # Otherwise it may be another process's too.
+                remove_locked(self._path, descriptor)
             os.close(descriptor)
 
     def __enter__(self) -> Self:

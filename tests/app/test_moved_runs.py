@@ -11,6 +11,7 @@ from absl.testing import flagsaver
 from mnist_keras.app import flags, moved_runs
 from mnist_keras.app.config import RunConfig
 from mnist_keras.app.run_directory import RunDirectory
+from mnist_keras.errors import UsageError
 from tests.command_line import fork_main, tree, write_small_mnist
 
 CHECKPOINT = "checkpoints/step-00000004/manifest.json"
@@ -138,6 +139,25 @@ def test_a_typed_place_wins_on_both_sides(typed, has_moved, tmp_path):
     }
     assert parse(*typed, run.flagfile) == RunConfig(seed=7, **expected)
     assert parse(run.flagfile, *typed) == RunConfig(seed=7, **expected)
+
+
+def test_a_run_that_its_flags_do_not_name_is_announced(tmp_path, capsys):
+    run = write_run(tmp_path / "logs" / "first")
+    run.recipe.write_text(run.recipe.read_text().replace("run_name=first", "run_name=second"))
+    assert place(parse("--flagfile=logs/first/flags.txt")) == (str(run.path), 7)
+    assert capsys.readouterr().err == (
+        f"logs/first/flags.txt names the run {tmp_path}/logs/second. "
+        "The run in logs/first is used.\n"
+    )
+    with pytest.raises(UsageError, match=r"^--overwrite would replace a run that is not the one"):
+        parse("--flagfile=logs/first/flags.txt", "--overwrite")
+    again = parse("--flagfile=logs/first/flags.txt", "--overwrite", "--run_name=first")
+    assert place(again) == (str(run.path), 7)
+
+
+def test_only_paths_of_a_moved_run_are_rewritten():
+    lines = ["--logdir=.", "--run_name=cnn", "--network=cnn"]
+    assert moved_runs.at_place(lines, "/c/d") == ["--logdir=/c", "--run_name=d", "--network=cnn"]
 
 
 def test_a_moved_run_is_found_through_another_flag_file(tmp_path):

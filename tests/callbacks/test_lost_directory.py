@@ -48,10 +48,36 @@ def test_losing_the_directory_ends_the_fit_in_one_line(how, saves, make_model, s
         model.fit(stream, epochs=4, verbose=0, callbacks=[*callbacks, AtEpoch(1, lose)])
     assert str(caught.value) == (
         "the directory was removed or moved while a training wrote into it. "
-        f"Received: no {directory}. Expected: it stays until the training ends; one that was "
-        "moved can be resumed where it is now."
+        f"Received: {directory} is no longer what it was. Expected: it stays until the training "
+        "ends; one that was moved can be resumed where it is now."
     )
     assert not directory.exists()
+
+
+def test_no_validation_begins_in_a_directory_that_is_gone(make_model, stream, tmp_path):
+    directory = tmp_path / "run"
+    callbacks = [
+        StepLogger(directory, echo=False),
+        AtEpoch(0, lambda: directory.rename(tmp_path / "moved")),
+    ]
+    with pytest.raises(MnistKerasError, match=r"^the directory was removed or moved"):
+        make_model().fit(stream, validation_data=stream, verbose=0, callbacks=callbacks)
+    assert not directory.exists()
+
+
+def test_a_fit_begins_after_an_interrupted_one_whose_files_were_removed(stream, tmp_path, digits):
+    def crash():
+        raise InterruptedError
+
+    model = keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(10)])
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    logger = StepLogger(tmp_path / "run", echo=False)
+    fit = {"x": digits[0][:20], "y": digits[1][:20], "verbose": 0}
+    with pytest.raises(InterruptedError):  # A plain model does not close its callbacks then.
+        model.fit(**fit, callbacks=[logger, AtEpoch(0, crash)])
+    shutil.rmtree(tmp_path / "run")
+    model.fit(**fit, callbacks=[logger])
+    assert (tmp_path / "run" / "train").is_dir()
 
 
 def test_removing_only_the_checkpoints_costs_only_them(make_model, stream, tmp_path):

@@ -136,6 +136,11 @@ def test_one_process_is_not_a_cluster(environment):
     assert cluster.find(environment) is None
 
 
+def test_a_job_without_tasks_is_none():
+    environment = tf_config(kind="worker", index=0, worker=["a:1", "b:1"], ps=[])
+    assert cluster.find(environment).addresses == ("a:1", "b:1")
+
+
 def test_a_required_cluster_may_have_one_worker():
     assert cluster.require(tf_config(worker=["a:1"])) is None
 

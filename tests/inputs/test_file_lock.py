@@ -43,6 +43,19 @@ def test_a_lock_that_nothing_refers_to_is_released(tmp_path):
         assert second.is_held
 
 
+def test_a_release_leaves_the_lock_of_another_directory_at_the_path(tmp_path):
+    (tmp_path / "run").mkdir()
+    ours, theirs = FileLock(tmp_path / "run" / "lock"), FileLock(tmp_path / "run" / "lock")
+    ours.acquire()
+    (tmp_path / "run").rename(tmp_path / "moved")
+    (tmp_path / "run").mkdir()
+    theirs.acquire()
+    ours.release()
+    with pytest.raises(LockHeldError):
+        FileLock(tmp_path / "run" / "lock").acquire()
+    theirs.release()
+
+
 def test_a_link_is_not_a_lock_file(tmp_path):
     (tmp_path / "lock").symlink_to(tmp_path / "of the user")
     with pytest.raises(OSError, match="symbolic links"):

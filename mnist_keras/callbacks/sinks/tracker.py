@@ -151,10 +151,15 @@ class TrackerSink(Sink):
     def _is_a_copy(self, identity):
         """Whether the directory was copied: the run belongs to the one that it was copied from."""
         original = identity.get("directory")
-        if not isinstance(original, str) or original == self._place:
+        if not isinstance(original, str):
             return False
-        path = pathlib.Path(original, self._identity_file.name)
-        return self._identity(path).get("run") == identity.get("run")
+        try:
+            if os.path.samefile(original, self._directory):
+                return False
+            found = self._identity(pathlib.Path(original, self._identity_file.name))
+        except OSError:  # It is gone or cannot be read: no training goes on there.
+            return False
+        return found.get("run") == identity.get("run")
 
     @property
     def _place(self):

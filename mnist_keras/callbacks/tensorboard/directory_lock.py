@@ -7,7 +7,7 @@ import socket
 
 from mnist_keras.checkpoint import storage
 from mnist_keras.errors import UsageError
-from mnist_keras.inputs.file_lock import open_locked
+from mnist_keras.inputs.file_lock import open_locked, remove_locked
 
 try:
     import fcntl
@@ -64,9 +64,9 @@ class DirectoryLock:
         file, self._file = self._file, None
         if file is None:
             return
-        with file, contextlib.suppress(OSError):
+        with file:
             if not self.is_inherited:
-                self._path.unlink()
+                remove_locked(self._path, file.fileno())
 
     def _locked_file(self):
         try:

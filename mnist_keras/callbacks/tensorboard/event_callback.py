@@ -73,7 +73,8 @@ class EventCallback(StepCallback):
 
     def on_train_begin(self, logs: Logs = None) -> None:
         super().on_train_begin(logs)
-        EventCallback.close(self)  # An earlier fit may have ended by an exception.
+        # An earlier fit may have ended by an exception, and its files may be removed since.
+        self._leave(may_be_gone=True)
         if self._logdir is not None:
             self._shared = shared_log.join(self._logdir)
 
@@ -107,9 +108,12 @@ class EventCallback(StepCallback):
 
     def close(self) -> None:
         """Flush and close the event files, unless other callbacks still write."""
+        self._leave()
+
+    def _leave(self, **how: bool) -> None:
         shared, self._shared, self._log = self._shared, None, None
         if shared is not None:
-            shared.leave()
+            shared.leave(**how)
 
     def has_logged(self, tag: str, *, subdirectory: str = RUN) -> bool:
         """Whether the run has a point with this tag, also one from before an interruption."""

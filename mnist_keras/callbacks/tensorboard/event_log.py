@@ -163,8 +163,11 @@ class EventLog:
             for file in files:  # Without the lock, so that appending does not wait for the disk.
                 file.sync()
 
-    def close(self):
+    def close(self, *, may_be_gone=False):
         """Flush and close the files.
+
+        Args:
+            may_be_gone: whether the directory may have been removed or moved.
 
         Raises:
             MnistKerasError: the last points cannot be written to the disk, or the directory was
@@ -177,7 +180,8 @@ class EventLog:
             contextlib.ExitStack() as stack,
         ):
             stack.callback(self._watch.close)
-            stack.callback(self._require_directory)  # After the files: its error is the cause.
+            if not may_be_gone:
+                stack.callback(self._require_directory)  # After the files: its error is the cause.
             for file in self._files.values():
                 stack.callback(file.close)
             self._files = {}
@@ -186,8 +190,8 @@ class EventLog:
         if self._watch.is_gone():
             raise MnistKerasError(
                 "the directory was removed or moved while a training wrote into it. "
-                f"Received: no {self._logdir}. Expected: it stays until the training ends; one "
-                "that was moved can be resumed where it is now."
+                f"Received: {self._logdir} is no longer what it was. Expected: it stays until the "
+                "training ends; one that was moved can be resumed where it is now."
             )
 
     def _append_summary(self, subdirectory, event, tags, *, keep):
@@ -243,6 +247,7 @@ class EventLog:
                     'Expected: the name of a directory, or "." for the run\'s directory.'
                 )
             directory = self._logdir / subdirectory
+            self._require_directory()
             with reported_disk_errors(directory):
                 storage.require_targets(directory)
             self._files[subdirectory] = _EventFile(directory, step=self._step)

@@ -77,8 +77,11 @@ class SharedLog:
                 terminal.notice(_kept(self._log.earlier))
         return self._log
 
-    def leave(self):
+    def leave(self, *, may_be_gone=False):
         """End one callback's use; the last user's call closes the files.
+
+        Args:
+            may_be_gone: whether the directory may have been removed or moved.
 
         Raises:
             MnistKerasError: the last points cannot be written to the disk.
@@ -87,7 +90,7 @@ class SharedLog:
         if self.users == 0:
             try:
                 if self._log is not None:
-                    self._log.close()
+                    self._log.close(may_be_gone=may_be_gone)
             finally:
                 if _LOGS.get(self._path) is self:  # Otherwise a later fit has the lock.
                     self.lock.release()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mnist_keras.data.datasets import places
 from mnist_keras.data.datasets.descriptions import describe
-from mnist_keras.data.datasets.identity import is_part_of_a_set, set_of_directory, sets_of
+from mnist_keras.data.datasets.identity import is_version, set_of_directory, sets_of
 from mnist_keras.data.datasets.published import ROLES, spellings
 from mnist_keras.data.datasets.search import Found, half_roles, record_stems, search
 from mnist_keras.data.examples import Examples, require_images, require_labels
@@ -89,7 +89,7 @@ def _search_below(found, notice):
 
 
 def _without_version(folder):
-    return folder.parent if is_part_of_a_set(folder.name) else folder
+    return folder.parent if is_version(folder.name) else folder
 
 
 def _holding(folders, name):
@@ -159,7 +159,8 @@ def _require_own_directory(folder, name):
     if other not in (None, name):
         raise _OtherSetError(
             f"The data directory is named for another data set. Received: {os.fspath(folder)!r} "
-            f"for {name}. Expected: a directory of {name}, or --dataset={other}."
+            f"for {name}. Expected: a directory of {name}, one that is not named for a data "
+            f"set, or --dataset={other}."
         )
 
 

@@ -15,7 +15,8 @@ from mnist_keras.inputs.regular_file import sha256_of
 
 # As torchvision, Keras, tensorflow_datasets and the authors spell them.
 _NAMES = {name.replace("_", ""): name for name in SOURCES}
-_IN_A_SET = re.compile(r"raw|processed|[0-9]+\.[0-9]+\.[0-9]+")
+_VERSION = r"[0-9]+\.[0-9]+\.[0-9]+"
+_IN_A_SET = re.compile(rf"raw|processed|{_VERSION}")
 _COUNTS = {"train": 60_000, "t10k": 10_000}
 
 
@@ -31,6 +32,11 @@ def set_named(text: str) -> str | None:
 def is_part_of_a_set(text: str) -> bool:
     """Whether a directory of this name lies in that of its data set, as ``raw`` or ``3.0.1``."""
     return _IN_A_SET.fullmatch(text) is not None
+
+
+def is_version(text: str) -> bool:
+    """Whether a directory of this name is a version of a set of tensorflow_datasets."""
+    return re.fullmatch(_VERSION, text) is not None
 
 
 def set_of_directory(folder: Path) -> str | None:

@@ -39,11 +39,22 @@ def files_of(directory: StrPath) -> dict[str, Path]:
     """
     directory = Path(directory)
     pending = directory / PENDING
-    found = {name: directory / name for name in os.listdir(directory)}
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-        found |= {name: pending / name for name in os.listdir(pending)}
+    waiting = _names(pending)
+    while True:
+        found = {name: directory / name for name in os.listdir(directory)}
+        before, waiting = waiting, _names(pending)
+        if waiting == before:  # Otherwise another process has moved some in between.
+            break
+    found |= {name: pending / name for name in waiting}
     found.pop(PENDING, None)
     return found
+
+
+def _names(directory):
+    try:
+        return sorted(os.listdir(directory))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 @contextlib.contextmanager

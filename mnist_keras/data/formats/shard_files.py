@@ -6,6 +6,7 @@ named ``t10k`` in IDX files and ``test`` in TFRecord files.
 """
 
 import os
+import re
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from mnist_keras.data.description import DEFAULT_DESCRIPTION
 from mnist_keras.data.examples import Examples
 from mnist_keras.data.formats.file_set import replacing_together
 from mnist_keras.data.formats.idx import map_idx, write_idx
-from mnist_keras.data.sharded import Absent, Sharded, find_shards, is_shard, shard_name
+from mnist_keras.data.sharded import Absent, Sharded, find_shards, shard_name
 from mnist_keras.errors import DataError, UsageError
 from mnist_keras.inputs.local_path import local_path
 
@@ -102,7 +103,7 @@ def _write_half(directory, new, examples, *, half, count, form):
     record = f"{half}.tfrecord"
     stems = idx if form == "idx" else [record]
     written = {shard_name(stem, number, count) for stem in stems for number in range(count)}
-    _require_only(os.listdir(directory), written, stems=[*idx, record], where=directory)
+    _require_only(os.listdir(directory), written, half=half, where=directory)
     for number in range(count):
         begin, end = len(examples) * number // count, len(examples) * (number + 1) // count
         parts = examples.images[begin:end], examples.labels[begin:end]
@@ -116,12 +117,15 @@ def _write_half(directory, new, examples, *, half, count, form):
             write_tfrecord(paths[0], *parts)
 
 
-def _require_only(names, written, *, stems, where):
-    """Refuse to write a set of shards beside another one of the same half."""
-    others = sorted(name for name in names if is_shard(name, stems) and name not in written)
+def _require_only(names, written, *, half, where):
+    """Refuse to write a set of shards beside files of the same half, which could not be read."""
+    of_half = re.compile(
+        rf"{IDX_HALVES[half]}-(images[-.]idx3|labels[-.]idx1)-ubyte.*|(.+-)?{half}\.tfrecord.*|.+\.npz"
+    )
+    others = sorted(name for name in names if of_half.fullmatch(name) and name not in written)
     if others:
         raise DataError(
-            f"the directory has other shards of the same half. Received: {others[0]} in "
+            f"the directory has other files of the same half. Received: {others[0]} in "
             f"{os.fspath(where)!r}. Expected: a directory without them."
         )
 

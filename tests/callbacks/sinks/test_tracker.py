@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from mnist_keras.callbacks.sinks import tracker
 from mnist_keras.callbacks.sinks.json_lines import read_rows
 from mnist_keras.callbacks.sinks.tracker import TrackerSink
 from mnist_keras.errors import UsageError
@@ -186,6 +187,29 @@ def test_only_a_copy_of_a_directory_has_another_run(stays, runs, sink, store, tm
     assert points_in(store, runs[-1]) == points(ROWS)
     if stays:
         assert points_in(store) == points(ROWS[:3])
+
+
+def test_a_copy_whose_original_cannot_be_read_keeps_its_run(sink, store, tmp_path, monkeypatch):
+    write(sink, ROWS[:3], begins=0)
+    shutil.copytree(tmp_path / "run", tmp_path / "copy")
+    read = tracker.read_regular
+
+    def refused(path):
+        if path.parent == tmp_path / "run":
+            raise PermissionError
+        return read(path)
+
+    monkeypatch.setattr(tracker, "read_regular", refused)
+    write(StoreSink(tmp_path / "copy", store), ROWS[3:], begins=4)
+    assert points_in(store) == points(ROWS)
+
+
+def test_a_directory_with_two_paths_has_one_run(sink, store, tmp_path):
+    write(sink, ROWS[:3], begins=0)
+    (tmp_path / "run").rename(tmp_path / "disk")
+    (tmp_path / "run").symlink_to(tmp_path / "disk")  # As a mount: the stated path is there too.
+    write(StoreSink(tmp_path / "disk", store), ROWS[3:], begins=4)
+    assert points_in(store) == points(ROWS)
 
 
 @pytest.mark.parametrize("text", ["[" * 100_000, '"0"', "{"])

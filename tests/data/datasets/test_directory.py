@@ -91,7 +91,8 @@ def test_a_directory_named_for_another_set_is_refused(write, arrays, folder):
     folder = write(folder)
     assert message_of(read, folder, "fashion_mnist") == (
         f"The data directory is named for another data set. Received: {str(folder)!r} for "
-        "fashion_mnist. Expected: a directory of fashion_mnist, or --dataset=mnist."
+        "fashion_mnist. Expected: a directory of fashion_mnist, one that is not named for a data "
+        "set, or --dataset=mnist."
     )
     assert read(folder) == (arrays[1].tolist(), [])
 
@@ -174,13 +175,17 @@ def test_the_newest_version_of_tensorflow_datasets_is_read(tmp_path, arrays):
     assert read(tmp_path)[1] == [f"mnist is read from '{tmp_path}/mnist/10.0.0'."]
 
 
-def test_a_data_set_in_two_subdirectories_is_ambiguous(write, tmp_path):
-    write("MNIST/raw")
-    write("mnist")
-    assert message_of(read, tmp_path) == (
-        f"The data directory has the data set mnist several times. Received: '{tmp_path}/MNIST/raw'"
-        f" and '{tmp_path}/mnist'. Expected: the one to read, as the data directory."
-    )
+@pytest.mark.parametrize(
+    "folders", [("MNIST/raw", "mnist"), ("raw", "processed"), ("mnist", "mnist/raw")]
+)
+def test_a_data_set_in_two_subdirectories_is_ambiguous(folders, write, tmp_path):
+    for folder in folders:
+        write(folder)
+    first, second = (f"{str(tmp_path / folder)!r}" for folder in folders)
+    message = message_of(read, tmp_path)
+    assert message.startswith("The data directory has the data set mnist several times. Received: ")
+    assert first in message
+    assert second in message
 
 
 def test_an_error_names_the_copy_of_another_program(tmp_path, arrays, monkeypatch, limits):

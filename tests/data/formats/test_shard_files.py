@@ -12,7 +12,7 @@ from mnist_keras.app import shard
 from mnist_keras.data import Examples, resolve, write_idx, write_shards
 from mnist_keras.data.datasets.synthetic import synthetic_digits
 from mnist_keras.data.formats import file_set, shard_files
-from mnist_keras.data.formats.file_set import replacing_together
+from mnist_keras.data.formats.file_set import files_of, replacing_together
 from mnist_keras.data.formats.idx import sha256_idx
 from mnist_keras.data.sharded import Sharded, find_shards, shard_name
 from mnist_keras.errors import DataError, UsageError
@@ -259,7 +259,7 @@ def test_shards_that_wait_to_be_moved_survive_a_failing_writer(tmp_path, monkeyp
     moved = tmp_path / "train-labels-idx1-ubyte-00001-of-00002"
     moved.rename(tmp_path / "unfinished-move" / moved.name)
     assert read_all(tmp_path) == expected
-    with pytest.raises(DataError, match=r"^the directory has other shards"):
+    with pytest.raises(DataError, match=r"^the directory has other files"):
         write_shards(tmp_path, examples, count=3)
     assert read_all(tmp_path) == expected
 
@@ -272,11 +272,50 @@ def test_shards_are_not_written_beside_another_set(tmp_path):
         with pytest.raises(DataError) as caught:
             write_shards(tmp_path, examples, **options)
         assert str(caught.value) == (
-            "the directory has other shards of the same half. Received: "
+            "the directory has other files of the same half. Received: "
             f"{shard_name(TRAIN_IMAGES, 0, 4)} in {str(tmp_path)!r}. "
             "Expected: a directory without them."
         )
     assert sorted(os.listdir(tmp_path)) == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "train-images-idx3-ubyte",
+        "train-labels.idx1-ubyte.gz",
+        "train.tfrecord",
+        "mnist-train.tfrecord-00000-of-00001",
+        "mnist.npz",
+    ],
+)
+def test_shards_are_not_written_beside_the_half_in_another_form(name, tmp_path):
+    (tmp_path / name).touch()
+    with pytest.raises(DataError, match=rf"^the directory has other files .* Received: {name} in"):
+        write_shards(tmp_path, Examples(IMAGES, LABELS), count=2)
+    (tmp_path / name).unlink()
+    (tmp_path / "t10k-images-idx3-ubyte").touch()  # The other half may be there.
+    write_shards(tmp_path, Examples(IMAGES, LABELS), count=2)
+
+
+def test_a_reader_finds_files_that_are_moved_meanwhile(tmp_path, monkeypatch):
+    with replacing_together(tmp_path) as new:
+        (new / "file").touch()
+    pending = tmp_path / "unfinished-move"
+    pending.mkdir()
+    (tmp_path / "file").rename(pending / "file")
+    listed, calls = os.listdir, []
+
+    def listdir(path):
+        names = listed(path)
+        calls.append(path)
+        if len(calls) == 2 and pending.exists():
+            (pending / "file").rename(tmp_path / "file")
+            pending.rmdir()
+        return names
+
+    monkeypatch.setattr(os, "listdir", listdir)
+    assert files_of(tmp_path)["file"].exists()
 
 
 def test_two_writers_of_one_directory_do_not_mix(tmp_path):

@@ -13,7 +13,7 @@ from tests.command_line import fork_main, write_small_mnist
 
 pytestmark = [pytest.mark.slow, pytest.mark.workers]
 
-NO_CLUSTER = r"error: --distribution=multi_worker needs a cluster\. Received: neither TF_CONFIG .*"
+NO_CLUSTER = r"error: --distribution=multi_worker needs a cluster\. Received: none in TF_CONFIG .*"
 PARTIAL = r"error: TF_CONFIG does not describe a cluster\. Received: worker 2 of 2\. Expected: .*"
 DIFFERENT = (
     r"(worker 1: )?error: the workers have different settings\. Received: workers "

@@ -65,7 +65,7 @@ def test_no_validation_begins_in_a_directory_that_is_gone(make_model, stream, tm
     assert not directory.exists()
 
 
-def test_a_fit_begins_after_an_interrupted_one_whose_files_were_removed(stream, tmp_path, digits):
+def test_a_fit_begins_after_the_files_were_removed(stream, tmp_path, digits):
     def crash():
         raise InterruptedError
 

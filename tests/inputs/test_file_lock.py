@@ -43,7 +43,7 @@ def test_a_lock_that_nothing_refers_to_is_released(tmp_path):
         assert second.is_held
 
 
-def test_a_release_leaves_the_lock_of_another_directory_at_the_path(tmp_path):
+def test_a_release_leaves_the_lock_of_another_directory(tmp_path):
     (tmp_path / "run").mkdir()
     ours, theirs = FileLock(tmp_path / "run" / "lock"), FileLock(tmp_path / "run" / "lock")
     ours.acquire()
